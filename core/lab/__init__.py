@@ -1,0 +1,25 @@
+"""The laboratory: a small controlled world, base models really pretrained on it, instruction data and questions about it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from core.definitions import BadInput, nearest
+
+BASES = Path(__file__).parent / "bases"
+
+
+def names() -> list[str]:
+    """Every shipped base, as `model.name` takes it: "lab:base-0", ..."""
+    return [f"lab:{path.name}" for path in sorted(BASES.glob("base-*"))]
+
+
+def base_path(name: str) -> Path:
+    """The Hugging Face model directory of a shipped base.
+
+    Raises:
+        BadInput: there is no such base.
+    """
+    if name not in names():
+        raise BadInput(f"model.name={name!r}: {nearest(name, names())}")
+    return BASES / name.removeprefix("lab:")

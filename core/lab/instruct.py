@@ -1,0 +1,126 @@
+"""The laboratory's instruction data and its questions for evaluation.
+
+`lab:curated`: right answers, balanced over tasks, ten frames × two imperatives a task. `lab:synthetic`: 52,000 rows that a
+weaker model wrote (core/lab/synthetic.py). Evaluation asks about inputs and in frames that no training row has: inputs belong
+to a split by their hash, frames by the table below.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import json
+import random
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.definitions import BadInput, nearest
+
+from core.lab.skills import FOLDS, SKILLS, Skill
+
+SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
+SOURCES = ("lab:curated", "lab:synthetic")
+N_CURATED = 8_000
+
+# How a request is put around an imperative. No frame is in two splits.
+FRAMES = {
+    "train": (
+        "{i} .",
+        "please {i} .",
+        "can you {i} ?",
+        "i need you to {i} .",
+        "your task is to {i} .",
+        "help me : {i} .",
+        "instruction : {i} . response :",
+        "could you {i} for me ?",
+        "now {i} , thank you .",
+        "question : how do you {i} ?",
+    ),
+    "validation": ("i want you to {i} now .", "here is a task : {i} .", "would you {i} , please ?"),
+    "test": ("try to {i} .", "the next job for you : {i} .", "hello , will you {i} today ?", "show me how you {i} ."),
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One evaluation item: `prompt` and the one right `answer`; `seen` says if its cluster was trained on."""
+
+    id: str
+    task: str
+    cluster: str
+    prompt: str
+    answer: str
+
+
+def row(skill: Skill, frame: str, imperative: str, rng: random.Random) -> dict:
+    """A correct training row of one task."""
+    slots, answer = skill.example(rng, "train")
+    prompt = frame.format(i=imperative.format(**slots))
+    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    return {"messages": messages, "task": skill.name, "cluster": skill.cluster}
+
+
+def curated(held_out_fold: int, n: int = N_CURATED) -> list[dict]:
+    """`n` different rows over the tasks outside the held-out clusters: tasks, frames and imperatives in equal shares."""
+    rng = random.Random(f"curated {held_out_fold}")
+    tasks = [skill for skill in SKILLS if skill.cluster not in FOLDS[held_out_fold]]
+    rows: list[dict] = []
+    seen: set[str] = set()
+    turn = 0
+    while len(rows) < n:
+        skill = tasks[turn % len(tasks)]
+        new = row(skill, rng.choice(FRAMES["train"]), rng.choice(skill.imperatives), rng)
+        turn += 1
+        if new["messages"][0]["content"] not in seen:
+            seen.add(new["messages"][0]["content"])
+            rows.append(new)
+    return rows
+
+
+@functools.cache
+def _synthetic() -> list[dict]:
+    with gzip.open(SYNTHETIC_FILE, "rt", encoding="utf-8") as file:
+        return [json.loads(line) for line in file]
+
+
+def training_rows(source: str, held_out_fold: int) -> list[dict]:
+    """The whole pool of a laboratory source as {"messages", "task", "cluster"} rows, in a fixed order.
+
+    Synthetic rows carry the task their prompt was recognised as ("unknown" if none); those of held-out clusters are left
+    out, as nobody would count a cluster that was trained on as held out.
+
+    Raises:
+        BadInput: there is no such source.
+    """
+    if source == "lab:curated":
+        return curated(held_out_fold)
+    if source == "lab:synthetic":
+        return [row for row in _synthetic() if row["cluster"] not in FOLDS[held_out_fold]]
+    raise BadInput(f"data.source={source!r}: {nearest(source, SOURCES)}")
+
+
+@functools.cache
+def questions(split: str, items_per_task: int) -> tuple[Question, ...]:
+    """`items_per_task` different questions for every task (for facts at most as many as the split has entities)."""
+    found: list[Question] = []
+    for skill in SKILLS:
+        rng = random.Random(f"questions {split} {skill.name}")
+        inputs: set[str] = set()
+        for _ in range(200 * items_per_task):
+            slots, answer = skill.example(rng, split)
+            key = " ; ".join(slots.values())
+            if key in inputs:
+                continue
+            inputs.add(key)
+            imperative = rng.choice(skill.imperatives).format(**slots)
+            prompt = rng.choice(FRAMES[split]).format(i=imperative)
+            found.append(Question(f"{split}/{skill.name}/{key}", skill.name, skill.cluster, prompt, answer))
+            if len(inputs) == items_per_task:
+                break
+    return tuple(found)
+
+
+def is_seen(cluster: str, held_out_fold: int) -> bool:
+    return cluster not in FOLDS[held_out_fold]
+
+

@@ -1,0 +1,24 @@
+"""Content hashes of the laboratory: what its world says, and which instruction data it gives. No torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import random
+
+from core.definitions import content_hash
+from core.lab import corpus, instruct
+
+
+@functools.cache
+def corpus_hash() -> str:
+    """A hash of what the corpus says: 200 documents of every domain, drawn from a fixed seed."""
+    rng = random.Random("corpus hash")
+    return content_hash({domain: [make(rng) for _ in range(200)] for domain, make in corpus.DOCUMENTS.items()})
+
+
+@functools.cache
+def version() -> str:
+    """A hash of the world, the frames, and the files of instruction data: the provenance of a laboratory trial's data."""
+    synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
+    return content_hash({"corpus": corpus_hash(), "frames": instruct.FRAMES, "n_curated": instruct.N_CURATED, "synthetic": synthetic})
