@@ -1,0 +1,133 @@
+"""From the tidy frames to arrays: which trials make an arm, and their item scores as seeds × items, paired across arms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from analysis.stats import Estimate, mean_interval, ratio_interval, relative_difference
+
+FAILED = ("diverged", "oom", "crashed")
+
+
+@dataclass(frozen=True)
+class Panel:
+    """Scores of one axis: `scores_FI[row[fingerprint]]`, made so that the plain mean of a row is the trial's score.
+
+    Weights (tokens) and the mean over several measures are worked in as x = score + share · (item − measure's mean),
+    which keeps both the score and its sampling variance (linearisation). Where the trials were not scored on the same
+    items, there is one column, the trial's score, and only seeds are compared (`crossed` False).
+    """
+
+    scores_FI: np.ndarray
+    strata_I: np.ndarray
+    rows: dict[str, int]
+    n_items: int
+    crossed: bool
+
+    def of(self, fingerprints: list[str]) -> np.ndarray:
+        """Scores of these trials: (trials, items)."""
+        return self.scores_FI[[self.rows[name] for name in fingerprints]]
+
+
+def panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
+    """The panel of one axis: "quality" takes scores after training, "forgetting" their rise over the base model."""
+    chosen = items[(items["axis"] == axis) & items["fingerprint"].isin(fingerprints)]
+    value = chosen["after"] if axis == "quality" else chosen["after"] - chosen["before"]
+    keys = pd.MultiIndex.from_frame(chosen[["measure", "group", "item"]])
+    columns, labels = pd.factorize(keys, sort=True)
+    rows = {name: i for i, name in enumerate(dict.fromkeys(fingerprints))}
+    shape = (len(rows), len(labels))
+    at = (chosen["fingerprint"].map(rows).to_numpy(dtype=int), columns)
+    scores_FI, weights_FI = np.full(shape, np.nan), np.full(shape, np.nan)
+    scores_FI[at], weights_FI[at] = value.to_numpy(dtype=float), chosen["weight"].to_numpy(dtype=float)
+    measure_I = np.unique(labels.get_level_values(0), return_inverse=True)[1]
+    same = not np.isnan(scores_FI).any() and np.allclose(weights_FI, weights_FI[0])
+    linear_FI = _linearised(scores_FI, weights_FI, measure_I)
+    n_items = int((~np.isnan(scores_FI)).sum(axis=1).max()) if linear_FI.size else 0
+    if not same:
+        return Panel(np.nanmean(linear_FI, axis=1, keepdims=True), np.zeros(1, dtype=int), rows, n_items, False)
+    strata_I = np.unique([f"{m}\t{g}" for m, g in zip(measure_I, labels.get_level_values(1), strict=True)], return_inverse=True)[
+        1
+    ]
+    return Panel(linear_FI, strata_I, rows, n_items, True)
+
+
+def _linearised(scores_FI: np.ndarray, weights_FI: np.ndarray, measure_I: np.ndarray) -> np.ndarray:
+    """Scores whose plain mean over a row's items is the mean over measures of the weighted mean over items."""
+    present_FI = ~np.isnan(scores_FI)
+    weights_FI = np.where(present_FI, weights_FI, 0.0)
+    means_FM = np.stack(
+        [np.nansum(np.where(measure_I == m, scores_FI * weights_FI, 0), axis=1) / weights_FI[:, measure_I == m].sum(axis=1)
+         for m in np.unique(measure_I)], axis=1,
+    )  # fmt: skip
+    totals_FM = np.stack([weights_FI[:, measure_I == m].sum(axis=1) for m in np.unique(measure_I)], axis=1)
+    share_FI = weights_FI / totals_FM[:, measure_I] / means_FM.shape[1] * present_FI.sum(axis=1, keepdims=True)
+    linear: np.ndarray = means_FM.mean(axis=1, keepdims=True) + share_FI * (scores_FI - means_FM[:, measure_I])
+    return linear
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One cell of the sweep: its label, adapter, and the fingerprint of the final trial of each seed that finished."""
+
+    cell: str
+    method: str
+    rank: int | None
+    final: dict[int, str] = field(default_factory=dict)
+
+
+def arms(table: pd.DataFrame) -> list[Arm]:
+    """The cells, LoRA by rank and then the others. Of a cell whose final trials ran at several learning rates (the sweep
+    was extended and tuned again) the rate that is now best on validation counts."""
+    found = []
+    for cell, group in table.groupby("cell", sort=False):
+        first = group.iloc[0]
+        rank = first.get("adapter.rank")
+        final = chosen_final(group)
+        by_seed = {int(row["seed"]): str(row["fingerprint"]) for _, row in final[final["state"] == "finished"].iterrows()}
+        found.append(Arm(str(cell), str(first["adapter.method"]), None if rank is None or pd.isna(rank) else int(rank), by_seed))
+    return sorted(found, key=lambda arm: (arm.method != "lora", arm.rank or 0, arm.cell))
+
+
+def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
+    """The final trials of one cell at its chosen learning rate."""
+    final = group[group["phase"] == "final"]
+    if final["train.learning_rate"].nunique() < 2:
+        return final
+    tuned = group[(group["phase"] == "tune") & (group["state"] == "finished")]
+    rate = tuned.loc[tuned["quality"].astype(float).idxmax(), "train.learning_rate"]
+    return final[final["train.learning_rate"] == rate]
+
+
+def seeds_of(first: Arm, second: Arm) -> list[int]:
+    """Seeds that finished in both arms: the pairs."""
+    return sorted(set(first.final) & set(second.final))
+
+
+def mean(arm: Arm, scores: Panel) -> Estimate:
+    """The arm's mean, for new seeds (and the bases they alternate over) and items."""
+    return mean_interval(scores.of([arm.final[s] for s in sorted(arm.final)]), scores.strata_I, scores.n_items)
+
+
+def _pair(first: Arm, second: Arm, scores: Panel) -> tuple[np.ndarray, np.ndarray]:
+    seeds = seeds_of(first, second)
+    return scores.of([first.final[s] for s in seeds]), scores.of([second.final[s] for s in seeds])
+
+
+def difference(first: Arm, second: Arm, scores: Panel) -> Estimate:
+    """First less second, paired by seed and item."""
+    a, b = _pair(first, second, scores)
+    return mean_interval(a - b, scores.strata_I, scores.n_items)
+
+
+def relative(first: Arm, second: Arm, scores: Panel) -> Estimate:
+    """(First less second) over |second|, paired by seed and item."""
+    return relative_difference(*_pair(first, second, scores), scores.strata_I, scores.n_items)
+
+
+def ratio(first: Arm, second: Arm, scores: Panel) -> Estimate:
+    """First over second, paired by seed and item."""
+    return ratio_interval(*_pair(first, second, scores), scores.strata_I, scores.n_items)

@@ -1,0 +1,89 @@
+"""MLflow → tidy frames. One row a trial, failed ones included, with columns of the types they were defined with; and the
+items of each trial, one row an item and measure."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import typing
+from collections.abc import Iterable
+
+import pandas as pd
+
+from core import tracking
+from core.definitions import FIELD_PREFIX, BadInput, Trial
+
+ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
+_TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "cell", "phase", "state", "reason", "sweep")}
+
+
+def field_types() -> dict[str, type]:
+    """Dotted field of a trial → its type (None aside)."""
+    hints: dict[str, type] = {}
+    for owner, prefix in [*FIELD_PREFIX.items(), (Trial, "")]:
+        resolved = typing.get_type_hints(owner)
+        for field in dataclasses.fields(owner):
+            options = [
+                kind for kind in typing.get_args(resolved[field.name]) or (resolved[field.name],) if kind is not type(None)
+            ]
+            if options[0] in (str, int, float, bool):
+                hints[prefix + field.name] = options[0]
+    return hints
+
+
+def typed(name: str, text: str | None, types: dict[str, type]) -> object:
+    """A parameter as MLflow keeps it (text) as a value; "None" is None."""
+    kind = types.get(name, str)
+    if text is None or text in ("None", "") or (kind is not str and text.lower() in ("none", "null")):
+        return None
+    if kind is bool:
+        return text.lower() == "true"
+    return kind(text)
+
+
+def frame(runs: Iterable[dict[str, typing.Any]]) -> pd.DataFrame:
+    """What `tracking.read_trials` returns as one row a trial: fields, provenance and facts, metrics, tags, run id."""
+    types = field_types()
+    rows = []
+    for run in runs:
+        row: dict[str, object] = {"run_id": run["run_id"], "status": run["status"]}
+        row |= {name: typed(name, text, types) for name, text in run["params"].items()}
+        row |= {name: run["tags"].get(tag) for name, tag in _TAGS.items()}
+        row |= run["metrics"]
+        row["state"] = row["state"] or str(run["status"]).lower()
+        rows.append(row)
+    if not rows:
+        return pd.DataFrame()
+    table = pd.DataFrame(rows)
+    rest = [name for name in table.columns if name not in ("cell", "phase", "seed", "state", "reason")]
+    return table[["cell", "phase", "seed", "state", "reason", *rest]].sort_values(["cell", "phase", "seed"], kind="stable")
+
+
+def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
+    """The trials of one sweep (the latest if None), failed ones included.
+
+    Raises:
+        BadInput: there is no such sweep, or it has no trial yet.
+    """
+    table = frame(tracking.read_trials(uri, experiment, sweep))
+    if table.empty:
+        raise BadInput(
+            f"{experiment}: no trial of sweep {sweep or '(latest)'} in {uri}; run `python sweeps/run.py {experiment}` first"
+        )
+    return table
+
+
+def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:
+    """Item scores of the finished trials of `table`, long. A finished trial without its items is an error."""
+    parts = []
+    for trial in table[table["state"] == "finished"].itertuples():
+        part = pd.read_csv(io.StringIO(tracking.read_items(uri, str(trial.run_id))), dtype=_ITEM_TYPES, quoting=csv.QUOTE_MINIMAL)
+        part.insert(0, "fingerprint", trial.fingerprint)
+        parts.append(part)
+    if not parts:
+        return pd.DataFrame(columns=list(ITEM_COLUMNS))
+    return pd.concat(parts, ignore_index=True)[list(ITEM_COLUMNS)]
+
+
+_ITEM_TYPES = {"measure": str, "axis": str, "group": str, "item": str, "weight": float, "before": float, "after": float}

@@ -1,0 +1,89 @@
+"""Where a learning-rate curve has its top: a parabola in log10(learning rate), with an interval for its vertex.
+
+One training run per learning rate is what tuning affords, so noise is estimated from the residuals of the parabolas,
+pooled over the cells. The vertex is a ratio of two coefficients, so its interval is Fieller's: it becomes unbounded by
+itself where the curve is too flat or too noisy to have a top. A top at the edge of the range tried, or outside of it,
+is called not bracketed: the range was too narrow, and a number would be an invention.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.stats import Estimate, no_interval, t_quantile
+
+WINDOW_DECADES = 1.3  # about two points of a five-point grid over 2.5 decades on either side of the best
+NEAR_TOP = 0.5  # of the way from the worst quality to the best; the nearest point on each side stays in any case
+
+
+@dataclass(frozen=True)
+class _Fit:
+    best: float  # log10 of the best learning rate tried: the parabola's origin
+    coefficients: np.ndarray  # of 1, x, x²
+    inverse: np.ndarray  # (X'X)^-1
+    residual: float  # sum of squares
+    df: int
+
+
+def near_top(x_K: np.ndarray, quality_K: np.ndarray) -> np.ndarray:
+    """Which points of a curve (sorted by x) the parabola is fitted to: (K,) of bool."""
+    best = int(np.argmax(quality_K))
+    threshold = quality_K.min() + NEAR_TOP * (quality_K.max() - quality_K.min())
+    used = (np.abs(x_K - x_K[best]) <= WINDOW_DECADES) & (quality_K >= threshold)
+    used[max(best - 1, 0) : best + 2] = True
+    return used
+
+
+def _fit(x_K: np.ndarray, quality_K: np.ndarray) -> _Fit | str:
+    """The parabola near the top, or the reason why there is none."""
+    best = int(np.argmax(quality_K))
+    if len(x_K) < 3:
+        return "needs 3 learning rates"
+    if best in (0, len(x_K) - 1):
+        return f"not bracketed: best at the {'lowest' if best == 0 else 'highest'} learning rate tried"
+    used = near_top(x_K, quality_K)
+    z = x_K[used] - x_K[best]
+    design = np.stack([np.ones_like(z), z, z**2], axis=1)
+    coefficients, *_ = np.linalg.lstsq(design, quality_K[used], rcond=None)
+    vertex = -coefficients[1] / (2 * coefficients[2]) if coefficients[2] < 0 else math.nan
+    if not z.min() <= vertex <= z.max():
+        return "not bracketed: no top between the learning rates tried"
+    residual = float(np.sum((quality_K[used] - design @ coefficients) ** 2))
+    return _Fit(float(x_K[best]), coefficients, np.linalg.inv(design.T @ design), residual, len(z) - 3)
+
+
+def _vertex(fit: _Fit, noise: float, df: int, n_items: int) -> Estimate:
+    """Fieller's interval of −b / 2c, as a learning rate."""
+    _, b, c = fit.coefficients
+    value = 10 ** (fit.best - b / (2 * c))
+    if df < 1:
+        return no_interval(value, 1, n_items, "needs more learning rates: no residual to estimate noise from", "log")
+    scale = t_quantile(df) ** 2 * noise
+    # (b + 2cθ)² ≤ scale · (M_bb + 4θ M_bc + 4θ² M_cc), a quadratic in θ
+    m = fit.inverse
+    quadratic = 4 * (c**2 - scale * m[2, 2])
+    linear, constant = 4 * (b * c - scale * m[1, 2]), b**2 - scale * m[1, 1]
+    if quadratic <= 0:
+        return no_interval(value, 1, n_items, "not bracketed: the curve is too flat or too noisy", "log")
+    root = math.sqrt(max(linear**2 - 4 * quadratic * constant, 0.0))
+    low, high = ((-linear + sign * root) / (2 * quadratic) for sign in (-1, 1))
+    return Estimate(value, 10 ** (fit.best + low), 10 ** (fit.best + high), df, 1, n_items, "log")
+
+
+def learning_rate_optimum(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], n_items: int) -> dict[str, Estimate]:
+    """The best learning rate of every cell, from {cell: (learning rates (K,), qualities (K,))}; failed trials left out."""
+    fits: dict[str, _Fit | str] = {}
+    for cell, (rates, qualities) in curves.items():
+        order = np.argsort(rates)
+        fits[cell] = _fit(np.log10(np.asarray(rates, dtype=float)[order]), np.asarray(qualities, dtype=float)[order])
+    good = [fit for fit in fits.values() if isinstance(fit, _Fit)]
+    df = sum(fit.df for fit in good)
+    noise = sum(fit.residual for fit in good) / df if df else math.nan
+    return {
+        cell: _vertex(fit, noise, df, n_items) if isinstance(fit, _Fit) else no_interval(math.nan, 1, n_items, fit, "log")
+        for cell, fit in fits.items()
+    }

@@ -1,0 +1,95 @@
+"""A sweep with known effects, as the frames that analysis/load.py gives: no training, milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+LEARNING_RATES = tuple(np.geomspace(1e-4, 3e-2, 5))
+BASES = ("lab:base-0", "lab:base-1")
+
+
+@dataclass(frozen=True)
+class ArmTruth:
+    """What is true of an arm: logit of exact match at its best learning rate, that rate, forgetting there in nats."""
+
+    ability: float = 1.4
+    best_rate: float = 3e-3
+    forgetting: float = 0.6
+
+
+def truth(rank_effect: float = 0.0, **full: float) -> dict[str, ArmTruth]:
+    """Four ranks that gain `rank_effect` in ability per fourfold rank, and full fine-tuning."""
+    ranks = {f"lora r={r}": ArmTruth(ability=1.4 + rank_effect * i) for i, r in enumerate((1, 4, 16, 64))}
+    return {**ranks, "full": ArmTruth(**({"best_rate": 1e-3} | full))}
+
+
+def sweep(
+    arms: dict[str, ArmTruth],
+    seeds: int = 3,
+    seed_sd: float = 0.05,
+    base_sd: float = 0.3,
+    n_tasks: int = 12,
+    items_per_task: int = 30,
+    n_documents: int = 60,
+    failed: tuple[tuple[str, str, int], ...] = (),
+    random_state: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(trials, items). `failed` names (cell, phase, index) of trials that diverged."""
+    rng = np.random.default_rng(random_state)
+    task_I = np.repeat(np.arange(n_tasks), items_per_task)
+    world = {
+        split: (rng.normal(0, 1.0, len(task_I)), rng.normal(0, 0.6, n_tasks)[task_I], rng.gamma(6, 0.3, (3, n_documents)))
+        for split in ("validation", "test")
+    }
+    weights = rng.integers(20, 60, n_documents).astype(float)
+    base_quality, base_forgetting = rng.normal(0, base_sd, 2), np.exp(rng.normal(0, base_sd / 2, 2))
+    rows, parts = [], []
+
+    def trial(cell: str, phase: str, seed: int, rate: float, index: int) -> None:
+        arm, split, base = arms[cell], "validation" if phase == "tune" else "test", seed % 2
+        fingerprint = f"{cell}-{phase}-{index}"
+        method, rank = ("full", None) if cell == "full" else ("lora", int(cell.split("=")[1]))
+        row = {
+            "cell": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "fingerprint": fingerprint,
+            "run_id": fingerprint, "status": "FINISHED", "adapter.method": method, "adapter.rank": rank, "model.name": BASES[base],
+            "train.learning_rate": rate, "evaluation.split": split, "data.source": "lab:curated", "data.n_examples": 1000,
+            "quality_measure": "exact_match/seen", "quality_unit": "accuracy", "quality_before": 0.0, "git_commit": "0" * 40,
+            "seconds": 5.0, "trainable_parameters": 870_000 if rank is None else 9_000 * rank,
+        }  # fmt: skip
+        rows.append(row)
+        if (cell, phase, index) in failed:
+            row |= {"state": "diverged", "reason": "loss is nan at step 12", "status": "FAILED"}
+            return
+        offset = np.log10(rate / arm.best_rate)
+        difficulty, task, before_DJ = world[split]
+        ability = arm.ability - 1.5 * offset**2 + base_quality[base] + rng.normal(0, seed_sd)
+        correct = (rng.random(len(task_I)) < 1 / (1 + np.exp(-(ability + difficulty + task)))).astype(float)
+        level = arm.forgetting * 10 ** (0.8 * offset) * base_forgetting[base] * np.exp(rng.normal(0, seed_sd))
+        rise_DJ = level * rng.gamma(8, 1 / 8, before_DJ.shape) + rng.normal(0, 0.02, before_DJ.shape)
+        parts.append(pd.DataFrame({
+            "fingerprint": fingerprint, "measure": "exact_match/seen", "axis": "quality", "group": [f"task {t}" for t in task_I],
+            "item": [f"q{i}" for i in range(len(task_I))], "weight": 1.0, "before": 0.0, "after": correct}))  # fmt: skip
+        for domain, before, rise in zip(("prose", "code", "facts"), before_DJ, rise_DJ, strict=True):
+            parts.append(pd.DataFrame({
+                "fingerprint": fingerprint, "measure": f"nll/{domain}", "axis": "forgetting", "group": domain,
+                "item": [f"{domain}{i}" for i in range(n_documents)], "weight": weights, "before": before,
+                "after": before + rise}))  # fmt: skip
+        forgetting = float(np.mean([np.average(rise, weights=weights) for rise in rise_DJ]))
+        row |= {
+            "quality": float(correct.mean()),
+            "quality_se": float(correct.std() / len(correct) ** 0.5),
+            "forgetting": forgetting,
+        }
+
+    for cell, arm in arms.items():
+        rates = [*LEARNING_RATES, arm.best_rate * 10 ** rng.normal(0, 0.1)]
+        for index, rate in enumerate(rates):
+            trial(cell, "tune", 1_000, rate, index)
+        done = [row for row in rows if row["cell"] == cell and row["state"] == "finished"]
+        best = max(done, key=lambda row: row["quality"])["train.learning_rate"]
+        for seed in range(seeds):
+            trial(cell, "final", seed, best, seed)
+    return pd.DataFrame(rows), pd.concat(parts, ignore_index=True)
