@@ -71,12 +71,11 @@ def forgetting_at(quality_NK: np.ndarray, forgetting_NK: np.ndarray, target_N: n
 
 
 def _difference(arms: list[tuple[np.ndarray, np.ndarray]], quality_before: float) -> np.ndarray:
-    """Mean over GAIN_SHARES of forgetting of the second arm less the first's: (N,)."""
+    """Forgetting of the second arm less the first's at GAIN_SHARES, nan where a curve starts above: (shares, N)."""
     top_N = np.minimum(*(quality_NK.max(axis=1) for quality_NK, _ in arms))
     targets = [quality_before + share * (top_N - quality_before) for share in GAIN_SHARES]
     first, second = ([forgetting_at(q, f, target) for target in targets] for q, f in arms)
-    difference: np.ndarray = np.mean(np.array(second) - np.array(first), axis=0)
-    return difference
+    return np.array(second) - np.array(first)
 
 
 def forgetting_at_matched_quality(
@@ -98,7 +97,8 @@ def forgetting_at_matched_quality(
     n_items = first.quality_KI.shape[1]
     curves = (first, second)
     point = _difference([(c.quality_KI.mean(axis=1)[None], c.forgetting_KJ.mean(axis=1)[None]) for c in curves], quality_before)
-    value = float(point[0])
+    usable = ~np.isnan(point[:, 0])  # shares of the gain that both curves pass on their way up
+    value = float(point[usable].mean()) if usable.any() else math.nan
     if math.isnan(value):
         return no_interval(value, 1, n_items, "not bracketed: a curve starts above the common quality; try lower learning rates")
     if noise is None:
@@ -112,7 +112,7 @@ def forgetting_at_matched_quality(
         quality_NK += noise.quality_sd * stretch_N1 * rng.normal(size=quality_NK.shape)
         forgetting_NK *= 1 + noise.forgetting_cv * stretch_N1 * rng.normal(size=forgetting_NK.shape)
         arms.append((quality_NK, forgetting_NK))
-    draws_N = _difference(arms, quality_before)
+    draws_N = np.ma.masked_invalid(_difference(arms, quality_before)[usable]).mean(axis=0).filled(np.nan)
     lost = float(np.isnan(draws_N).mean())
     if lost > 0.05:
         return no_interval(value, 1, n_items, f"not bracketed in {lost:.0%} of the bootstrap; try lower learning rates")

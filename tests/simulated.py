@@ -54,10 +54,11 @@ def sweep(
         method, rank = ("full", None) if cell == "full" else ("lora", int(cell.split("=")[1]))
         row = {
             "cell": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "fingerprint": fingerprint,
-            "run_id": fingerprint, "status": "FINISHED", "adapter.method": method, "adapter.rank": rank, "model.name": BASES[base],
-            "train.learning_rate": rate, "evaluation.split": split, "data.source": "lab:curated", "data.n_examples": 1000,
-            "quality_measure": "exact_match/seen", "quality_unit": "accuracy", "quality_before": 0.0, "git_commit": "0" * 40,
-            "seconds": 5.0, "trainable_parameters": 870_000 if rank is None else 9_000 * rank,
+            "run_id": fingerprint, "status": "FINISHED", "adapter.method": method, "adapter.rank": rank,
+            "model.name": BASES[base], "train.learning_rate": rate, "evaluation.split": split, "seconds": 5.0,
+            "data.source": "lab:curated", "data.n_examples": 1000, "quality_before": 0.0, "git_commit": "0" * 40,
+            "quality_measure": "exact_match/seen", "quality_unit": "accuracy",
+            "trainable_parameters": 870_000 if rank is None else 9_000 * rank,
         }  # fmt: skip
         rows.append(row)
         if (cell, phase, index) in failed:

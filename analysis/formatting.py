@@ -1,0 +1,67 @@
+"""Numbers, intervals and tables as text: Markdown and LaTeX (booktabs)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from analysis.stats import Estimate
+
+NONE = "–"
+
+
+def decimals(low: float, high: float) -> int:
+    """Decimals that show an interval's half width with two digits, at most 4."""
+    half = abs(high - low) / 2
+    return 3 if half == 0 or not math.isfinite(half) else min(max(1 - math.floor(math.log10(half)), 0), 4)
+
+
+def number(value: float, places: int = 3, signed: bool = False, percent: bool = False) -> str:
+    """A number with a true minus sign; – for nan."""
+    if value is None or math.isnan(value):
+        return NONE
+    if percent:
+        value, places = 100 * value, max(places - 2, 0)
+    text = f"{value:{'+' if signed else ''}.{places}f}" + (" %" if percent else "")
+    return text.replace("-", "−")
+
+
+def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) -> str:
+    """ "0.812 [0.790, 0.834]"; a ratio as "2.1× [1.5×, 3.0×]"; without an interval the value and why there is none."""
+    if e is None or math.isnan(e.value):
+        return f"{NONE} ({e.why})" if e is not None and e.why else NONE
+    if e.scale == "log":
+        if not e.known:
+            return f"{e.value:.2g}× ({e.why})"
+        return f"{e.value:.2g}× [{e.low:.2g}×, {e.high:.2g}×]"
+    places = decimals(e.low, e.high)
+    value = number(e.value, places, signed, percent)
+    if not e.known:
+        return f"{value} ({e.why})"
+    unit = " %" if percent else ""
+    low, high = (number(x, places, signed, percent).removesuffix(" %") for x in (e.low, e.high))
+    return f"{value.removesuffix(' %')} [{low}, {high}]{unit}"
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A pipe table."""
+    lines = [list(header), ["---"] * len(header), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
+
+
+def latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, label: str) -> str:
+    """A booktabs table; needs \\usepackage{booktabs}."""
+    body = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in rows]
+    return "\n".join([
+        r"\begin{table}", r"\centering", rf"\caption{{{_escape(caption)}}}", rf"\label{{{label}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", " & ".join(_escape(cell) for cell in header) + r" \\",
+        r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
+    ])  # fmt: skip
+
+
+_LATEX = {"\\": r"\textbackslash{}", **{c: "\\" + c for c in "&%_#${}"},
+          "×": r"$\times$", "−": r"$-$", "–": "--", "±": r"$\pm$", "≤": r"$\le$", "≥": r"$\ge$", "→": r"$\to$"}  # fmt: skip
+
+
+def _escape(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in str(text))

@@ -1,0 +1,79 @@
+"""The cells of rank_vs_quality as a frame: one row an arm, with its estimates, their limits, and how many trials failed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from analysis import arms as a
+from analysis.stats import Estimate, interquartile_mean
+from analysis.tradeoff import front_probability
+
+
+def cell_frame(
+    found: list[a.Arm],
+    trials: pd.DataFrame,
+    curves: pd.DataFrame,
+    quality: a.Panel,
+    forgetting: a.Panel,
+    optima: Mapping[str, Estimate],
+    matched: Mapping[str, Estimate],
+    random_state: int,
+) -> pd.DataFrame:
+    """One row a cell: settings, counts of trials, and every estimate with its limits as name, name_low, name_high."""
+    full = next((arm for arm in found if arm.method == "full" and arm.final), None)
+    front = _front(found, quality, forgetting, random_state)
+    rows = []
+    for arm in found:
+        own, tried = trials[trials["cell"] == arm.cell], curves[curves["cell"] == arm.cell]
+        final = a.chosen_final(own)
+        done = final[final["state"] == "finished"]
+        rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
+        row: dict[str, object] = {"cell": arm.cell, "method": arm.method, "rank": arm.rank, "learning_rate": rate}
+        row["at_edge"] = bool(len(tried) and rate in (tried["train.learning_rate"].min(), tried["train.learning_rate"].max()))
+        for name in ("trainable_parameters", "seconds"):
+            row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
+        row |= {"seeds": len(arm.final), "final_failed": _failures(final), "tuned": int((tried["state"] == "finished").sum())}
+        row |= {
+            "tune_failed": _failures(tried),
+            "quality_iqm": _iqm(arm, quality),
+            "front_probability": front.get(arm.cell, math.nan),
+        }
+        estimates = {"optimum": optima[arm.cell], "forgetting_saved_at_equal_quality": matched.get(arm.cell)}
+        for name, scores in (("quality", quality), ("forgetting", forgetting)):
+            estimates[name] = a.mean(arm, scores) if arm.final else None
+            paired = full is not None and arm is not full and bool(a.seeds_of(arm, full))
+            estimates[f"{name}_vs_full"] = a.difference(arm, full, scores) if full and paired else None
+        for name, estimate in estimates.items():
+            for suffix, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
+                row[name + suffix] = getattr(estimate, attribute) if estimate else math.nan
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _failures(rows: pd.DataFrame) -> int:
+    return int(rows["state"].isin(a.FAILED).sum())
+
+
+def _iqm(arm: a.Arm, scores: a.Panel) -> float:
+    """Interquartile mean over seeds × tasks; nan where the trials were not scored on the same items."""
+    if not arm.final or not scores.crossed:
+        return math.nan
+    scores_SI = scores.of(list(arm.final.values()))
+    return interquartile_mean(
+        np.stack([scores_SI[:, scores.strata_I == g].mean(axis=1) for g in np.unique(scores.strata_I)], axis=1)
+    )
+
+
+def _front(found: list[a.Arm], quality: a.Panel, forgetting: a.Panel, random_state: int) -> dict[str, float]:
+    """Probability of being on the Pareto front, over seeds that finished in every cell; empty below two such seeds."""
+    ready = [arm for arm in found if arm.final]
+    seeds = sorted(set.intersection(*(set(arm.final) for arm in ready)))
+    if len(seeds) < 2:
+        return {}
+    q, f = (np.stack([scores.of([arm.final[s] for s in seeds]) for arm in ready]) for scores in (quality, forgetting))
+    share = front_probability(q, f, quality.strata_I, forgetting.strata_I, np.random.default_rng(random_state))
+    return {arm.cell: float(p) for arm, p in zip(ready, share, strict=True)}

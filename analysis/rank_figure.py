@@ -1,0 +1,199 @@
+"""The figure of rank_vs_quality: (a) quality and (b) forgetting against rank, (c) the quality–forgetting plane with its
+Pareto front, (d) validation quality along the learning rate. Every point carries its 95 % interval.
+
+In (a) and (b) the thin line is the interval of the mean (new seeds, bases and items); the thick line is the interval of
+the paired difference from full fine-tuning, drawn around the arm's mean: where it misses the dashed line, the arm
+differs from full. The thin one is wider because bases differ, which pairing takes out.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis import style
+from analysis.tradeoff import on_front
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from analysis.rank_vs_quality import Tables
+
+Colour = tuple[float, float, float]
+
+
+def draw(tables: Tables) -> Figure:
+    """The four panels."""
+    figure, (quality, forgetting, plane, rates) = style.figure(2, 2, 5.4)
+    cells = tables.cells[tables.cells["seeds"] > 0]
+    quality_label = f"{readable(tables.quality_name)} ({tables.quality_unit})"
+    forgetting_label = f"forgetting ({tables.forgetting_unit})"
+    _by_rank(quality, cells, "quality", quality_label)
+    quality.set_title("Quality, each arm at its best learning rate")
+    if np.isfinite(cells["quality_vs_full_low"]).any():
+        text = "thin: mean\nthick: paired difference from full"
+        quality.text(0.99, 0.02, text, transform=quality.transAxes, color=style.MUTED, size=6.5, ha="right", va="bottom")
+    _by_rank(forgetting, cells, "forgetting", forgetting_label)
+    forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")
+    _plane(plane, cells, quality_label, forgetting_label)
+    _rates(rates, tables, quality_label)
+    return figure
+
+
+def readable(name: str) -> str:
+    """A measure's name in words: exact_match/seen → exact match, seen."""
+    return name.replace("_", " ").replace("/", ", ")
+
+
+def rise(names: str) -> str:
+    """What rises when the base is forgotten, in words."""
+    parts = names.split(", ")
+    if all(name.startswith("nll/") for name in parts):
+        return "rise of NLL" + (f", mean of {len(parts)} domains" if len(parts) > 1 else f" on {readable(parts[0][4:])}")
+    return "KL from the base" if all(name.startswith("kl/") for name in parts) else names
+
+
+def label(method: str, rank: float | None) -> str:
+    """An arm's name on a figure."""
+    return method if method != "lora" or rank is None or math.isnan(rank) else f"r = {int(rank)}"
+
+
+def _colour(cell: dict[str, object]) -> Colour:
+    rank = cell["rank"]
+    return style.colour(str(cell["method"]), int(rank) if isinstance(rank, int | float) and not math.isnan(rank) else None)
+
+
+def _limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Limits that show every value, and intervals up to 1.5 times the values' range beyond them: with two seeds an
+    interval can be so wide that nothing else would be seen; `_interval` marks where it was cut."""
+    span = max(float(np.ptp(values)), 0.5 * float(np.nanmedian(high - low)) if np.isfinite(high - low).any() else 0.0) or 0.1
+    bottom = max(float(np.nanmin(np.append(low, values))), float(values.min()) - 1.5 * span)
+    top = min(float(np.nanmax(np.append(high, values))), float(values.max()) + 1.5 * span)
+    return bottom - 0.06 * (top - bottom), top + 0.06 * (top - bottom)
+
+
+def _interval(panel: Axes, x: float, low: float, high: float, colour: Colour, width: float) -> None:
+    """A vertical interval; a triangle at the edge where the axis cuts it."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return
+    panel.plot([x, x], [low, high], color=colour, linewidth=width, solid_capstyle="butt", zorder=2)
+    bottom, top = panel.get_ylim()
+    for cut, edge, mark in ((low < bottom, bottom, "v"), (high > top, top, "^")):
+        if cut:
+            panel.plot(x, edge, mark, color=colour, markersize=4, clip_on=False, zorder=3)
+
+
+def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> None:
+    panel.plot(x, y, style.METHOD_MARKER[method], color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
+
+
+def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str) -> None:
+    """One arm a position: ranks in order, then full fine-tuning after a gap."""
+    full, lora = cells[cells["method"] == "full"], cells[cells["method"] == "lora"]
+    panel.set_ylim(*_limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))))
+    if len(full):
+        panel.axhline(full[name].iloc[0], color=style.colour("full"), linewidth=0.9, dashes=(4, 3), zorder=1)
+    panel.plot(range(len(lora)), lora[name], color=style.colour("lora"), linewidth=0.8, alpha=0.5, zorder=1)
+    positions = [*range(len(lora)), *(len(lora) + 0.4 + i for i in range(len(full)))]
+    for position, cell in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
+        colour = _colour(cell)
+        _interval(panel, position, cell[f"{name}_low"], cell[f"{name}_high"], colour, 0.9)
+        base = cell[name] - cell[f"{name}_vs_full"]
+        _interval(panel, position, base + cell[f"{name}_vs_full_low"], base + cell[f"{name}_vs_full_high"], colour, 3.4)
+        _marker(panel, position, cell[name], str(cell["method"]), colour)
+    panel.set_xticks(positions, [*(str(int(rank)) for rank in lora["rank"]), *["full"] * len(full)])
+    panel.set_xlim(-0.5, positions[-1] + 0.5)
+    panel.set_xlabel("LoRA rank" + (", and full fine-tuning" if len(full) else ""))
+    panel.set_ylabel(axis_label)
+    if not np.isfinite(cells[f"{name}_low"]).any():
+        panel.text(0.02, 0.02, "one seed: no interval", transform=panel.transAxes, color=style.MUTED, size=6.5)
+
+
+def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:
+    """Quality against forgetting; better is up and to the left."""
+    axes = ("forgetting", "quality")
+    x_limits, y_limits = (_limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes)
+    panel.set(xlim=x_limits, ylim=y_limits)
+    panel.grid(axis="x", color=style.GRID, linewidth=0.6)
+    for cell in cells.to_dict("records"):
+        colour = _colour(cell)
+        panel.plot(
+            [cell["forgetting_low"], cell["forgetting_high"]], [cell["quality"]] * 2, color=colour, linewidth=0.8, zorder=2
+        )
+        panel.plot([cell["forgetting"]] * 2, [cell["quality_low"], cell["quality_high"]], color=colour, linewidth=0.8, zorder=2)
+        _marker(panel, cell["forgetting"], cell["quality"], str(cell["method"]), colour)
+    _direct_labels(panel, cells)
+    front = cells[on_front(cells["quality"].to_numpy(float), cells["forgetting"].to_numpy(float))].sort_values("forgetting")
+    x, y = (front[name].to_numpy(float) for name in axes)
+    steps = np.r_[x[0], x, panel.get_xlim()[1]], np.r_[panel.get_ylim()[0], y, y[-1]]
+    panel.plot(*steps, color=style.MUTED, linewidth=1.1, linestyle=(0, (1, 1.6)), drawstyle="steps-post", zorder=1)
+    panel.set_title("Quality against forgetting (dotted: Pareto front)")
+    panel.set_xlabel(forgetting_label)
+    panel.set_ylabel(quality_label)
+
+
+def _direct_labels(panel: Axes, cells: pd.DataFrame) -> None:
+    """Names beside the points, moved up or down until none covers another."""
+    height = 0.062 * float(np.ptp(panel.get_ylim()))
+    left, right = panel.get_xlim()
+    taken: list[tuple[float, float]] = []
+    for cell in cells.sort_values("quality", ascending=False).to_dict("records"):
+        x, y = float(cell["forgetting"]), float(cell["quality"])
+        spots = [y + sign * height * (0.45 + 0.5 * step) for step in range(12) for sign in (1, -1)]
+        near = [other for at, other in taken if abs(at - x) < 0.16 * (right - left)]
+        spot = next((s for s in spots if all(abs(s - other) >= height for other in near)), spots[0])
+        taken.append((x, spot))
+        line = {"arrowstyle": "-", "color": _colour(cell), "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
+        panel.annotate(
+            label(str(cell["method"]), cell["rank"]), (x, y), (x + 0.025 * (right - left), spot), size=7, va="center", zorder=5,
+            color=style.text_colour(_colour(cell)), arrowprops=line if abs(spot - y) > height else None,
+        )  # fmt: skip
+
+
+def _rates(panel: Axes, tables: Tables, quality_label: str) -> None:
+    """Validation quality along the learning rate; rings mark the rates that were chosen, bars above the optima."""
+    curves = tables.learning_rate
+    finished = curves[curves["state"] == "finished"]
+    drawn = [arm for arm in tables.arms if arm.cell in set(finished["cell"])]
+    low, high = finished["quality"].min(), finished["quality_high"].fillna(finished["quality"]).max()
+    span = max(high - low, 1e-3)
+    for index, arm in enumerate(drawn):
+        own, colour = finished[finished["cell"] == arm.cell], style.colour(arm.method, arm.rank)
+        error = [own["quality"] - own["quality_low"], own["quality_high"] - own["quality"]]
+        panel.errorbar(
+            own["train.learning_rate"].astype(float), own["quality"], error, fmt=style.METHOD_MARKER[arm.method] + "-",
+            color=colour, markersize=3, linewidth=1.1, elinewidth=0.6, zorder=3,
+        )  # fmt: skip
+        chosen = own[own["chosen"]]
+        panel.plot(chosen["train.learning_rate"], chosen["quality"], "o", markersize=8, mfc="none", mec=colour, mew=1.1, zorder=4)
+        _optimum(panel, tables, arm.cell, label(arm.method, arm.rank), colour, high + 0.075 * span * (len(drawn) - index + 0.3))
+    lost = curves[~curves["state"].isin(["finished", "running"])]
+    if len(lost):
+        panel.plot(lost["train.learning_rate"], np.full(len(lost), low - 0.1 * span), "x", color=style.INK, markersize=4.5, mew=1)
+        rightmost = (float(lost["train.learning_rate"].max()), low - 0.1 * span)
+        panel.annotate("failed", rightmost, (-6, 0), textcoords="offset points", size=6.5, ha="right", va="center")
+    panel.set_xscale("log")
+    ticks = [tick for tick in panel.get_yticks() if low - 0.15 * span <= tick <= high]
+    panel.set_ylim(low - 0.17 * span, high + 0.075 * span * (len(drawn) + 1.2))
+    panel.set_yticks(ticks)
+    panel.set_xlabel("learning rate (ring: chosen; bars: optimum, 95 %)")
+    panel.set_ylabel(f"validation {quality_label}")
+    panel.set_title("Retuning: one run a point")
+
+
+def _optimum(panel: Axes, tables: Tables, cell: str, name: str, colour: Colour, height: float) -> None:
+    """The fitted optimum with its interval, as a bar above the curves; "not bracketed" where there is none."""
+    e = tables.optima[cell]
+    rates = tables.learning_rate["train.learning_rate"].astype(float)
+    low, high = rates.min(), rates.max()
+    look: dict[str, Any] = {"size": 6.5, "color": style.text_colour(colour), "va": "center"}
+    if not e.known:
+        panel.text(low, height, f"{name}: {e.why.split(':')[0]}", **look)
+        return
+    panel.plot([max(e.low, low), min(e.high, high)], [height] * 2, color=colour, linewidth=2, solid_capstyle="butt")
+    panel.plot(min(max(e.value, low), high), height, "|", color=colour, markersize=6, mew=1.4)
+    panel.annotate(name, (max(e.low, low), height), (-3, 0), textcoords="offset points", ha="right", **look)

@@ -1,0 +1,199 @@
+"""The report of rank_vs_quality on disk: figure, data, tables, verdicts, and one page that says what was done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from analysis import formatting, style
+from analysis.arms import FAILED
+from analysis.load import field_types
+from analysis.rank_figure import readable, rise
+from analysis.stats import Estimate
+from analysis.verdicts import rows_as_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from analysis.rank_vs_quality import Tables
+
+CAPTION = (
+    "**a, b** thin: 95 % interval of the mean (new seeds, bases, items); thick: 95 % interval of the paired difference from "
+    "full fine-tuning, drawn around the arm's mean; where it misses the dashed line, the arm differs from full. A triangle: "
+    "cut by the axis. **c** 95 % intervals of the means; dotted: Pareto front. **d** one tuning run a point, 95 % interval "
+    "over items; ring: the rate that was chosen; bars on top: optimum by a parabola with its 95 % interval."
+)
+Verdicts = Sequence[dict[str, object]]
+
+
+def write(tables: Tables, verdicts: Verdicts, figure: Figure, question: str, output: Path) -> list[Path]:
+    """Writes everything below `output` and returns the files."""
+    output.mkdir(parents=True, exist_ok=True)
+    files = style.save(figure, output / "figure")
+    for name in ("trials", "cells", "learning_rate"):
+        files.append(output / f"{name}.csv")
+        getattr(tables, name).to_csv(files[-1], index=False)
+    header, rows = cell_table(tables)
+    caption = f"{question} Mean [95 % interval over seeds and items]; differences from full fine-tuning are paired."
+    texts = {
+        "table.md": formatting.markdown(header, rows),
+        "table.tex": formatting.latex(header, rows, caption, "tab:rank-vs-quality"),
+        "verdicts.json": json.dumps(list(verdicts), indent=1, ensure_ascii=False) + "\n",
+        "report.md": page(tables, verdicts, question),
+    }
+    for name, text in texts.items():
+        files.append(output / name)
+        files[-1].write_text(text, encoding="utf-8")
+    return files
+
+
+def _cell_estimate(row: pd.Series, name: str, seeds: int, scale: str = "linear") -> Estimate | None:
+    value, low, high = (float(row[name + suffix]) for suffix in ("", "_low", "_high"))
+    if np.isnan(value):
+        return None
+    why = "needs 2 seeds" if seeds < 2 else "no interval"
+    return Estimate(value, low, high, np.nan, seeds, 0, scale, "" if np.isfinite(low) else why)
+
+
+def cell_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
+    """Header and one row a cell."""
+    header = ["cell", "learning rate", "optimum", f"quality ({tables.quality_unit})", "− full", "IQM"]
+    header += [f"forgetting ({tables.forgetting_unit})", "− full", "full − cell at equal quality", "on front", "seeds", "failed"]
+    body = []
+    for _, row in tables.cells.iterrows():
+        seeds = int(row["seeds"])
+        rate = formatting.NONE if np.isnan(row["learning_rate"]) else style.rate_text(row["learning_rate"])
+        rate += " (edge)" if row["at_edge"] else ""
+        optimum = tables.optima[str(row["cell"])]
+        failed = int(row["final_failed"] + row["tune_failed"])
+        share = row["front_probability"]
+        body.append([
+            str(row["cell"]), rate, _optimum(optimum),
+            formatting.estimate(_cell_estimate(row, "quality", seeds)),
+            formatting.estimate(_cell_estimate(row, "quality_vs_full", seeds), signed=True),
+            formatting.number(row["quality_iqm"]),
+            formatting.estimate(_cell_estimate(row, "forgetting", seeds)),
+            formatting.estimate(_cell_estimate(row, "forgetting_vs_full", seeds), signed=True),
+            formatting.estimate(tables.matched.get(str(row["cell"])), signed=True),
+            formatting.NONE if np.isnan(share) else f"{share:.0%}".replace("%", " %"), str(seeds),
+            f"{failed} of {failed + seeds + int(row['tuned'])}",
+        ])  # fmt: skip
+    return header, body
+
+
+def _optimum(e: Estimate) -> str:
+    if not e.known:
+        return e.why.split(":")[0] if e.why else formatting.NONE
+    return f"{style.rate_text(e.value)} [{style.rate_text(e.low)}, {style.rate_text(e.high)}]"
+
+
+def failures(tables: Tables) -> str:
+    """Every trial that did not finish, or one line that says there was none."""
+    lost = tables.trials[tables.trials["state"].isin(FAILED)]
+    counts = tables.trials["state"].value_counts()
+    summary = f"{len(tables.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + ".\n"
+    if lost.empty:
+        return summary
+    shown = lost.assign(rate=lost["train.learning_rate"].map(style.rate_text))
+    rows = shown[["cell", "phase", "seed", "rate", "state", "reason"]].astype(str).to_numpy().tolist()
+    return summary + "\n" + formatting.markdown(["cell", "phase", "seed", "learning rate", "state", "reason"], rows)
+
+
+def confounds(tables: Tables) -> list[str]:
+    """Fields and costs in which arms differ although they are not the axis, the tuned field or paired by seed."""
+    done = tables.trials[(tables.trials["state"] == "finished") & (tables.trials["phase"] == "final")]
+    paired = done[done["seed"].isin(set.intersection(*(set(g["seed"]) for _, g in done.groupby("cell"))))]
+    allowed = {"adapter.rank", "adapter.method", "train.learning_rate", "seed"}
+    found = []
+    for name in sorted((set(field_types()) & set(paired.columns)) - allowed):
+        rows = paired[paired["adapter.method"] == "lora"] if name.startswith("adapter.") else paired
+        values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
+        if values.nunique() > 1:
+            found.append(f"{name} differs between arms: " + "; ".join(f"{cell}: {', '.join(v)}" for cell, v in values.items()))
+    for name in ("train/steps", "train/tokens"):
+        if name in paired:
+            means = paired.groupby("cell")[name].mean()
+            if means.max() > 1.01 * means.min():
+                found.append(f"{name} differs between arms: {means.min():,.0f} to {means.max():,.0f}")
+    edge = tables.cells[tables.cells["at_edge"]]
+    return found + [f"{row['cell']}: its best learning rate is at the edge of the range tried" for _, row in edge.iterrows()]
+
+
+def design(tables: Tables) -> str:
+    """What was held equal, what varied, on what it was measured."""
+    done = tables.trials[tables.trials["state"] == "finished"]
+    final = done[done["phase"] == "final"]
+    constant = {
+        n: final[n].iloc[0] for n in sorted(set(field_types()) & set(final.columns)) if final[n].nunique(dropna=False) == 1
+    }
+    held = ", ".join(f"{n} = {v}" for n, v in constant.items() if v is not None and v == v)
+    rates = tables.learning_rate["train.learning_rate"].astype(float)
+    tuned = f"{style.rate_text(rates.min())} to {style.rate_text(rates.max())}" if len(rates) else "not tuned"
+    seeds = ", ".join(str(s) for s in sorted(final["seed"].unique()))
+    bases = ", ".join(sorted(map(str, final["model.name"].unique())))
+    crossed = (
+        "the same items for every seed" if tables.quality.crossed else "items differ between seeds, so only seeds are compared"
+    )
+    lines = [
+        f"- Arms: {', '.join(arm.cell for arm in tables.arms)}. Held equal: {held}.",
+        f"- Learning rate tuned in every arm on the validation split ({tuned}); the best then ran on seeds {seeds} "
+        f"over {bases}, scored on the test split.",
+        f"- Quality: {readable(tables.quality_name)} ({tables.quality_unit}), {tables.quality.n_items} items, {crossed}. "
+        f"Forgetting: {rise(tables.forgetting_name)} ({tables.forgetting_unit}), {tables.forgetting.n_items} items.",
+        "- Intervals: 95 %, over new seeds and items on these bases (two-way analysis of variance, Student's t). Differences "
+        "are paired by seed and item. Learning-rate optimum: parabola near the top, Fieller's interval.",
+    ]
+    lines += [f"- **Beyond the axis:** {line}." for line in confounds(tables)] or ["- No arm differs beyond its axis."]
+    return "\n".join(lines) + "\n"
+
+
+def provenance(tables: Tables) -> str:
+    """Commit, input hashes and run ids."""
+    done = tables.trials[tables.trials["state"] == "finished"]
+    names = [n for n in ("sweep", "git_commit", "data", "model", "eval_data", "base_text") if n in done]
+    lines = [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
+    lines += [f"- {cell}: {', '.join(map(str, rows['run_id']))}" for cell, rows in done[done["phase"] == "final"].groupby("cell")]
+    return "\n".join(lines) + "\n"
+
+
+def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
+    """report.md."""
+    rules = "\n".join(f"- {row['id']}: {row['rule']}." for row in verdicts)
+    return "\n".join([
+        f"# {question}\n", "![figure](figure.png)\n",
+        CAPTION + "\n",
+        "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)),
+        "MDE: the smallest true effect that a repetition would find with 80 % power. p: two-sided, Holm over claims tested.\n",
+        rules + "\n", "## Cells\n", formatting.markdown(*cell_table(tables)), "## Design\n", design(tables),
+        "## Trials and failures\n", failures(tables), "## Provenance (MLflow run ids)\n", provenance(tables),
+    ])  # fmt: skip
+
+
+def note(tables: Tables, verdicts: Verdicts) -> str:
+    """What the parent run's description says in the MLflow UI."""
+    header, rows = rows_as_text(verdicts)
+    keep = [header.index(name) for name in ("claim", "statement", "verdict", "95 % interval")]
+    short = formatting.markdown([header[i] for i in keep], [[row[i] for i in keep] for row in rows])
+    return short + "\n" + formatting.markdown(*cell_table(tables))
+
+
+def terminal(tables: Tables, verdicts: Verdicts) -> str:
+    """Cells and verdicts for the terminal, in its width."""
+    width = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
+    header, rows = cell_table(tables)
+    keep = [header.index("cell"), header.index("learning rate"), 3, 6, header.index("seeds"), header.index("failed")]
+    shown = [[row[i] for i in keep] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(keep))]
+    lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown] + [""]
+    for verdict in verdicts:
+        lines.append(f"{verdict['id']:<5}{verdict['verdict']:<13}{verdict['shown']}")
+        for text in (str(verdict["statement"]), str(verdict["note"])):
+            if text:
+                lines.append(f"     {text if len(text) <= width - 5 else text[: width - 6] + '…'}")
+    return "\n".join(lines)

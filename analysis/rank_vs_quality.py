@@ -1,0 +1,223 @@
+"""Does LoRA rank buy quality once the learning rate is retuned for each rank, and what does it cost in forgetting?
+
+compute → tables; draw → figure (analysis/rank_figure.py); judge → verdicts on claims 12, 16 and 18
+(analysis/rank_verdicts.py). Run it again at any time: `python analysis/rank_vs_quality.py` reads the latest sweep of
+./runs and writes its report beside the trials.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from core.definitions import BadInput
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.arms import Arm, Panel
+    from analysis.stats import Estimate
+    from analysis.tradeoff import TrainingNoise
+
+NAME = "rank_vs_quality"
+RANDOM_STATE = 20_250_701  # of every bootstrap below: the same trials give the same report
+FORGETTING_UNIT = "nats/token"  # of every forgetting measure: NLL and KL
+
+
+@dataclass(frozen=True)
+class Tables:
+    """Everything the figure, the tables and the verdicts are made from."""
+
+    trials: pd.DataFrame  # one row a trial, failed ones included
+    cells: pd.DataFrame  # one row a cell: estimates with limits
+    learning_rate: pd.DataFrame  # one row a tuning trial
+    arms: list[Arm]
+    quality: Panel  # final trials, test split
+    forgetting: Panel
+    optima: Mapping[str, Estimate]
+    matched: Mapping[str, Estimate]  # cell → forgetting of full less the cell's, at equal quality
+    quality_name: str
+    quality_unit: str
+    forgetting_name: str
+    forgetting_unit: str
+    n_tuning_items: int
+
+    @property
+    def full(self) -> Arm | None:
+        """The arm of full fine-tuning, if the sweep has one with a final trial."""
+        return next((arm for arm in self.arms if arm.method == "full" and arm.final), None)
+
+    def lora(self, rank: int) -> Arm | None:
+        """The LoRA arm whose rank is nearest (in octaves) to `rank`."""
+        ranked = [arm for arm in self.arms if arm.method == "lora" and arm.rank and arm.final]
+        return min(ranked, key=lambda arm: abs(math.log2(arm.rank or 1) - math.log2(rank)), default=None)
+
+
+def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
+    """Cells, learning-rate curves and paired comparisons, from the frames of analysis/load.py. Pure."""
+    from analysis.arms import FAILED, arms, panel
+    from analysis.rank_cells import cell_frame
+
+    found = arms(trials)
+    _one_axis(found)
+    final = [name for arm in found for name in arm.final.values()]
+    if not final:
+        failed = trials[trials["state"].isin(FAILED)]
+        first = f"; the first failure: {failed.iloc[0]['state']}, {failed.iloc[0]['reason']}" if len(failed) else ""
+        raise BadInput(f"{NAME}: no final trial has finished ({len(failed)} failed){first}")
+    quality, forgetting = panel(items, final, "quality"), panel(items, final, "forgetting")
+    curves = _learning_rate(trials)
+    tuned = curves[curves["state"] == "finished"]
+    tuning_panels = {axis: panel(items, list(tuned["fingerprint"]), axis) for axis in ("quality", "forgetting")}
+    optima = _optima(found, tuned, tuning_panels["quality"].n_items)
+    noise = _training_noise(found, quality, forgetting)
+    matched = _matched(found, tuned, tuning_panels, noise)
+    cells = cell_frame(found, trials, curves, quality, forgetting, optima, matched, RANDOM_STATE)
+    first = trials[trials["state"] == "finished"].iloc[0]
+    measures = ", ".join(sorted(items.loc[items["axis"] == "forgetting", "measure"].unique()))
+    names = str(first["quality_measure"]), str(first["quality_unit"]), measures, FORGETTING_UNIT
+    return Tables(trials, cells, curves, found, quality, forgetting, optima, matched, *names, tuning_panels["quality"].n_items)
+
+
+def _one_axis(found: list[Arm]) -> None:
+    """One cell a rank, one full arm: anything else is another question."""
+    seen: dict[tuple[str, int | None], str] = {}
+    for arm in found:
+        key = (arm.method, arm.rank)
+        if key in seen:
+            raise BadInput(f"{NAME}: cells {seen[key]!r} and {arm.cell!r} have the same rank; vary adapter.rank alone")
+        seen[key] = arm.cell
+
+
+def _learning_rate(trials: pd.DataFrame) -> pd.DataFrame:
+    """One row a tuning trial, with the interval over items of its quality and whether its rate was chosen."""
+    import numpy as np
+
+    tune = trials[trials["phase"] == "tune"].copy()
+    for name in ("quality", "quality_se", "forgetting", "quality_before"):
+        tune[name] = tune[name].astype(float) if name in tune else np.nan
+    tune["quality_low"], tune["quality_high"] = (tune["quality"] + sign * 1.96 * tune["quality_se"] for sign in (-1, 1))
+    finished = tune[tune["state"] == "finished"]
+    tune["chosen"] = tune.index.isin(finished.groupby("cell")["quality"].idxmax())
+    columns = [
+        "cell",
+        "adapter.method",
+        "adapter.rank",
+        "train.learning_rate",
+        "quality",
+        "quality_low",
+        "quality_high",
+        "forgetting",
+    ]
+    columns += ["quality_before", "chosen", "state", "reason", "fingerprint"]
+    return tune.sort_values(["cell", "train.learning_rate"], kind="stable")[[c for c in columns if c in tune]].reset_index(
+        drop=True
+    )
+
+
+def _optima(found: list[Arm], tuned: pd.DataFrame, n_items: int) -> dict[str, Estimate]:
+    from analysis.optimum import learning_rate_optimum
+
+    curves = {arm.cell: tuned[tuned["cell"] == arm.cell] for arm in found}
+    return learning_rate_optimum(
+        {c: (t["train.learning_rate"].to_numpy(float), t["quality"].to_numpy(float)) for c, t in curves.items()}, n_items
+    )
+
+
+def _training_noise(found: list[Arm], quality: Panel, forgetting: Panel) -> TrainingNoise | None:
+    """Spread of final runs once arms' and seeds' means are taken out; None with one seed or one arm."""
+    import numpy as np
+
+    from analysis.tradeoff import TrainingNoise
+
+    seeds = sorted(set.intersection(*(set(arm.final) for arm in found if arm.final)))
+    ready = [arm for arm in found if arm.final]
+    df = (len(ready) - 1) * (len(seeds) - 1)
+    if df < 1:
+        return None
+
+    def spread(scores: Panel, relative: bool) -> float:
+        table_CS = np.array([scores.of([arm.final[s] for s in seeds]).mean(axis=1) for arm in ready])
+        if relative:
+            table_CS = table_CS / np.abs(table_CS.mean(axis=1, keepdims=True))
+        rest_CS = table_CS - table_CS.mean(axis=0) - table_CS.mean(axis=1, keepdims=True) + table_CS.mean()
+        return float(np.sqrt(np.sum(rest_CS**2) / df))
+
+    return TrainingNoise(spread(quality, False), spread(forgetting, True), df)
+
+
+def _matched(
+    found: list[Arm], tuned: pd.DataFrame, panels: Mapping[str, Panel], noise: TrainingNoise | None
+) -> dict[str, Estimate]:
+    """Each LoRA cell against full fine-tuning: how much more full forgets at equal validation quality."""
+    import numpy as np
+
+    from analysis.tradeoff import Curve, forgetting_at_matched_quality
+
+    by_cell = {
+        cell: list(rows.sort_values("train.learning_rate")["fingerprint"])
+        for cell, rows in tuned.groupby("cell")
+        if len(rows) > 1
+    }
+    full = next((arm.cell for arm in found if arm.method == "full" and arm.cell in by_cell), None)
+    if full is None:
+        return {}
+    curves = {cell: Curve(panels["quality"].of(names), panels["forgetting"].of(names)) for cell, names in by_cell.items()}
+    before = float(tuned["quality_before"].mean())
+    strata = panels["quality"].strata_I, panels["forgetting"].strata_I
+    return {
+        arm.cell: forgetting_at_matched_quality(
+            curves[arm.cell], curves[full], *strata, before, noise, np.random.default_rng(RANDOM_STATE)
+        )
+        for arm in found
+        if arm.method == "lora" and arm.cell in curves
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Load, compute, draw, judge, write, log."""
+    parser = argparse.ArgumentParser(description="Tables, figure and verdicts of a rank_vs_quality sweep.")
+    parser.add_argument("--tracking-uri", help="where the trials were logged (default: ./runs/mlflow.db)")
+    parser.add_argument("--sweep", help="sweep id (default: the latest)")
+    parser.add_argument("--output", type=Path, help="where the report goes (default: ./runs/<experiment>-<sweep>/report)")
+    chosen = parser.parse_args(arguments)
+    try:
+        return _run(chosen.tracking_uri, chosen.sweep, chosen.output)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(uri: str | None, sweep: str | None, output: Path | None) -> int:
+    from analysis import load, rank_report
+    from analysis.rank_figure import draw
+    from analysis.rank_verdicts import judge
+    from core import tracking
+    from experiments import load as load_experiment
+
+    uri = uri or f"sqlite:///{Path('runs').resolve() / 'mlflow.db'}"
+    sweep = sweep or tracking.latest_sweep(uri, NAME)
+    experiment = load_experiment(NAME)
+    trials = load.trials(uri, NAME, sweep)
+    tables = compute(trials, load.items(uri, trials))
+    verdicts = judge(tables, experiment.claims)
+    output = output or Path("runs") / f"{NAME}-{sweep[:8]}" / "report"
+    files = rank_report.write(tables, verdicts, draw(tables), experiment.question, output)
+    tracking.write_cells(uri, sweep, json.loads(tables.cells.to_json(orient="records")))
+    tracking.write_analysis(uri, sweep, files, rank_report.note(tables, verdicts))
+    print(rank_report.terminal(tables, verdicts))
+    print(f"report: {output / 'report.md'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

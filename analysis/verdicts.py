@@ -1,0 +1,93 @@
+"""From effects to verdicts: one row a claim, two-sided, Holm-adjusted over the family, beside the published effect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis import formatting
+from analysis.stats import LEVEL, Estimate, Region, holm, verdict
+from core.definitions import Claim
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the data say about a claim: the effect, the region in which the claim is right, and the rule in words.
+
+    `estimate` None: the sweep lacks what the claim is about, and `note` says what.
+    """
+
+    estimate: Estimate | None
+    region: Region | None
+    rule: str
+    effect: str  # what the estimate is, in words: "rank 16 − rank 1, exact match"
+    unit: str = ""
+    percent: bool = False
+    note: str = ""
+
+
+def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dict[str, object]]:
+    """One row a claim. A verdict stands only if it survives Holm over all claims that could be tested."""
+    judged = [_judge(findings[claim.id]) for claim in claims]
+    adjusted = holm(np.array([p for _, p in judged]))
+    rows: list[dict[str, object]] = []
+    for claim, (said, p), p_holm in zip(claims, judged, adjusted, strict=True):
+        finding = findings[claim.id]
+        notes = [finding.note] if finding.note else []
+        if said != "undecided" and p_holm > 1 - LEVEL:
+            notes.append(f"{said} on its own (p = {p:.3f}), not after Holm")
+            said = "undecided"
+        e = finding.estimate
+        if e is not None and e.why:
+            notes.append(e.why)
+        rows.append({
+            "id": claim.id, "statement": claim.statement, "verdict": said, "effect": finding.effect, "unit": finding.unit,
+            "value": _plain(e.value if e else math.nan), "low": _plain(e.low if e else math.nan),
+            "high": _plain(e.high if e else math.nan), "scale": e.scale if e else "linear",
+            "shown": formatting.estimate(e, signed=True, percent=finding.percent),
+            "n_seeds": e.n_seeds if e else 0, "n_items": e.n_items if e else 0,
+            "minimum_detectable_effect": _plain(e.minimum_detectable if e else math.nan), "percent": finding.percent,
+            "p": _plain(p), "p_holm": _plain(float(p_holm)), "rule": finding.rule, "note": "; ".join(notes),
+            "published_effect": claim.published.effect, "published_source": claim.published.source,
+            "published_url": claim.published.url,
+        })  # fmt: skip
+    return rows
+
+
+def _judge(finding: Finding) -> tuple[str, float]:
+    if finding.estimate is None or finding.region is None:
+        return "undecided", math.nan
+    return verdict(finding.estimate, finding.region)
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no nan."""
+    return None if math.isnan(value) else round(value, 10)
+
+
+def minimum_detectable_text(row: Mapping[str, object]) -> str:
+    """The minimum detectable effect of a ledger row as people read it: a factor for a ratio."""
+    value = row["minimum_detectable_effect"]
+    if not isinstance(value, float):
+        return formatting.NONE
+    if row["scale"] == "log":
+        return f"{value:.2g}×"
+    return formatting.number(value, formatting.decimals(-value, value), percent=bool(row["percent"]))
+
+
+def rows_as_text(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the ledger as a table."""
+    header = ["claim", "statement", "verdict", "effect", "95 % interval", "seeds", "items", "MDE", "p (Holm)", "published"]
+    body = []
+    for row in rows:
+        p = row["p_holm"]
+        body.append([
+            str(row["id"]), str(row["statement"]), str(row["verdict"]) + (f" ({row['note']})" if row["note"] else ""),
+            str(row["effect"]) + (f" ({row['unit']})" if row["unit"] else ""), str(row["shown"]), str(row["n_seeds"]),
+            str(row["n_items"]), minimum_detectable_text(row), f"{p:.2g}" if isinstance(p, float) else formatting.NONE,
+            f"{row['published_effect']} ([{row['published_source']}]({row['published_url']}))",
+        ])  # fmt: skip
+    return header, body

@@ -1,0 +1,223 @@
+"""The analysis of rank_vs_quality, from frames with known effects to figure, tables and verdicts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import ArmTruth, sweep, truth
+
+import experiments
+from analysis import load, rank_report
+from analysis.arms import arms, panel
+from analysis.rank_figure import draw
+from analysis.rank_verdicts import RULES, judge
+from analysis.rank_vs_quality import Tables, compute
+from core.definitions import BadInput, Trial, flatten
+
+EXPERIMENT = experiments.load("rank_vs_quality")
+
+
+def verdicts(frames: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, dict[str, object]]:
+    rows = judge(compute(*frames), EXPERIMENT.claims)
+    return {str(row["id"]): row for row in rows}
+
+
+@pytest.fixture(scope="module")
+def usual() -> Tables:
+    return compute(*sweep(truth(), failed=(("full", "tune", 4), ("lora r=64", "final", 2))))
+
+
+def test_every_claim_of_the_experiment_has_a_rule() -> None:
+    assert {claim.id for claim in EXPERIMENT.claims} == set(RULES)
+
+
+def test_claims_that_hold_are_supported() -> None:
+    abilities = {1: 0.9, 4: 1.4, 16: 1.6, 64: 1.6}
+    held = {f"lora r={rank}": ArmTruth(ability, 6e-3, 0.15) for rank, ability in abilities.items()}
+    found = verdicts(sweep({**held, "full": ArmTruth(1.6, 6e-4, 0.7)}, seeds=8, seed_sd=0.03, items_per_task=250))
+    assert {name: row["verdict"] for name, row in found.items()} == dict.fromkeys(found, "supported")
+
+
+def test_claims_that_fail_are_contradicted() -> None:
+    abilities = {1: 1.2, 4: 1.2, 16: 0.9, 64: 0.7}
+    wrong = {f"lora r={rank}": ArmTruth(ability, 3e-3, 1.2) for rank, ability in abilities.items()}
+    found = verdicts(sweep({**wrong, "full": ArmTruth(2.2, 2.5e-3, 0.3)}, seeds=6, seed_sd=0.03, items_per_task=120))
+    assert {name: row["verdict"] for name, row in found.items()} == dict.fromkeys(found, "contradicted")
+    assert "LoRA forgets more" in str(found["12a"]["note"])
+
+
+def test_noise_is_undecided_not_a_verdict() -> None:
+    found = verdicts(sweep(truth(), seeds=3, seed_sd=0.6, items_per_task=10, n_documents=15, random_state=5))
+    assert {found[name]["verdict"] for name in ("12a", "16a", "16b")} == {"undecided"}
+
+
+def test_arms_that_are_the_same_are_rarely_called_different() -> None:
+    """Twenty sweeps without any effect of rank, claim 16a: at most 4 called (2 % chance of more at an error rate of 7 %)."""
+    called = 0
+    for state in range(20):
+        found = verdicts(sweep(truth(), items_per_task=15, n_documents=15, random_state=100 + state))
+        called += found["16a"]["verdict"] != "undecided"
+    assert called <= 4
+
+
+def test_the_interval_of_a_pair_is_shorter_than_that_of_a_mean_when_bases_differ() -> None:
+    cells = compute(*sweep(truth(), seeds=6, base_sd=0.8)).cells.set_index("cell")
+    row = cells.loc["lora r=16"]
+    assert row["quality_vs_full_high"] - row["quality_vs_full_low"] < 0.7 * (row["quality_high"] - row["quality_low"])
+
+
+def test_one_seed_says_that_it_needs_two_and_invents_no_interval() -> None:
+    tables = compute(*sweep(truth(), seeds=1))
+    found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
+    assert found["16a"]["low"] is None
+    assert found["16a"]["verdict"] == "undecided"
+    assert "needs 2 seeds" in str(found["16a"]["note"])
+    assert "needs 2 seeds" in rank_report.page(tables, list(found.values()), "?")
+    draw(tables)
+
+
+def test_without_full_the_claims_about_it_are_not_tested() -> None:
+    only = {name: arm for name, arm in truth().items() if name in ("lora r=4", "lora r=16")}
+    trials, items = sweep(only)
+    trials["cell"] = trials["cell"].str.replace("lora ", "")  # a label is for people: nothing is parsed from it
+    tables = compute(trials, items)
+    found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
+    assert "not tested" in str(found["18a"]["note"])
+    assert "rank 4 stands for rank 1" in str(found["16a"]["note"])
+    assert found["16a"]["value"] is not None
+    draw(tables)
+
+
+def test_failed_trials_are_counted_and_listed(usual: Tables) -> None:
+    cells = usual.cells.set_index("cell")
+    assert (cells.loc["full", "tune_failed"], cells.loc["lora r=64", "final_failed"], cells.loc["lora r=64", "seeds"]) == (
+        1,
+        1,
+        2,
+    )
+    page = rank_report.page(usual, judge(usual, EXPERIMENT.claims), EXPERIMENT.question)
+    assert page.count("loss is nan at step 12") == 2
+    assert "1 of 9" in page
+
+
+def test_a_cell_whose_final_trials_all_failed_stays_in_the_table() -> None:
+    tables = compute(*sweep(truth(), failed=tuple(("lora r=1", "final", seed) for seed in range(3))))
+    assert tables.cells.set_index("cell").loc["lora r=1", "final_failed"] == 3
+    judge(tables, EXPERIMENT.claims)
+    draw(tables)
+
+
+def test_nothing_finished_is_one_clear_line() -> None:
+    every = tuple((cell, "final", seed) for cell in truth() for seed in range(3))
+    with pytest.raises(BadInput, match=r"no final trial has finished \(15 failed\); the first failure: diverged, loss is nan"):
+        compute(*sweep(truth(), failed=every))
+
+
+def test_a_panel_keeps_each_trials_score_with_weights_and_several_measures() -> None:
+    trials, items = sweep(truth())
+    final = trials[trials["phase"] == "final"]
+    for axis in ("quality", "forgetting"):
+        scores = panel(items, list(final["fingerprint"]), axis)
+        assert scores.crossed
+        assert scores.of(list(final["fingerprint"])).mean(axis=1) == pytest.approx(final[axis].to_numpy(float))
+
+
+def test_items_that_differ_between_seeds_leave_seed_means() -> None:
+    trials, items = sweep(truth())
+    final = trials[trials["phase"] == "final"]
+    items["item"] = items["item"].where(~items["fingerprint"].str.endswith("-1"), items["item"] + " of another base")
+    scores = panel(items, list(final["fingerprint"]), "quality")
+    assert not scores.crossed
+    assert scores.scores_FI.shape == (15, 1)
+    assert scores.scores_FI[:, 0] == pytest.approx(final["quality"].to_numpy(float))
+    draw(compute(trials, items))
+
+
+def test_final_trials_at_an_outdated_learning_rate_do_not_count() -> None:
+    trials, _ = sweep(truth())
+    old = trials[(trials["cell"] == "full") & (trials["phase"] == "final")].copy()
+    old["train.learning_rate"], old["fingerprint"] = 1e-4, old["fingerprint"] + "-old"
+    full = next(arm for arm in arms(pd.concat([old, trials])) if arm.method == "full")
+    assert not any(name.endswith("-old") for name in full.final.values())
+
+
+def test_two_cells_of_one_rank_are_refused() -> None:
+    trials, items = sweep({"lora r=4": ArmTruth(), "lora r=16": ArmTruth()})
+    trials["adapter.rank"] = 4
+    with pytest.raises(BadInput, match="have the same rank"):
+        compute(trials, items)
+
+
+def test_arms_that_differ_beyond_the_axis_are_named() -> None:
+    trials, items = sweep(truth())
+    trials.loc[trials["cell"] == "full", "data.n_examples"] = 500
+    assert any("data.n_examples differs" in line for line in rank_report.confounds(compute(trials, items)))
+    assert not any("differs" in line for line in rank_report.confounds(compute(*sweep(truth()))))
+
+
+def test_report_files_are_complete_and_repeat(usual: Tables, tmp_path: Path) -> None:
+    rows = judge(usual, EXPERIMENT.claims)
+    files = rank_report.write(usual, rows, draw(usual), EXPERIMENT.question, tmp_path / "a")
+    names = [
+        "figure.png",
+        "figure.pdf",
+        "trials.csv",
+        "cells.csv",
+        "learning_rate.csv",
+        "table.md",
+        "table.tex",
+        "verdicts.json",
+        "report.md",
+    ]
+    assert [file.name for file in files] == names
+    again = rank_report.write(usual, judge(usual, EXPERIMENT.claims), draw(usual), EXPERIMENT.question, tmp_path / "b")
+    assert all(a.read_bytes() == b.read_bytes() for a, b in zip(files, again, strict=True))
+    assert b"/FontFile2" in files[1].read_bytes()  # TrueType, embedded
+    assert len(pd.read_csv(tmp_path / "a" / "trials.csv")) == 45
+    read = json.loads((tmp_path / "a" / "verdicts.json").read_text())
+    assert {"id", "value", "low", "high", "n_seeds", "n_items", "p_holm", "verdict", "rule", "published_url"} <= set(read[0])
+    assert (tmp_path / "a" / "table.tex").read_text().count(r"\\") == 6
+
+
+def test_terminal_summary_names_every_cell_and_claim(usual: Tables) -> None:
+    text = rank_report.terminal(usual, judge(usual, EXPERIMENT.claims))
+    assert all(name in text for name in [*truth(), *(claim.id for claim in EXPERIMENT.claims)])
+
+
+def test_log_likelihood_and_drift_as_measures_work_the_same() -> None:
+    trials, items = sweep(truth())
+    items = items[~items["measure"].isin(["nll/code", "nll/facts"])].copy()
+    quality = items["axis"] == "quality"
+    items.loc[quality, "after"] = items.loc[quality, "after"] - 3.0 + np.random.default_rng(0).normal(0, 0.1, quality.sum())
+    items["measure"] = items["measure"].replace({"exact_match/seen": "log_likelihood/response", "nll/prose": "kl/drift"})
+    trials[["quality_measure", "quality_unit"]] = "log_likelihood/response", "nats/token"
+    trials["quality"], trials["quality_before"] = trials["quality"] - 3.0, -3.0
+    tables = compute(trials, items)
+    assert (tables.quality_unit, tables.forgetting_name) == ("nats/token", "kl/drift")
+    assert next(row for row in judge(tables, EXPERIMENT.claims) if row["id"] == "16b")["value"] is not None
+    draw(tables)
+
+
+def test_parameters_come_back_with_the_types_of_their_definitions() -> None:
+    types = load.field_types()
+    assert set(flatten(Trial())) <= set(types)
+    params = {name: str(value) for name, value in flatten(Trial()).items()}
+    run = {"run_id": "r", "status": "FINISHED", "params": params, "metrics": {"quality": 0.5}, "tags": {}}
+    row = load.frame([run]).iloc[0]
+    assert all(row[name] == value or (value is None and pd.isna(row[name])) for name, value in flatten(Trial()).items())
+
+
+def test_help_works_from_a_checkout_without_heavy_imports() -> None:
+    script = Path(__file__).parents[1] / "analysis" / "rank_vs_quality.py"
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(script), "--help"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0
+    assert "--tracking-uri" in done.stdout
+    assert not any(name in done.stderr for name in ("| matplotlib\n", "| pandas\n", "| mlflow\n", "| torch\n"))
