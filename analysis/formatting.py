@@ -53,7 +53,7 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, la
     """A booktabs table; needs \\usepackage{booktabs}."""
     body = [" & ".join(_escape(cell) for cell in row) + r" \\" for row in rows]
     return "\n".join([
-        r"\begin{table}", r"\centering", rf"\caption{{{_escape(caption)}}}", rf"\label{{{label}}}",
+        r"\begin{table}", r"\centering", r"\small", rf"\caption{{{_escape(caption)}}}", rf"\label{{{label}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(header) - 1)}}}", r"\toprule", " & ".join(_escape(cell) for cell in header) + r" \\",
         r"\midrule", *body, r"\bottomrule", r"\end{tabular}", r"\end{table}", "",
     ])  # fmt: skip

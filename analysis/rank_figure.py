@@ -34,9 +34,6 @@ def draw(tables: Tables) -> Figure:
     forgetting_label = f"forgetting ({tables.forgetting_unit})"
     _by_rank(quality, cells, "quality", quality_label)
     quality.set_title("Quality, each arm at its best learning rate")
-    if np.isfinite(cells["quality_vs_full_low"]).any():
-        text = "thin: mean\nthick: paired difference from full"
-        quality.text(0.99, 0.02, text, transform=quality.transAxes, color=style.MUTED, size=6.5, ha="right", va="bottom")
     _by_rank(forgetting, cells, "forgetting", forgetting_label)
     forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")
     _plane(plane, cells, quality_label, forgetting_label)
@@ -107,10 +104,11 @@ def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str) -> No
         _marker(panel, position, cell[name], str(cell["method"]), colour)
     panel.set_xticks(positions, [*(str(int(rank)) for rank in lora["rank"]), *["full"] * len(full)])
     panel.set_xlim(-0.5, positions[-1] + 0.5)
-    panel.set_xlabel("LoRA rank" + (", and full fine-tuning" if len(full) else ""))
     panel.set_ylabel(axis_label)
-    if not np.isfinite(cells[f"{name}_low"]).any():
-        panel.text(0.02, 0.02, "one seed: no interval", transform=panel.transAxes, color=style.MUTED, size=6.5)
+    lines = "one seed: no interval"
+    if np.isfinite(cells[f"{name}_low"]).any():
+        lines = "thin: mean; thick: paired difference from full" if len(full) else "lines: 95 % interval of the mean"
+    panel.set_xlabel("LoRA rank" + (", and full fine-tuning" if len(full) else "") + f"\n({lines})")
 
 
 def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:

@@ -29,6 +29,8 @@ CAPTION = (
     "cut by the axis. **c** 95 % intervals of the means; dotted: Pareto front. **d** one tuning run a point, 95 % interval "
     "over items; ring: the rate that was chosen; bars on top: optimum by a parabola with its 95 % interval."
 )
+PRINTED = (0, 1, 3, 4, 6, 7, 10, 11)  # the columns of `cell_table` that fit on a page; the terminal has room for six
+TERMINAL = (0, 1, 3, 6, 10, 11)
 Verdicts = Sequence[dict[str, object]]
 
 
@@ -43,7 +45,7 @@ def write(tables: Tables, verdicts: Verdicts, figure: Figure, question: str, out
     caption = f"{question} Mean [95 % interval over seeds and items]; differences from full fine-tuning are paired."
     texts = {
         "table.md": formatting.markdown(header, rows),
-        "table.tex": formatting.latex(header, rows, caption, "tab:rank-vs-quality"),
+        "table.tex": formatting.latex(*_columns(header, rows, PRINTED), caption, "tab:rank-vs-quality"),
         "verdicts.json": json.dumps(list(verdicts), indent=1, ensure_ascii=False) + "\n",
         "report.md": page(tables, verdicts, question),
     }
@@ -59,6 +61,10 @@ def _cell_estimate(row: pd.Series, name: str, seeds: int, scale: str = "linear")
         return None
     why = "needs 2 seeds" if seeds < 2 else "no interval"
     return Estimate(value, low, high, np.nan, seeds, 0, scale, "" if np.isfinite(low) else why)
+
+
+def _columns(header: list[str], rows: list[list[str]], keep: Sequence[int]) -> tuple[list[str], list[list[str]]]:
+    return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
 
 def cell_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
@@ -186,10 +192,9 @@ def note(tables: Tables, verdicts: Verdicts) -> str:
 def terminal(tables: Tables, verdicts: Verdicts) -> str:
     """Cells and verdicts for the terminal, in its width."""
     width = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
-    header, rows = cell_table(tables)
-    keep = [header.index("cell"), header.index("learning rate"), 3, 6, header.index("seeds"), header.index("failed")]
-    shown = [[row[i] for i in keep] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in shown) for i in range(len(keep))]
+    header, rows = _columns(*cell_table(tables), TERMINAL)
+    shown = [header, *rows]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
     lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown] + [""]
     for verdict in verdicts:
         lines.append(f"{verdict['id']:<5}{verdict['verdict']:<13}{verdict['shown']}")

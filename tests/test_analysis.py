@@ -12,12 +12,13 @@ import pandas as pd
 import pytest
 from simulated import ArmTruth, sweep, truth
 
+import core
 import experiments
 from analysis import load, rank_report
 from analysis.arms import arms, panel
 from analysis.rank_figure import draw
 from analysis.rank_verdicts import RULES, judge
-from analysis.rank_vs_quality import Tables, compute
+from analysis.rank_vs_quality import Tables, compute, main
 from core.definitions import BadInput, Trial, flatten
 
 EXPERIMENT = experiments.load("rank_vs_quality")
@@ -221,3 +222,61 @@ def test_help_works_from_a_checkout_without_heavy_imports() -> None:
     assert done.returncode == 0
     assert "--tracking-uri" in done.stdout
     assert not any(name in done.stderr for name in ("| matplotlib\n", "| pandas\n", "| mlflow\n", "| torch\n"))
+
+
+class FakeTracking:
+    """What analysis reads from and writes to core/tracking.py, in memory."""
+
+    def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
+        self.trials, self.items, self.cells, self.files, self.note = trials, items, [], [], ""
+
+    def latest_sweep(self, uri: str, experiment: str) -> str:
+        return "0123456789abcdef"
+
+    def read_trials(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
+        metrics = {"quality", "quality_se", "forgetting", "quality_before", "seconds", "trainable_parameters"}
+        tags = ("cell", "phase", "state", "fingerprint")
+        table = self.trials.astype({"adapter.rank": "Int64"})
+        return [
+            {
+                "run_id": row["run_id"],
+                "status": row["status"],
+                "params": {k: str(v) for k, v in row.items() if k not in metrics and not pd.isna(v)},
+                "metrics": {k: row[k] for k in metrics if not pd.isna(row[k])},
+                "tags": {"tunelab.reason": row["reason"], **{f"tunelab.{name}": row[name] for name in tags}},
+            }
+            for row in table.to_dict("records")
+        ]
+
+    def read_items(self, uri: str, run_id: str) -> str:
+        return self.items[self.items["fingerprint"] == run_id].drop(columns="fingerprint").to_csv(index=False)
+
+    def write_cells(self, uri: str, sweep: str, rows: list[dict[str, object]]) -> None:
+        self.cells = rows
+
+    def write_analysis(self, uri: str, sweep: str, files: list[Path], note: str) -> None:
+        self.files, self.note = files, note
+
+
+def test_main_reads_judges_writes_and_logs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeTracking(*sweep(truth(), failed=(("full", "tune", 4),)))
+    monkeypatch.setattr(core, "tracking", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "core.tracking", fake)
+    assert main(["--tracking-uri", "memory", "--output", str(tmp_path / "report")]) == 0
+    assert "report.md" in {file.name for file in fake.files}
+    assert [row["cell"] for row in fake.cells] == list(truth())
+    assert "12a" in fake.note
+    assert "18b" in capsys.readouterr().out
+
+
+def test_a_sweep_without_trials_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fake = FakeTracking(*sweep(truth()))
+    fake.trials = fake.trials.iloc[:0]
+    monkeypatch.setattr(core, "tracking", fake, raising=False)
+    monkeypatch.setitem(sys.modules, "core.tracking", fake)
+    assert main(["--tracking-uri", "memory"]) == 2
+    assert capsys.readouterr().err.startswith("error: rank_vs_quality: no trial")
