@@ -134,23 +134,28 @@ def _optima(found: list[Arm], tuned: pd.DataFrame, n_items: int) -> dict[str, Es
 
 
 def _training_noise(found: list[Arm], quality: Panel, forgetting: Panel) -> TrainingNoise | None:
-    """Spread of final runs once arms' and seeds' means are taken out; None with one seed or one arm."""
+    """Spread of final runs once the means of arms and of seeds are taken out, less what their items' noise explains
+    (resampling items adds that anew); None with one seed or one arm."""
     import numpy as np
 
+    from analysis.stats import mean_products
     from analysis.tradeoff import TrainingNoise
 
-    seeds = sorted(set.intersection(*(set(arm.final) for arm in found if arm.final)))
     ready = [arm for arm in found if arm.final]
+    seeds = sorted(set.intersection(*(set(arm.final) for arm in ready)))
     df = (len(ready) - 1) * (len(seeds) - 1)
     if df < 1:
         return None
 
     def spread(scores: Panel, relative: bool) -> float:
-        table_CS = np.array([scores.of([arm.final[s] for s in seeds]).mean(axis=1) for arm in ready])
+        scores_CSI = np.stack([scores.of([arm.final[s] for s in seeds]) for arm in ready])
         if relative:
-            table_CS = table_CS / np.abs(table_CS.mean(axis=1, keepdims=True))
+            scores_CSI = scores_CSI / np.abs(scores_CSI.mean(axis=(1, 2), keepdims=True))
+        table_CS = scores_CSI.mean(axis=2)
         rest_CS = table_CS - table_CS.mean(axis=0) - table_CS.mean(axis=1, keepdims=True) + table_CS.mean()
-        return float(np.sqrt(np.sum(rest_CS**2) / df))
+        pairs = [scores_CSI[0] - other_SI for other_SI in scores_CSI[1:]]
+        by_item = np.mean([mean_products(pair_SI, pair_SI, scores.strata_I)[0][2] for pair_SI in pairs]) * len(seeds) / 2
+        return float(np.sqrt(max(np.sum(rest_CS**2) / df - by_item, 0.0)))
 
     return TrainingNoise(spread(quality, False), spread(forgetting, True), df)
 
