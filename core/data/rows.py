@@ -1,0 +1,159 @@
+"""Rows of messages with stable identities: loading, splitting into training and evaluation, nested seeded subsets.
+
+Every decision about a row is a hash of its content, so it does not depend on the order or the number of other rows: the
+subset of 250 is contained in the subset of 500, and a prompt is either for training, for validation or for test.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from core.data import sources
+from core.data.shapes import Message, to_messages
+from core.definitions import BadInput, Data, Evaluation, content_hash, nearest
+
+LAB_PREFIX = "lab:"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One conversation that ends with the assistant. `place` says where it stands in its source."""
+
+    id: str
+    messages: tuple[Message, ...]
+    group: str = "all"
+    place: str = ""
+
+    @property
+    def prompt(self) -> str:
+        """What identifies the question: the first user turn, ignoring case and space."""
+        return " ".join(next((m["content"] for m in self.messages if m["role"] == "user"), "").lower().split())
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A source's rows, those with an empty response left out and counted."""
+
+    rows: tuple[Row, ...]
+    n_empty: int
+    shapes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one trial trains on and is evaluated on, and what was left out."""
+
+    train: tuple[Row, ...]
+    evaluation: tuple[Row, ...]  # of the asked split
+    n_empty: int  # rows of the training source whose response is empty
+    n_in_evaluation: int  # training rows left out because their prompt is evaluated
+    shapes: tuple[str, ...]
+
+
+def share(text: str, salt: str) -> float:
+    """A hash of the text as a number in [0, 1)."""
+    return int.from_bytes(hashlib.blake2b(f"{salt}\x1f{text}".encode(), digest_size=6).digest(), "big") / 2**48
+
+
+def is_lab(source: str) -> bool:
+    return source.startswith(LAB_PREFIX)
+
+
+def _identity(messages: Iterable[Message]) -> str:
+    joined = "\x1f".join(f"{m['role']}\x1e{m['content']}" for m in messages)
+    return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _build(placed: Iterable[tuple[str, object]], source: str) -> Loaded:
+    rows, n_empty, shapes = [], 0, set()
+    for place, raw in placed:
+        messages, shape = to_messages(raw, f"{source}: {place}")
+        shapes.add(shape)
+        if any(m["role"] == "assistant" and not m["content"].strip() for m in messages):
+            n_empty += 1
+            continue
+        group = raw.get("task") if isinstance(raw, dict) else None
+        rows.append(Row(_identity(messages), tuple(messages), group if isinstance(group, str) else "all", place))
+    return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)))
+
+
+@functools.lru_cache(maxsize=4)
+def _load_file(field: str, source: str, size: int, mtime_ns: int) -> Loaded:
+    return _build(sources.read_file(field, source), source)
+
+
+@functools.lru_cache(maxsize=4)
+def _load_hub(field: str, source: str) -> Loaded:
+    return _build(sources.read_hub(field, source), source)
+
+
+@functools.lru_cache(maxsize=8)
+def _load_lab(source: str, held_out_fold: int) -> Loaded:
+    from core.lab import instruct
+
+    if source not in instruct.SOURCES:
+        raise BadInput(f"data.source={source!r}: {nearest(source, instruct.SOURCES)}")
+    placed = ((f"row {i}", raw) for i, raw in enumerate(instruct.training_rows(source, held_out_fold), 1))
+    return _build(placed, source)
+
+
+def load(field: str, source: str, held_out_fold: int = 0) -> Loaded:
+    """All rows of a source (cached in the process until the file changes).
+
+    Raises:
+        BadInput: the source cannot be read, a row is malformed or without a response, or no row is left.
+    """
+    if is_lab(source):
+        loaded = _load_lab(source, held_out_fold)
+    elif sources.is_file(source):
+        stat = sources.existing_file(field, source).stat()
+        loaded = _load_file(field, source, stat.st_size, stat.st_mtime_ns)
+    else:
+        loaded = _load_hub(field, source)
+    if not loaded.rows:
+        raise BadInput(f"{field}={source}: has no row with a response ({loaded.n_empty} with an empty one)")
+    return loaded
+
+
+def nested_subset(rows: Iterable[Row], n: int | None, seed: int) -> tuple[Row, ...]:
+    """The first n rows in a seeded order: a larger n contains the smaller ones."""
+    ordered = sorted(rows, key=lambda row: (share(row.id, f"subset {seed}"), row.id, row.place))
+    return tuple(ordered[:n])
+
+
+def split_of(row: Row) -> str:
+    """Which evaluation split the row's prompt belongs to, whatever the file."""
+    return "validation" if share(row.prompt, "split") < 0.5 else "test"
+
+
+def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
+    """The training subset and the evaluation rows of `evaluation.split`, disjoint by prompt."""
+    loaded = load("data.source", data.source, data.held_out_fold)
+    if is_lab(data.source):  # the laboratory's questions are made by core/tasks/lab.py, disjoint by construction
+        return Selection(nested_subset(loaded.rows, data.n_examples, seed), (), loaded.n_empty, 0, loaded.shapes)
+    if data.eval_source is not None:
+        asked = load("data.eval_source", data.eval_source).rows
+        prompts = {row.prompt for row in asked}
+        train = [row for row in loaded.rows if row.prompt not in prompts]
+        n_in_evaluation = len(loaded.rows) - len(train)
+    else:
+        held = {row.prompt: share(row.prompt, "evaluation") < data.eval_share for row in loaded.rows}
+        asked = tuple(row for row in loaded.rows if held[row.prompt])
+        train = [row for row in loaded.rows if not held[row.prompt]]
+        n_in_evaluation = 0
+    chosen = nested_subset((row for row in asked if split_of(row) == evaluation.split), evaluation.max_rows, seed=0)
+    if not chosen:
+        name = "data.eval_source" if data.eval_source else "data.eval_share"
+        value = data.eval_source or data.eval_share
+        raise BadInput(f"{name}={value}: leaves no row for the {evaluation.split} split of {len(loaded.rows)} rows; give more")
+    if not train:
+        raise BadInput(f"data.source={data.source}: every row's prompt is in the evaluation rows; none is left to train on")
+    return Selection(nested_subset(train, data.n_examples, seed), chosen, loaded.n_empty, n_in_evaluation, loaded.shapes)
+
+
+def rows_hash(rows: Iterable[Row]) -> str:
+    """A content hash of these rows in this order."""
+    return content_hash([row.id for row in rows])

@@ -1,0 +1,178 @@
+"""The base model: weights, tokenizer and chat template, placed on a device, kept warm between trials of one process.
+
+A trial never trains the kept model itself: `trial_copy` gives it a module tree of its own. With frozen weights the tensors
+are shared (no memory); for full fine-tuning they are copied. So every trial starts from the same bits, and the untouched
+base stays at hand as the reference for drift.
+"""
+
+from __future__ import annotations
+
+import copy
+import resource
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging as transformers_logging
+
+from core import checkpoint
+from core.data import tokens
+from core.definitions import BadInput, Model
+from core.device import Device
+
+
+@dataclass(frozen=True)
+class Base:
+    """A frozen base model. `new_tokens` are ids that ChatML added and every adapter must train."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    new_tokens: tuple[int, ...]
+    path: str
+    key: tuple[object, ...]
+
+    @property
+    def context_tokens(self) -> int | None:
+        return checkpoint.context_tokens(self.model.config.get_text_config().to_dict())
+
+
+_WARM: dict[tuple[object, ...], Base] = {}
+
+
+def prepare(device: Device) -> torch.device:
+    """Claims the device's share: threads on a CPU, memory on a GPU.
+
+    Raises:
+        BadInput: a GPU is asked for and there is none.
+    """
+    torch.set_num_threads(device.threads)
+    if device.kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BadInput("a GPU is asked for, but torch sees none on this machine")
+    if device.memory_fraction is not None:  # Ray's fractions of a GPU are bookkeeping only
+        torch.cuda.set_per_process_memory_fraction(device.memory_fraction)
+    return torch.device("cuda")
+
+
+def resolved_dtype(model: Model, device: Device) -> torch.dtype:
+    if model.dtype == "auto":
+        return torch.bfloat16 if device.kind == "cuda" else torch.float32
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[model.dtype]
+
+
+def load(model: Model, device: Device, content: str = "") -> Base:
+    """The base, from the process's warm store if it was loaded before (`content`: its hash, so that a changed one is not)."""
+    key = (model, device.kind, content)
+    if key not in _WARM:
+        _WARM.clear()  # one base at a time: a second may not fit
+        _WARM[key] = _read(model, device, key)
+    return _WARM[key]
+
+
+def forget() -> None:
+    """Drops the warm base: after a crash its state is not trusted."""
+    _WARM.clear()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
+    place = prepare(device)
+    path = str(checkpoint.locate(model))
+    transformers_logging.disable_progress_bar()
+    tokenizer = load_tokenizer(model, path)
+    new_tokens = tokens.give_template(tokenizer)
+    options: dict[str, Any] = {"dtype": resolved_dtype(model, device), "use_safetensors": True}
+    if model.quantization == "nf4":
+        options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": str(place)}}
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+        network = AutoModelForCausalLM.from_pretrained(path, config=config, trust_remote_code=model.trust_remote_code, **options)
+    except (ValueError, OSError, KeyError) as error:
+        raise BadInput(f"model.name={model.name}: cannot be loaded ({str(error).strip().splitlines()[0]})") from None
+    if model.quantization == "none":
+        network.to(place)
+    _add_rows(network, tokenizer, new_tokens)
+    network.requires_grad_(False)
+    network.eval()
+    return Base(network, tokenizer, tuple(new_tokens), path, key)
+
+
+def load_tokenizer(model: Model, path: str) -> PreTrainedTokenizerBase:
+    """The tokenizer, with a padding token (padding is masked everywhere, so any id will do)."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+    except Exception as error:  # the tokenizers library raises bare Exceptions about its files
+        raise BadInput(
+            f"model.name={model.name}: its tokenizer cannot be loaded ({str(error).strip().splitlines()[0]})"
+        ) from None
+    if tokenizer.pad_token is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
+    return tokenizer
+
+
+def _nf4(dtype: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
+    )
+
+
+def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_tokens: list[int]) -> None:
+    """Room in the embeddings for tokens that were added; they start as the mean of the tokens that the base knows."""
+    if not new_tokens:
+        return
+    if len(tokenizer) > network.get_input_embeddings().weight.shape[0]:
+        network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    with torch.no_grad():
+        for layer in (network.get_input_embeddings(), network.get_output_embeddings()):
+            if layer is not None:
+                layer.weight[new_tokens] = layer.weight[: new_tokens[0]].float().mean(0).to(layer.weight.dtype)
+
+
+def trial_copy(base: Base, trains_weights: bool) -> PreTrainedModel:
+    """A module tree for one trial: sharing the frozen tensors, or with float32 weights of its own to train."""
+    if trains_weights:
+        if getattr(base.model, "is_loaded_in_4bit", False):
+            raise BadInput(
+                "model.quantization='nf4': 4-bit weights cannot be trained; use adapter.method=lora or quantization=none"
+            )
+        own = copy.deepcopy(base.model).float()
+        own.requires_grad_(True)
+        return own
+    tensors = [*base.model.parameters(), *base.model.buffers()]
+    return copy.deepcopy(base.model, memo={id(tensor): tensor for tensor in tensors})
+
+
+def seq_len_tokens(base: Base, asked: int | None) -> int:
+    """The longest training sequence.
+
+    Raises:
+        BadInput: more is asked for than the model has positions.
+    """
+    return checkpoint.resolve_seq_len(asked, base.context_tokens)
+
+
+def reset_peak_memory(device: Device) -> None:
+    if device.kind == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory_gib(device: Device) -> float:
+    """The most memory held since `reset_peak_memory` (GPU), or by the process since it began (CPU: resident set)."""
+    if device.kind == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
+    return resident / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def device_name(device: Device) -> str:
+    if device.kind == "cuda":
+        return torch.cuda.get_device_name()
+    import platform
+
+    return f"{platform.machine()} CPU, {device.threads} thread(s)"

@@ -1,0 +1,70 @@
+"""What a trial ran on and with: code, versions, device, and everything that was resolved from defaults."""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.definitions import Trial, content_hash
+
+if TYPE_CHECKING:
+    from core.adapters import Adapted
+    from core.device import Device
+    from core.model import Base
+
+PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "numpy")
+
+
+@functools.cache
+def git_commit() -> str:
+    """The checkout's commit, "+changes" if files differ from it; "none" for an installed package."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
+        changes = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no", "--", "."],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):  # no git on this machine
+        return "none"
+    if commit.returncode:
+        return "none"
+    return commit.stdout.strip() + ("+changes" if changes.stdout.strip() else "")
+
+
+@functools.cache
+def versions() -> dict[str, str]:
+    """Versions of what decides numbers."""
+    return {f"version.{name}": metadata.version(name) for name in PACKAGES} | {"version.python": platform.python_version()}
+
+
+def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: int) -> dict[str, str]:
+    """Everything resolved, as text."""
+    from core import model
+
+    leaves = sorted({name.rpartition(".")[2] for name in adapted.target_modules})
+    return {
+        "git_commit": git_commit(),
+        **versions(),
+        "device": model.device_name(device),
+        "device_kind": device.kind,
+        "threads": str(device.threads),
+        "memory_fraction": str(device.memory_fraction),
+        "dtype": str(base.model.dtype).removeprefix("torch."),
+        "model_type": str(base.model.config.model_type),
+        "model_path": base.path,
+        "seq_len_tokens": str(seq_len),
+        "template_hash": content_hash(base.tokenizer.chat_template),
+        "template": "ChatML (the tokenizer has none)" if base.new_tokens else "the tokenizer's own",
+        "new_tokens": str(len(base.new_tokens)),
+        "target_modules": ", ".join(leaves) if leaves else "all parameters",
+        "n_target_modules": str(len(adapted.target_modules)),
+        "optimizer": "AdamW",
+    }

@@ -1,0 +1,146 @@
+"""Measures for real data: held-out responses (quality), the user's base text and drift from the base (forgetting).
+
+Drift is measured where the base itself lives: on texts sampled from it. KL(base || tuned) there is 0 before training and
+grows as the tuned model leaves the base's distribution; the NLL of the same texts is beside it.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from core.checkpoint import file_hash
+from core.data import sources
+from core.data.tokens import Encoded
+from core.definitions import Evaluation
+from core.evaluate import Measurement, batches_by_length, device_of, padded, sequence_nll
+
+SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
+SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
+LARGEST_KL_LOGITS = 1 << 28  # logits of one KL batch (tokens × vocabulary): 1 GiB in float32, for each of two models
+
+
+def measure(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    evaluation: Evaluation,
+    rows: Sequence[Encoded],
+    reference: nn.Module,
+    seq_len: int,
+) -> list[Measurement]:
+    """Quality is the log-likelihood of held-out responses; forgetting the NLL of the base text if given, else the drift."""
+    found = _responses(model, rows, evaluation.batch_size)
+    if evaluation.base_text is not None:
+        found.append(_base_text(model, tokenizer, evaluation, seq_len))
+    axis = "forgetting" if evaluation.base_text is None else "other"
+    return found + _drift(model, tokenizer, evaluation, reference, axis)
+
+
+def _responses(model: nn.Module, rows: Sequence[Encoded], batch_size: int) -> list[Measurement]:
+    nll, n_tokens, correct = sequence_nll(model, [row.ids for row in rows], [row.mask for row in rows], batch_size)
+    groups, items = tuple("held-out" for _ in rows), tuple(row.id for row in rows)
+    return [
+        Measurement("log_likelihood/response", "nats/token", "quality", groups, items, -nll / n_tokens, n_tokens),
+        Measurement("accuracy/response_token", "accuracy", "other", groups, items, correct / n_tokens, n_tokens),
+    ]
+
+
+def _base_text(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, seq_len: int) -> Measurement:
+    assert evaluation.base_text is not None
+    windows = text_windows(tokenizer, evaluation.base_text, evaluation.split, seq_len, evaluation.max_rows)
+    items, pieces = [name for name, _ in windows], [ids for _, ids in windows]
+    nll, n_tokens, _ = sequence_nll(model, pieces, [[1] * len(ids) for ids in pieces], evaluation.batch_size)
+    return Measurement(
+        "nll/base_text", "nats/token", "forgetting", ("base text",) * len(items), tuple(items), nll / n_tokens, n_tokens
+    )
+
+
+def text_windows(
+    tokenizer: PreTrainedTokenizerBase, path: str, split: str, seq_len: int, most: int
+) -> list[tuple[str, list[int]]]:
+    """The file in windows of tokens, evenly spread over it; even windows are for validation, odd ones for test."""
+    ids = _text_ids(tokenizer, path, file_hash(sources.existing_file("evaluation.base_text", path)))
+    starts = list(range(0, max(1, len(ids) - 1), seq_len))
+    mine = starts[0 if split == "validation" else 1 :: 2] or starts
+    step = max(1, len(mine) // most)
+    return [(f"token {start}", list(ids[start : start + seq_len])) for start in mine[::step][:most] if len(ids) > start + 1]
+
+
+@functools.lru_cache(maxsize=2)
+def _text_ids(tokenizer: PreTrainedTokenizerBase, path: str, content: str) -> tuple[int, ...]:
+    text = sources.read_text_file("evaluation.base_text", path)
+    return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _drift(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, reference: nn.Module, axis: str
+) -> list[Measurement]:
+    samples = sample_base(reference, tokenizer, evaluation.drift_samples, evaluation.drift_tokens)
+    kl, nll, n_tokens = _divergence(model, reference, samples, evaluation.batch_size)
+    groups, items = ("base samples",) * len(samples), tuple(f"sample {i}" for i in range(len(samples)))
+    return [
+        Measurement("kl/drift", "nats/token", axis, groups, items, kl / n_tokens, n_tokens),
+        Measurement("nll/drift", "nats/token", "other", groups, items, nll / n_tokens, n_tokens),
+    ]
+
+
+_SAMPLES: dict[tuple[int, int, int], tuple[nn.Module, list[list[int]]]] = {}
+
+
+def sample_base(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_tokens: int) -> list[list[int]]:
+    """Texts drawn from the model at temperature 1 from its beginning-of-text token; once for each kept base."""
+    key = (id(model), n, n_tokens)
+    if key not in _SAMPLES:
+        _SAMPLES.clear()  # holding the model keeps its id from being reused
+        _SAMPLES[key] = (model, _generate(model, tokenizer, n, n_tokens))
+    return _SAMPLES[key][1]
+
+
+def _generate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_tokens: int) -> list[list[int]]:
+    device = device_of(model)
+    begin = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.eos_token_id
+    start = torch.full((n, 1), begin if begin is not None else 0, device=device)
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else -1
+    settings = GenerationConfig(
+        do_sample=True,
+        temperature=1.0,
+        top_k=0,
+        top_p=1.0,
+        max_new_tokens=n_tokens,
+        min_new_tokens=min(SHORTEST_SAMPLE, n_tokens),
+        eos_token_id=None if end == -1 else end,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=begin,
+    )
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(SAMPLING_SEED)
+        drawn = model.generate(start, attention_mask=torch.ones_like(start), generation_config=settings).tolist()  # type: ignore[operator]
+    return [ids[: ids.index(end, 1) + 1] if end in ids[1:] else ids for ids in drawn]
+
+
+def _divergence(
+    model: nn.Module, reference: nn.Module, samples: list[list[int]], batch_size: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """KL(reference || model) and the model's NLL, summed over the tokens of each sample, and the number of tokens."""
+    kl, nll, counts = np.zeros(len(samples)), np.zeros(len(samples)), np.zeros(len(samples))
+    device, longest = device_of(model), max(map(len, samples))
+    vocabulary = reference.config.get_text_config().vocab_size  # type: ignore[union-attr]
+    size = max(1, min(batch_size, LARGEST_KL_LOGITS // (longest * vocabulary)))
+    for batch in batches_by_length([len(s) for s in samples], size):
+        ids, attention = padded([samples[i] for i in batch], device)
+        base, tuned = (
+            m(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1].float().log_softmax(-1)
+            for m in (reference, model)
+        )
+        scored = attention[:, 1:].bool()
+        pointwise = (base.exp() * (base - tuned)).sum(-1).double()
+        losses = -tuned.gather(-1, ids[:, 1:, None]).squeeze(-1).double()
+        kl[batch] = pointwise.masked_fill(~scored, 0).sum(1).cpu().numpy()
+        nll[batch] = losses.masked_fill(~scored, 0).sum(1).cpu().numpy()
+        counts[batch] = scored.sum(1).cpu().numpy()
+    return kl, nll, counts

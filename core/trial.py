@@ -1,0 +1,174 @@
+"""One trial, from top to bottom: load → adapt → measure → train → measure → save → one result.
+
+`run` is the trial boundary: what goes wrong inside becomes a recorded row (diverged, oom, crashed), except what the user
+must mend (BadInput) and Ctrl-C. result.json is written last and whole: where it exists, the trial is finished.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core import adapters, evaluate, model, provenance, results, train
+from core.data import rows, tokens
+from core.definitions import BadInput, Trial, fingerprint, flatten
+from core.device import Device
+from core.evaluate import Measurement
+
+__all__ = ["Device", "run"]
+
+SAVED_FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept: a sweep makes dozens
+
+
+def run(trial: Trial, provenance_hashes: Mapping[str, str], output: Path, device: Device) -> dict[str, Any]:
+    """Runs one trial and writes `output`/result.json, items.csv.gz and adapter/.
+
+    Raises:
+        BadInput: the trial cannot be run as asked; nothing is written.
+    """
+    began = time.perf_counter()
+    result: dict[str, Any] = {
+        "fingerprint": fingerprint(trial, provenance_hashes),
+        "state": "finished",
+        "reason": "",
+        "trial": flatten(trial),
+        "provenance": dict(provenance_hashes),
+        "metrics": {},
+        "history": [],
+        "facts": {},
+    }
+    output.mkdir(parents=True, exist_ok=True)
+    try:
+        _run(trial, provenance_hashes, output, device, result)
+    except (BadInput, KeyboardInterrupt):
+        results.remove_if_empty(output)
+        raise
+    except Exception as error:
+        result["state"] = "oom" if results.is_out_of_memory(error) else "crashed"
+        result["reason"] = results.one_line(error)
+        (output / "traceback.txt").write_text(traceback.format_exc())
+        model.forget()
+    result["seconds"] = result["metrics"]["seconds"] = time.perf_counter() - began
+    results.write(result, output)
+    return result
+
+
+def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: dict[str, Any]) -> None:
+    metrics, facts = result["metrics"], result["facts"]
+    place = model.prepare(device)
+    model.reset_peak_memory(device)
+    base = model.load(trial.model, device, hashes.get("model", ""))
+    seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
+    data = _encode(trial, base, seq_len, metrics, facts)
+
+    before = _before(trial, hashes, base, data.held_out, seq_len)
+    adapters.seed_everything(trial.seed)  # before the adapter is created: its initial weights are random
+    adapted = adapters.build(model.trial_copy(base, adapters.TRAINS_WEIGHTS[type(trial.adapter)]), trial.adapter, base.new_tokens)
+    facts |= provenance.facts(trial, base, adapted, device, seq_len)
+    metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
+    metrics["total_parameters"] = base.model.num_parameters()
+
+    mixed = device.kind == "cuda" and base.model.dtype == torch.bfloat16
+    trained = train.fit(adapted.model, base.tokenizer, data.train, trial.train, trial.seed, device, mixed, str(output))
+    results.add_training(result, trained)
+    metrics["peak_memory_gib"] = model.peak_memory_gib(device)
+    if trained.diverged_at is not None:
+        return
+    adapted.model.to(place).eval()
+    if mixed and adapters.TRAINS_WEIGHTS[type(trial.adapter)]:
+        adapted.model.to(torch.bfloat16)  # measured as it would be shipped, like the base it is compared with
+
+    started = time.perf_counter()
+    after = evaluate.measure(adapted.model, base.tokenizer, trial, data.held_out, base.model, seq_len)
+    metrics["eval/seconds"] = time.perf_counter() - started
+    metrics["peak_memory_gib"] = model.peak_memory_gib(device)
+    if not all(math.isfinite(one.mean) for one in after):
+        result["state"], result["reason"] = "diverged", "a measurement after training is not finite"
+        return
+    results.add_measurements(result, before, after)
+    results.write_items(output, before, after)
+    facts["adapter"] = adapters.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
+
+
+class _Encoded:
+    """The trial's rows as tokens."""
+
+    def __init__(self, train_rows: tuple[tokens.Encoded, ...], held_out: tuple[tokens.Encoded, ...]) -> None:
+        self.train, self.held_out = train_rows, held_out
+
+
+def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, float], facts: dict[str, str]) -> _Encoded:
+    chosen = rows.select(trial.data, trial.evaluation, trial.seed)
+    training = _tokenized(base, chosen.train, seq_len, trial.data.source)
+    held_out = _tokenized(base, chosen.evaluation, seq_len, trial.data.eval_source or trial.data.source)
+    if not training.rows:
+        raise BadInput(
+            f"data.source={trial.data.source}: all {len(chosen.train)} rows are too long (their prompts alone fill {seq_len} tokens)"
+        )
+    if chosen.evaluation and not held_out.rows:
+        raise BadInput(f"data.eval_source: all {len(chosen.evaluation)} evaluation rows are too long for {seq_len} tokens")
+    metrics |= {
+        "rows/used": len(training.rows),
+        "rows/truncated": training.n_truncated,
+        "rows/skipped_too_long": training.n_too_long,
+        "rows/skipped_empty": chosen.n_empty,
+        "rows/skipped_in_evaluation": chosen.n_in_evaluation,
+        "rows/evaluated": len(held_out.rows),
+        "rows/evaluated_truncated": held_out.n_truncated,
+        "rows/evaluated_skipped_too_long": held_out.n_too_long,
+    }
+    facts |= {
+        "train_rows_hash": rows.rows_hash(chosen.train),
+        "evaluation_rows_hash": rows.rows_hash(chosen.evaluation),
+        "data_shapes": ", ".join(chosen.shapes),
+    }
+    return _Encoded(training.rows, held_out.rows)
+
+
+_TOKENS: dict[tuple[object, ...], tokens.Batch] = {}
+_BEFORE: dict[tuple[object, ...], list[Measurement]] = {}
+KEPT = 32  # entries in each warm store
+
+
+def _keep(store: dict[Any, Any], key: object, value: Any) -> Any:
+    while len(store) >= KEPT:
+        store.pop(next(iter(store)))
+    store[key] = value
+    return value
+
+
+def _tokenized(base: model.Base, chosen: tuple[rows.Row, ...], seq_len: int, source: str) -> tokens.Batch:
+    """The rows' tokens; arms of a sweep that share base, rows and length share them."""
+    key = (base.key, rows.rows_hash(chosen), seq_len)
+    if key in _TOKENS:
+        return _TOKENS[key]
+    try:
+        batch: tokens.Batch = _keep(_TOKENS, key, tokens.encode_all(base.tokenizer, chosen, seq_len))
+    except BadInput as error:
+        raise BadInput(f"{source}: {error}") from None
+    return batch
+
+
+def _before(
+    trial: Trial, hashes: Mapping[str, str], base: model.Base, held_out: tuple[tokens.Encoded, ...], seq_len: int
+) -> list[Measurement]:
+    """The untouched base's scores; the same for every trial of a base and an evaluation, so measured once."""
+    rows_key = tuple(row.id for row in held_out)
+    key = (
+        base.key,
+        trial.evaluation,
+        trial.data.source,
+        trial.data.held_out_fold,
+        tuple(sorted(hashes.items())),
+        rows_key,
+        seq_len,
+    )
+    if key not in _BEFORE:
+        _keep(_BEFORE, key, evaluate.measure(base.model, base.tokenizer, trial, held_out, None, seq_len))
+    return _BEFORE[key]
