@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from core import checkpoint, targets
-from core.definitions import BadInput, Full, Lora
+from core.definitions import Full, Lora
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,8 @@ def linear_names(model: PreTrainedModel) -> list[str]:
     return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not head]
 
 
-def check_rank(rank: int, width: int) -> None:
-    """Narrow layers (grouped-query keys and values) may have a lower rank than the adapter; the whole model may not.
-
-    Raises:
-        BadInput: the rank is above the model's width, so no layer's update needs it.
-    """
-    if 0 < width < rank:
-        raise BadInput(f"adapter.rank={rank}: above the layers' width; this model is {width} wide, so at most {width}")
-
-
 def _lora(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> Adapted:
-    check_rank(adapter.rank, checkpoint.hidden_size(model.config.get_text_config().to_dict()))
+    checkpoint.check_rank(adapter.rank, checkpoint.hidden_size(model.config.get_text_config().to_dict()))
     chosen = targets.choose(adapter.targets, linear_names(model))
     layers = dict(model.named_modules())
     config = LoraConfig(

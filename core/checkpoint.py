@@ -14,6 +14,7 @@ from core.definitions import BadInput, Model, content_hash
 
 HASH_CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tunelab" / "hashes.json"
 LONGEST_DEFAULT_SEQ = 1_024  # for data.seq_len_tokens=None, where the model's context is longer
+NF4_FULL = "model.quantization='nf4': 4-bit weights cannot be trained; use adapter.method=lora or quantization=none"
 SMALL_BYTES = 1 << 20  # hashed directly: quicker than the cache
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
@@ -29,9 +30,8 @@ def locate(model: Model) -> Path:
         from core.lab import base_path
 
         directory = base_path(model.name)
-    elif (
-        (local := Path(model.name).expanduser()).exists() or model.name.startswith((".", "/", "~")) or model.name.count("/") != 1
-    ):
+    elif _is_local(model.name):
+        local = Path(model.name).expanduser()
         if not local.is_dir():
             raise BadInput(f"model.name={model.name}: no such directory (nor lab:base-<seed>, nor a hub id owner/name)")
         directory = local
@@ -44,6 +44,10 @@ def locate(model: Model) -> Path:
         reason = f" ({pickles[0]} is refused: unpickling runs code; convert it to safetensors)" if pickles else ""
         raise BadInput(f"model.name={model.name}: no safetensors weights in {directory}{reason}")
     return directory
+
+
+def _is_local(name: str) -> bool:
+    return Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or name.count("/") != 1
 
 
 def _download(model: Model) -> Path:
@@ -121,6 +125,16 @@ def resolve_seq_len(asked: int | None, context: int | None) -> int:
     if asked is not None and context is not None and asked > context:
         raise BadInput(f"data.seq_len_tokens={asked}: the model's context has {context} tokens")
     return asked or min(context or LONGEST_DEFAULT_SEQ, LONGEST_DEFAULT_SEQ)
+
+
+def check_rank(rank: int, width: int) -> None:
+    """Narrow layers (grouped-query keys and values) may have a lower rank than the adapter; the whole model may not.
+
+    Raises:
+        BadInput: the rank is above the model's width, so no layer's update needs it.
+    """
+    if 0 < width < rank:
+        raise BadInput(f"adapter.rank={rank}: above the layers' width; this model is {width} wide, so at most {width}")
 
 
 def model_hash(directory: Path) -> str:

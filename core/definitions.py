@@ -142,6 +142,10 @@ class Train:
         _require(self.weight_decay >= 0, self, "weight_decay", "at least 0")
         _require(self.max_grad_norm > 0, self, "max_grad_norm", "above 0")
 
+    def n_steps(self, n_rows: int) -> int:
+        """Optimizer steps on `n_rows` rows: an epoch's last batch may be smaller."""
+        return max(1, math.ceil(self.epochs * max(1, math.ceil(n_rows / self.batch_size))))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:

@@ -94,7 +94,7 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     except (ValueError, OSError, KeyError) as error:
         raise BadInput(f"model.name={model.name}: cannot be loaded ({str(error).strip().splitlines()[0]})") from None
     if model.quantization == "none":
-        network.to(place)
+        network.to(place)  # type: ignore[arg-type]
     _add_rows(network, tokenizer, new_tokens)
     network.requires_grad_(False)
     network.eval()
@@ -126,10 +126,12 @@ def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_
     """Room in the embeddings for tokens that were added; they start as the mean of the tokens that the base knows."""
     if not new_tokens:
         return
-    if len(tokenizer) > network.get_input_embeddings().weight.shape[0]:
+    embedding: Any = network.get_input_embeddings()
+    if len(tokenizer) > embedding.weight.shape[0]:
         network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    layers: list[Any] = [network.get_input_embeddings(), network.get_output_embeddings()]
     with torch.no_grad():
-        for layer in (network.get_input_embeddings(), network.get_output_embeddings()):
+        for layer in layers:
             if layer is not None:
                 layer.weight[new_tokens] = layer.weight[: new_tokens[0]].float().mean(0).to(layer.weight.dtype)
 
@@ -138,9 +140,7 @@ def trial_copy(base: Base, trains_weights: bool) -> PreTrainedModel:
     """A module tree for one trial: sharing the frozen tensors, or with float32 weights of its own to train."""
     if trains_weights:
         if getattr(base.model, "is_loaded_in_4bit", False):
-            raise BadInput(
-                "model.quantization='nf4': 4-bit weights cannot be trained; use adapter.method=lora or quantization=none"
-            )
+            raise BadInput(checkpoint.NF4_FULL)
         own = copy.deepcopy(base.model).float()
         own.requires_grad_(True)
         return own

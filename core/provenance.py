@@ -25,13 +25,8 @@ def git_commit() -> str:
     here = Path(__file__).parent
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
-        changes = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no", "--", "."],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        status = ["git", "status", "--porcelain", "--untracked-files=no", "--", "."]
+        changes = subprocess.run(status, cwd=here, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):  # no git on this machine
         return "none"
     if commit.returncode:

@@ -99,9 +99,8 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
         return True
     text = str(error).lower()  # the CPU's allocator and cuBLAS raise RuntimeError
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "alloc_failed" in text
-    )
+    signs = ("out of memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
 
 
 def one_line(error: BaseException) -> str:

@@ -12,9 +12,7 @@ ATTENTION_PARENT = re.compile(r"attn|attention", re.IGNORECASE)
 QUERY_VALUE = frozenset({"q_proj", "v_proj", "query", "value", "wq", "wv", "q_lin", "v_lin", "q", "v"})
 FUSED = frozenset({"c_attn", "qkv_proj", "query_key_value", "Wqkv", "wqkv", "qkv", "W_pack", "in_proj"})
 # Never adapted: embeddings and the output head (under any of its names), and mixture-of-experts routers.
-EXCLUDED = re.compile(
-    r"(^|\.)(lm_head|embed_out|output_layer|score|classifier|embed_tokens|wte|wpe|embed_in|router)$|embed", re.IGNORECASE
-)
+EXCLUDED = re.compile(r"(^|\.)(lm_head|output_layer|score|classifier|wte|wpe|router)$|embed", re.IGNORECASE)
 
 
 def is_attention(name: str) -> bool:

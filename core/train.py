@@ -84,7 +84,7 @@ def response_loss(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Te
 class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer with our batches and loss; collects losses without waiting for them."""
 
-    loss_is_scaled_for_ga = True  # compute_loss divides by the tokens of the whole optimizer step
+    loss_is_scaled_for_ga: bool | None = True  # type: ignore[assignment]  # compute_loss divides by the tokens of the whole optimizer step
 
     def __init__(self, rows: Sequence[Encoded], pad: int, seed: int, **options: Any) -> None:
         self.rows, self.pad, self.order = rows, pad, SeededOrder(len(rows), seed)
@@ -122,16 +122,12 @@ class _StopWhenDiverged(TrainerCallback):
         self.rates: list[float] = []
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self.rates.append(self.trainer.lr_scheduler.get_last_lr()[0])
+        assert self.trainer.lr_scheduler is not None
+        self.rates.append(float(self.trainer.lr_scheduler.get_last_lr()[0]))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.every == 0 and not torch.isfinite(self.trainer.losses[-1]):
             control.should_training_stop = True
-
-
-def n_steps(train: Train, n_rows: int) -> int:
-    """Optimizer steps, as the Trainer counts them."""
-    return max(1, math.ceil(train.epochs * max(1, math.ceil(n_rows / train.batch_size))))
 
 
 def _config(train: Train, seed: int, n_rows: int, device: Device, bf16: bool, output: str) -> SFTConfig:
@@ -146,7 +142,7 @@ def _config(train: Train, seed: int, n_rows: int, device: Device, bf16: bool, ou
         num_train_epochs=train.epochs,
         learning_rate=train.learning_rate,
         lr_scheduler_type="constant_with_warmup" if train.schedule == "constant" else train.schedule,
-        warmup_steps=math.ceil(train.warmup_share * n_steps(train, n_rows)),
+        warmup_steps=math.ceil(train.warmup_share * train.n_steps(n_rows)),
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         gradient_checkpointing=False,
@@ -191,7 +187,7 @@ def fit(
     watcher = _StopWhenDiverged(trainer, every=1 if device.kind == "cpu" else GPU_LOOKS_EVERY)
     trainer.add_callback(watcher)
     trainer.train()
-    trained = _summary(trainer, watcher.rates, n_steps(train, len(rows)))
+    trained = _summary(trainer, watcher.rates, train.n_steps(len(rows)))
     trained.seconds = time.perf_counter() - began
     return trained
 

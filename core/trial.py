@@ -109,7 +109,7 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
     held_out = _tokenized(base, chosen.evaluation, seq_len, trial.data.eval_source or trial.data.source)
     if not training.rows:
         raise BadInput(
-            f"data.source={trial.data.source}: all {len(chosen.train)} rows are too long (their prompts alone fill {seq_len} tokens)"
+            f"data.source={trial.data.source}: all {len(chosen.train)} rows are too long: prompts alone fill {seq_len} tokens"
         )
     if chosen.evaluation and not held_out.rows:
         raise BadInput(f"data.eval_source: all {len(chosen.evaluation)} evaluation rows are too long for {seq_len} tokens")
@@ -160,15 +160,8 @@ def _before(
 ) -> list[Measurement]:
     """The untouched base's scores; the same for every trial of a base and an evaluation, so measured once."""
     rows_key = tuple(row.id for row in held_out)
-    key = (
-        base.key,
-        trial.evaluation,
-        trial.data.source,
-        trial.data.held_out_fold,
-        tuple(sorted(hashes.items())),
-        rows_key,
-        seq_len,
-    )
+    data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
+    key = (base.key, trial.evaluation, data_key, seq_len)
     if key not in _BEFORE:
         _keep(_BEFORE, key, evaluate.measure(base.model, base.tokenizer, trial, held_out, None, seq_len))
     return _BEFORE[key]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.data.rows import Row
 from core.definitions import BadInput
@@ -59,13 +59,15 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]
 def _marked_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> tuple[str, list[tuple[int, int]]]:
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    texts, spans = render_jinja_template(
+    special: dict[str, Any] = dict(tokenizer.special_tokens_map)
+    rendered: Any = render_jinja_template(
         conversations=[list(messages)],
         chat_template=tokenizer.chat_template,
         return_assistant_tokens_mask=True,
-        **tokenizer.special_tokens_map,
+        **special,
     )
-    return texts[0], spans[0]
+    (text,), (spans,) = rendered
+    return text, spans
 
 
 def _found_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> tuple[str, list[tuple[int, int]]]:
@@ -136,9 +138,7 @@ def give_template(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         BadInput: the tokenizer cannot hold a template (no offsets, or no single token for the turn marks).
     """
     if not tokenizer.is_fast:
-        raise BadInput(
-            "the model's tokenizer cannot hold a chat template: it is not a fast tokenizer and gives no character offsets"
-        )
+        raise BadInput("the model's tokenizer cannot hold a chat template: it is not a fast one and gives no character offsets")
     if tokenizer.chat_template is not None:
         return []
     size = len(tokenizer)

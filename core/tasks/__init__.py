@@ -24,7 +24,7 @@ def _lab(
     reference: nn.Module,
     seq_len: int,
 ) -> list[Measurement]:
-    from core.tasks import lab
+    from core.tasks import lab  # type: ignore[attr-defined,unused-ignore]
 
     return lab.measure(model, tokenizer, trial.evaluation, trial.data)
 

@@ -55,9 +55,8 @@ def _base_text(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation:
     windows = text_windows(tokenizer, evaluation.base_text, evaluation.split, seq_len, evaluation.max_rows)
     items, pieces = [name for name, _ in windows], [ids for _, ids in windows]
     nll, n_tokens, _ = sequence_nll(model, pieces, [[1] * len(ids) for ids in pieces], evaluation.batch_size)
-    return Measurement(
-        "nll/base_text", "nats/token", "forgetting", ("base text",) * len(items), tuple(items), nll / n_tokens, n_tokens
-    )
+    groups = ("base text",) * len(items)
+    return Measurement("nll/base_text", "nats/token", "forgetting", groups, tuple(items), nll / n_tokens, n_tokens)
 
 
 def text_windows(
@@ -119,7 +118,7 @@ def _generate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_to
     )
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(SAMPLING_SEED)
-        drawn = model.generate(start, attention_mask=torch.ones_like(start), generation_config=settings).tolist()  # type: ignore[operator]
+        drawn = model.generate(start, attention_mask=torch.ones_like(start), generation_config=settings).tolist()  # type: ignore[operator,union-attr]
     return [ids[: ids.index(end, 1) + 1] if end in ids[1:] else ids for ids in drawn]
 
 
@@ -129,7 +128,7 @@ def _divergence(
     """KL(reference || model) and the model's NLL, summed over the tokens of each sample, and the number of tokens."""
     kl, nll, counts = np.zeros(len(samples)), np.zeros(len(samples)), np.zeros(len(samples))
     device, longest = device_of(model), max(map(len, samples))
-    vocabulary = reference.config.get_text_config().vocab_size  # type: ignore[union-attr]
+    vocabulary = reference.config.get_text_config().vocab_size  # type: ignore[union-attr,operator]
     size = max(1, min(batch_size, LARGEST_KL_LOGITS // (longest * vocabulary)))
     for batch in batches_by_length([len(s) for s in samples], size):
         ids, attention = padded([samples[i] for i in batch], device)

@@ -1,0 +1,189 @@
+"""What a trial will cost and whether it can run at all, told without torch and before anything is started.
+
+Shapes come from the safetensors header, so parameters are exact; tokens are estimated from a sample of the rows. `inspect`
+raises BadInput for every input that a person has to mend.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import checkpoint, targets, templates
+from core.data import rows, sources
+from core.definitions import BadInput, Data, Evaluation, Lora, Model, Trial
+
+SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
+BYTES = {"float32": 4, "bfloat16": 2, "nf4": 0.6}  # per weight; nf4 with its block scales
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A trial's resolved inputs. Counts and tokens marked "about" in the comments are estimates from a sample."""
+
+    provenance: dict[str, str]  # content hashes: "data", "model", and where given "eval_data", "base_text"
+    n_rows: int  # rows with a response in the source
+    n_train_examples: int
+    n_eval_rows: int
+    n_skipped_empty: int
+    n_truncated: int  # about
+    n_too_long: int  # about: their prompts alone fill the sequence
+    mean_tokens: float  # about, a row after truncation
+    seq_len_tokens: int
+    n_parameters: int
+    trainable_parameters: int
+    new_tokens: int
+    steps: int
+    tokens: int  # about, the whole trial
+    memory_gib: float  # about: weights, gradients, optimizer, logits
+
+
+@dataclass(frozen=True)
+class _Base:
+    directory: Path
+    hash: str
+    shapes: dict[str, tuple[int, ...]]
+    width: int
+    vocabulary: int
+    context: int | None
+    tied: bool
+    new_tokens: int
+
+
+@functools.lru_cache(maxsize=16)
+def _base(model: Model) -> _Base:
+    directory = checkpoint.locate(model)
+    settings = checkpoint.config(directory)
+    templates.tokenizer(directory)
+    shapes = checkpoint.shapes(directory)
+    return _Base(
+        directory=directory,
+        hash=checkpoint.model_hash(directory),
+        shapes=shapes,
+        width=checkpoint.hidden_size(settings),
+        vocabulary=int(settings.get("vocab_size", 0)),
+        context=checkpoint.context_tokens(settings),
+        tied=not any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in shapes),
+        new_tokens=templates.n_new_tokens(directory),
+    )
+
+
+@functools.lru_cache(maxsize=64)
+def _selection(data: Data, evaluation: Evaluation, seed: int) -> tuple[rows.Selection, int]:
+    n_rows = len(rows.load("data.source", data.source, data.held_out_fold).rows)
+    return rows.select(data, evaluation, seed), n_rows
+
+
+def inspect(trial: Trial) -> Inputs:
+    """Everything that can be known about the trial before it runs.
+
+    Raises:
+        BadInput: it cannot run; the message says which field and why.
+    """
+    base = _base(trial.model)
+    if trial.model.quantization == "nf4" and not isinstance(trial.adapter, Lora):
+        raise BadInput(checkpoint.NF4_FULL)
+    seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
+    selection, n_rows = _selection(trial.data, trial.evaluation, trial.seed)
+    if trial.evaluation.base_text is not None:
+        sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
+    lengths = _lengths(trial.data, base.directory, selection.train[:SAMPLED_ROWS], seq_len)
+    n_too_long, n_truncated = (round(share * len(selection.train)) for share in lengths[1:])
+    n_used = len(selection.train) - n_too_long
+    if n_used <= 0:
+        raise BadInput(f"data.source={trial.data.source}: every prompt alone fills the {seq_len} tokens of a sequence")
+    trainable = trainable_parameters(trial, base)
+    n_parameters = _n_parameters(base)
+    return Inputs(
+        provenance=provenance(trial),
+        n_rows=n_rows,
+        n_train_examples=n_used,
+        n_eval_rows=len(selection.evaluation),
+        n_skipped_empty=selection.n_empty,
+        n_truncated=n_truncated,
+        n_too_long=n_too_long,
+        mean_tokens=lengths[0],
+        seq_len_tokens=seq_len,
+        n_parameters=n_parameters,
+        trainable_parameters=trainable,
+        new_tokens=base.new_tokens,
+        steps=trial.train.n_steps(n_used),
+        tokens=round(n_used * lengths[0] * trial.train.epochs),
+        memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0]),
+    )
+
+
+def provenance(trial: Trial) -> dict[str, str]:
+    """Content hashes of everything the trial reads."""
+    found = {"data": _data_hash("data.source", trial.data.source), "model": _base(trial.model).hash}
+    if trial.data.eval_source is not None:
+        found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
+    if trial.evaluation.base_text is not None:
+        found["base_text"] = checkpoint.file_hash(sources.existing_file("evaluation.base_text", trial.evaluation.base_text))[:16]
+    return found
+
+
+def _data_hash(field: str, source: str) -> str:
+    if rows.is_lab(source):
+        from core.lab.version import version
+
+        return version()
+    if sources.is_file(source):
+        return checkpoint.file_hash(sources.existing_file(field, source))[:16]
+    return rows.rows_hash(rows.load(field, source).rows)  # a hub data set: what it gave
+
+
+def _lengths(data: Data, directory: Path, sample: tuple[rows.Row, ...], seq_len: int) -> tuple[float, float, float]:
+    """Of the sample: mean tokens of the kept rows, the share that is too long, the share that is truncated."""
+    kept, too_long, truncated = [], 0, 0
+    for row in sample:
+        try:
+            count, before_answer = templates.n_tokens(directory, row.messages)
+        except BadInput as error:
+            raise BadInput(f"{data.source}: {row.place}: {error}") from None
+        if count > seq_len and before_answer >= seq_len:
+            too_long += 1
+            continue
+        truncated += count > seq_len
+        kept.append(min(count, seq_len))
+    return sum(kept) / max(1, len(kept)), too_long / len(sample), truncated / len(sample)
+
+
+def _n_parameters(base: _Base) -> int:
+    return sum(map(checkpoint.count, base.shapes.values())) + _new_rows(base)
+
+
+def _new_rows(base: _Base) -> int:
+    """Parameters of the rows that ChatML adds; the checkpoint's embeddings may have room for them already."""
+    embedded = max((shape[0] for name, shape in base.shapes.items() if targets.EXCLUDED.search(_layer(name))), default=0)
+    inner = templates.tokenizer(base.directory)
+    size = inner.get_vocab_size() + base.new_tokens if inner is not None else embedded
+    return max(0, size - embedded) * base.width * (1 if base.tied else 2) if base.new_tokens else 0
+
+
+def _layer(weight: str) -> str:
+    return weight.rpartition(".")[0]
+
+
+def trainable_parameters(trial: Trial, base: _Base) -> int:
+    """Exact for LoRA: rank × (inputs + outputs) of every targeted layer, and the rows of new tokens.
+
+    Raises:
+        BadInput: the preset fits no layer, or the rank is above the model's width.
+    """
+    if not isinstance(trial.adapter, Lora):
+        return _n_parameters(base)
+    checkpoint.check_rank(trial.adapter.rank, base.width)
+    linear = {_layer(name): shape for name, shape in base.shapes.items() if len(shape) == 2 and name.endswith(".weight")}
+    chosen = targets.choose(trial.adapter.targets, list(linear))
+    trained_rows = base.new_tokens * base.width * (1 if base.tied else 2)
+    return trial.adapter.rank * sum(sum(linear[name]) for name in chosen) + trained_rows
+
+
+def _memory_gib(trial: Trial, base: _Base, n_parameters: int, trainable: int, mean_tokens: float) -> float:
+    """Weights, gradient and two moments in float32 for what is trained, logits three times (value, softmax, gradient)."""
+    dtype = "float32" if trial.model.dtype in ("auto", "float32") else "bfloat16"
+    weight = BYTES["nf4"] if trial.model.quantization == "nf4" else BYTES[dtype]
+    micro = trial.train.micro_batch_size or trial.train.batch_size
+    return (n_parameters * weight + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30
