@@ -74,7 +74,7 @@ def measure(
     from core.tasks import task_of
 
     model.eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         found = task_of(trial.data.source)(model, tokenizer, trial, rows, reference if reference is not None else model, seq_len)
     axes = [one.axis for one in found]
     assert axes.count("quality") == 1, axes
@@ -100,7 +100,7 @@ def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def sequence_nll(
     model: nn.Module, sequences: list[list[int]], masks: list[list[int]], batch_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -74,7 +74,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
 
-    mixed = device.kind == "cuda" and base.model.dtype == torch.bfloat16
+    mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
     trained = train.fit(adapted.model, base.tokenizer, data.train, trial.train, trial.seed, device, mixed, str(output))
     results.add_training(result, trained)
     metrics["peak_memory_gib"] = model.peak_memory_gib(device)

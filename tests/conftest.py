@@ -1,0 +1,117 @@
+"""Fixtures: the shared folder (or skip), tiny random models of several architectures, a tiny instruction file."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported: tests run beside other work, and results must not depend on the number of cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+SHARED = Path(__file__).parents[2] / "shared"
+TEXT = [
+    "the quick brown fox jumps over the lazy dog . what is two plus three ? it is five .",
+    "name a colour : red , green , blue . please sort the words and say which comes first !",
+    "system user assistant question answer hello there , how are you today ? fine , thanks .",
+]
+
+# A template that marks the assistant's words, and the same without marks.
+MARKED = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}<a>{% generation %}{{ m['content'] + '</s>' }}{% endgeneration %}"
+    "{% else %}{{ '<u>' + m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+)
+UNMARKED = MARKED.replace("{% generation %}", "").replace("{% endgeneration %}", "")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of models and data beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is not here")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def stories(shared: Path) -> str:
+    return str(shared / "models" / "stories260K")
+
+
+def make_tokenizer(template: str | None = None, specials: tuple[str, ...] = ("<pad>", "<s>", "</s>", "<|endoftext|>")):
+    """A byte-level BPE tokenizer trained on a few sentences: 300-odd tokens, any text fits."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.BPE())
+    inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    inner.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=list(specials), initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    )
+    inner.train_from_iterator(TEXT * 5, trainer)
+    made = PreTrainedTokenizerFast(tokenizer_object=inner, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    if template is not None:
+        made.add_special_tokens({"additional_special_tokens": ["<u>", "<a>"]})
+        made.chat_template = template
+    return made
+
+
+def _configs(vocabulary: int) -> dict[str, Callable[[], object]]:
+    from transformers import GPT2Config, LlamaConfig, Phi3Config, Qwen2Config, Qwen3Config
+
+    small = {"vocab_size": vocabulary, "num_hidden_layers": 2, "max_position_embeddings": 128}
+    gated = small | {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
+    return {
+        "llama": lambda: LlamaConfig(**gated, **ends, tie_word_embeddings=False),
+        "llama-tied": lambda: LlamaConfig(**gated, **ends, tie_word_embeddings=True),
+        "qwen2": lambda: Qwen2Config(**gated, **ends, tie_word_embeddings=True),
+        "qwen3": lambda: Qwen3Config(**gated, **ends, head_dim=8, tie_word_embeddings=False),
+        "phi3": lambda: Phi3Config(**gated, **ends),
+        "gpt2": lambda: GPT2Config(
+            vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=1, eos_token_id=2
+        ),
+    }
+
+
+@pytest.fixture(scope="session")
+def make_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
+    """`make_model("qwen2", template=...)` → a directory with a random model; each is made once a session."""
+    made: dict[tuple[str, str | None], str] = {}
+
+    def make(architecture: str, template: str | None = None) -> str:
+        if (architecture, template) not in made:
+            import torch
+            from transformers import AutoModelForCausalLM
+
+            tokenizer = make_tokenizer(template)
+            torch.manual_seed(0)
+            directory = tmp_path_factory.mktemp(architecture)
+            AutoModelForCausalLM.from_config(_configs(len(tokenizer))[architecture]()).save_pretrained(directory)
+            tokenizer.save_pretrained(directory)
+            made[architecture, template] = str(directory)
+        return made[architecture, template]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def rows_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """60 short Alpaca rows with different prompts."""
+    path = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    words = ["red", "green", "blue", "fox", "dog", "five"]
+    lines = [
+        {
+            "instruction": f"say {words[i % 6]} {i} times",
+            "input": "please" if i % 3 == 0 else "",
+            "output": f"{words[i % 6]} it is .",
+        }
+        for i in range(60)
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return str(path)

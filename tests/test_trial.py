@@ -1,0 +1,264 @@
+"""One trial end to end: it trains, measures, saves, repeats bit for bit, and records what goes wrong."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import gzip
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import MARKED
+
+from core.definitions import BadInput, Data, Evaluation, Full, Lora, Model, Train, Trial, fingerprint
+from core.device import Device
+
+torch = pytest.importorskip("torch")
+
+CLOCKS = ("seconds", "peak_memory_gib")  # what may differ between two runs of one trial
+
+
+def tiny(path: str, rows_file: str, **changes: object) -> Trial:
+    """A trial of about 0.3 s."""
+    trial = Trial(
+        model=Model(name=path),
+        data=Data(source=rows_file, n_examples=24, eval_share=0.4),
+        adapter=Lora(rank=4),
+        train=Train(epochs=2, batch_size=8, learning_rate=3e-3),
+        evaluation=Evaluation(drift_samples=4, drift_tokens=12),
+    )
+    return dataclasses.replace(trial, **changes)
+
+
+def run(trial: Trial, output: Path) -> dict:
+    from core import trial as trials
+
+    return trials.run(trial, {"data": "d", "model": trial.model.name}, output, Device())
+
+
+def numbers(result: dict) -> dict[str, float]:
+    return {name: value for name, value in result["metrics"].items() if not name.endswith(CLOCKS)}
+
+
+@pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "gpt2"])
+@pytest.mark.parametrize("adapter", [Lora(rank=4), Full()], ids=["lora", "full"])
+def test_a_trial_trains_on_every_architecture(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, architecture: str, adapter: Lora | Full
+) -> None:
+    trial = tiny(make_model(architecture), rows_file, adapter=adapter, train=Train(epochs=6, batch_size=8, learning_rate=1e-2))
+    result = run(trial, tmp_path / "out")
+    assert (result["state"], result["reason"]) == ("finished", "")
+    metrics = result["metrics"]
+    assert metrics["quality"] > metrics["quality_before"] + 0.5
+    assert metrics["forgetting"] > 0
+    assert metrics["before/kl/drift"] == pytest.approx(0, abs=1e-6)
+    assert result["history"][-1]["loss"] < result["history"][0]["loss"]
+    assert metrics["train/steps"] == 18 == result["history"][-1]["step"]
+    assert result["history"][-1]["tokens"] == metrics["train/tokens"]
+
+
+def test_what_a_trial_leaves_behind(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    trial = tiny(make_model("llama", MARKED), rows_file)
+    result = run(trial, tmp_path)
+    assert json.loads((tmp_path / "result.json").read_text()) == result
+    assert result["fingerprint"] == fingerprint(trial, result["provenance"])
+    assert {p.name for p in tmp_path.iterdir()} == {"result.json", "items.csv.gz", "adapter"}
+    metrics = result["metrics"]
+    for name in (
+        "quality",
+        "quality_se",
+        "quality_before",
+        "forgetting",
+        "forgetting_se",
+        "peak_memory_gib",
+        "rows/skipped_empty",
+    ):
+        assert name in metrics
+    with gzip.open(tmp_path / "items.csv.gz", "rt") as file:
+        items = [row for row in csv.DictReader(file) if row["axis"] == "quality"]
+    assert len(items) == metrics["rows/evaluated"]
+    weights = [float(row["weight"]) for row in items]
+    mean = sum(w * float(row["after"]) for w, row in zip(weights, items, strict=True)) / sum(weights)
+    assert mean == pytest.approx(metrics["quality"])
+    facts = result["facts"]
+    assert facts["quality_measure"] == "log_likelihood/response"
+    assert facts["target_modules"] == "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
+    assert all(isinstance(value, str) for value in facts.values())
+
+
+def test_same_seed_same_bits_also_in_a_warm_process(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    from core import model
+    from core import trial as trials
+
+    lora = tiny(make_model("llama-tied"), rows_file, adapter=Lora(rank=4, dropout=0.1))
+    model.forget()
+    trials._TOKENS.clear()
+    trials._BEFORE.clear()
+    cold = run(lora, tmp_path / "cold")
+    full = run(dataclasses.replace(lora, adapter=Full(), train=Train(learning_rate=0.1)), tmp_path / "full")
+    run(dataclasses.replace(lora, seed=7), tmp_path / "seed7")
+    warm = run(lora, tmp_path / "warm")
+    assert numbers(warm) == numbers(cold)
+    assert warm["history"] == cold["history"]
+    model.forget()
+    assert numbers(run(dataclasses.replace(lora, adapter=Full(), train=Train(learning_rate=0.1)), tmp_path / "full2")) == numbers(
+        full
+    )
+    adapter_files = [
+        (tmp_path / name / "adapter" / "adapter_model.safetensors").read_bytes() for name in ("cold", "warm", "seed7")
+    ]
+    assert adapter_files[0] == adapter_files[1] != adapter_files[2]
+
+
+def test_arms_of_a_seed_share_order_and_items(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    small = run(tiny(make_model("llama"), rows_file, adapter=Lora(rank=1)), tmp_path / "a")
+    large = run(tiny(make_model("llama"), rows_file, adapter=Lora(rank=8)), tmp_path / "b")
+    for same in ("train_rows_hash", "evaluation_rows_hash"):
+        assert small["facts"][same] == large["facts"][same]
+    assert small["history"][0]["loss"] == pytest.approx(large["history"][0]["loss"])  # LoRA begins as the base
+
+
+def test_new_tokens_are_trained_in_and_out(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    from safetensors.torch import load_file
+
+    for architecture, expected in (("llama", {"embed_tokens", "lm_head"}), ("llama-tied", {"embed_tokens"})):
+        run(tiny(make_model(architecture), rows_file), tmp_path / architecture)
+        saved = load_file(tmp_path / architecture / "adapter" / "adapter_model.safetensors")
+        rows = {name: value for name, value in saved.items() if "token_adapter" in name or "trainable_tokens" in name}
+        assert {layer for layer in ("embed_tokens", "lm_head") if any(layer in name for name in rows)} == expected
+        for value in rows.values():
+            assert value.shape[0] == 2
+            assert not torch.equal(value[0], value[1])  # both began as the mean
+
+
+def test_accumulated_micro_batches_are_the_same_step(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    whole = run(tiny(make_model("llama"), rows_file, train=Train(epochs=1, batch_size=8)), tmp_path / "a")
+    parts = run(tiny(make_model("llama"), rows_file, train=Train(epochs=1, batch_size=8, micro_batch_size=2)), tmp_path / "b")
+    assert [p["loss"] for p in whole["history"]] == pytest.approx([p["loss"] for p in parts["history"]], rel=1e-4)
+    assert parts["metrics"]["quality"] == pytest.approx(whole["metrics"]["quality"], rel=1e-4)
+
+
+@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
+def test_learning_rate_follows_the_schedule(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, schedule: str
+) -> None:
+    train = Train(epochs=3, batch_size=4, learning_rate=1e-3, schedule=schedule, warmup_share=0.25)
+    rates = [point["learning_rate"] for point in run(tiny(make_model("llama"), rows_file, train=train), tmp_path)["history"]]
+    assert len(rates) == 18 == train.n_steps(24)
+    assert rates[0] == 0
+    assert max(rates) == pytest.approx(1e-3)
+    assert rates[-1] == pytest.approx(1e-3) if schedule == "constant" else rates[-1] < 2e-4
+
+
+def test_divergence_is_a_row(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    trial = tiny(make_model("llama"), rows_file, adapter=Full(), train=Train(learning_rate=9.9, epochs=40, max_grad_norm=1e30))
+    from core import train
+
+    original = train.response_loss
+    calls = []
+
+    def explode(model, inputs):
+        calls.append(1)
+        return original(model, inputs) * (float("nan") if len(calls) > 3 else 1)
+
+    train.response_loss = explode
+    try:
+        result = run(trial, tmp_path)
+    finally:
+        train.response_loss = original
+    assert result["state"] == "diverged"
+    assert "step 4 of" in result["reason"]
+    assert len(calls) == 4  # stopped at once
+    assert "quality" not in result["metrics"]
+    assert json.loads((tmp_path / "result.json").read_text())["state"] == "diverged"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"),
+    [(RuntimeError("boom"), "crashed"), (RuntimeError("CUDA out of memory"), "oom"), (torch.cuda.OutOfMemoryError("x"), "oom")],
+)
+def test_a_crash_is_a_row_and_the_next_trial_is_sound(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, state: str
+) -> None:
+    from core import train
+
+    trial = tiny(make_model("llama"), rows_file)
+    good = run(trial, tmp_path / "good")
+
+    def fail(*args: object, **options: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "fit", fail)
+        result = run(trial, tmp_path / "bad")
+    assert (result["state"], "\n" in result["reason"]) == (state, False)
+    assert type(error).__name__ in (tmp_path / "bad" / "traceback.txt").read_text()
+    assert numbers(run(trial, tmp_path / "again")) == numbers(good)
+
+
+def test_bad_input_and_ctrl_c_leave_nothing(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import train
+
+    trial = tiny(make_model("llama"), rows_file)
+    with pytest.raises(BadInput, match="rank"):
+        run(dataclasses.replace(trial, adapter=Lora(rank=999)), tmp_path / "out")
+    with pytest.raises(BadInput, match="4-bit"):
+        run(dataclasses.replace(trial, model=Model(name=trial.model.name, quantization="nf4"), adapter=Full()), tmp_path / "out")
+
+    def interrupt(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(train, "fit", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(trial, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_too_long_and_empty_rows_are_counted(make_model: Callable[..., str], tmp_path: Path) -> None:
+    raws = [{"instruction": f"say {i}", "output": "five"} for i in range(40)]
+    raws += [{"instruction": f"long {i} " + "word " * 60, "output": "five"} for i in range(5)]
+    raws += [{"instruction": f"tell {i}", "output": "five " * 60} for i in range(5)]
+    raws += [{"instruction": "empty", "output": ""}] * 3
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps(raw) + "\n" for raw in raws))
+    data = Data(source=str(path), n_examples=None, seq_len_tokens=48, eval_share=0.3)
+    metrics = run(tiny(make_model("llama"), str(path), data=data), tmp_path / "out")["metrics"]
+    assert metrics["rows/skipped_empty"] == 3
+    total = metrics["rows/used"] + metrics["rows/skipped_too_long"]
+    assert metrics["rows/skipped_too_long"] > 0
+    assert metrics["rows/truncated"] > 0
+    assert 25 <= total <= 45
+
+
+def test_base_text_becomes_the_forgetting_axis(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    text = tmp_path / "base.txt"
+    text.write_text("the quick brown fox jumps over the lazy dog . " * 40)
+    evaluation = Evaluation(base_text=str(text), drift_samples=4, drift_tokens=12)
+    result = run(tiny(make_model("gpt2"), rows_file, evaluation=evaluation), tmp_path / "out")
+    assert result["facts"]["forgetting_measures"] == "nll/base_text"
+    assert result["metrics"]["forgetting"] == pytest.approx(result["metrics"]["delta/nll/base_text"])
+    assert "after/kl/drift" in result["metrics"]
+
+
+def test_nf4_and_bfloat16_train_on_the_cpu(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    path = make_model("llama")
+    nf4 = run(tiny(path, rows_file, model=Model(name=path, quantization="nf4")), tmp_path / "nf4")
+    assert (nf4["state"], nf4["reason"]) == ("finished", "")
+    half = run(tiny(path, rows_file, model=Model(name=path, dtype="bfloat16")), tmp_path / "bf16")
+    assert (half["state"], half["reason"], half["facts"]["dtype"]) == ("finished", "", "bfloat16")
+    plain = run(tiny(path, rows_file), tmp_path / "fp32")
+    for other in (nf4, half):
+        assert other["metrics"]["quality"] == pytest.approx(plain["metrics"]["quality"], abs=0.3)
+
+
+def test_stories_on_lima(shared: Path, stories: str, tmp_path: Path) -> None:
+    trial = tiny(stories, str(shared / "data" / "instruct" / "lima.jsonl.gz"), train=Train(epochs=1, batch_size=8))
+    trial = dataclasses.replace(trial, data=dataclasses.replace(trial.data, eval_share=0.05, seq_len_tokens=96))
+    result = run(trial, tmp_path)
+    assert (result["state"], result["reason"]) == ("finished", "")
+    assert result["metrics"]["quality"] > result["metrics"]["quality_before"]
+    assert result["metrics"]["rows/truncated"] > 0
