@@ -94,7 +94,9 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
         network = AutoModelForCausalLM.from_pretrained(path, config=config, trust_remote_code=model.trust_remote_code, **options)
     except (ValueError, OSError, KeyError) as error:
         raise BadInput(f"model.name={model.name}: cannot be loaded ({str(error).strip().splitlines()[0]})") from None
-    if model.quantization == "none":
+    if model.quantization == "nf4":
+        _keep_packing(network)
+    else:
         network.to(place)  # type: ignore[arg-type]
     _add_rows(network, tokenizer, new_tokens)
     network.requires_grad_(False)
@@ -123,6 +125,15 @@ def _nf4(dtype: torch.dtype) -> Any:
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
     )
+
+
+def _keep_packing(network: PreTrainedModel) -> None:
+    """Keeps bitsandbytes from repacking shared weights in place when a layer first infers on a CPU with AVX512-BF16: it
+    refuses widths that are no multiple of 32, and a repacked weight cannot be trained through."""
+    layer: Any
+    for layer in network.modules():
+        if hasattr(layer, "support_avx512bf16_for_cpu"):
+            layer.support_avx512bf16_for_cpu = False
 
 
 def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_tokens: list[int]) -> None:
@@ -161,7 +172,10 @@ def seq_len_tokens(base: Base, asked: int | None) -> int:
 
 
 def reset_peak_memory(device: Device) -> None:
+    """Begins a new peak; what the trial before left in reference cycles goes first."""
     if device.kind == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
 
 

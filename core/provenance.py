@@ -52,7 +52,7 @@ def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: i
         "device_kind": device.kind,
         "threads": str(device.threads),
         "memory_fraction": str(device.memory_fraction),
-        "dtype": str(base.model.dtype).removeprefix("torch."),
+        "dtype": str(model.resolved_dtype(trial.model, device)).removeprefix("torch."),
         "model_type": str(base.model.config.model_type),
         "model_path": base.path,
         "seq_len_tokens": str(seq_len),

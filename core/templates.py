@@ -70,6 +70,17 @@ def n_new_tokens(directory: Path) -> int:
 
 
 @functools.lru_cache(maxsize=8)
+def _with_marks(directory: Path) -> Tokenizer | None:
+    """A tokenizer for counting: with the tokens that ChatML will add."""
+    inner = tokenizer(directory)
+    if inner is None or not n_new_tokens(directory):
+        return inner
+    counting = type(inner).from_str(inner.to_str())
+    counting.add_special_tokens([IM_START, IM_END])
+    return counting
+
+
+@functools.lru_cache(maxsize=8)
 def _compiled(directory: Path) -> tuple[jinja2.Template, dict[str, str]]:
     import jinja2
     from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -99,7 +110,7 @@ def n_tokens(directory: Path, messages: Sequence[Message]) -> tuple[int, int]:
         whole = template.render(messages=list(messages), add_generation_prompt=False, **special)
     except Exception as error:  # templates raise what they like
         raise BadInput(f"the tokenizer's chat template refuses this conversation ({error})") from None
-    inner, answer = tokenizer(directory), messages[-1]["content"]
+    inner, answer = _with_marks(directory), messages[-1]["content"]
     if inner is None:
         return max(1, len(whole) // 4), max(1, (len(whole) - len(answer)) // 4)  # four characters a token: assumption
     count = len(inner.encode(whole, add_special_tokens=False).ids)

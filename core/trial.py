@@ -67,9 +67,9 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
     data = _encode(trial, base, seq_len, metrics, facts)
 
-    before = _before(trial, hashes, base, data.held_out, seq_len)
     adapters.seed_everything(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, adapters.TRAINS_WEIGHTS[type(trial.adapter)]), trial.adapter, base.new_tokens)
+    before = _before(trial, hashes, base, data.held_out, seq_len)
     facts |= provenance.facts(trial, base, adapted, device, seq_len)
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()

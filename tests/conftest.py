@@ -66,6 +66,7 @@ def _configs(vocabulary: int) -> dict[str, Callable[[], object]]:
 
     small = {"vocab_size": vocabulary, "num_hidden_layers": 2, "max_position_embeddings": 128}
     gated = small | {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
+    two = {"bos_token_id": 1, "eos_token_id": 2}
     ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0}
     return {
         "llama": lambda: LlamaConfig(**gated, **ends, tie_word_embeddings=False),
@@ -73,9 +74,7 @@ def _configs(vocabulary: int) -> dict[str, Callable[[], object]]:
         "qwen2": lambda: Qwen2Config(**gated, **ends, tie_word_embeddings=True),
         "qwen3": lambda: Qwen3Config(**gated, **ends, head_dim=8, tie_word_embeddings=False),
         "phi3": lambda: Phi3Config(**gated, **ends),
-        "gpt2": lambda: GPT2Config(
-            vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=128, bos_token_id=1, eos_token_id=2
-        ),
+        "gpt2": lambda: GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=128, **two),
     }
 
 

@@ -73,7 +73,7 @@ def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
 
 def test_what_a_template_refuses_is_bad_input() -> None:
     strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + UNMARKED
-    with pytest.raises(BadInput, match="line 1: .*no system role"):
+    with pytest.raises(BadInput, match=r"line 1: .*no system role"):
         tokens.encode(make_tokenizer(strict), row(MULTI))
 
 

@@ -100,7 +100,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, row: Row) -> Encoded:
         raise BadInput(f"{row.place}: {error}") from None
     except Exception as error:  # a template may raise anything (roles that must alternate, no system role)
         raise BadInput(f"{row.place}: the tokenizer's chat template refuses this conversation ({error})") from None
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     mask = [0] * len(encoding["input_ids"])
     for i, (start, end) in enumerate(encoding["offset_mapping"]):
         mask[i] = int(any(start < stop and end > begin for begin, stop in spans))
