@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 NAME = "rank_vs_quality"
 RANDOM_STATE = 20_250_701  # of every bootstrap below: the same trials give the same report
-FORGETTING_UNIT = "nats/token"  # of every forgetting measure: NLL and KL
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
     cells = cell_frame(found, trials, curves, quality, forgetting, optima, matched, RANDOM_STATE)
     first = trials[trials["state"] == "finished"].iloc[0]
     measures = ", ".join(sorted(items.loc[items["axis"] == "forgetting", "measure"].unique()))
-    names = str(first["quality_measure"]), str(first["quality_unit"]), measures, FORGETTING_UNIT
+    names = str(first["quality_measure"]), str(first["quality_unit"]), measures, str(first["forgetting_unit"])
     return Tables(trials, cells, curves, found, quality, forgetting, optima, matched, *names, tuning_panels["quality"].n_items)
 
 
