@@ -43,18 +43,24 @@ class Trained:
 
 
 class SeededOrder(Sampler[int]):
-    """A permutation for each epoch from (seed, epoch, n) alone, so that arms with one seed see one order."""
+    """A permutation for each epoch from (seed, epoch, n) alone, so that arms with one seed see one order.
 
-    def __init__(self, n: int, seed: int) -> None:
-        self.n, self.seed, self.epoch = n, seed, 0
+    Within an optimizer step's batch the longest rows come first, so that micro-batches hold little padding; the step's
+    sum over its rows is the same. Attention is quadratic: micro-batches of 4 halve the time of long, uneven rows.
+    """
+
+    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
 
     def __iter__(self) -> Iterator[int]:
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         self.epoch += 1
-        yield from torch.randperm(self.n, generator=generator).tolist()
+        order = torch.randperm(len(self.lengths), generator=generator).tolist()
+        for start in range(0, len(order), self.batch_size):
+            yield from sorted(order[start : start + self.batch_size], key=lambda i: -self.lengths[i])
 
     def __len__(self) -> int:
-        return self.n
+        return len(self.lengths)
 
 
 def collate(rows: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
@@ -87,7 +93,9 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
     loss_is_scaled_for_ga: bool | None = True  # type: ignore[assignment]  # compute_loss divides by the tokens of the whole optimizer step
 
     def __init__(self, rows: Sequence[Encoded], pad: int, seed: int, **options: Any) -> None:
-        self.rows, self.pad, self.order = rows, pad, SeededOrder(len(rows), seed)
+        self.rows, self.pad = rows, pad
+        batch_size = options["args"].per_device_train_batch_size * options["args"].gradient_accumulation_steps
+        self.order = SeededOrder([len(row.ids) for row in rows], batch_size, seed)
         self.losses: list[torch.Tensor] = []  # one per optimizer step
         self.token_counts: list[torch.Tensor] = []
         super().__init__(**options)

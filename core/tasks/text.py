@@ -22,6 +22,7 @@ from core.evaluate import Measurement, batches_by_length, device_of, padded, seq
 
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
+MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
 LARGEST_KL_LOGITS = 1 << 28  # logits of one KL batch (tokens × vocabulary): 1 GiB in float32, for each of two models
 
 
@@ -52,7 +53,8 @@ def _responses(model: nn.Module, rows: Sequence[Encoded], batch_size: int) -> li
 
 def _base_text(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, seq_len: int) -> Measurement:
     assert evaluation.base_text is not None
-    windows = text_windows(tokenizer, evaluation.base_text, evaluation.split, seq_len, evaluation.max_rows)
+    most = min(evaluation.max_rows, max(1, MOST_BASE_TEXT_TOKENS // seq_len))
+    windows = text_windows(tokenizer, evaluation.base_text, evaluation.split, seq_len, most)
     items, pieces = [name for name, _ in windows], [ids for _, ids in windows]
     nll, n_tokens, _ = sequence_nll(model, pieces, [[1] * len(ids) for ids in pieces], evaluation.batch_size)
     groups = ("base text",) * len(items)
