@@ -10,23 +10,25 @@ import math
 import time
 import traceback
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from core import adapters, evaluate, model, provenance, results, train
+from core import adapters, evaluate, model, results, train
 from core.data import rows, tokens
 from core.definitions import BadInput, Trial, fingerprint, flatten
 from core.device import Device
 from core.evaluate import Measurement
+from core.provenance import facts as resolved
 
 __all__ = ["Device", "run"]
 
 SAVED_FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept: a sweep makes dozens
 
 
-def run(trial: Trial, provenance_hashes: Mapping[str, str], output: Path, device: Device) -> dict[str, Any]:
+def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Device) -> dict[str, Any]:
     """Runs one trial and writes `output`/result.json, items.csv.gz and adapter/.
 
     Raises:
@@ -34,18 +36,18 @@ def run(trial: Trial, provenance_hashes: Mapping[str, str], output: Path, device
     """
     began = time.perf_counter()
     result: dict[str, Any] = {
-        "fingerprint": fingerprint(trial, provenance_hashes),
+        "fingerprint": fingerprint(trial, provenance),
         "state": "finished",
         "reason": "",
         "trial": flatten(trial),
-        "provenance": dict(provenance_hashes),
+        "provenance": dict(provenance),
         "metrics": {},
         "history": [],
         "facts": {},
     }
     output.mkdir(parents=True, exist_ok=True)
     try:
-        _run(trial, provenance_hashes, output, device, result)
+        _run(trial, provenance, output, device, result)
     except (BadInput, KeyboardInterrupt):
         results.remove_if_empty(output)
         raise
@@ -70,7 +72,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     adapters.seed_everything(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, adapters.TRAINS_WEIGHTS[type(trial.adapter)]), trial.adapter, base.new_tokens)
     before = _before(trial, hashes, base, data.held_out, seq_len)
-    facts |= provenance.facts(trial, base, adapted, device, seq_len)
+    facts |= resolved(trial, base, adapted, device, seq_len)
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
 
@@ -96,11 +98,12 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     facts["adapter"] = adapters.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
 
 
+@dataclass(frozen=True)
 class _Encoded:
     """The trial's rows as tokens."""
 
-    def __init__(self, train_rows: tuple[tokens.Encoded, ...], held_out: tuple[tokens.Encoded, ...]) -> None:
-        self.train, self.held_out = train_rows, held_out
+    train: tuple[tokens.Encoded, ...]
+    held_out: tuple[tokens.Encoded, ...]
 
 
 def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, float], facts: dict[str, str]) -> _Encoded:
