@@ -36,7 +36,8 @@ def panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
     """The panel of one axis: "quality" takes scores after training, "forgetting" their rise over the base model."""
     chosen = items[(items["axis"] == axis) & items["fingerprint"].isin(fingerprints)]
     value = chosen["after"] if axis == "quality" else chosen["after"] - chosen["before"]
-    keys = pd.MultiIndex.from_frame(chosen[["measure", "group", "item"]])
+    repeat = chosen.groupby(["fingerprint", "measure", "group", "item"], sort=False).cumcount()  # of rows that occur twice
+    keys = pd.MultiIndex.from_frame(chosen[["measure", "group", "item"]].assign(repeat=repeat))
     columns, labels = pd.factorize(keys, sort=True)
     rows = {name: i for i, name in enumerate(dict.fromkeys(fingerprints))}
     shape = (len(rows), len(labels))
@@ -49,9 +50,7 @@ def panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
     n_items = int((~np.isnan(scores_FI)).sum(axis=1).max()) if linear_FI.size else 0
     if not same:
         return Panel(np.nanmean(linear_FI, axis=1, keepdims=True), np.zeros(1, dtype=int), rows, n_items, False)
-    strata_I = np.unique([f"{m}\t{g}" for m, g in zip(measure_I, labels.get_level_values(1), strict=True)], return_inverse=True)[
-        1
-    ]
+    strata_I = pd.factorize(labels.droplevel(["item", "repeat"]))[0]
     return Panel(linear_FI, strata_I, rows, n_items, True)
 
 

@@ -57,7 +57,7 @@ def sweep(
             "run_id": fingerprint, "status": "FINISHED", "adapter.method": method, "adapter.rank": rank,
             "model.name": BASES[base], "train.learning_rate": rate, "evaluation.split": split, "seconds": 5.0,
             "data.source": "lab:curated", "data.n_examples": 1000, "quality_before": 0.0, "git_commit": "0" * 40,
-            "quality_measure": "exact_match/seen", "quality_unit": "accuracy",
+            "quality_measure": "exact_match/seen", "quality_unit": "accuracy", "forgetting_unit": "nats/token",
             "trainable_parameters": 870_000 if rank is None else 9_000 * rank,
         }  # fmt: skip
         rows.append(row)

@@ -129,6 +129,14 @@ def test_a_panel_keeps_each_trials_score_with_weights_and_several_measures() -> 
         assert scores.of(list(final["fingerprint"])).mean(axis=1) == pytest.approx(final[axis].to_numpy(float))
 
 
+def test_items_that_occur_twice_count_twice() -> None:
+    trials, items = sweep(truth())
+    items.loc[items["item"] == "q1", "item"] = "q0"
+    final = trials[trials["phase"] == "final"]
+    scores = panel(items, list(final["fingerprint"]), "quality")
+    assert scores.of(list(final["fingerprint"])).mean(axis=1) == pytest.approx(final["quality"].to_numpy(float))
+
+
 def test_items_that_differ_between_seeds_leave_seed_means() -> None:
     trials, items = sweep(truth())
     final = trials[trials["phase"] == "final"]
