@@ -46,6 +46,7 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
         "facts": {},
     }
     output.mkdir(parents=True, exist_ok=True)
+    (output / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
     try:
         _run(trial, provenance, output, device, result)
     except (BadInput, KeyboardInterrupt):
