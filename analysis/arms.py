@@ -50,7 +50,7 @@ def panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
     n_items = int((~np.isnan(scores_FI)).sum(axis=1).max()) if linear_FI.size else 0
     if not same:
         return Panel(np.nanmean(linear_FI, axis=1, keepdims=True), np.zeros(1, dtype=int), rows, n_items, False)
-    strata_I = pd.factorize(labels.droplevel(["item", "repeat"]))[0]
+    strata_I = pd.factorize(labels.droplevel([2, 3]))[0]  # measure and group
     return Panel(linear_FI, strata_I, rows, n_items, True)
 
 
