@@ -3,7 +3,7 @@
 One training run per learning rate is what tuning affords, so noise is estimated from the residuals of the parabolas,
 pooled over the cells. The vertex is a ratio of two coefficients, so its interval is Fieller's: it becomes unbounded by
 itself where the curve is too flat or too noisy to have a top. A top at the edge of the range tried, or outside of it,
-is called not bracketed: the range was too narrow, and a number would be an invention.
+is called not bracketed (too flat or noisy a curve: not located): the range was too narrow, and a number would be an invention.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ WINDOW_DECADES = 1.3  # about two points of a five-point grid over 2.5 decades o
 # of lopsided ones in 71–73 % (18–56 without), and the ratio of two curves of one shape, lopsided or not, in 99 % (90–95).
 SHAPE = 0.25
 WIDEST_DECADES = 4.0
-TOO_FLAT = "not bracketed: the curve is too flat or too noisy"
+TOO_FLAT = "not located: the curve is too flat or too noisy"
 NEAR_TOP = 0.5  # of the way from the worst quality to the best; the nearest point on each side stays in any case
 
 

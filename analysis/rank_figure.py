@@ -37,7 +37,7 @@ def draw(tables: Tables) -> Figure:
     _by_rank(forgetting, cells, "forgetting", forgetting_label)
     forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")
     _plane(plane, cells, quality_label, forgetting_label)
-    _rates(rates, tables, quality_label)
+    _rates(rates, tables)
     return figure
 
 
@@ -152,7 +152,7 @@ def _direct_labels(panel: Axes, cells: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _rates(panel: Axes, tables: Tables, quality_label: str) -> None:
+def _rates(panel: Axes, tables: Tables) -> None:
     """Validation quality along the learning rate; rings mark the rates that were chosen, bars above the optima."""
     curves = tables.learning_rate
     finished = curves[curves["state"] == "finished"]
@@ -179,12 +179,12 @@ def _rates(panel: Axes, tables: Tables, quality_label: str) -> None:
     panel.set_ylim(low - 0.17 * span, high + 0.075 * span * (len(drawn) + 1.2))
     panel.set_yticks(ticks)
     panel.set_xlabel("learning rate (ring: chosen; bars: optimum, 95 %)")
-    panel.set_ylabel(f"validation {quality_label}")
+    panel.set_ylabel(f"validation quality ({tables.quality_unit})")
     panel.set_title("Retuning: one run a point")
 
 
 def _optimum(panel: Axes, tables: Tables, cell: str, name: str, colour: Colour, height: float) -> None:
-    """The fitted optimum with its interval, as a bar above the curves; "not bracketed" where there is none."""
+    """The fitted optimum with its interval, as a bar above the curves; the reason where there is none."""
     e = tables.optima[cell]
     rates = tables.learning_rate["train.learning_rate"].astype(float)
     low, high = rates.min(), rates.max()

@@ -87,7 +87,7 @@ def good_start(t: Tables) -> Finding:
 
 def high_rank_equals_full(t: Tables) -> Finding:
     """16b: equivalence, so a rank that is better by more than the margin contradicts it too, and the note says which."""
-    rule = f"supported: interval within ±{MARGIN:.0%} of full; contradicted: outside"
+    rule = f"supported: interval within ±{MARGIN * 100:.0f} % of full; contradicted: outside"
     arm, full = t.lora(HIGH_RANK), t.full
     effect = f"rank {arm.rank if arm else HIGH_RANK} against full, {t.quality_name}, relative"
     if arm is None or full is None or not _pairs(arm, full):
@@ -99,7 +99,7 @@ def high_rank_equals_full(t: Tables) -> Finding:
 
 def lora_near_full(t: Tables) -> Finding:
     """18a: "comes within" has one side; being better than full fulfils it."""
-    rule = f"supported: interval above −{MARGIN:.0%}; contradicted: below −{MARGIN:.0%}"
+    rule = f"supported: interval above −{MARGIN * 100:.0f} %; contradicted: below −{MARGIN * 100:.0f} %"
     full, finished = t.full, t.learning_rate[t.learning_rate["state"] == "finished"]
     on_validation = finished.groupby("cell")["quality"].max()
     ready = [arm for arm in t.arms if arm.method == "lora" and arm.final and arm.cell in on_validation.index]
