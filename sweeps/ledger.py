@@ -1,0 +1,122 @@
+"""The sweep's directory: one folder per trial, whose result.json says that it is finished, and the lock of the sweep.
+
+    <output>/<experiment>-<sweep8>/trials/<fingerprint>-<phase>/result.json
+
+result.json is written last and atomically, so its existence is the record: after kill -9 at any line, what is there is
+complete and what is missing runs again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.definitions import BadInput, flatten
+
+FAILED = ("crashed", "oom", "diverged")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the search and the progress display need to know of a finished trial."""
+
+    state: str  # "finished" | "diverged" | "oom" | "crashed"
+    quality: float | None
+    seconds: float
+    reason: str = ""
+
+    @property
+    def failed(self) -> bool:
+        return self.state != "finished"
+
+
+def directory(output: Path, experiment: str, sweep: str) -> Path:
+    return output / f"{experiment}-{sweep[:8]}"
+
+
+def trial_directory(sweep_directory: Path, key: str) -> Path:
+    return sweep_directory / "trials" / key
+
+
+def read(sweep_directory: Path) -> dict[str, Outcome]:
+    """Every finished trial of the sweep by its key."""
+    return {path.parent.name: outcome(path) for path in sorted(sweep_directory.glob("trials/*/result.json"))}
+
+
+def outcome(path: Path) -> Outcome:
+    """The outcome that a result.json holds."""
+    try:
+        row = json.loads(path.read_text())
+        return Outcome(row["state"], row["metrics"].get("quality"), float(row["seconds"]), row.get("reason") or "")
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); delete it and the trial runs again") from None
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes the whole file or nothing, also when the machine goes down: a temporary file, synced, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=1, allow_nan=False)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def write_failure(
+    folder: Path,
+    fingerprint: str,
+    flat: Mapping[str, Any],
+    provenance: Mapping[str, str],
+    state: str,
+    reason: str,
+    seconds: float,
+) -> None:
+    """The row of a trial that could not write its own: its worker died, hung, or raised outside the trial boundary."""
+    row = {"fingerprint": fingerprint(trial, provenance), "state": state, "reason": reason, "trial": flatten(trial)}
+    row |= {"provenance": dict(provenance), "metrics": {}, "history": [], "facts": {}, "seconds": seconds}
+    write_json(folder / "result.json", row)
+
+
+def forget(sweep_directory: Path, key: str) -> None:
+    """Sets a failed trial's result aside (it is kept as failed-N.json) so that the trial runs again."""
+    folder = trial_directory(sweep_directory, key)
+    number = len(list(folder.glob("failed-*.json"))) + 1
+    (folder / "result.json").replace(folder / f"failed-{number}.json")
+
+
+@contextmanager
+def locked(sweep_directory: Path) -> Iterator[None]:
+    """Holds the sweep for this process. The kernel drops the lock when the process dies, however it dies.
+
+    Raises:
+        BadInput: another process runs this sweep.
+    """
+    with (sweep_directory / "lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(f"{sweep_directory}: another process ({holder(sweep_directory)}) is running this sweep") from None
+        file.seek(0)
+        file.truncate()
+        file.write(f"pid {os.getpid()}\n")
+        file.flush()
+        yield
+
+
+def holder(sweep_directory: Path) -> str:
+    """Who runs the sweep at present ("pid 123"), or "" for nobody."""
+    path = sweep_directory / "lock"
+    if not path.exists():
+        return ""
+    with path.open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return file.read().strip() or "unknown"
+    return ""

@@ -1,0 +1,277 @@
+"""What a sweep consists of: experiment → cells → trials with fingerprints. Pure: no disk, no clock, no randomness.
+
+The command line changes an `Experiment` here (`apply_settings`, `with_seeds`, `smoke`), the cells come from `cells`, and
+`sweep_id` says which MLflow parent run and which directory they belong to. A trial's key is its fingerprint and phase:
+whatever has a result under its key is never run again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from core.definitions import (
+    RESULT_VERSION,
+    BadInput,
+    Experiment,
+    LogUniform,
+    Scalar,
+    Trial,
+    content_hash,
+    fingerprint,
+    flatten,
+    parse_value,
+    replace_field,
+)
+
+TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: cells and learning rates are compared on the same rows
+MAX_SEEDS = 100
+SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
+SHORT = {"adapter.rank": "r", "adapter.method": ""}
+# Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
+PROVENANCE_OF = {
+    "model.name": "model",
+    "data.source": "data",
+    "data.eval_source": "eval_data",
+    "evaluation.base_text": "base_text",
+}
+
+Provenance = Mapping[str, str]
+Inspect = Callable[[Trial], Provenance]
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point of the grid: a label for people, and the fields in which it differs from the base trial."""
+
+    label: str
+    overrides: Mapping[str, Scalar]
+    tune: Mapping[str, LogUniform]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One trial to run: `number` is the tuning trial's number, or the index of the final seed."""
+
+    cell: str
+    phase: str  # "tune" | "final"
+    number: int
+    trial: Trial
+    provenance: Provenance
+    axes: tuple[str, ...]  # the fields that make the cells differ
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        return fingerprint(self.trial, self.provenance)
+
+    @functools.cached_property
+    def key(self) -> str:
+        return f"{self.fingerprint}-{self.phase}"
+
+    @property
+    def name(self) -> str:
+        """What a person calls it: "lora r=16 seed 0", "lora r=16 tune 3"."""
+        return f"{self.cell} seed {self.trial.seed}" if self.phase == "final" else f"{self.cell} tune {self.number}"
+
+
+def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+    """The experiment after `--set FIELD=VALUE`: on a varied field the values replace its levels, on a tuned field the
+    value fixes it, on any other field it changes the base trial.
+
+    Raises:
+        BadInput: no such field (with the nearest name), or a value out of range.
+    """
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name, text = name.strip(), text.strip()
+        if not equals or not text:
+            raise BadInput(f"--set {setting!r}: must look like train.epochs=2")
+        experiment = _set_field(experiment, name, text)
+    return experiment
+
+
+def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
+    if name in SET_BY_PHASE:
+        raise BadInput(f"--set {name}={text}: the sweep sets this itself; {SET_BY_PHASE[name]}")
+    base = experiment.base
+    if name in experiment.vary:
+        levels = tuple(dict.fromkeys(parse_value(base, name, part.strip()) for part in text.split(",")))
+        for level in levels:
+            replace_field(base, name, level)
+        return dataclasses.replace(experiment, vary={**experiment.vary, name: levels})
+    if "," in text and not re.fullmatch(r"\d{1,3}(,\d{3})+", text) and not name.startswith(("model.", "data.", "evaluation.b")):
+        varied = ", ".join(experiment.vary) or "no field"
+        raise BadInput(f"--set {name}={text}: several values fit only a field that the experiment varies ({varied})")
+    value = parse_value(base, name, text)
+    return replace_in_base(experiment, name, value)
+
+
+def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experiment:
+    """The experiment with one field fixed to a value in every cell and for every seed."""
+    tune = {field: space for field, space in experiment.tune.items() if field != name}
+    return dataclasses.replace(
+        experiment,
+        base=replace_field(experiment.base, name, value),
+        tune=tune,
+        tune_trials=experiment.tune_trials if tune else 0,
+        with_seed={field: values for field, values in experiment.with_seed.items() if field != name},
+    )
+
+
+def with_seeds(experiment: Experiment, count: int) -> Experiment:
+    """The first `count` seeds of the experiment, going on with the next free numbers."""
+    if not 1 <= count <= MAX_SEEDS:
+        raise BadInput(f"--seeds {count}: must be between 1 and {MAX_SEEDS}")
+    seeds = list(experiment.seeds[:count])
+    candidate = 0
+    while len(seeds) < count:
+        if candidate not in seeds:
+            seeds.append(candidate)
+        candidate += 1
+    return dataclasses.replace(experiment, seeds=tuple(seeds))
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """The same road in about a minute: the ends of each axis, two tuning trials, one seed, few examples and items."""
+    base = experiment.base
+    small: dict[str, Scalar] = {
+        "data.n_examples": min(base.data.n_examples or 100, 100),
+        "train.epochs": min(base.train.epochs, 1.0),
+        "evaluation.items_per_task": min(base.evaluation.items_per_task, 10),
+        "evaluation.max_rows": min(base.evaluation.max_rows, 40),
+        "evaluation.drift_samples": min(base.evaluation.drift_samples, 8),
+    }
+    for name, value in small.items():
+        if name not in experiment.vary:
+            base = replace_field(base, name, value)
+    return dataclasses.replace(
+        experiment,
+        base=base,
+        vary={name: tuple(dict.fromkeys((levels[0], levels[-1]))) for name, levels in experiment.vary.items()},
+        tune={name: dataclasses.replace(space, grid=2) for name, space in experiment.tune.items()},
+        tune_trials=min(experiment.tune_trials, 2 ** len(experiment.tune)),
+        seeds=experiment.seeds[:1],
+    )
+
+
+def cells(experiment: Experiment) -> list[Cell]:
+    """The full grid over `vary`, then the arms of `also`; every cell built once, so that a bad value is met here."""
+    grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
+    arms: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
+    trials = [overridden(experiment.base, arm) for arm in arms]
+    labels = _labels(trials, arms)
+    found = [
+        Cell(label, dict(arm), {name: space for name, space in experiment.tune.items() if name in flatten(trial)})
+        for label, arm, trial in zip(labels, arms, trials, strict=True)
+    ]
+    if len(set(labels)) != len(labels):
+        raise BadInput(f"experiment {experiment.name}: two cells are the same: {', '.join(labels)}")
+    return found
+
+
+def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:
+    """The trial with several fields changed, the adapter's method first (its fields depend on it)."""
+    for name in sorted(overrides, key=lambda field: field != "adapter.method"):
+        trial = replace_field(trial, name, overrides[name])
+    return trial
+
+
+def _labels(trials: Sequence[Trial], arms: Sequence[Mapping[str, Scalar]]) -> list[str]:
+    """ "lora r=16", "full", "n_examples=250": the method where it differs or its fields do, then what the cell changes."""
+    names = list(dict.fromkeys(name for arm in arms for name in arm))
+    method_matters = any(name.startswith("adapter.") for name in names)
+    tails = [name.rpartition(".")[2] for name in names]
+    short = {name: SHORT.get(name, tail if tails.count(tail) == 1 else name) for name, tail in zip(names, tails, strict=True)}
+    labels = []
+    for trial, arm in zip(trials, arms, strict=True):
+        words = [trial.adapter.method] if method_matters else []
+        words += [f"{short[name]}={value}" for name, value in arm.items() if name != "adapter.method"]
+        labels.append(" ".join(words) or "base")
+    return labels
+
+
+def axes(experiment: Experiment) -> tuple[str, ...]:
+    """The fields in which cells differ, in the order in which the experiment names them."""
+    return tuple(dict.fromkeys([*experiment.vary, *(name for arm in experiment.also for name in arm)]))
+
+
+def seed_overrides(experiment: Experiment, index: int) -> dict[str, Scalar]:
+    """The fields that seed number `index` takes from `with_seed`, the same in every arm."""
+    return {name: values[index % len(values)] for name, values in experiment.with_seed.items()}
+
+
+def _n_variants(experiment: Experiment) -> int:
+    """After how many seeds `with_seed` repeats itself."""
+    return math.lcm(*(len(values) for values in experiment.with_seed.values()))
+
+
+def tuning_job(experiment: Experiment, cell: Cell, number: int, values: Mapping[str, float], inspect: Inspect) -> Job:
+    """Tuning trial `number` of a cell: the tuning seed, scored on the validation split."""
+    if TUNE_SEED in experiment.seeds:
+        raise BadInput(f"experiment {experiment.name}: seed {TUNE_SEED} is the tuning seed; choose another final seed")
+    trial = overridden(experiment.base, {**seed_overrides(experiment, 0), **cell.overrides, **values})
+    trial = overridden(trial, {"seed": TUNE_SEED, "evaluation.split": "validation"})
+    return Job(cell.label, "tune", number, trial, inspect(trial), axes(experiment))
+
+
+def final_job(experiment: Experiment, cell: Cell, index: int, values: Mapping[str, float], inspect: Inspect) -> Job:
+    """The cell's chosen setting with final seed number `index`, scored on the test split."""
+    trial = overridden(experiment.base, {**seed_overrides(experiment, index), **cell.overrides, **values})
+    trial = overridden(trial, {"seed": experiment.seeds[index], "evaluation.split": "test"})
+    return Job(cell.label, "final", index, trial, inspect(trial), axes(experiment))
+
+
+def probes(experiment: Experiment) -> list[Trial]:
+    """One trial for every distinct input of the sweep: each cell with each entry of `with_seed` (for checks and estimates)."""
+    return list(
+        dict.fromkeys(
+            overridden(experiment.base, {**seed_overrides(experiment, index), **cell.overrides})
+            for cell in cells(experiment)
+            for index in range(_n_variants(experiment))
+        )
+    )
+
+
+def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
+    """Which sweep this is. Levels, arms and seeds are left out, so that adding one goes on in the same parent run."""
+    varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
+    hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
+    inputs = [inspect(overridden(experiment.base, seed_overrides(experiment, i))) for i in range(_n_variants(experiment))]
+    identity = {
+        "experiment": experiment.name,
+        "base": {name: value for name, value in flatten(experiment.base).items() if name not in varying},
+        "axes": sorted(experiment.vary),
+        "tune": {name: dataclasses.asdict(space) for name, space in experiment.tune.items()},
+        "tune_trials": experiment.tune_trials,
+        "with_seed": {name: list(values) for name, values in experiment.with_seed.items()},
+        "inputs": [{kind: value for kind, value in found.items() if kind not in hidden} for found in inputs],
+        "version": RESULT_VERSION,
+    }
+    return content_hash(identity)
+
+
+def count_trials(experiment: Experiment) -> tuple[int, int]:
+    """How many tuning trials and how many final trials the sweep has."""
+    found = cells(experiment)
+    return sum(experiment.tune_trials for cell in found if cell.tune), len(found) * len(experiment.seeds)
+
+
+def tuning_grid(cell: Cell, tune_trials: int) -> list[dict[str, float]]:
+    """The first tuning points of a cell: evenly spaced on the log scale, the same in every cell, three significant digits.
+
+    Raises:
+        BadInput: fewer tuning trials than grid points would cover only the low end of the range.
+    """
+    levels = []
+    for space in cell.tune.values():
+        step = math.log(space.high / space.low) / (space.grid - 1)
+        levels.append([float(f"{space.low * math.exp(step * i):.3g}") for i in range(space.grid)])
+    points = [dict(zip(cell.tune, values, strict=True)) for values in product(*levels)] if cell.tune else []
+    if len(points) > tune_trials and points:
+        raise BadInput(f"tune_trials={tune_trials}: must be at least the {len(points)} grid points of {', '.join(cell.tune)}")
+    return points

@@ -1,0 +1,220 @@
+"""Which trial runs next: tuning inside each cell, then the cell's best setting with fresh seeds. The owner of Optuna.
+
+Results do not depend on timing or on interruption. The first points of a cell are a fixed grid and may run at once; after
+them Optuna proposes one at a time, from the cell's results in the order of their numbers, with a sampler seeded by cell
+and number. Replaying the finished trials of an interrupted sweep therefore gives the same proposals. The study on disk
+(optuna.db, one study per cell) is a record for people and Optuna's own tools; it never holds a trial that is running.
+
+Sampler: GP, measured by simulation (60 noisy asymmetric parabolas in log learning rate, 5 grid points, noise sd .005):
+mean regret after 1 proposal .0020 against .0091 (TPE), .0094 (random); after 3, .0011 against .0047. A proposal takes 0.06 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.definitions import Experiment, content_hash
+from sweeps.ledger import Outcome
+from sweeps.plan import Cell, Inspect, Job, cells, final_job, tuning_grid, tuning_job
+
+if TYPE_CHECKING:
+    import optuna
+
+Values = dict[str, float]
+
+
+class CellSearch:
+    """One cell: its tuning trials by number, what is known of them, and its best setting."""
+
+    def __init__(self, experiment: Experiment, cell: Cell, inspect: Inspect) -> None:
+        self.cell, self.experiment, self.inspect = cell, experiment, inspect
+        self.n_tune = experiment.tune_trials if cell.tune else 0
+        self.points: list[Values] = tuning_grid(cell, self.n_tune)
+        self.jobs: dict[tuple[str, int], Job] = {}
+        self.outcomes: dict[str, Outcome] = {}
+
+    def open_jobs(self) -> list[Job]:
+        """The jobs that are known by now and have no outcome yet, in order."""
+        return [job for job in self.known_jobs() if job.key not in self.outcomes]
+
+    def known_jobs(self) -> list[Job]:
+        """Every job known by now. Asks for the next proposal when all earlier tuning trials are done."""
+        tuning = [self._tuning(number) for number in range(len(self.points))]
+        while all(job.key in self.outcomes for job in tuning):
+            if len(tuning) == self.n_tune:
+                return tuning + self._finals()
+            self.points.append(self._propose(len(tuning)))
+            tuning.append(self._tuning(len(tuning)))
+        return tuning
+
+    def best(self) -> Values | None:
+        """The setting with the highest quality on validation; {} without tuning, None if every tuning trial failed."""
+        if not self.n_tune:
+            return {}
+        tried = [self.outcomes[self._tuning(number).key] for number in range(self.n_tune)]
+        scored = [
+            (found.quality, -number) for number, found in enumerate(tried) if not found.failed and found.quality is not None
+        ]
+        return self.points[-max(scored)[1]] if scored else None
+
+    def hopeless(self) -> bool:
+        """Whether tuning is over and no setting worked: there is nothing to run with fresh seeds."""
+        done = len(self.points) == self.n_tune and all(self._tuning(n).key in self.outcomes for n in range(self.n_tune))
+        return done and self.best() is None
+
+    def _tuning(self, number: int) -> Job:
+        at = ("tune", number)
+        if at not in self.jobs:
+            self.jobs[at] = tuning_job(self.experiment, self.cell, number, self.points[number], self.inspect)
+        return self.jobs[at]
+
+    def _finals(self) -> list[Job]:
+        best = self.best()
+        if best is None:
+            return []
+        for index in range(len(self.experiment.seeds)):
+            if ("final", index) not in self.jobs:
+                self.jobs["final", index] = final_job(self.experiment, self.cell, index, best, self.inspect)
+        return [self.jobs["final", index] for index in range(len(self.experiment.seeds))]
+
+    def _propose(self, number: int) -> Values:
+        """Optuna's proposal for tuning trial `number`, from trials 0 … number - 1."""
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        seed = int(content_hash([self.cell.label, number]), 16) % 2**31
+        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=0))
+        told = [(values, self.outcomes[self._tuning(n).key]) for n, values in enumerate(self.points)]
+        qualities = [found.quality for _, found in told if not found.failed and found.quality is not None]
+        for values, found in told:
+            if found.failed and not (found.state == "diverged" and qualities):
+                continue  # a crash says nothing about the setting
+            value = min(qualities) if found.failed else found.quality  # diverged: as bad as the worst seen
+            study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=_space(self.cell), value=value))
+        asked = study.ask(_space(self.cell)).params
+        return {name: float(f"{value:.3g}") for name, value in asked.items()}
+
+
+def _space(cell: Cell) -> dict[str, Any]:
+    from optuna.distributions import FloatDistribution
+
+    # three significant digits may round a proposal just past the end of the range
+    return {name: FloatDistribution(space.low * 0.99, space.high * 1.01, log=True) for name, space in cell.tune.items()}
+
+
+class Search:
+    """All cells of a sweep: hands out jobs in a fair order and takes their outcomes."""
+
+    def __init__(
+        self, experiment: Experiment, inspect: Inspect, sweep: str, known: dict[str, Outcome], studies: Path | None
+    ) -> None:
+        self.cells = [CellSearch(experiment, cell, inspect) for cell in cells(experiment)]
+        self.known, self.running = dict(known), set[str]()
+        self.record = StudyRecord(studies, sweep) if studies and experiment.tune else None
+        for cell in self.cells:
+            self._replay(cell)
+
+    def next(self, only: Collection[str] | None = None) -> Job | None:
+        """The next job that may start now (of the keys in `only`, if given): lowest number first, cells in turn."""
+        open_jobs = [
+            (job.phase == "final", job.number, place, job)
+            for place, cell in enumerate(self.cells)
+            for job in cell.open_jobs()
+            if job.key not in self.running and (only is None or job.key in only)
+        ]
+        if not open_jobs:
+            return None
+        job = min(open_jobs, key=lambda entry: entry[:3])[3]
+        self.running.add(job.key)
+        return job
+
+    def tell(self, job: Job, outcome: Outcome) -> None:
+        """Takes a job's outcome; cells that have the same trial share it."""
+        self.running.discard(job.key)
+        self.known[job.key] = outcome
+        for cell in self.cells:
+            self._replay(cell)
+
+    def finished(self) -> bool:
+        return not self.running and not any(cell.open_jobs() for cell in self.cells)
+
+    def jobs(self) -> list[Job]:
+        """Every job known by now, done or not."""
+        return [job for cell in self.cells for job in cell.known_jobs()]
+
+    def outcome(self, job: Job) -> Outcome | None:
+        return self.known.get(job.key)
+
+    def close(self) -> None:
+        if self.record:
+            self.record.close()
+
+    def _replay(self, cell: CellSearch) -> None:
+        """Hands a cell what is already known of its jobs; each answer may bring new jobs into view."""
+        while answered := [job for job in cell.open_jobs() if job.key in self.known]:
+            for job in answered:
+                cell.outcomes[job.key] = self.known[job.key]
+                if self.record and job.phase == "tune":
+                    self.record.add(cell, job, self.known[job.key])
+
+
+class StudyRecord:
+    """The cells' tuning trials as Optuna studies in one SQLite file (SQLite leaves no stale lock after kill -9)."""
+
+    def __init__(self, path: Path, sweep: str) -> None:
+        self.path, self.sweep = path, sweep
+        self.waiting: list[tuple[CellSearch, Job, Outcome]] = []
+        self.storage: Any = None
+        self.studies: dict[str, tuple[optuna.Study, set[str]]] = {}
+
+    def add(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
+        """Adds a finished tuning trial; if the file is busy (a dashboard reads it), the trial waits for the next one."""
+        import optuna
+
+        self.waiting.append((cell, job, outcome))
+        try:
+            while self.waiting:
+                self._write(*self.waiting[0])
+                self.waiting.pop(0)
+        except optuna.exceptions.StorageInternalError:
+            return
+
+    def close(self) -> None:
+        if self.storage is not None:
+            self.storage.remove_session()
+            self.storage.engine.dispose()
+
+    def _write(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
+        import optuna
+
+        study, present = self._study(cell.cell.label)
+        label = f"{job.key} {outcome.state}"
+        if label in present:
+            return
+        values = cell.points[job.number]
+        state = optuna.trial.TrialState.FAIL if outcome.failed else optuna.trial.TrialState.COMPLETE
+        attributes = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state, "reason": outcome.reason}
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=state,
+                params=dict(values),
+                distributions=_space(cell.cell),
+                value=None if outcome.failed else outcome.quality,
+                user_attrs=attributes | {"label": label},
+            )
+        )
+        present.add(label)
+
+    def _study(self, label: str) -> tuple[optuna.Study, set[str]]:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        if self.storage is None:
+            self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": 5}})
+        if label not in self.studies:
+            name = f"{self.sweep} {label}"
+            study = optuna.create_study(storage=self.storage, study_name=name, direction="maximize", load_if_exists=True)
+            self.studies[label] = (study, {trial.user_attrs.get("label", "") for trial in study.trials})
+        return self.studies[label]
