@@ -233,8 +233,7 @@ class Store:
 
 def _params(row: Mapping[str, Any], record: TrialRecord) -> dict[str, object]:
     axes = {f"axis.{name.rpartition('.')[2]}": row["trial"][name] for name in record.axes if name in row["trial"]}
-    hashes = {f"hash.{name}": value for name, value in row["provenance"].items()}
-    return {**axes, **row["trial"], **hashes, **row["facts"]}
+    return {**axes, **row["trial"], **row["provenance"], **row["facts"]}
 
 
 def _metrics(row: Mapping[str, Any], end_ms: int) -> list[tuple[str, float, int, int]]:
@@ -261,6 +260,7 @@ def _log(
     """`log_batch` within MLflow's limits."""
     from mlflow.entities import Metric, Param, RunTag
 
+    write: Any = client.log_batch
     entries: dict[str, list[Any]] = {
         "params": [Param(name, str(value)[:PARAM_CHARACTERS]) for name, value in (params or {}).items()],
         "metrics": [Metric(name, value, at, step) for name, value, at, step in metrics],
@@ -268,7 +268,7 @@ def _log(
     }
     for kind, found in entries.items():
         for first in range(0, len(found), BATCH[kind]):
-            client.log_batch(run_id, **{kind: found[first : first + BATCH[kind]]})
+            write(run_id, **{kind: found[first : first + BATCH[kind]]})
 
 
 def _search(client: MlflowClient, experiment_ids: list[str], tags: Mapping[str, str]) -> list[Run]:

@@ -68,17 +68,9 @@ def write_json(path: Path, value: object) -> None:
     temporary.replace(path)
 
 
-def write_failure(
-    folder: Path,
-    fingerprint: str,
-    flat: Mapping[str, Any],
-    provenance: Mapping[str, str],
-    state: str,
-    reason: str,
-    seconds: float,
-) -> None:
+def write_failure(folder: Path, trial: Trial, provenance: Mapping[str, str], state: str, reason: str, seconds: float) -> None:
     """The row of a trial that could not write its own: its worker died, hung, or raised outside the trial boundary."""
-    row = {"fingerprint": fingerprint(trial, provenance), "state": state, "reason": reason, "trial": flatten(trial)}
+    row = {"fingerprint": trial_fingerprint(trial, provenance), "state": state, "reason": reason, "trial": flatten(trial)}
     row |= {"provenance": dict(provenance), "metrics": {}, "history": [], "facts": {}, "seconds": seconds}
     write_json(folder / "result.json", row)
 

@@ -1,0 +1,266 @@
+"""Runs a search's jobs with Ray Tune on warm workers: the owner of Ray.
+
+One Tune trial is one whole trial in one step of a class Trainable whose actor is reused, so that torch, transformers and trl
+are imported once per worker and not once per trial (4.6 s with function trainables). Ray decides where and when; what is
+known of a trial afterwards stands in its result.json. A worker that dies, hangs or raises leaves a row "crashed".
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import importlib
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported
+
+import ray
+from ray import tune
+from ray.tune.search import Searcher
+
+from core.definitions import from_flat
+from core.device import Device
+from sweeps import ledger
+from sweeps.plan import Job
+from sweeps.search import Search
+
+ROOT = Path(__file__).resolve().parents[1]
+HANG_FILE = "hang.txt"
+SOCKET_PATH_BYTES = 107  # Linux's limit; Ray adds about 65 to its temporary directory
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a sweep may use: `slots` trials at a time, each with `threads` CPU threads and a share of a GPU."""
+
+    slots: int
+    threads: int
+    gpus_per_trial: float = 0.0
+    trial_timeout_seconds: float = 6 * 3600
+
+    @property
+    def device(self) -> Device:
+        if not self.gpus_per_trial:
+            return Device(kind="cpu", threads=self.threads)
+        # Ray's fractions are bookkeeping: the limit is torch's, less 5 % for what CUDA takes outside torch's allocator
+        fraction = None if self.gpus_per_trial >= 1 else 0.95 * self.gpus_per_trial
+        return Device(kind="cuda", threads=self.threads, memory_fraction=fraction)
+
+
+@dataclass(frozen=True)
+class Events:
+    """What the caller wants to hear of: a trial started, a trial ended."""
+
+    started: Callable[[Job], None]
+    ended: Callable[[Job, ledger.Outcome], None]
+
+
+def share_out(gpus: int, gpus_per_trial: float, concurrency: int | None) -> Resources:
+    """Slots and threads from what the machine has: as many trials as GPUs or cores allow, cores shared out evenly."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    slots = concurrency or (int(gpus / gpus_per_trial + 1e-9) if gpus_per_trial else cores)
+    return Resources(slots=max(slots, 1), threads=max(cores // max(slots, 1), 1), gpus_per_trial=gpus_per_trial)
+
+
+class Worker(tune.Trainable):
+    """A warm process that runs one trial per step and keeps what it has loaded for the next."""
+
+    def setup(self, config: dict[str, Any]) -> None:
+        self.task = config["task"]
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self.task = new_config["task"]
+        return True
+
+    def step(self) -> dict[str, Any]:
+        run_task(self.task)
+        return {"done": True, "quality": 0.0}
+
+
+def run_task(task: Mapping[str, Any]) -> None:
+    """One trial in this process: a time limit around it, and a row even if it raises."""
+    folder, trial, started = Path(task["folder"]), from_flat(task["trial"]), time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    module, _, name = task["function"].partition(":")
+    with (folder / HANG_FILE).open("w") as hang:
+        # a stuck trial can't be interrupted from inside: the process says where it hangs and ends itself
+        faulthandler.dump_traceback_later(task["timeout"], exit=True, file=hang)
+        try:
+            getattr(importlib.import_module(module), name)(trial, task["provenance"], folder, Device(**task["device"]))
+        except Exception as error:
+            reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"[:300]
+            ledger.write_failure(folder, trial, task["provenance"], "crashed", reason, time.perf_counter() - started)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    (folder / HANG_FILE).unlink()
+
+
+class JobSearcher(Searcher):
+    """Hands Ray Tune the search's jobs, and the search the outcomes that the workers wrote."""
+
+    def __init__(
+        self, search: Search, task: Callable[[Job], dict[str, Any]], events: Events, only: Collection[str] | None
+    ) -> None:
+        super().__init__(metric="quality", mode="max")
+        self.search, self.task, self.events, self.only = search, task, events, only
+        self.jobs: dict[str, tuple[Job, float]] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        job = self.search.next(self.only)
+        if job is not None:
+            self.jobs[trial_id] = (job, time.time())
+            self.events.started(job)
+            return {"task": self.task(job)}
+        waiting = bool(self.search.running) or (self.only is None and not self.search.finished())
+        return None if waiting else Searcher.FINISHED
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        if not error:  # errors come with their reason through `Failures`
+            self.ended(trial_id, "")
+
+    def ended(self, trial_id: str, error: str) -> None:
+        """Reads the outcome; where the worker could not write one, writes the row "crashed"."""
+        job, started = self.jobs.pop(trial_id)
+        folder = Path(self.task(job)["folder"])
+        if not (folder / "result.json").exists():
+            reason = error or "the worker wrote no result"
+            if (folder / HANG_FILE).exists() and (folder / HANG_FILE).stat().st_size:
+                reason = f"still running after its time limit of {self.task(job)['timeout']:g} s (see traceback.txt)"
+                (folder / HANG_FILE).replace(folder / "traceback.txt")
+            ledger.write_failure(folder, job.trial, job.provenance, "crashed", reason, time.time() - started)
+        outcome = ledger.outcome(folder / "result.json")
+        self.search.tell(job, outcome)
+        self.events.ended(job, outcome)
+
+    def save(self, checkpoint_path: str) -> None:
+        """The ledger is the state."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """The ledger is the state."""
+
+    def get_state(self) -> dict[str, Any]:
+        return {}
+
+
+class Failures(tune.Callback):
+    """Tells the searcher why a worker was lost."""
+
+    def __init__(self, searcher: JobSearcher) -> None:
+        self.searcher = searcher
+
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        error = trial.get_pickled_error() or trial.get_error()
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        detail = next((line for line in lines if "exit" in line.lower() or "memory" in line.lower()), lines[0] if lines else "")
+        self.searcher.ended(trial.trial_id, f"the worker process died: {detail}"[:300])
+
+
+@contextmanager
+def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
+    """A Ray of our own on this machine, quiet and gone afterwards; or the cluster at `address`."""
+    environment = {
+        "OMP_NUM_THREADS": str(resources.threads),
+        "MKL_NUM_THREADS": str(resources.threads),
+        "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the user's mean the user's directory
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        "TUNE_MAX_PENDING_TRIALS_PG": str(resources.slots),  # else a custom searcher's trials run one by one
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
+        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    }
+    if not resources.gpus_per_trial:
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
+    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    temporary = _temporary_directory()
+    with _environment(environment):
+        try:
+            if address:
+                ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+            else:
+                own = {"num_cpus": resources.slots, "_temp_dir": str(temporary), "_node_ip_address": "127.0.0.1"}
+                ray.init(**own, **quiet)
+            yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def execute(
+    search: Search,
+    sweep_directory: Path,
+    resources: Resources,
+    events: Events,
+    function: str = "core.trial:run",
+    only: Collection[str] | None = None,
+) -> None:
+    """Runs the search to its end (or the jobs of `only`) inside `cluster`; returns when every job has an outcome."""
+    for name in ("ray.tune", "ray.train", "ray"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    def task(job: Job) -> dict[str, Any]:
+        from core.definitions import flatten
+
+        device = resources.device
+        return {
+            "trial": flatten(job.trial),
+            "provenance": dict(job.provenance),
+            "folder": str(ledger.trial_directory(sweep_directory, job.key)),
+            "function": function,
+            "timeout": resources.trial_timeout_seconds,
+            "device": {"kind": device.kind, "threads": device.threads, "memory_fraction": device.memory_fraction},
+        }
+
+    searcher = JobSearcher(search, task, events, only)
+    bundle: dict[str, float] = {"CPU": 1} | ({"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {})
+    storage = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "tune"
+    tuner = tune.Tuner(
+        tune.with_resources(Worker, tune.PlacementGroupFactory([bundle])),
+        tune_config=tune.TuneConfig(
+            search_alg=searcher,
+            num_samples=1_000_000_000,  # the searcher says when it is finished
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: trial.trial_id,
+            trial_name_creator=lambda trial: trial.trial_id,
+        ),
+        run_config=tune.RunConfig(
+            name="sweep",
+            storage_path=str(storage),
+            verbose=0,
+            callbacks=[Failures(searcher)],
+            failure_config=tune.FailureConfig(0),
+        ),
+    )
+    tuner.fit()
+
+
+def _temporary_directory() -> Path:
+    """Where Ray keeps sockets and logs: short enough for a Unix socket, removed with the cluster."""
+    base = tempfile.gettempdir()
+    if len(os.fsencode(base)) + 12 + 65 > SOCKET_PATH_BYTES:
+        base = "/tmp"
+    return Path(tempfile.mkdtemp(prefix="tl-", dir=base))
+
+
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
