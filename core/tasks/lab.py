@@ -1,0 +1,106 @@
+"""The laboratory's evaluation: questions in chat (quality), held-out documents, raw skills and facts (the base battery).
+
+Exact match by teacher-forced argmax over the answer's tokens equals greedy decoding of that answer and needs one forward
+pass. The answer's content is scored, not the end-of-turn token: tuned models add that token after raw answers too.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.evaluate import Measurement, sequence_nll
+from core.lab import corpus, instruct, world
+from core.lab.skills import SKILLS
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+    from core.definitions import Data, Evaluation
+
+DOCUMENTS_PER_DOMAIN = 40
+RAW_ITEMS_PER_SKILL = 20
+# One way of telling each fact that ends with the value.
+FACT_PROMPTS = {"city": "the home of {x} is", "trade": "{x} works as a", "pet": "{x} keeps a", "food": "{x} likes"}
+
+Item = tuple[str, str, str, str]  # group, id, prompt, answer
+
+
+@functools.cache
+def raw_items(split: str) -> tuple[Item, ...]:
+    """Skills in raw notation: NAME ( input ) = answer. Facts have their own items."""
+    items: list[Item] = []
+    for skill in SKILLS:
+        if skill.cluster == "facts":
+            continue
+        rng = random.Random(f"raw {split} {skill.name}")
+        inputs: dict[str, str] = {}
+        while len(inputs) < RAW_ITEMS_PER_SKILL:
+            slots, answer = skill.example(rng, split)
+            inputs[corpus.fill_raw(skill, slots)] = answer
+        items += [(skill.name, f"{skill.name}/{x}", f"{skill.notation} ( {x} ) =", answer) for x, answer in inputs.items()]
+    return tuple(items)
+
+
+@functools.cache
+def fact_items(split: str) -> tuple[Item, ...]:
+    """Statements about the known entities of a split (about 50 for each attribute), to be completed."""
+    return tuple(
+        (attribute, f"{attribute}/{entity.name}", prompt.format(x=entity.name), entity.fact(attribute))
+        for attribute, prompt in FACT_PROMPTS.items()
+        for entity in world.known()
+        if world.split_of(attribute, entity.name) == split
+    )
+
+
+@functools.cache
+def documents(domain: str, split: str) -> tuple[str, ...]:
+    """Held-out documents of a domain: their hash keeps them out of pretraining."""
+    stream = corpus.documents(domain, random.Random(f"held-out {split} {domain}"), split)
+    found: dict[str, None] = {}
+    while len(found) < DOCUMENTS_PER_DOMAIN:
+        found[next(stream)] = None
+    return tuple(found)
+
+
+def exact(name: str, axis: str, model: nn.Module, items: list[tuple[Item, list[int], list[int]]], batch_size: int) -> Measurement:
+    """Exact match of items given as (item, prompt ids, answer ids)."""
+    sequences = [[*prompt, *answer] for _, prompt, answer in items]
+    masks = [[0] * len(prompt) + [1] * len(answer) for _, prompt, answer in items]
+    _, tokens, correct = sequence_nll(model, sequences, masks, batch_size)
+    groups, ids = tuple(item[0] for item, _, _ in items), tuple(item[1] for item, _, _ in items)
+    return Measurement(name, "accuracy", axis, groups, ids, (correct == tokens).astype(float), np.ones(len(items)))
+
+
+def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, data: Data) -> list[Measurement]:
+    """Exact match on seen clusters (the quality) and on held-out ones, NLL per domain (the forgetting), raw accuracies."""
+    size = evaluation.batch_size
+    vocabulary = tokenizer.get_vocab()
+    eos = vocabulary[str(tokenizer.eos_token)]
+
+    def ids(text: str) -> list[int]:
+        return [vocabulary[word] for word in text.split()]
+
+    user, assistant = vocabulary["<|user|>"], vocabulary["<|assistant|>"]
+    chat: dict[bool, list[tuple[Item, list[int], list[int]]]] = {True: [], False: []}
+    for question in instruct.questions(evaluation.split, evaluation.items_per_task):
+        item = (question.task, question.id, question.prompt, question.answer)
+        prompt = [user, *ids(question.prompt), assistant]
+        chat[instruct.is_seen(question.cluster, data.held_out_fold)].append((item, prompt, ids(question.answer)))
+    found = [
+        exact("exact_match/seen", "quality", model, chat[True], size),
+        exact("exact_match/held_out", "other", model, chat[False], size),
+    ]
+    for name, raw in (("raw_accuracy/skills", raw_items(evaluation.split)), ("raw_accuracy/facts", fact_items(evaluation.split))):
+        found.append(exact(name, "other", model, [(item, [eos, *ids(item[2])], ids(item[3])) for item in raw], size))
+    for domain in corpus.DOMAINS:
+        texts = documents(domain, evaluation.split)
+        sequences = [[eos, *ids(text)] for text in texts]
+        nll, tokens, _ = sequence_nll(model, sequences, [[1] * len(s) for s in sequences], size)
+        named = tuple(f"{domain}/{i}" for i in range(len(texts)))
+        found.append(Measurement(f"nll/{domain}", "nats/token", "forgetting", (domain,) * len(texts), named, nll / tokens, tokens))
+    return found
