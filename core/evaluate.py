@@ -49,6 +49,14 @@ class Measurement:
     def standard_error(self) -> float:
         return weighted_standard_error(self.scores, self.weights)
 
+    def by_group(self) -> dict[str, float]:
+        """The weighted mean of each group, in order of first appearance."""
+        groups = np.array(self.groups)
+        return {
+            group: float(np.average(self.scores[groups == group], weights=self.weights[groups == group]))
+            for group in dict.fromkeys(self.groups)
+        }
+
 
 def weighted_standard_error(scores: np.ndarray, weights: np.ndarray) -> float:
     """Standard error over items of the weighted mean (ratio estimator); 0 for a single item."""

@@ -128,6 +128,26 @@ def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast) -> dic
     }
 
 
+def make_card(
+    model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast, arguments: argparse.Namespace, steps: int, minutes: float
+) -> dict[str, Any]:
+    """What the base is and knows, and the command that makes it again."""
+    return {
+        "command": f"python -m core.lab.pretrain --seed {arguments.seed} --size {arguments.size} --tokens {arguments.tokens}"
+        f" --threads {arguments.threads} --output DIR",
+        "parameters": model.num_parameters(),
+        "seed": arguments.seed,
+        "corpus_hash": corpus_hash(),
+        "tokens": steps * BATCH_WINDOWS * WINDOW_TOKENS,
+        "steps": steps,
+        "torch": torch.__version__,
+        "device": str(model.device),
+        "minutes": minutes,
+        "weights_sha256": hashlib.sha256((arguments.output / "model.safetensors").read_bytes()).hexdigest(),
+        **examine(model, vocabulary),
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", type=int, default=0)
@@ -145,21 +165,8 @@ def main() -> None:
     steps = train(model, vocabulary, arguments.seed, arguments.tokens, arguments.output / "teacher")
     model.float().save_pretrained(arguments.output)
     vocabulary.save_pretrained(arguments.output)
-    weights = hashlib.sha256((arguments.output / "model.safetensors").read_bytes()).hexdigest()
-    card = {
-        "command": f"python -m core.lab.pretrain --seed {arguments.seed} --size {arguments.size} --tokens {arguments.tokens}"
-        f" --threads {arguments.threads} --output DIR",
-        "parameters": model.num_parameters(),
-        "seed": arguments.seed,
-        "corpus_hash": corpus_hash(),
-        "tokens": steps * BATCH_WINDOWS * WINDOW_TOKENS,
-        "steps": steps,
-        "torch": torch.__version__,
-        "device": str(model.device),
-        "minutes": round((time.monotonic() - started) / 60, 1),
-        "weights_sha256": weights,
-        **examine(model, vocabulary),
-    }
+    minutes = round((time.monotonic() - started) / 60, 1)
+    card = make_card(model, vocabulary, arguments, steps, minutes)
     (arguments.output / "card.json").write_text(json.dumps(card, indent=1) + "\n")
     print(json.dumps({k: v for k, v in card.items() if k != "raw_accuracy_per_skill"}, indent=1))
     weak = {k: v for k, v in card["raw_accuracy_per_skill"].items() if v < 0.9}
