@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core.definitions import BadInput, nearest
-
 from core.lab.skills import FOLDS, SKILLS, Skill
 
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
