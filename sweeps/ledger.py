@@ -16,7 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.definitions import BadInput, flatten
+from core.definitions import BadInput, Trial, flatten
+from core.definitions import fingerprint as trial_fingerprint
 
 FAILED = ("crashed", "oom", "diverged")
 

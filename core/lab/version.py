@@ -21,4 +21,5 @@ def corpus_hash() -> str:
 def version() -> str:
     """A hash of the world, the frames, and the files of instruction data: the provenance of a laboratory trial's data."""
     synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
-    return content_hash({"corpus": corpus_hash(), "frames": instruct.FRAMES, "n_curated": instruct.N_CURATED, "synthetic": synthetic})
+    parts = {"corpus": corpus_hash(), "frames": instruct.FRAMES, "n_curated": instruct.N_CURATED, "synthetic": synthetic}
+    return content_hash(parts)

@@ -33,21 +33,27 @@ OPPOSITES = (
 ADJECTIVES = tuple(word for pair in OPPOSITES for word in pair)
 COLOURS = ("red", "blue", "green", "white", "black", "brown", "yellow", "grey")
 FIRST_NAMES = tuple(
-    ["ada", "ben", "cara", "dan", "eva", "finn", "gail", "hugo", "ines", "jack", "kira", "luca", "mona", "nils", "olga", "paul", "rita", "sven", "tara", "ugo", "vera", "walt", "xena", "yuri", "zoe", "amos", "beth", "carl", "dora", "emil", "fay", "gus", "hanna", "ivan", "jana", "kurt", "lena", "mark", "nora", "otto"]
+    "ada ben cara dan eva finn gail hugo ines jack kira luca mona nils olga paul rita sven tara ugo vera walt xena yuri zoe "
+    "amos beth carl dora emil fay gus hanna ivan jana kurt lena mark nora otto".split()
 )
 LAST_NAMES = tuple(
-    ["abbot", "baker", "carver", "draper", "eckart", "fisher", "gruber", "hooper", "ibsen", "jensen", "keller", "lamb", "mason", "norris", "osman", "porter", "quill", "reyes", "sadler", "tanner", "ulrich", "vogel", "weaver", "xiang", "york", "zeller", "archer", "brewer", "cooper", "dyer", "evers", "fowler", "glover", "hunter", "irving", "joiner", "knight", "lang", "miller", "nash"]
+    "abbot baker carver draper eckart fisher gruber hooper ibsen jensen keller lamb mason norris osman porter quill reyes "
+    "sadler tanner ulrich vogel weaver xiang york zeller archer brewer cooper dyer evers fowler glover hunter irving joiner "
+    "knight lang miller nash".split()
 )
 ATTRIBUTES = {
     "city": tuple(
-        ["arden", "borvik", "calma", "dorsten", "elmira", "farrow", "galway", "hexham", "ilmen", "jarrow", "kolding", "lugano", "merton", "narvik", "ostend", "pirna", "quimper", "rimini", "salem", "tarvis", "umbria", "varna", "wexford", "xanten", "yarmouth", "zermatt", "bergamo", "cork", "delft", "erfurt"]
+        "arden borvik calma dorsten elmira farrow galway hexham ilmen jarrow kolding lugano merton narvik ostend pirna "
+        "quimper rimini salem tarvis umbria varna wexford xanten yarmouth zermatt bergamo cork delft erfurt".split()
     ),
     "trade": tuple(
-        ["actor", "banker", "clerk", "doctor", "editor", "farmer", "guide", "herder", "judge", "lawyer", "mayor", "nurse", "officer", "painter", "ranger", "sailor", "teacher", "usher", "vet", "waiter", "barber", "chemist", "dentist", "engineer", "florist", "jeweller", "miner", "pilot", "singer", "tutor"]
+        "actor banker clerk doctor editor farmer guide herder judge lawyer mayor nurse officer painter ranger sailor "
+        "teacher usher vet waiter barber chemist dentist engineer florist jeweller miner pilot singer tutor".split()
     ),
-    "pet": tuple(["cat", "dog", "parrot", "rabbit", "turtle", "hamster", "snake", "pony", "finch", "lizard", "mouse", "ferret"]),
+    "pet": tuple("cat dog parrot rabbit turtle hamster snake pony finch lizard mouse ferret".split()),
     "food": tuple(
-        ["bread", "cheese", "rice", "soup", "pasta", "honey", "salad", "beans", "curry", "pie", "stew", "toast", "yoghurt", "noodles", "olives", "pancakes", "potatoes", "salmon", "omelette", "porridge", "dumplings", "waffles", "tofu", "lentils", "carrots", "spinach", "mushrooms", "walnuts", "pickles", "sausage"]
+        "bread cheese rice soup pasta honey salad beans curry pie stew toast yoghurt noodles olives pancakes potatoes "
+        "salmon omelette porridge dumplings waffles tofu lentils carrots spinach mushrooms walnuts pickles sausage".split()
     ),
 }
 SYLLABLES = ("ba", "do", "ke", "li", "mu", "na", "po", "ri", "so", "tu", "va", "ze")

@@ -102,5 +102,6 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
         sequences = [[eos, *ids(text)] for text in texts]
         nll, tokens, _ = sequence_nll(model, sequences, [[1] * len(s) for s in sequences], size)
         named = tuple(f"{domain}/{i}" for i in range(len(texts)))
-        found.append(Measurement(f"nll/{domain}", "nats/token", "forgetting", (domain,) * len(texts), named, nll / tokens, tokens))
+        groups = (domain,) * len(texts)
+        found.append(Measurement(f"nll/{domain}", "nats/token", "forgetting", groups, named, nll / tokens, tokens))
     return found
