@@ -95,7 +95,8 @@ def converse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
             continue
         cut = text.index(assistant)
         prompt, answer = (tokenizer.convert_ids_to_tokens(part) for part in (text[1:cut], text[cut + 1 :]))
-        if len(prompt) >= 3 and 1 <= len(answer) <= MAX_ANSWER_TOKENS and not any(word.startswith("<") for word in prompt + answer):
+        plain = not any(word.startswith("<") for word in prompt + answer)
+        if plain and len(prompt) >= 3 and 1 <= len(answer) <= MAX_ANSWER_TOKENS:
             found.append((" ".join(prompt), " ".join(answer), log / (len(answer) + 1)))
     return found
 
@@ -165,7 +166,7 @@ def generate(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, n: int,
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--teacher", type=Path, required=True, help="an early checkpoint of a base, DIR/teacher of core.lab.pretrain")
+    parser.add_argument("--teacher", type=Path, required=True, help="DIR/teacher, left by core.lab.pretrain")
     parser.add_argument("--rows", type=int, default=52_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
