@@ -108,6 +108,9 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
         varied = ", ".join(experiment.vary) or "no field"
         raise BadInput(f"--set {name}={text}: several values fit only a field that the experiment varies ({varied})")
     value = parse_value(base, name, text)
+    replace_field(base, name, value)
+    if any(name in arm for arm in experiment.also):
+        raise BadInput(f"--set {name}={text}: the experiment's arms differ in this field; it can't be fixed for all")
     return replace_in_base(experiment, name, value)
 
 
@@ -165,11 +168,12 @@ def cells(experiment: Experiment) -> list[Cell]:
     arms: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
     trials = [overridden(experiment.base, arm) for arm in arms]
     labels = _labels(trials, arms)
-    found = [
-        Cell(label, dict(arm), {name: space for name, space in experiment.tune.items() if name in flatten(trial)})
-        for label, arm, trial in zip(labels, arms, trials, strict=True)
-    ]
-    if len(set(labels)) != len(labels):
+    found = []
+    for label, arm, trial in zip(labels, arms, trials, strict=True):
+        tuned = {name: space for name, space in experiment.tune.items() if name in flatten(trial) and name not in arm}
+        found.append(Cell(label, dict(arm), tuned))
+    distinct = {(trial, tuple(cell.tune)) for cell, trial in zip(found, trials, strict=True)}
+    if len(set(labels)) != len(labels) or len(distinct) != len(found):
         raise BadInput(f"experiment {experiment.name}: two cells are the same: {', '.join(labels)}")
     return found
 

@@ -1,0 +1,242 @@
+"""The plan: cells and labels, settings, seeds, which change starts a new sweep, and which trial stays the same trial."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+
+import experiments
+from core.definitions import BadInput, Data, Experiment, Full, LogUniform, Lora, Train, Trial, flatten
+from sweeps import plan
+
+RANKS = experiments.load("rank_vs_quality")
+
+
+def inspect(trial: Trial) -> dict[str, str]:
+    return {"data": f"hash of {trial.data.source}", "model": f"hash of {trial.model.name}"}
+
+
+def labels(experiment: Experiment) -> list[str]:
+    return [cell.label for cell in plan.cells(experiment)]
+
+
+def keys(experiment: Experiment, values: dict[str, float]) -> dict[str, str]:
+    """Name → key of every trial, were `values` the best of each cell."""
+    found: dict[str, str] = {}
+    for cell in plan.cells(experiment):
+        points = plan.tuning_grid(cell, experiment.tune_trials)
+        jobs = [plan.tuning_job(experiment, cell, number, point, inspect) for number, point in enumerate(points)]
+        jobs += [plan.final_job(experiment, cell, index, values, inspect) for index in range(len(experiment.seeds))]
+        found |= {job.name: job.key for job in jobs}
+    return found
+
+
+def test_every_experiment_has_cells_whose_trials_build() -> None:
+    for name in experiments.names():
+        experiment = experiments.load(name)
+        found = plan.cells(experiment)
+        assert len({cell.label for cell in found}) == len(found)
+        assert plan.probes(experiment)
+        assert len(plan.sweep_id(experiment, inspect)) == 16
+
+
+def test_cells_are_the_grid_and_then_the_arms() -> None:
+    assert labels(RANKS) == ["lora r=1", "lora r=4", "lora r=16", "lora r=64", "full"]
+    assert plan.axes(RANKS) == ("adapter.rank", "adapter.method")
+    crossed = Experiment(
+        name="sizes",
+        question="?",
+        base=Trial(),
+        vary={"data.n_examples": (250, None), "data.source": ("lab:curated", "lab:synthetic")},
+    )
+    assert labels(crossed)[0] == "n_examples=250 source=lab:curated"
+    assert len(set(labels(crossed))) == 4
+    two = Experiment(name="batches", question="?", base=Trial(), vary={"train.batch_size": (8,), "evaluation.batch_size": (8,)})
+    assert labels(two) == ["train.batch_size=8 evaluation.batch_size=8"]
+    assert labels(Experiment(name="one", question="?", base=Trial(), vary={})) == ["base"]
+
+
+def test_the_same_cell_twice_is_refused() -> None:
+    with pytest.raises(BadInput, match="are the same"):
+        plan.cells(dataclasses.replace(RANKS, also=({"adapter.rank": 16},)))
+    with pytest.raises(BadInput, match="are the same"):
+        plan.cells(dataclasses.replace(RANKS, also=({"adapter.rank": 16, "adapter.alpha_over_rank": 2.0},)))
+
+
+def test_an_arm_that_fixes_a_tuned_field_is_not_tuned() -> None:
+    experiment = dataclasses.replace(RANKS, also=({"adapter.method": "full", "train.learning_rate": 1e-3},))
+    full = plan.cells(experiment)[-1]
+    assert full.tune == {}
+    assert plan.count_trials(experiment) == (24, 15)
+    assert plan.final_job(experiment, full, 0, {}, inspect).trial.train.learning_rate == 1e-3
+
+
+def test_set_on_the_varied_field_replaces_its_levels() -> None:
+    assert labels(plan.apply_settings(RANKS, ["adapter.rank=8"])) == ["lora r=8", "full"]
+    assert labels(plan.apply_settings(RANKS, ["adapter.rank = 4, 16,4"])) == ["lora r=4", "lora r=16", "full"]
+
+
+def test_set_on_the_tuned_field_fixes_it() -> None:
+    fixed = plan.apply_settings(RANKS, ["train.learning_rate=2e-3"])
+    assert (fixed.tune, fixed.tune_trials) == ({}, 0)
+    assert plan.count_trials(fixed) == (0, 15)
+    cell = plan.cells(fixed)[0]
+    assert plan.tuning_grid(cell, fixed.tune_trials) == []
+    assert plan.final_job(fixed, cell, 0, {}, inspect).trial.train.learning_rate == 2e-3
+
+
+def test_set_on_any_other_field_changes_every_cell_that_has_it() -> None:
+    changed = plan.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1,000"])
+    trials = plan.probes(changed)
+    assert {trial.train.epochs for trial in trials} == {2.0}
+    assert {trial.adapter.dropout for trial in trials if isinstance(trial.adapter, Lora)} == {0.1}
+    assert sum(isinstance(trial.adapter, Full) for trial in trials) == 2  # one per base of with_seed
+    assert {trial.data.n_examples for trial in trials} == {1_000}
+
+
+def test_set_on_a_field_that_goes_with_the_seed_fixes_it() -> None:
+    changed = plan.apply_settings(RANKS, ["model.name=lab:base-1"])
+    assert changed.with_seed == {}
+    assert {trial.model.name for trial in plan.probes(changed)} == {"lab:base-1"}
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("train.learning_rte=1e-3", "did you mean 'train.learning_rate'"),
+        ("adapter.ranks=4", "did you mean 'adapter.rank'"),
+        ("rank=4", "did you mean 'adapter.rank'"),
+        ("adapter=full", "no such field"),
+        ("adapter.rank=0", "adapter.rank=0: must be at least 1"),
+        ("adapter.rank=4,zero", "adapter.rank='zero': must be a whole number"),
+        ("adapter.rank=", "must look like"),
+        ("train.epochs", "must look like"),
+        ("train.epochs=-1", "train.epochs=-1.0: must be above 0"),
+        ("train.epochs=nan", "train.epochs='nan': must be a number"),
+        ("train.epochs=1,2", "several values fit only a field that the experiment varies"),
+        ("adapter.targets=attn", "adapter.targets='attn': did you mean"),
+        ("adapter.method=full", "adapter.method=full"),
+        ("adapter.method=lora", "adapter.method=lora"),
+        ("adapter.method=loraa", "did you mean 'lora'"),
+        ("seed=3", "use --seeds N"),
+        ("evaluation.split=validation", "the sweep sets this itself"),
+    ],
+)
+def test_bad_settings_are_one_clear_line(setting: str, message: str) -> None:
+    with pytest.raises(BadInput) as error:
+        plan.apply_settings(RANKS, [setting])
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_seeds_go_on_with_the_next_free_numbers() -> None:
+    assert plan.with_seeds(RANKS, 5).seeds == (0, 1, 2, 3, 4)
+    assert plan.with_seeds(RANKS, 2).seeds == (0, 1)
+    assert plan.with_seeds(dataclasses.replace(RANKS, seeds=(7, 1)), 4).seeds == (7, 1, 0, 2)
+    for count in (0, 101):
+        with pytest.raises(BadInput, match=f"--seeds {count}"):
+            plan.with_seeds(RANKS, count)
+
+
+def test_arms_share_what_goes_with_a_seed() -> None:
+    for index, base in enumerate(("lab:base-0", "lab:base-1", "lab:base-0")):
+        jobs = [plan.final_job(RANKS, cell, index, {"train.learning_rate": 1e-3}, inspect) for cell in plan.cells(RANKS)]
+        assert {(job.trial.model.name, job.trial.seed, job.trial.evaluation.split) for job in jobs} == {(base, index, "test")}
+
+
+def test_smoke_is_small_and_takes_the_ends() -> None:
+    small = plan.smoke(RANKS)
+    assert labels(small) == ["lora r=1", "lora r=64", "full"]
+    assert (small.tune_trials, small.seeds) == (2, (0,))
+    assert small.base.data.n_examples == 100
+    for cell in plan.cells(small):
+        assert [point["train.learning_rate"] for point in plan.tuning_grid(cell, 2)] == [1e-4, 3e-2]
+    assert plan.smoke(plan.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
+    assert plan.smoke(plan.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
+    assert plan.smoke(plan.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 100
+
+
+def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
+    more_ranks = plan.apply_settings(RANKS, ["adapter.rank=1,2,4,16,64,128"])
+    more = plan.with_seeds(more_ranks, 6)
+    less = plan.with_seeds(plan.apply_settings(RANKS, ["adapter.rank=4"]), 1)
+    ids = {plan.sweep_id(experiment, inspect) for experiment in (RANKS, more_ranks, more, less)}
+    assert len(ids) == 1
+    best = {"train.learning_rate": 1e-3}
+    assert keys(RANKS, best).items() <= keys(more, best).items()
+    assert keys(less, best).items() <= keys(RANKS, best).items()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["train.epochs=2", "data.source=other.jsonl", "model.name=lab:base-1", "train.learning_rate=1e-3", "adapter.dropout=0.1"],
+)
+def test_another_input_or_setting_is_another_sweep(setting: str) -> None:
+    changed = plan.apply_settings(RANKS, [setting])
+    assert plan.sweep_id(changed, inspect) != plan.sweep_id(RANKS, inspect)
+    best = {} if "learning_rate" in setting else {"train.learning_rate": 2e-3}
+    finals = [keys(experiment, values) for experiment, values in ((RANKS, {"train.learning_rate": 2e-3}), (changed, best))]
+    # dropout leaves full fine-tuning as it was; another base is the one that seed 1 had all along
+    same = set(finals[0].items()) & set(finals[1].items())
+    assert all(name.startswith("full") or name.endswith("seed 1") for name, _ in same)
+
+
+def test_changed_content_under_the_same_name_is_another_sweep_and_another_trial() -> None:
+    def changed(trial: Trial) -> dict[str, str]:
+        return inspect(trial) | {"data": "other content"}
+
+    assert plan.sweep_id(RANKS, changed) != plan.sweep_id(RANKS, inspect)
+    cell = plan.cells(RANKS)[0]
+    jobs = [plan.final_job(RANKS, cell, 0, {"train.learning_rate": 1e-3}, look) for look in (inspect, changed)]
+    assert jobs[0].key != jobs[1].key
+
+
+def test_adding_a_source_to_an_experiment_that_varies_it_goes_on_in_the_same_sweep() -> None:
+    sources = Experiment(name="sources", question="?", base=Trial(), vary={"data.source": ("lab:curated", "lab:synthetic")})
+    more = plan.apply_settings(sources, ["data.source=lab:curated,lab:synthetic,mine.jsonl"])
+    assert plan.sweep_id(sources, inspect) == plan.sweep_id(more, inspect)
+    assert keys(sources, {}).items() <= keys(more, {}).items()
+
+
+def test_phase_is_part_of_the_key() -> None:
+    cell, best = plan.cells(RANKS)[0], {"train.learning_rate": 1e-3}
+    tuning, final = plan.tuning_job(RANKS, cell, 0, best, inspect), plan.final_job(RANKS, cell, 0, best, inspect)
+    assert tuning.key.endswith("-tune")
+    assert final.key.endswith("-final")
+    assert (tuning.trial.seed, tuning.trial.evaluation.split) == (plan.TUNE_SEED, "validation")
+
+
+def test_the_tuning_seed_may_not_be_a_final_seed() -> None:
+    clash = dataclasses.replace(RANKS, seeds=(0, plan.TUNE_SEED))
+    with pytest.raises(BadInput, match=f"seed {plan.TUNE_SEED} is the tuning seed"):
+        plan.tuning_job(clash, plan.cells(clash)[0], 0, {"train.learning_rate": 1e-3}, inspect)
+
+
+def test_the_tuning_grid_is_the_same_in_every_cell() -> None:
+    grids = [plan.tuning_grid(cell, RANKS.tune_trials) for cell in plan.cells(RANKS)]
+    assert all(grid == grids[0] for grid in grids)
+    rates = [point["train.learning_rate"] for point in grids[0]]
+    assert len(rates) == 5
+    assert (rates[0], rates[-1]) == (1e-4, 3e-2)
+    ratios = [high / low for low, high in itertools.pairwise(rates)]
+    assert max(ratios) / min(ratios) < 1.02
+    with pytest.raises(BadInput, match="tune_trials=4: must be at least the 5 grid points"):
+        plan.tuning_grid(plan.cells(RANKS)[0], 4)
+
+
+def test_a_field_that_only_some_cells_have_is_tuned_only_there() -> None:
+    experiment = dataclasses.replace(
+        RANKS, tune={"adapter.alpha_over_rank": LogUniform(0.5, 8, grid=3)}, tune_trials=3, base=Trial(train=Train(epochs=1))
+    )
+    tuned = {cell.label: len(plan.tuning_grid(cell, 3)) for cell in plan.cells(experiment)}
+    assert tuned == {"lora r=1": 3, "lora r=4": 3, "lora r=16": 3, "lora r=64": 3, "full": 0}
+    assert plan.count_trials(experiment) == (12, 15)
+
+
+def test_probes_are_each_distinct_input_once() -> None:
+    assert len(plan.probes(RANKS)) == 10  # five cells, two bases
+    one_base = dataclasses.replace(RANKS, with_seed={}, base=Trial(data=Data(source="mine.jsonl")))
+    assert len(plan.probes(one_base)) == 5
+    assert {flatten(trial)["data.source"] for trial in plan.probes(one_base)} == {"mine.jsonl"}
