@@ -11,10 +11,12 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from core.definitions import BadInput, Trial, flatten
 from core.definitions import fingerprint as trial_fingerprint
@@ -54,7 +56,7 @@ def outcome(path: Path) -> Outcome:
     try:
         row = json.loads(path.read_text())
         return Outcome(row["state"], row["metrics"].get("quality"), float(row["seconds"]), row.get("reason") or "")
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); delete it and the trial runs again") from None
 
 
@@ -91,15 +93,23 @@ def locked(sweep_directory: Path) -> Iterator[None]:
         BadInput: another process runs this sweep.
     """
     with (sweep_directory / "lock").open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BadInput(f"{sweep_directory}: another process ({holder(sweep_directory)}) is running this sweep") from None
+        if not _take(file):
+            raise BadInput(f"{sweep_directory}: another process ({holder(sweep_directory)}) is running this sweep")
         file.seek(0)
         file.truncate()
         file.write(f"pid {os.getpid()}\n")
         file.flush()
         yield
+
+
+def _take(file: IO[str]) -> bool:
+    for _ in range(5):  # `holder` takes a lock for a moment to see whether it can
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            time.sleep(0.05)
+    return False
 
 
 def holder(sweep_directory: Path) -> str:

@@ -11,6 +11,8 @@ mean regret after 1 proposal .0020 against .0091 (TPE), .0094 (random); after 3,
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     import optuna
 
 Values = dict[str, float]
+BUSY_SECONDS = 1  # Optuna waits for a locked file several times over: 6 s in all, measured
+REST_SECONDS = 60  # after which a busy file is tried again
 
 
 class CellSearch:
@@ -59,10 +63,13 @@ class CellSearch:
         ]
         return self.points[-max(scored)[1]] if scored else None
 
+    def tuned(self) -> bool:
+        """Whether tuning is over."""
+        return len(self.points) == self.n_tune and all(self._tuning(n).key in self.outcomes for n in range(self.n_tune))
+
     def hopeless(self) -> bool:
         """Whether tuning is over and no setting worked: there is nothing to run with fresh seeds."""
-        done = len(self.points) == self.n_tune and all(self._tuning(n).key in self.outcomes for n in range(self.n_tune))
-        return done and self.best() is None
+        return self.tuned() and self.best() is None
 
     def _tuning(self, number: int) -> Job:
         at = ("tune", number)
@@ -93,8 +100,17 @@ class CellSearch:
                 continue  # a crash says nothing about the setting
             value = min(qualities) if found.failed else found.quality  # diverged: as bad as the worst seen
             study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=_space(self.cell), value=value))
-        asked = study.ask(_space(self.cell)).params
-        return {name: float(f"{value:.3g}") for name, value in asked.items()}
+        proposed = _rounded(study.ask(_space(self.cell)).params)
+        rng, spaces = random.Random(seed), self.cell.tune
+        while proposed in self.points:  # a setting that was tried teaches nothing: any other of the range does
+            drawn = {name: space.low * (space.high / space.low) ** rng.random() for name, space in spaces.items()}
+            proposed = _rounded(drawn)
+        return proposed
+
+
+def _rounded(values: Values) -> Values:
+    """Three significant digits: what a person can read and type again."""
+    return {name: float(f"{value:.3g}") for name, value in values.items()}
 
 
 def _space(cell: Cell) -> dict[str, Any]:
@@ -147,9 +163,9 @@ class Search:
     def outcome(self, job: Job) -> Outcome | None:
         return self.known.get(job.key)
 
-    def close(self) -> None:
-        if self.record:
-            self.record.close()
+    def close(self) -> int:
+        """Ends the record of studies; how many tuning trials it still lacks (the next run of the sweep adds them)."""
+        return self.record.close() if self.record else 0
 
     def _replay(self, cell: CellSearch) -> None:
         """Hands a cell what is already known of its jobs; each answer may bring new jobs into view."""
@@ -167,24 +183,35 @@ class StudyRecord:
         self.path, self.sweep = path, sweep
         self.waiting: list[tuple[CellSearch, Job, Outcome]] = []
         self.storage: Any = None
+        self.rests_until = 0.0
         self.studies: dict[str, tuple[optuna.Study, set[str]]] = {}
 
     def add(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
-        """Adds a finished tuning trial; if the file is busy (a dashboard reads it), the trial waits for the next one."""
-        import optuna
-
+        """Adds a finished tuning trial; while the file is busy (a dashboard reads it), trials wait for a later one."""
         self.waiting.append((cell, job, outcome))
+        if time.monotonic() >= self.rests_until:
+            self._flush()
+
+    def close(self) -> int:
+        """Writes what waits, if that is possible now; how many trials the record still lacks."""
+        self._flush()
+        if self.storage is not None:
+            self.storage.remove_session()
+            self.storage.engine.dispose()
+        return len(self.waiting)
+
+    def _flush(self) -> None:
+        if not self.waiting:
+            return
+        import optuna
+        from sqlalchemy.exc import SQLAlchemyError  # what Optuna lets through while it opens a file
+
         try:
             while self.waiting:
                 self._write(*self.waiting[0])
                 self.waiting.pop(0)
-        except optuna.exceptions.StorageInternalError:
-            return
-
-    def close(self) -> None:
-        if self.storage is not None:
-            self.storage.remove_session()
-            self.storage.engine.dispose()
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError):
+            self.rests_until = time.monotonic() + REST_SECONDS
 
     def _write(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
         import optuna
@@ -194,14 +221,15 @@ class StudyRecord:
         if label in present:
             return
         values = cell.points[job.number]
-        state = optuna.trial.TrialState.FAIL if outcome.failed else optuna.trial.TrialState.COMPLETE
+        scored = not outcome.failed and outcome.quality is not None
+        state = optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL
         attributes = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state, "reason": outcome.reason}
         study.add_trial(
             optuna.trial.create_trial(
                 state=state,
                 params=dict(values),
                 distributions=_space(cell.cell),
-                value=None if outcome.failed else outcome.quality,
+                value=outcome.quality if scored else None,
                 user_attrs=attributes | {"label": label},
             )
         )
@@ -212,7 +240,8 @@ class StudyRecord:
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         if self.storage is None:
-            self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs={"connect_args": {"timeout": 5}})
+            waits = {"connect_args": {"timeout": BUSY_SECONDS}}
+            self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=waits)
         if label not in self.studies:
             name = f"{self.sweep} {label}"
             study = optuna.create_study(storage=self.storage, study_name=name, direction="maximize", load_if_exists=True)

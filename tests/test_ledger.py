@@ -1,0 +1,127 @@
+"""The sweep's directory: results are whole or absent, and one process at a time holds it, however it dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from core.definitions import BadInput, Trial, fingerprint, flatten
+from sweeps import ledger
+
+ROOT = Path(__file__).parents[1]
+HOLD = """
+import sys
+from pathlib import Path
+from sweeps import ledger
+with ledger.locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def write_result(folder: Path, **changes: object) -> Path:
+    row = {"state": "finished", "reason": "", "metrics": {"quality": 0.5}, "seconds": 2.0} | changes
+    ledger.write_json(folder / "result.json", row)
+    return folder / "result.json"
+
+
+@contextmanager
+def other_process(sweep_directory: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process that holds the sweep until its standard input is closed."""
+    command = [sys.executable, "-c", HOLD, str(sweep_directory)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, cwd=ROOT, text=True, **pipes) as process:  # type: ignore[call-overload]
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_is_written_is_read_by_key(tmp_path: Path) -> None:
+    write_result(ledger.trial_directory(tmp_path, "abc-tune"))
+    write_result(ledger.trial_directory(tmp_path, "def-final"), state="diverged", reason="nan at step 3", metrics={})
+    (ledger.trial_directory(tmp_path, "begun-final")).mkdir()
+    assert ledger.read(tmp_path) == {
+        "abc-tune": ledger.Outcome("finished", 0.5, 2.0, ""),
+        "def-final": ledger.Outcome("diverged", None, 2.0, "nan at step 3"),
+    }
+    assert ledger.read(tmp_path / "not there") == {}
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = write_result(tmp_path)
+    for bad in ({"x": float("nan")}, {"x": object()}):
+        with pytest.raises((ValueError, TypeError)):
+            ledger.write_json(path, bad)
+    assert json.loads(path.read_text())["state"] == "finished"
+    ledger.write_json(path, {"new": 1})
+    assert json.loads(path.read_text()) == {"new": 1}
+    assert os.listdir(tmp_path) == ["result.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", '{"state": "finished", "metr', "[]", '{"state": "finished"}', '{"state": "x", "metrics": [], "seconds": 1}', "\udcff"],
+)
+def test_a_damaged_result_is_one_clear_line(tmp_path: Path, text: str) -> None:
+    path = ledger.trial_directory(tmp_path, "abc-tune") / "result.json"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(BadInput) as error:
+        ledger.read(tmp_path)
+    message = str(error.value)
+    assert message.startswith(f"{path} is damaged")
+    assert "delete it" in message
+    assert "\n" not in message
+
+
+def test_the_row_of_a_trial_that_could_not_write_its_own(tmp_path: Path) -> None:
+    trial, provenance = Trial(seed=3), {"data": "d", "model": "m"}
+    ledger.write_failure(tmp_path / "new" / "folder", trial, provenance, "crashed", "the worker process died", 1.5)
+    row = json.loads((tmp_path / "new" / "folder" / "result.json").read_text())
+    assert row["trial"] == flatten(trial)
+    assert row["fingerprint"] == fingerprint(trial, provenance)
+    assert ledger.outcome(tmp_path / "new" / "folder" / "result.json").failed
+
+
+def test_a_forgotten_failure_is_kept_aside(tmp_path: Path) -> None:
+    folder = ledger.trial_directory(tmp_path, "abc-tune")
+    for number in (1, 2):
+        write_result(folder, state="crashed", reason=f"attempt {number}")
+        ledger.forget(tmp_path, "abc-tune")
+        assert ledger.read(tmp_path) == {}
+        assert json.loads((folder / f"failed-{number}.json").read_text())["reason"] == f"attempt {number}"
+
+
+def test_the_lock_is_exclusive_and_ends_with_its_block(tmp_path: Path) -> None:
+    assert ledger.holder(tmp_path) == ""
+    with ledger.locked(tmp_path):
+        assert ledger.holder(tmp_path) == f"pid {os.getpid()}"
+        with pytest.raises(BadInput, match=f"pid {os.getpid()}"), ledger.locked(tmp_path):
+            pass
+    assert ledger.holder(tmp_path) == ""
+    with ledger.locked(tmp_path):
+        pass
+
+
+def test_another_process_is_kept_out_and_the_kernel_drops_the_lock_of_a_killed_one(tmp_path: Path) -> None:
+    with other_process(tmp_path) as process:
+        assert ledger.holder(tmp_path) == f"pid {process.pid}"
+        with (
+            pytest.raises(BadInput, match=rf"another process \(pid {process.pid}\) is running this sweep"),
+            ledger.locked(tmp_path),
+        ):
+            pass
+        process.kill()  # SIGKILL
+        process.wait()
+        assert ledger.holder(tmp_path) == ""
+        with ledger.locked(tmp_path):
+            assert ledger.holder(tmp_path) == f"pid {os.getpid()}"

@@ -1,0 +1,245 @@
+"""The search, with a made-up quality: neither the order of outcomes nor an interruption changes what a sweep runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from core.definitions import Experiment, LogUniform, Lora, Trial
+from sweeps import plan
+from sweeps import search as searching
+from sweeps.ledger import Outcome
+from sweeps.plan import Job
+from sweeps.search import Search
+
+EXPERIMENT = Experiment(
+    name="made_up",
+    question="?",
+    base=Trial(adapter=Lora(rank=4)),
+    vary={"adapter.rank": (1, 4)},
+    also=({"adapter.method": "full"},),
+    tune={"train.learning_rate": LogUniform(1e-4, 1e-1, grid=3)},
+    tune_trials=5,
+    seeds=(0, 1),
+)
+BEST_RATE = {"lora r=1": 2e-2, "lora r=4": 5e-3, "full": 6e-4}
+
+
+def inspect(trial: Trial) -> dict[str, str]:
+    return {"data": "d", "model": "m"}
+
+
+def truth(job: Job) -> Outcome:
+    """A parabola in log learning rate with a little noise that is the trial's own."""
+    distance = math.log10(job.trial.train.learning_rate / BEST_RATE[job.cell])
+    noise = random.Random(job.key).gauss(0, 0.002)
+    return Outcome("finished", 0.8 - 0.2 * distance**2 + noise, 1.0)
+
+
+def new(known: dict[str, Outcome], studies: Path | None = None, experiment: Experiment = EXPERIMENT) -> Search:
+    return Search(experiment, inspect, "sweep0", known, studies)
+
+
+def drive(
+    search: Search, outcome=truth, slots: int = 1, order: random.Random | None = None, stop_after: int = 10**9
+) -> list[Job]:
+    """Runs a search with `slots` at a time, outcomes arriving in random order; the jobs that were told, in their order."""
+    running: list[Job] = []
+    told: list[Job] = []
+    while len(told) < stop_after:
+        while len(running) < slots and (job := search.next()) is not None:
+            running.append(job)
+        if not running:
+            break
+        job = running.pop(order.randrange(len(running)) if order else 0)
+        search.tell(job, outcome(job))
+        told.append(job)
+    return told
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Outcome]:
+    """key → outcome of the sweep run without a break, one at a time."""
+    search = new({})
+    told = drive(search)
+    assert search.finished()
+    return {job.key: truth(job) for job in told}
+
+
+def test_a_sweep_runs_every_tuning_trial_and_every_seed_once(whole: dict[str, Outcome]) -> None:
+    assert len(whole) == sum(plan.count_trials(EXPERIMENT)) == 21
+    search = new(whole)
+    assert search.finished()
+    assert search.next() is None
+    assert sorted(job.key for job in search.jobs()) == sorted(whole)
+
+
+@pytest.mark.parametrize("slots", [2, 5])
+def test_the_order_of_outcomes_does_not_matter(whole: dict[str, Outcome], slots: int) -> None:
+    search = new({})
+    assert {job.key for job in drive(search, slots=slots, order=random.Random(slots))} == set(whole)
+    assert search.finished()
+
+
+def test_an_interruption_at_any_point_does_not_matter(whole: dict[str, Outcome]) -> None:
+    for stop in range(0, len(whole), 4):
+        first = drive(new({}), slots=2, order=random.Random(stop), stop_after=stop)
+        known = {job.key: truth(job) for job in first}
+        second = drive(new(known))
+        assert {job.key for job in second} == set(whole) - set(known)
+
+
+def test_any_subset_of_the_ledger_leads_to_the_same_sweep(whole: dict[str, Outcome]) -> None:
+    for number in range(4):
+        rng = random.Random(number)
+        kept = {key: found for key, found in whole.items() if rng.random() < 0.5}
+        assert {job.key for job in drive(new(kept))} == set(whole) - set(kept)
+
+
+def test_tuning_comes_before_finals_and_cells_take_turns() -> None:
+    told = drive(new({}))
+    assert [job.name for job in told[:4]] == ["lora r=1 tune 0", "lora r=4 tune 0", "full tune 0", "lora r=1 tune 1"]
+    phases = [job.phase for job in told]
+    assert phases == ["tune"] * 15 + ["final"] * 6
+
+
+def test_a_running_job_is_not_handed_out_twice_and_proposals_wait_for_the_grid() -> None:
+    search = new({})
+    jobs = [search.next() for _ in range(9)]
+    assert len({job.key for job in jobs if job}) == 9  # three grid points in each of three cells
+    assert search.next() is None
+    assert not search.finished()
+
+
+def test_finals_use_the_setting_that_was_best_on_validation(whole: dict[str, Outcome]) -> None:
+    search = new(whole)
+    for cell in search.cells:
+        jobs = cell.known_jobs()
+        best = max((job for job in jobs if job.phase == "tune"), key=lambda job: whole[job.key].quality or 0)
+        finals = [job for job in jobs if job.phase == "final"]
+        assert {job.trial.train.learning_rate for job in finals} == {best.trial.train.learning_rate}
+        assert [job.trial.seed for job in finals] == [0, 1]
+        assert abs(math.log10(best.trial.train.learning_rate / BEST_RATE[cell.cell.label])) < 0.35
+
+
+def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> None:
+    def flat(job: Job) -> Outcome:
+        return Outcome("finished", 0.5, 1.0)  # nothing to learn: Optuna likes to go to the ends
+
+    search = new({})
+    drive(search, flat)
+    for cell in search.cells:
+        rates = [point["train.learning_rate"] for point in cell.points]
+        assert len(set(rates)) == EXPERIMENT.tune_trials
+        assert all(0.98e-4 < rate < 1.02e-1 for rate in rates)
+
+
+def test_failed_tuning_trials_are_never_the_best_and_do_not_stop_a_cell() -> None:
+    def outcome(job: Job) -> Outcome:
+        if job.phase == "tune" and job.trial.train.learning_rate > 5e-2:
+            return Outcome("diverged", None, 1.0, "the loss is not finite at step 3 of 9")
+        if job.phase == "tune" and job.number == 1:
+            return Outcome("crashed", None, 1.0, "the worker process died")
+        return truth(job)
+
+    search = new({})
+    told = drive(search, outcome, slots=2, order=random.Random(1))
+    assert search.finished()
+    assert len(told) == 21
+    for job in told:
+        if job.phase == "final":
+            assert job.trial.train.learning_rate < 5e-2
+            assert job.trial.train.learning_rate != search.cells[0].points[1]["train.learning_rate"]
+    known = {job.key: outcome(job) for job in told[:7]}
+    assert {job.key for job in drive(new(known), outcome)} == {job.key for job in told[7:]}
+
+
+def test_a_cell_in_which_nothing_works_ends_without_finals() -> None:
+    def outcome(job: Job) -> Outcome:
+        return Outcome("crashed", None, 1.0, "no") if job.cell == "full" else truth(job)
+
+    search = new({})
+    told = drive(search, outcome)
+    assert search.finished()
+    assert [cell.hopeless() for cell in search.cells] == [False, False, True]
+    assert sum(job.cell == "full" for job in told) == EXPERIMENT.tune_trials
+    assert {job.phase for job in told if job.cell == "full"} == {"tune"}
+
+
+def test_without_tuning_only_finals_run() -> None:
+    fixed = plan.apply_settings(EXPERIMENT, ["train.learning_rate=1e-3"])
+    told = drive(new({}, experiment=fixed))
+    assert len(told) == 6
+    assert {(job.phase, job.trial.train.learning_rate) for job in told} == {("final", 1e-3)}
+
+
+def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome]) -> None:
+    more = plan.with_seeds(plan.apply_settings(EXPERIMENT, ["adapter.rank=1,2,4"]), 3)
+    BEST_RATE["lora r=2"] = 1e-2
+    told = drive(new(whole, experiment=more))
+    assert sorted(job.name for job in told if job.cell != "lora r=2") == ["full seed 2", "lora r=1 seed 2", "lora r=4 seed 2"]
+    assert sum(job.cell == "lora r=2" for job in told) == 8
+
+
+def test_only_asked_for_jobs_are_handed_out(whole: dict[str, Outcome]) -> None:
+    search = new({})
+    wanted = [job.key for job in search.jobs()[:2]]
+    assert {search.next(wanted).key, search.next(wanted).key} == set(wanted)  # type: ignore[union-attr]
+    assert search.next(wanted) is None
+
+
+def trials_in(studies: Path) -> dict[str, list[str]]:
+    """Study → labels of its trials."""
+    import optuna
+
+    storage = optuna.storages.RDBStorage(f"sqlite:///{studies}")
+    names = optuna.get_all_study_names(storage)
+    found = {name: optuna.load_study(study_name=name, storage=storage).trials for name in names}
+    storage.engine.dispose()
+    assert all(trial.state.is_finished() for trials in found.values() for trial in trials)
+    return {name: [trial.user_attrs["label"] for trial in trials] for name, trials in found.items()}
+
+
+def test_the_study_holds_every_tuning_trial_once_after_interruptions(whole: dict[str, Outcome], tmp_path: Path) -> None:
+    studies, known = tmp_path / "optuna.db", dict[str, Outcome]()
+    for _ in range(6):
+        search = new(known, studies)
+        told = drive(search, slots=2, order=random.Random(len(known)), stop_after=4)
+        known |= {job.key: truth(job) for job in told}
+        if len(known) % 8:
+            assert search.close() == 0  # else: killed before it could close
+    found = trials_in(studies)
+    assert sorted(found) == ["sweep0 full", "sweep0 lora r=1", "sweep0 lora r=4"]
+    tuned = [key for key in whole if key.endswith("-tune")]
+    assert sorted(label for labels in found.values() for label in labels) == sorted(f"{key} finished" for key in tuned)
+
+
+def test_a_repeated_failure_is_recorded_beside_its_success(tmp_path: Path) -> None:
+    studies, one = tmp_path / "optuna.db", dataclasses.replace(EXPERIMENT, vary={"adapter.rank": (4,)}, also=())
+    job = new({}, experiment=one).jobs()[0]
+    for outcome in (Outcome("crashed", None, 1.0, "no"), Outcome("finished", 0.5, 1.0), Outcome("finished", None, 1.0)):
+        new({job.key: outcome}, studies, one).close()
+    assert trials_in(studies) == {"sweep0 lora r=4": [f"{job.key} crashed", f"{job.key} finished"]}
+
+
+def test_a_locked_study_file_does_not_stop_the_sweep(
+    whole: dict[str, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(searching, "BUSY_SECONDS", 0.01)
+    studies = tmp_path / "optuna.db"
+    reader = sqlite3.connect(studies, isolation_level=None)
+    reader.execute("CREATE TABLE other (x)")
+    reader.execute("BEGIN EXCLUSIVE")
+    search = new({}, studies)
+    told = drive(search)
+    assert {job.key for job in told} == set(whole)
+    assert search.close() == 15  # the record lacks them all
+    reader.execute("ROLLBACK")
+    reader.close()
+    assert new(whole, studies).close() == 0
+    assert sum(map(len, trials_in(studies).values())) == 15
