@@ -30,6 +30,12 @@ class BadInput(ValueError):
     """Something the user gave cannot be used. The message is one line: which field, which value, what would be valid."""
 
 
+def one_line(error: BaseException) -> str:
+    """An exception as one line of at most 300 characters: its type and message."""
+    message = " ".join(str(error).split()) or "no message"
+    return f"{type(error).__name__}: {message}"[:300]
+
+
 def nearest(name: str, choices: Sequence[str]) -> str:
     """One clause that helps with a misspelt `name`: the nearest choice, or all of them."""
     close = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)

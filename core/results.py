@@ -101,8 +101,3 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()  # the CPU's allocator and cuBLAS raise RuntimeError
     signs = ("out of memory", "can't allocate memory", "alloc_failed")
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
-
-
-def one_line(error: BaseException) -> str:
-    message = " ".join(str(error).split()) or "no message"
-    return f"{type(error).__name__}: {message}"[:300]

@@ -17,7 +17,7 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,6 +118,9 @@ class TrialRecord:
     folder: Path
 
 
+Stale = Callable[[str, str, str, Mapping[str, str]], bool]  # cell, phase, key, parameters of a logged trial
+
+
 class Store:
     """Writes one sweep's runs. Not thread-safe: one thread at a time."""
 
@@ -131,13 +134,14 @@ class Store:
         self.experiment_id = self._experiment_id()
         found = _search(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "sweep"})
         if found:
-            self.parent_id = found[0].info.run_id
-            self.client.update_run(self.parent_id, status="RUNNING")
+            run_id = found[0].info.run_id
+            self.client.update_run(run_id, status="RUNNING")
         else:
             name = f"{self.experiment} {self.sweep[:8]}"
             tags = {KIND: "sweep", SWEEP: self.sweep, NOTE: note, "mlflow.source.name": "sweeps/run.py"}
-            self.parent_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-            _log(self.client, self.parent_id, params=params)
+            run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
+        _log(self.client, run_id, params=params)  # again after a kill between the two: the same values change nothing
+        self.parent_id = run_id
 
     def close(self, status: str) -> None:
         """Ends the parent run: FINISHED, or KILLED when the sweep was interrupted."""
@@ -168,9 +172,11 @@ class Store:
                 self.client.log_artifact(run_id, str(record.folder / name))
         self.client.set_terminated(run_id, status=STATUS_OF_STATE[row["state"]], end_time=end_ms)
 
-    def supersede(self, run_id: str) -> None:
-        """Marks a final trial whose setting is no longer its cell's best (a repeated tuning trial won)."""
-        self.client.set_tag(run_id, PHASE, "superseded")
+    def supersede(self, stale: Stale) -> None:
+        """Marks the trials that no longer belong to the sweep (a repeated tuning trial changed what followed from it)."""
+        for key, run in self.logged().items():
+            if stale(run.data.tags[CELL], run.data.tags[PHASE], key, run.data.params):
+                self.client.set_tag(run.info.run_id, PHASE, "superseded")
 
     def _create(self, record: TrialRecord, row: Mapping[str, Any], digest: str, end_ms: int) -> str:
         tags = {

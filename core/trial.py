@@ -18,7 +18,7 @@ import torch
 
 from core import adapters, evaluate, model, results, train
 from core.data import rows, tokens
-from core.definitions import BadInput, Trial, fingerprint, flatten
+from core.definitions import BadInput, Trial, fingerprint, flatten, one_line
 from core.device import Device
 from core.evaluate import Measurement
 from core.provenance import facts as resolved
@@ -54,7 +54,7 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
         raise
     except Exception as error:
         result["state"] = "oom" if results.is_out_of_memory(error) else "crashed"
-        result["reason"] = results.one_line(error)
+        result["reason"] = one_line(error)
         (output / "traceback.txt").write_text(traceback.format_exc())
         model.forget()
     result["seconds"] = result["metrics"]["seconds"] = time.perf_counter() - began

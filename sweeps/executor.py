@@ -30,6 +30,7 @@ from core.definitions import from_flat
 from core.device import Device
 from sweeps import ledger
 from sweeps.plan import Job
+from sweeps.resources import Resources
 from sweeps.search import Search
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,36 +39,11 @@ SOCKET_PATH_BYTES = 107  # Linux's limit; Ray adds about 65 to its temporary dir
 
 
 @dataclass(frozen=True)
-class Resources:
-    """What a sweep may use: `slots` trials at a time, each with `threads` CPU threads and a share of a GPU."""
-
-    slots: int
-    threads: int
-    gpus_per_trial: float = 0.0
-    trial_timeout_seconds: float = 6 * 3600
-
-    @property
-    def device(self) -> Device:
-        if not self.gpus_per_trial:
-            return Device(kind="cpu", threads=self.threads)
-        # Ray's fractions are bookkeeping: the limit is torch's, less 5 % for what CUDA takes outside torch's allocator
-        fraction = None if self.gpus_per_trial >= 1 else 0.95 * self.gpus_per_trial
-        return Device(kind="cuda", threads=self.threads, memory_fraction=fraction)
-
-
-@dataclass(frozen=True)
 class Events:
     """What the caller wants to hear of: a trial started, a trial ended."""
 
     started: Callable[[Job], None]
     ended: Callable[[Job, ledger.Outcome], None]
-
-
-def share_out(gpus: int, gpus_per_trial: float, concurrency: int | None) -> Resources:
-    """Slots and threads from what the machine has: as many trials as GPUs or cores allow, cores shared out evenly."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    slots = concurrency or (int(gpus / gpus_per_trial + 1e-9) if gpus_per_trial else cores)
-    return Resources(slots=max(slots, 1), threads=max(cores // max(slots, 1), 1), gpus_per_trial=gpus_per_trial)
 
 
 class Worker(tune.Trainable):
@@ -149,12 +125,19 @@ class JobSearcher(Searcher):
     def get_state(self) -> dict[str, Any]:
         return {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray pickles the searcher for its own way to resume, which is not used: the ledger is the state."""
+        return {}
+
 
 class Failures(tune.Callback):
     """Tells the searcher why a worker was lost."""
 
     def __init__(self, searcher: JobSearcher) -> None:
         self.searcher = searcher
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = trial.get_pickled_error() or trial.get_error()

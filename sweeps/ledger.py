@@ -73,7 +73,12 @@ def write_json(path: Path, value: object) -> None:
 
 def write_failure(folder: Path, trial: Trial, provenance: Mapping[str, str], state: str, reason: str, seconds: float) -> None:
     """The row of a trial that could not write its own: its worker died, hung, or raised outside the trial boundary."""
-    row = {"fingerprint": trial_fingerprint(trial, provenance), "state": state, "reason": reason, "trial": flatten(trial)}
+    row: dict[str, object] = {
+        "fingerprint": trial_fingerprint(trial, provenance),
+        "state": state,
+        "reason": reason,
+        "trial": flatten(trial),
+    }
     row |= {"provenance": dict(provenance), "metrics": {}, "history": [], "facts": {}, "seconds": seconds}
     write_json(folder / "result.json", row)
 

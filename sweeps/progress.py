@@ -1,0 +1,150 @@
+"""What a person sees while a sweep runs: a table that redraws itself on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from typing import TextIO
+
+from sweeps.ledger import Outcome
+from sweeps.plan import Job
+from sweeps.search import CellSearch, Search
+
+REDRAW_SECONDS = 1.0
+HEARTBEAT_SECONDS = 60.0  # without a terminal: a line at least this often, so that a log shows that the sweep lives
+
+
+def clock(seconds: float) -> str:
+    """ "0:42", "12:05", "3:20:00"."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def setting(cell: CellSearch, job: Job) -> str:
+    """The tuned values of a job: "learning_rate=0.0055"."""
+    fields = {name.rpartition(".")[2]: name for name in cell.cell.tune}
+    values = {short: getattr(getattr(job.trial, name.partition(".")[0]), short) for short, name in fields.items()}
+    return " ".join(f"{short}={value:.3g}" for short, value in values.items())
+
+
+class Progress:
+    """Counts and shows trials. Ray's thread calls `started` and `ended`; a thread of its own keeps the display alive."""
+
+    def __init__(self, search: Search, slots: int, total: int, title: str, stream: TextIO = sys.stdout) -> None:
+        self.search, self.slots, self.total, self.title, self.stream = search, slots, total, title, stream
+        self.live = stream.isatty()
+        self.running: dict[str, tuple[Job, float]] = {}
+        self.seconds = [found.seconds for found in search.known.values() if not found.failed]
+        self.done = len([job for job in search.jobs() if search.outcome(job)])
+        self.failed = len([job for job in search.jobs() if (found := search.outcome(job)) and found.failed])
+        self.drawn_lines, self.began, self.last_line = 0, time.monotonic(), time.monotonic()
+        self.lock, self.stop = threading.RLock(), threading.Event()
+
+    def __enter__(self) -> Progress:
+        self.thread = threading.Thread(target=self._tick, daemon=True)
+        self.thread.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop.set()
+        self.thread.join()
+        with self.lock:
+            self.running.clear()
+            if self.live:
+                self._draw()
+
+    def started(self, job: Job) -> None:
+        with self.lock:
+            self.running[job.key] = (job, time.monotonic())
+
+    def ended(self, job: Job, outcome: Outcome) -> None:
+        with self.lock:
+            self.running.pop(job.key, None)
+            self.done += 1
+            self.failed += outcome.failed
+            if not outcome.failed:
+                self.seconds.append(outcome.seconds)
+            if not self.live:
+                self._line(self._ended_line(job, outcome))
+
+    def eta_seconds(self) -> float | None:
+        """Remaining trials at the mean time of the finished ones, shared out over the slots; None before the first."""
+        if not self.seconds:
+            return None
+        mean = sum(self.seconds) / len(self.seconds)
+        now = time.monotonic()
+        spent = sum(min(now - since, mean) for _, since in self.running.values())
+        return max(self._remaining() * mean - spent, 0.0) / self.slots
+
+    def _remaining(self) -> int:
+        return max(self.total - self._given_up() - self.done, 0)
+
+    def _given_up(self) -> int:
+        """Final trials that will never run, because no setting of their cell worked."""
+        return sum(len(cell.experiment.seeds) for cell in self.search.cells if cell.hopeless())
+
+    def _ended_line(self, job: Job, outcome: Outcome) -> str:
+        cell = next(cell for cell in self.search.cells if cell.cell.label == job.cell)
+        if outcome.failed:
+            result = f"{outcome.state}: {outcome.reason}"
+        else:
+            result = f"quality {outcome.quality:.4f} ({job.trial.evaluation.split})  {outcome.seconds:.1f} s"
+        return f"[{self.done:>3}/{self.total}] {job.name:<20} {setting(cell, job):<24} {result}  ETA {self._eta()}"
+
+    def _eta(self) -> str:
+        seconds = self.eta_seconds()
+        return "…" if seconds is None else clock(seconds)
+
+    def _line(self, text: str) -> None:
+        print(text, file=self.stream, flush=True)
+        self.last_line = time.monotonic()
+
+    def _tick(self) -> None:
+        while not self.stop.wait(REDRAW_SECONDS):
+            with self.lock:
+                if self.live:
+                    self._draw()
+                elif time.monotonic() - self.last_line > HEARTBEAT_SECONDS and self.running:
+                    names = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
+                    self._line(f"[{self.done:>3}/{self.total}] running: {names}  ETA {self._eta()}")
+
+    def _by_age(self) -> list[tuple[Job, float]]:
+        return sorted(self.running.values(), key=lambda entry: entry[1])
+
+    def _draw(self) -> None:
+        """Writes the table over the one drawn before, each line cut to the terminal's width."""
+        width = shutil.get_terminal_size((100, 24)).columns
+        lines = [line[: width - 1] for line in self.table()]
+        up = f"\x1b[{self.drawn_lines}F\x1b[J" if self.drawn_lines else ""
+        self.stream.write(up + "".join(line + "\n" for line in lines))
+        self.stream.flush()
+        self.drawn_lines = len(lines)
+
+    def table(self) -> list[str]:
+        """The display: one line of counts, one a cell, and what runs now."""
+        elapsed = clock(time.monotonic() - self.began)
+        counts = f"{self.done}/{self.total} trials · {len(self.running)} running · {self.failed} failed"
+        rows = [("cell", "tuning", "best so far (validation)", "final", "mean quality (test)")]
+        rows += [self._cell_row(cell) for cell in self.search.cells]
+        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        lines = [f"{self.title}   {counts} · elapsed {elapsed} · ETA {self._eta()}"]
+        lines += ["  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
+        now = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
+        return [*lines, f"  running: {now}"] if now else lines
+
+    def _cell_row(self, cell: CellSearch) -> tuple[str, str, str, str, str]:
+        found = [(job, cell.outcomes[job.key]) for job in list(cell.jobs.values()) if job.key in cell.outcomes]
+        tuned = [(job, outcome) for job, outcome in found if job.phase == "tune"]
+        final = [outcome for job, outcome in found if job.phase == "final"]
+        scored = [(outcome.quality, job) for job, outcome in tuned if not outcome.failed and outcome.quality is not None]
+        best = ""
+        if scored:
+            quality, job = max(scored, key=lambda entry: entry[0])
+            best = f"{quality:.4f} at {setting(cell, job)}"
+        means = [outcome.quality for outcome in final if not outcome.failed and outcome.quality is not None]
+        mean = f"{sum(means) / len(means):.4f}" if means else ""
+        seeds = len(cell.experiment.seeds)
+        return (cell.cell.label, f"{len(tuned)}/{cell.n_tune}", best, f"{len(final)}/{seeds}", mean)

@@ -1,0 +1,73 @@
+"""How a sweep shares out its machine: trials at a time, CPU threads and GPUs for each. Plain data; Ray enforces it."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from core.definitions import BadInput
+from core.device import Device
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a sweep may use: `slots` trials at a time, each with `threads` CPU threads and GPUs or a share of one."""
+
+    slots: int
+    threads: int
+    gpus_per_trial: float = 0.0
+    trial_timeout_seconds: float = 6 * 3600
+
+    @property
+    def device(self) -> Device:
+        """What a trial is told of its share."""
+        if not self.gpus_per_trial:
+            return Device(kind="cpu", threads=self.threads)
+        # Ray's fractions are bookkeeping: the limit is torch's, less 5 % for what CUDA takes outside torch's allocator
+        fraction = None if self.gpus_per_trial >= 1 else 0.95 * self.gpus_per_trial
+        return Device(kind="cuda", threads=self.threads, memory_fraction=fraction)
+
+    def __str__(self) -> str:
+        each = f"{self.threads} CPU thread{'s' * (self.threads > 1)}"
+        each += f" and {self.gpus_per_trial:g} GPU each" if self.gpus_per_trial else " each, on the CPU"
+        return f"{self.slots} trial{'s' * (self.slots > 1)} at a time, {each}"
+
+
+def share_out(
+    gpus_per_trial: float | None, concurrency: int | None, trial_timeout: float, remote: bool = False, lab: bool = False
+) -> Resources:
+    """As many trials at a time as GPUs or cores allow, or as asked for; cores shared out evenly.
+
+    Unless told otherwise each trial takes one GPU where there is one; the laboratory's trials take none, as a model of 1 M
+    parameters runs faster on a CPU core. A remote cluster's machines are not looked at.
+
+    Raises:
+        BadInput: more is asked for than there is, or a number out of range.
+    """
+    if concurrency is not None and concurrency < 1:
+        raise BadInput(f"--concurrency {concurrency}: must be at least 1")
+    if remote and concurrency is None:
+        raise BadInput("--ray-address: say with --concurrency how many trials the cluster shall run at a time")
+    if not trial_timeout > 0:
+        raise BadInput(f"--trial-timeout {trial_timeout:g}: must be above 0 seconds")
+    wanted = 0.0 if gpus_per_trial is None and (lab or remote) else gpus_per_trial
+    if wanted is not None and not (0 <= wanted <= 1 or wanted == int(wanted) > 1):
+        raise BadInput(f"--gpus-per-trial {wanted:g}: must be between 0 and 1, or a whole number")
+    gpus = n_gpus() if wanted != 0 and not remote else 0
+    if wanted is None:
+        wanted = float(gpus > 0)
+    if wanted > gpus and not remote:
+        there = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else "no GPU"
+        raise BadInput(f"--gpus-per-trial {wanted:g}: torch finds {there} on this machine; leave it out to use the CPU")
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    slots = concurrency or (int(gpus / wanted + 1e-9) if wanted else cores)
+    return Resources(slots, max(cores // slots, 1), wanted, trial_timeout)
+
+
+def n_gpus() -> int:
+    """How many GPUs torch can use; without a driver on the machine, known without importing torch."""
+    if not os.path.exists("/proc/driver/nvidia") and not os.path.exists("/dev/nvidiactl") and os.name == "posix":
+        return 0
+    import torch
+
+    return torch.cuda.device_count()

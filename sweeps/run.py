@@ -1,0 +1,182 @@
+"""Run a sweep: `python sweeps/run.py rank_vs_quality`.
+
+The same command again goes on where it stopped and runs only what is missing. Exit codes: 0 all done; 2 bad input, nothing
+was started; 3 the sweep ended but something is missing (a failed trial, an unreachable store, no report); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not sweeps/, belongs on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import experiments
+from core import preflight, tracking
+from core.definitions import BadInput, Experiment
+from sweeps import ledger, plan
+from sweeps.resources import share_out
+
+INPUTS = {"model": "model.name", "data": "data.source", "eval_data": "data.eval_source", "base_text": "evaluation.base_text"}
+EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 2, 3, 130
+ROOT = Path(__file__).resolve().parents[1]
+
+
+OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "--list": ("every experiment with its question", {"action": "store_true"}),
+    "--dry-run": ("cells, trials, tokens, estimated time and memory; nothing is started", {"action": "store_true"}),
+    "--status": ("what is done, what failed and why; nothing is started", {"action": "store_true"}),
+    "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
+    "--set": ("any dotted field; levels of a varied one separated by commas", {"action": "append", "metavar": "FIELD=VALUE"}),
+    "--seeds": ("final seeds in each cell", {"type": int, "metavar": "N"}),
+    "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
+    "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
+    "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
+    "--base-text": ("plain text whose likelihood measures forgetting", {"metavar": "FILE"}),
+    "--concurrency": ("trials at a time (default: as many as cores or GPUs allow)", {"type": int, "metavar": "N"}),
+    "--gpus-per-trial": (
+        "GPUs or a fraction of one for each trial (default: 1 where there is one; laboratory: 0)",
+        {"type": float, "metavar": "X"},
+    ),
+    "--trial-timeout": ("a trial that runs longer is ended and recorded (21600)", {"type": float, "metavar": "SECONDS"}),
+    "--retry": ("run failed trials again", {"choices": ["failed"]}),
+    "--tracking-uri": ("MLflow server or database (default: SQLite in the output directory)", {"metavar": "URI"}),
+    "--output": ("where trials, reports and the embedded store go (default: runs)", {"type": Path, "metavar": "DIR"}),
+    "--ray-address": ("a running Ray cluster that shares the output directory", {"metavar": "HOST:PORT"}),
+}
+DEFAULTS = {"set": [], "output": Path("runs"), "trial_timeout": 6 * 3600.0}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python sweeps/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("experiment", nargs="?", help="the question to ask (see --list)")
+    for option, (text, settings) in OPTIONS.items():
+        parser.add_argument(option, help=text, **settings)
+    parser.set_defaults(**DEFAULTS)
+    chosen = parser.parse_args(arguments)
+    if not chosen.list and chosen.experiment is None:
+        parser.error("name an experiment, or --list: " + ", ".join(experiments.names()))
+    return chosen
+
+
+def configured(chosen: argparse.Namespace) -> Experiment:
+    """The experiment as the command line changes it."""
+    experiment = experiments.load(chosen.experiment)
+    if chosen.smoke:
+        experiment = plan.smoke(experiment)
+    for option, field in INPUTS.items():
+        value = getattr(chosen, option)
+        if value is not None:
+            path = Path(value).expanduser()  # absolute, so that the sweep is the same from every directory
+            experiment = plan.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
+    experiment = plan.apply_settings(experiment, chosen.set)
+    return plan.with_seeds(experiment, chosen.seeds) if chosen.seeds is not None else experiment
+
+
+def prepare_output(output: Path) -> Path:
+    """The output directory, made and tried.
+
+    Raises:
+        BadInput: it can't be written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(f"--output {output}: cannot be written to ({error.strerror})") from None
+    return output.resolve()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    chosen = parse(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)  # ends as tidily as Ctrl-C
+    try:
+        if chosen.list:
+            from sweeps import describe
+
+            print(describe.experiments_table([experiments.load(name) for name in experiments.names()]))
+            return 0
+        return command(chosen)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except KeyboardInterrupt:
+        print("\ninterrupted; what is finished is kept, the same command goes on", file=sys.stderr)
+        return EXIT_INTERRUPTED
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def command(chosen: argparse.Namespace) -> int:
+    """Checks everything that can be checked beforehand, then describes or runs the sweep."""
+    experiment = configured(chosen)
+    lab = experiment.base.model.name.startswith("lab:")
+    share = share_out(chosen.gpus_per_trial, chosen.concurrency, chosen.trial_timeout, chosen.ray_address is not None, lab)
+    for probe in plan.probes(experiment):
+        preflight.inspect(probe)
+    for cell in plan.cells(experiment):
+        plan.tuning_grid(cell, experiment.tune_trials)
+    sweep = plan.sweep_id(experiment, preflight.provenance)
+    directory = ledger.directory(chosen.output.resolve(), experiment.name, sweep)
+    if chosen.dry_run:
+        from sweeps import describe
+
+        print(describe.dry_run(experiment, sweep, ledger.read(directory), share))
+        return 0
+    if chosen.status:
+        from sweeps import describe
+
+        print(describe.status(experiment, sweep, directory))
+        return 0
+    output = prepare_output(chosen.output)
+    uri = chosen.tracking_uri or tracking.default_uri(output)
+    tracking.check_uri(uri)
+
+    from sweeps.sweep import Sweep
+
+    directory.mkdir(parents=True, exist_ok=True)
+    with ledger.locked(directory):
+        run = Sweep(experiment, sweep, directory, uri, output)
+        if chosen.retry:
+            print(f"{run.forget_failed()} failed trials run again")
+        print(run.opening(share), flush=True)
+        complete = run.run(share, chosen.ray_address, _command_line(chosen))
+        reported = report(experiment, sweep, uri, directory)
+    where = ["", f"trials   {directory}"]
+    where += [f"report   {directory / 'report' / 'report.md'}"] if reported else []
+    where += [f"compare  mlflow ui --backend-store-uri {tracking.redacted(uri)}   (then open http://127.0.0.1:5000)"]
+    print("\n".join(where))
+    return 0 if complete and reported else EXIT_INCOMPLETE
+
+
+def report(experiment: Experiment, sweep: str, uri: str, directory: Path) -> bool:
+    """Runs the experiment's analysis in a process of its own; whether it could."""
+    module = f"analysis.{experiment.name}"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    arguments = ["--sweep", sweep, "--tracking-uri", uri, "--output", str(directory / "report")]
+    return subprocess.run([sys.executable, "-m", module, *arguments], env=environment).returncode == 0
+
+
+def _command_line(chosen: argparse.Namespace) -> str:
+    """The command as it was typed, for the record; a tracking URI may hold a password."""
+    words = [tracking.redacted(word) for word in sys.argv[1:]]
+    return "python sweeps/run.py " + shlex.join(words)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""One sweep from its ledger to its end: what is known is replayed, what is missing runs, everything is logged once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import preflight, tracking
+from core.definitions import Experiment, Scalar, flatten
+from core.tracking import Store, TrialRecord
+from sweeps import ledger, plan
+from sweeps.ledger import Outcome
+from sweeps.logbook import Logbook
+from sweeps.plan import Job
+from sweeps.progress import Progress
+from sweeps.search import Search
+
+if TYPE_CHECKING:
+    from sweeps.executor import Resources
+
+
+class Sweep:
+    """Runs an experiment inside its directory, which the caller has locked."""
+
+    def __init__(self, experiment: Experiment, sweep: str, directory: Path, uri: str, output: Path) -> None:
+        self.experiment, self.sweep, self.directory, self.uri = experiment, sweep, directory, uri
+        self.title = f"{experiment.name} {sweep[:8]}"
+        artifacts = output / "mlartifacts" if uri.startswith("sqlite") else None
+        self.store = Store(uri, experiment.name, sweep, artifacts)
+        self.total = sum(plan.count_trials(experiment))
+        self.search = self._search()
+
+    def _search(self) -> Search:
+        known = ledger.read(self.directory)
+        return Search(self.experiment, preflight.provenance, self.sweep, known, self.directory / "optuna.db")
+
+    def done(self) -> list[tuple[Job, Outcome]]:
+        """Every job that has an outcome."""
+        found = [(job, self.search.outcome(job)) for job in self.search.jobs()]
+        return [(job, outcome) for job, outcome in found if outcome is not None]
+
+    def opening(self, share: Resources) -> str:
+        """What is asked, how much is done, and where it goes."""
+        tuning, final = plan.count_trials(self.experiment)
+        return "\n".join([
+            f"{self.title}: {self.experiment.question}",
+            f"{tuning} tuning + {final} final trials, {len(self.done())} of them finished; {share}",
+            f"in {self.directory}, logged to {tracking.redacted(self.uri)}", "",
+        ])  # fmt: skip
+
+    def forget_failed(self) -> int:
+        """Sets the results of failed trials aside, so that they run again; how many there were."""
+        failed = [job.key for job, outcome in self.done() if outcome.failed]
+        for key in failed:
+            ledger.forget(self.directory, key)
+        self.search.close()
+        self.search = self._search()
+        return len(failed)
+
+    def run(self, share: Resources, ray_address: str | None, command: str) -> bool:
+        """Runs and logs what is missing; whether nothing failed or stayed unlogged in the end."""
+        note = f"{self.experiment.question}\n\n`{command}`"
+        with Logbook(self.store, self._params(), note) as book:
+            for job, _ in self.done():
+                book.put(self._record(job))
+            try:
+                if not self.search.finished():
+                    self._execute(book, share, ray_address)
+            finally:
+                self.search.close()
+            book.finish(self._stale)
+        return self._account(book)
+
+    def _execute(self, book: Logbook, share: Resources, ray_address: str | None) -> None:
+        from sweeps import executor
+
+        with executor.cluster(share, ray_address):
+            book.check()  # the store was opened beside Ray's start; nothing runs if it can't be used
+            with Progress(self.search, share.slots, self.total, self.title) as progress:
+
+                def ended(job: Job, outcome: Outcome) -> None:
+                    book.put(self._record(job))
+                    progress.ended(job, outcome)
+
+                executor.execute(self.search, self.directory, share, executor.Events(progress.started, ended))
+
+    def _record(self, job: Job) -> TrialRecord:
+        folder = ledger.trial_directory(self.directory, job.key)
+        return TrialRecord(key=job.key, name=job.name, cell=job.cell, phase=job.phase, axes=job.axes, folder=folder)
+
+    def _stale(self, cell: str, phase: str, key: str, params: Mapping[str, str]) -> bool:
+        """Whether a logged trial follows from a tuning trial that was repeated with another outcome: a proposal that is
+        made no more, or a final trial of a setting that is no longer its cell's best."""
+        found = next((known for known in self.search.cells if known.cell.label == cell), None)
+        if found is None or not found.tuned():
+            return False
+        if phase == "tune":
+            return key not in {job.key for job in found.known_jobs()}
+        return any(params.get(name) != str(value) for name, value in (found.best() or {}).items())
+
+    def _params(self) -> dict[str, Scalar]:
+        """The parent run's parameters: what all trials have in common (levels and seeds may grow: they stand on the children)."""
+        own = {*plan.axes(self.experiment), *self.experiment.tune, *self.experiment.with_seed, "seed", "evaluation.split"}
+        common = {name: value for name, value in flatten(self.experiment.base).items() if name not in own}
+        return common | {f"tune.{name}": f"{space.low:g} to {space.high:g}" for name, space in self.experiment.tune.items()}
+
+    def _account(self, book: Logbook) -> bool:
+        """Says what failed and what could not be logged; whether there is nothing to say.
+
+        A learning rate so high that training diverges is an answer of the tuning, not a failure of the sweep.
+        """
+        broken = [(job, found) for job, found in self.done() if found.failed and (job.phase, found.state) != ("tune", "diverged")]
+        for job, found in broken:
+            print(f"failed: {job.name}: {found.state}: {found.reason}")
+        for cell in self.search.cells:
+            if cell.hopeless():
+                print(f"failed: {cell.cell.label}: no tuning trial finished, so there is no setting to run with fresh seeds")
+        if broken:
+            print("`--retry failed` runs them again (after running out of memory, with --concurrency 1)")
+        if book.missing:
+            print(f"not logged: {len(book.missing)} trials; {tracking.redacted(self.uri)} refused them: {book.reason()}")
+            print("they are kept in the trials' folders, and the same command logs them")
+        return not broken and not book.missing and not any(cell.hopeless() for cell in self.search.cells)
