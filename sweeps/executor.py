@@ -93,13 +93,18 @@ class JobSearcher(Searcher):
         job = self.search.next(self.only)
         if job is not None:
             self.jobs[trial_id] = (job, time.time())
-            self.events.started(job)
             return {"task": self.task(job)}
         waiting = bool(self.search.running) or (self.only is None and not self.search.finished())
         return None if waiting else Searcher.FINISHED
 
+    def started(self, trial_id: str) -> None:
+        """The trial has its worker; Ray asks for jobs ahead of time, one more for every slot."""
+        job, _ = self.jobs[trial_id]
+        self.jobs[trial_id] = (job, time.time())
+        self.events.started(job)
+
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if not error:  # errors come with their reason through `Failures`
+        if not error:  # errors come with their reason through `Watch`
             self.ended(trial_id, "")
 
     def ended(self, trial_id: str, error: str) -> None:
@@ -130,14 +135,17 @@ class JobSearcher(Searcher):
         return {}
 
 
-class Failures(tune.Callback):
-    """Tells the searcher why a worker was lost."""
+class Watch(tune.Callback):
+    """Tells the searcher when a worker takes a trial, and why a worker was lost."""
 
     def __init__(self, searcher: JobSearcher) -> None:
         self.searcher = searcher
 
     def __getstate__(self) -> dict[str, Any]:
         return {}
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        self.searcher.started(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         error = trial.get_pickled_error() or trial.get_error()
@@ -158,6 +166,7 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TUNE_MAX_PENDING_TRIALS_PG": str(resources.slots),  # else a custom searcher's trials run one by one
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables and errors whatever `verbose` says
         "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
@@ -220,8 +229,9 @@ def execute(
             name="sweep",
             storage_path=str(storage),
             verbose=0,
-            callbacks=[Failures(searcher)],
+            callbacks=[Watch(searcher)],
             failure_config=tune.FailureConfig(0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a failed save would cost the warm worker
         ),
     )
     tuner.fit()
