@@ -89,7 +89,7 @@ class JobSearcher(Searcher):
         self.search, self.task, self.events, self.only = search, task, events, only
         self.jobs: dict[str, tuple[Job, float]] = {}
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a word
         job = self.search.next(self.only)
         if job is not None:
             self.jobs[trial_id] = (job, time.time())
@@ -173,14 +173,14 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
     }
     if not resources.gpus_per_trial:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
-    quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     temporary = _temporary_directory()
     with _environment(environment):
         try:
             if address:
                 ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
             else:
-                own = {"num_cpus": resources.slots, "_temp_dir": str(temporary), "_node_ip_address": "127.0.0.1"}
+                own: dict[str, Any] = {"num_cpus": resources.slots, "_temp_dir": str(temporary), "_node_ip_address": "127.0.0.1"}
                 ray.init(**own, **quiet)
             yield
         finally:
@@ -215,7 +215,8 @@ def execute(
 
     searcher = JobSearcher(search, task, events, only)
     bundle: dict[str, float] = {"CPU": 1} | ({"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {})
-    storage = Path(ray._private.worker.global_worker.node.get_session_dir_path()) / "tune"
+    node: Any = ray._private.worker.global_worker.node
+    storage = Path(node.get_session_dir_path()) / "tune"
     tuner = tune.Tuner(
         tune.with_resources(Worker, tune.PlacementGroupFactory([bundle])),
         tune_config=tune.TuneConfig(

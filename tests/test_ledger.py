@@ -69,7 +69,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", '{"state": "finished", "metr', "[]", '{"state": "finished"}', '{"state": "x", "metrics": [], "seconds": 1}', "\udcff"],
+    ["", '{"state": "finished", "metr', "[]", '{"state": "finished"}', '{"metrics": [], "state": 1}', "\udcff"],
 )
 def test_a_damaged_result_is_one_clear_line(tmp_path: Path, text: str) -> None:
     path = ledger.trial_directory(tmp_path, "abc-tune") / "result.json"

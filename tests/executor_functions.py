@@ -1,0 +1,46 @@
+"""What test_executor.py runs in workers instead of core.trial:run: cheap, and able to fail in every way."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from core.definitions import Trial
+from core.device import Device
+
+STEPS_TAKEN = [0]  # by this process, over all its trials
+
+
+def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: Device) -> None:
+    """Writes who ran it, when, and with what; `misbehave` first, by the trial's seed."""
+    started = time.time()
+    (folder / "pid").write_text(str(os.getpid()))
+    STEPS_TAKEN[0] += 1
+    misbehave(trial)
+    time.sleep(0.1)
+    facts = {
+        "pid": os.getpid(),
+        "steps_taken": STEPS_TAKEN[0],
+        "started": started,
+        "ended": time.time(),
+        "threads": os.environ["OMP_NUM_THREADS"],
+        "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
+        "directory": os.getcwd(),
+        "device": [device.kind, device.threads, device.memory_fraction],
+    }
+    row = {"state": "finished", "reason": "", "metrics": {"quality": 0.5}, "seconds": 0.1, "facts": facts}
+    (folder / "result.json").write_text(json.dumps(row))
+
+
+def misbehave(trial: Trial) -> None:
+    if trial.seed == 11:
+        os._exit(7)
+    if trial.seed == 12:
+        raise RuntimeError("the shoe is\ntied")
+    if trial.seed == 13:
+        time.sleep(600)
+    if trial.seed == 14:
+        os.kill(os.getpid(), 9)

@@ -1,0 +1,179 @@
+"""The executor on a real Ray: workers stay warm, every way of dying leaves a row, and nothing is left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.definitions import Experiment, Lora, Trial
+from sweeps import executor, ledger
+from sweeps.plan import Job
+from sweeps.resources import Resources
+from sweeps.search import Search
+
+ROOT = Path(__file__).parents[1]
+FUNCTION = "executor_functions:record"
+SLOTS = 2
+DRIVER = f"""
+import sys
+from pathlib import Path
+from sweeps import executor
+from test_executor import FUNCTION, Heard, Resources, sweep
+resources, folder = Resources(slots={SLOTS}, threads=1), Path(sys.argv[1])
+with executor.cluster(resources):
+    executor.execute(sweep(seeds=(0, 13, 1)), folder, resources, Heard().events(), FUNCTION)  # 13 sleeps for ten minutes
+"""
+
+
+def sweep(ranks: tuple[int, ...] = (1,), seeds: tuple[int, ...] = (0,), known: dict[str, ledger.Outcome] | None = None) -> Search:
+    experiment = Experiment(name="made_up", question="?", base=Trial(adapter=Lora()), vary={"adapter.rank": ranks}, seeds=seeds)
+    return Search(experiment, lambda trial: {"data": "d"}, "sweep0", known or {}, None)
+
+
+class Heard:
+    """The executor's events, in order."""
+
+    def __init__(self) -> None:
+        self.started: list[Job] = []
+        self.ended: list[tuple[Job, ledger.Outcome]] = []
+
+    def events(self) -> executor.Events:
+        return executor.Events(self.started.append, lambda job, outcome: self.ended.append((job, outcome)))
+
+
+def rays_of(folder: Path) -> list[str]:
+    """Command lines of running processes that name the folder, or that Ray started as workers of it."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = entry.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            environment = (entry.parent / "environ").read_bytes().decode(errors="replace")
+        except OSError:
+            continue
+        if (str(folder) in line or f"TMPDIR={folder}" in environment) and int(entry.parent.name) != os.getpid():
+            found.append(line)
+    return found
+
+
+def wait_until(condition: Any, seconds: float = 60) -> bool:
+    ends = time.monotonic() + seconds
+    while not (met := condition()) and time.monotonic() < ends:
+        time.sleep(0.2)
+    return bool(met)
+
+
+@pytest.fixture(scope="module")
+def resources() -> Iterator[Resources]:
+    """One Ray for the module; its own temporary directory, of which nothing may be left."""
+    used = Resources(slots=SLOTS, threads=1, trial_timeout_seconds=60)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import executor_functions
+        made: list[Path] = []
+        original = executor._temporary_directory
+        patch.setattr(executor, "_temporary_directory", lambda: made.append(original()) or made[-1])
+        ours = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "RAY_AIR_NEW_OUTPUT")
+        before = {name: os.environ.get(name) for name in ours}
+        with executor.cluster(used):
+            yield used
+        assert {name: os.environ.get(name) for name in ours} == before
+        assert [folder.exists() for folder in made] == [False]
+        assert wait_until(lambda: not rays_of(made[0]), 20), rays_of(made[0])
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("trials/*/result.json"))]
+
+
+def test_trials_run_side_by_side_on_warm_workers(resources: Resources, tmp_path: Path) -> None:
+    heard, search = Heard(), sweep((1, 2, 4), (0, 1, 2, 3))
+    executor.execute(search, tmp_path, resources, heard.events(), FUNCTION)
+    assert search.finished()
+    assert [outcome.state for _, outcome in heard.ended] == ["finished"] * 12
+    assert sorted(job.key for job in heard.started) == sorted(job.key for job, _ in heard.ended)
+    found = [row["facts"] for row in rows(tmp_path)]
+    assert len(found) == len({job.key for job in heard.started}) == 12
+    assert len({row["pid"] for row in found}) == SLOTS  # each process served several trials
+    assert max(row["steps_taken"] for row in found) >= 6
+    beside = [sum(a["started"] < b["ended"] and b["started"] < a["ended"] for b in found) for a in found]
+    assert max(beside) >= 2  # itself and another
+    starts = sorted((row["started"], row["ended"]) for row in found)
+    assert all(sum(s <= start < e for s, e in starts) <= SLOTS for start, _ in starts)
+    assert {(row["threads"], row["gpus"], row["directory"]) for row in found} == {("1", "", os.getcwd())}
+    assert found[0]["device"] == ["cpu", 1, None]
+    assert not list(tmp_path.rglob(executor.HANG_FILE))
+
+
+def test_every_way_of_dying_leaves_a_row_and_the_others_go_on(resources: Resources, tmp_path: Path) -> None:
+    heard, search = Heard(), sweep(seeds=(0, 11, 1, 12, 2, 13, 3, 14, 4, 5, 6, 7))
+    executor.execute(search, tmp_path, Resources(SLOTS, 1, trial_timeout_seconds=4), heard.events(), FUNCTION)
+    assert search.finished()
+    found = {job.trial.seed: outcome for job, outcome in heard.ended}
+    assert len(found) == len(heard.ended) == len(heard.started) == 12  # nothing is run twice
+    crashed = {seed: outcome.reason for seed, outcome in found.items() if outcome.state == "crashed"}
+    assert sorted(crashed) == [11, 12, 13, 14]
+    assert crashed[12] == "RuntimeError: the shoe is tied"
+    assert crashed[13] == "still running after its time limit of 4 s (see traceback.txt)"
+    assert crashed[11].startswith("the worker process died")
+    assert crashed[14].startswith("the worker process died")
+    assert all("\n" not in reason and "\x1b" not in reason for reason in crashed.values())
+    by_seed = {row["trial"]["seed"]: row for row in rows(tmp_path) if "trial" in row}
+    assert sorted(by_seed) == [11, 12, 13, 14]
+    keys = {job.trial.seed: job.key for job in heard.started}
+    assert "misbehave" in (ledger.trial_directory(tmp_path, keys[13]) / "traceback.txt").read_text()
+    pids = {seed: int((ledger.trial_directory(tmp_path, key) / "pid").read_text()) for seed, key in keys.items()}
+    for dead in (11, 13, 14):  # its worker was replaced and served nobody afterwards
+        later = [job.trial.seed for job in heard.started if heard.started.index(job) > heard.started.index(_job(heard, dead)) + 1]
+        assert pids[dead] not in {pids[seed] for seed in later}
+    assert len(set(pids.values())) <= SLOTS + 3
+
+
+def _job(heard: Heard, seed: int) -> Job:
+    return next(job for job in heard.started if job.trial.seed == seed)
+
+
+def test_only_what_is_missing_or_asked_for_runs(resources: Resources, tmp_path: Path) -> None:
+    search = sweep((1, 2), (0, 1))
+    first = search.jobs()[0]
+    heard = Heard()
+    executor.execute(search, tmp_path, resources, heard.events(), FUNCTION, only={first.key})
+    assert [job.key for job in heard.started] == [first.key]
+    again, heard = sweep((1, 2), (0, 1), ledger.read(tmp_path)), Heard()
+    executor.execute(again, tmp_path, resources, heard.events(), FUNCTION)
+    assert len(heard.started) == 3
+    finished, heard = sweep((1, 2), (0, 1), ledger.read(tmp_path)), Heard()
+    executor.execute(finished, tmp_path, resources, heard.events(), FUNCTION)
+    assert heard.started == []
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
+    """Ctrl-C and kill -9 of the driver, while one of its trials hangs."""
+    temporary = Path(f"/tmp/tt{os.getpid()}{how:d}")
+    temporary.mkdir()
+    path = os.pathsep.join([str(ROOT), str(Path(__file__).parent)])
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": path}
+    command = [sys.executable, "-c", DRIVER, str(tmp_path)]
+    driver = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        assert wait_until(lambda: len(list(tmp_path.glob("trials/*/pid"))) >= 2 or driver.poll() is not None)
+        assert driver.poll() is None
+        assert rays_of(temporary)
+        driver.send_signal(how)
+        output, _ = driver.communicate(timeout=60)
+        assert wait_until(lambda: not rays_of(temporary)), rays_of(temporary)
+        if how == signal.SIGINT:
+            assert "KeyboardInterrupt" in output
+            assert list(temporary.iterdir()) == []
+        assert all(outcome.state == "finished" for outcome in ledger.read(tmp_path).values())
+    finally:
+        driver.kill()
+        subprocess.run(["rm", "-rf", str(temporary)], check=True)
