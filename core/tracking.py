@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import http.client
 import json
 import logging
 import os
+import re
 import socket
 import tempfile
 import urllib.error
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 
 KIND, SWEEP, CELL, PHASE, STATE = "tunelab.kind", "tunelab.sweep", "tunelab.cell", "tunelab.phase", "tunelab.state"
 FINGERPRINT, REASON, DIGEST, FOLDER = "tunelab.fingerprint", "tunelab.reason", "tunelab.result", "tunelab.folder"
+KEY, SUPERSEDED = "tunelab.key", "superseded"
 PARENT, NOTE, NAME = "mlflow.parentRunId", "mlflow.note.content", "mlflow.runName"
 STATUS_OF_STATE = {"finished": "FINISHED", "diverged": "FAILED", "oom": "FAILED", "crashed": "FAILED", "pruned": "KILLED"}
 BATCH = {"metrics": 1_000, "params": 100, "tags": 100}  # limits of MLflow's log_batch
@@ -45,11 +48,9 @@ def default_uri(output: Path) -> str:
 
 
 def redacted(uri: str) -> str:
-    """The URI without user name and password, for messages and records."""
-    parts = urllib.parse.urlsplit(uri)
-    if "@" not in parts.netloc:
-        return uri
-    return urllib.parse.urlunsplit(parts._replace(netloc="***@" + parts.netloc.rpartition("@")[2]))
+    """The URI (or a word with a URI in it) without user name, password and token, for messages and records."""
+    bare = re.sub(r"(?<!sqlite)://\S*@", "://***@", uri)
+    return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", bare)
 
 
 def check_uri(uri: str, timeout_seconds: float = 4) -> None:
@@ -62,15 +63,16 @@ def check_uri(uri: str, timeout_seconds: float = 4) -> None:
     kind = parts.scheme.partition("+")[0]
     if kind in ("http", "https"):
         _check_server(uri, timeout_seconds)
-    elif kind == "sqlite":
+    elif kind == "sqlite" and parts.path.strip("/") not in ("", ":memory:"):  # in memory, no other process could read it
         folder = Path(uri.removeprefix(f"{parts.scheme}:///")).parent
         if not folder.is_dir():
             raise BadInput(f"--tracking-uri {uri}: the directory {folder} does not exist")
     elif kind in DATABASES:
         try:
             socket.create_connection((parts.hostname or "localhost", parts.port or DATABASES[kind]), timeout_seconds).close()
-        except OSError as error:
-            raise BadInput(f"--tracking-uri {redacted(uri)}: no answer ({error.strerror or error})") from None
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise BadInput(f"--tracking-uri {redacted(uri)}: no answer ({reason})") from None
     elif kind != "databricks":
         raise BadInput(
             f"--tracking-uri {redacted(uri)}: must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI"
@@ -89,7 +91,7 @@ def _check_server(uri: str, timeout_seconds: float) -> None:
         raise BadInput(
             f"--tracking-uri {redacted(uri)}: something answers, but not an MLflow server (HTTP {error.code})"
         ) from None
-    except (urllib.error.URLError, OSError, ValueError) as error:
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise BadInput(f"--tracking-uri {redacted(uri)}: no answer ({getattr(reason, 'strerror', None) or reason})") from None
 
@@ -150,7 +152,7 @@ class Store:
     def logged(self) -> dict[str, Run]:
         """The runs of this sweep's trials by key (fingerprint-phase)."""
         runs = _search(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "trial"})
-        return {f"{run.data.tags[FINGERPRINT]}-{run.data.tags[PHASE]}": run for run in runs}
+        return {run.data.tags[KEY]: run for run in runs}
 
     def log_trial(self, record: TrialRecord, known: Run | None) -> None:
         """Writes one finished trial. A run that was begun for the same result is continued, another result replaces it."""
@@ -158,6 +160,8 @@ class Store:
         content = path.read_bytes()
         row, digest, end_ms = json.loads(content), hashlib.sha256(content).hexdigest()[:16], path.stat().st_mtime_ns // 1_000_000
         if known is not None and known.data.tags.get(DIGEST) == digest:
+            if known.data.tags[PHASE] == SUPERSEDED:  # and yet it is the cell's best again
+                self.client.set_tag(known.info.run_id, PHASE, record.phase)
             if known.info.status != "RUNNING":
                 return
             run_id = known.info.run_id
@@ -175,13 +179,15 @@ class Store:
     def supersede(self, stale: Stale) -> None:
         """Marks the trials that no longer belong to the sweep (a repeated tuning trial changed what followed from it)."""
         for key, run in self.logged().items():
-            if stale(run.data.tags[CELL], run.data.tags[PHASE], key, run.data.params):
-                self.client.set_tag(run.info.run_id, PHASE, "superseded")
+            phase = run.data.tags[PHASE]
+            if phase != SUPERSEDED and stale(run.data.tags[CELL], phase, key, run.data.params):
+                self.client.set_tag(run.info.run_id, PHASE, SUPERSEDED)
 
     def _create(self, record: TrialRecord, row: Mapping[str, Any], digest: str, end_ms: int) -> str:
         tags = {
             KIND: "trial",
             SWEEP: self.sweep,
+            KEY: record.key,
             FINGERPRINT: row["fingerprint"],
             CELL: record.cell,
             PHASE: record.phase,
@@ -238,7 +244,9 @@ class Store:
 
 
 def _params(row: Mapping[str, Any], record: TrialRecord) -> dict[str, object]:
-    axes = {f"axis.{name.rpartition('.')[2]}": row["trial"][name] for name in record.axes if name in row["trial"]}
+    tails = [name.rpartition(".")[2] for name in record.axes]
+    short = {name: tail if tails.count(tail) == 1 else name for name, tail in zip(record.axes, tails, strict=True)}
+    axes = {f"axis.{short[name]}": row["trial"][name] for name in record.axes if name in row["trial"]}
     return {**axes, **row["trial"], **row["provenance"], **row["facts"]}
 
 
@@ -331,7 +339,7 @@ def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dic
             "tags": dict(run.data.tags),
         }
         for run in sorted(runs, key=lambda run: (run.data.tags[CELL], run.data.tags[PHASE], run.info.start_time))
-        if run.info.status != "RUNNING" and run.data.tags[PHASE] != "superseded"
+        if run.info.status != "RUNNING" and run.data.tags[PHASE] != SUPERSEDED
     ]
 
 

@@ -79,7 +79,12 @@ def resources() -> Iterator[Resources]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import executor_functions
         made: list[Path] = []
         original = executor._temporary_directory
-        patch.setattr(executor, "_temporary_directory", lambda: made.append(original()) or made[-1])
+
+        def watched() -> Path:
+            made.append(original())
+            return made[-1]
+
+        patch.setattr(executor, "_temporary_directory", watched)
         ours = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "RAY_AIR_NEW_OUTPUT")
         before = {name: os.environ.get(name) for name in ours}
         with executor.cluster(used):
