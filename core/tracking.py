@@ -99,6 +99,7 @@ def _check_server(uri: str, timeout_seconds: float) -> None:
 def client(uri: str) -> MlflowClient:
     """MLflow's client, quiet, and without the long retries that would hold up a sweep when a server goes away."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
     for noisy in ("alembic", "mlflow.store", "mlflow.tracking"):
