@@ -58,7 +58,7 @@ def finished(folder: Path, trial: Trial, cell: str = "lora r=4", phase: str = "f
         "fingerprint": mark, "state": "finished", "reason": "", "trial": flatten(trial), "provenance": PROVENANCE,
         "metrics": {"quality": 0.75, "quality_se": 0.02, "forgetting": 0.31, "before/nll/prose": 1.5},
         "history": [
-            {"step": step, "epoch": step / 10, "loss": 2 / (1 + step), "learning_rate": 1e-3, "tokens": 9} for step in range(STEPS)
+            {"step": step, "epoch": step / 10, "loss": 2 / (1 + step), "learning_rate": 1e-3} for step in range(STEPS)
         ],
         "facts": {"git_commit": "0" * 40, "device": "cpu", "quality_measure": "exact_match/seen"}, "seconds": 2.0,
     }  # fmt: skip
