@@ -102,9 +102,7 @@ def main() -> None:
         ends = road(chosen.trials, chosen.slots)
         seconds[name] = after_the_first(ends)
         first, last = min(ends), max(ends)
-        print(
-            f"{name}: first ended after {first:.1f} s, all {len(ends)} after {last:.1f} s, {seconds[name]:.3f} s each after the first"
-        )
+        print(f"{name}: first ended after {first:.1f} s, all after {last:.1f} s, {seconds[name]:.3f} s each after the first")
     ratio = seconds["plain function trainables"] / seconds["warm workers"]
     print(f"{chosen.trials} trials, {chosen.slots} at a time: warm workers cost {ratio:.0f} times less a trial")
 
