@@ -8,6 +8,7 @@ known of a trial afterwards stands in its result.json. A worker that dies, hangs
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import importlib
 import logging
 import os
@@ -15,7 +16,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -174,8 +175,7 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
     if not resources.gpus_per_trial:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    temporary = _temporary_directory()
-    with _environment(environment):
+    with _temporary_directory() as temporary, _environment(environment):
         try:
             if address:
                 ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
@@ -185,7 +185,6 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
             yield
         finally:
             ray.shutdown()
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def execute(
@@ -238,12 +237,26 @@ def execute(
     tuner.fit()
 
 
-def _temporary_directory() -> Path:
-    """Where Ray keeps sockets and logs: short enough for a Unix socket, removed with the cluster."""
+@contextmanager
+def _temporary_directory() -> Iterator[Path]:
+    """Where Ray keeps sockets and logs: short enough for a Unix socket, removed with the cluster.
+
+    What a sweep left that was ended by kill -9 is removed by the next: its lock, which the kernel drops, can be taken.
+    """
     base = tempfile.gettempdir()
     if len(os.fsencode(base)) + 12 + 65 > SOCKET_PATH_BYTES:
         base = "/tmp"
-    return Path(tempfile.mkdtemp(prefix="tl-", dir=base))
+    for lock in Path(base).glob("tl-*/lock"):
+        with suppress(OSError), lock.open() as left:  # in use, or another user's
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    made = Path(tempfile.mkdtemp(prefix="tl-", dir=base))
+    try:
+        with (made / "lock").open("w") as mine:
+            fcntl.flock(mine, fcntl.LOCK_EX)
+            yield made
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
 
 
 @contextmanager

@@ -7,12 +7,14 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import ray
 
 from core.definitions import Experiment, Lora, Trial
 from sweeps import executor, ledger
@@ -77,21 +79,15 @@ def resources() -> Iterator[Resources]:
     used = Resources(slots=SLOTS, threads=1, trial_timeout_seconds=60)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import executor_functions
-        made: list[Path] = []
-        original = executor._temporary_directory
-
-        def watched() -> Path:
-            made.append(original())
-            return made[-1]
-
-        patch.setattr(executor, "_temporary_directory", watched)
         ours = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "RAY_AIR_NEW_OUTPUT")
         before = {name: os.environ.get(name) for name in ours}
         with executor.cluster(used):
+            node: Any = ray._private.worker.global_worker.node
+            made = Path(node.get_temp_dir_path())
             yield used
         assert {name: os.environ.get(name) for name in ours} == before
-        assert [folder.exists() for folder in made] == [False]
-        assert wait_until(lambda: not rays_of(made[0]), 20), rays_of(made[0])
+        assert not made.exists()
+        assert wait_until(lambda: not rays_of(made), 20), rays_of(made)
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
@@ -160,7 +156,7 @@ def test_only_what_is_missing_or_asked_for_runs(resources: Resources, tmp_path: 
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, how: signal.Signals) -> None:
+def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C and kill -9 of the driver, while one of its trials hangs."""
     temporary = Path(f"/tmp/tt{os.getpid()}{how:d}")
     temporary.mkdir()
@@ -177,7 +173,14 @@ def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, how: signal.Sign
         assert wait_until(lambda: not rays_of(temporary)), rays_of(temporary)
         if how == signal.SIGINT:
             assert "KeyboardInterrupt" in output
-            assert list(temporary.iterdir()) == []
+        else:
+            assert len(list(temporary.glob("tl-*"))) == 1
+            monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+            with executor._temporary_directory() as next_one:  # the next sweep cleans up
+                assert list(temporary.glob("tl-*")) == [next_one]
+                with executor._temporary_directory():
+                    assert next_one.exists()  # but not what is in use
+        assert list(temporary.iterdir()) == []
         assert all(outcome.state == "finished" for outcome in ledger.read(tmp_path).values())
     finally:
         driver.kill()
