@@ -39,6 +39,7 @@ STATUS_OF_STATE = {"finished": "FINISHED", "diverged": "FAILED", "oom": "FAILED"
 BATCH = {"metrics": 1_000, "params": 100, "tags": 100}  # limits of MLflow's log_batch
 PARAM_CHARACTERS = 6_000  # MLflow's limit for a parameter's value
 TAG_CHARACTERS = 5_000
+AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -96,6 +97,17 @@ def _check_server(uri: str, timeout_seconds: float) -> None:
         raise BadInput(f"--tracking-uri {redacted(uri)}: no answer ({getattr(reason, 'strerror', None) or reason})") from None
 
 
+def page(uri: str, experiment_id: str) -> str:
+    """Where the UI shows an experiment's final trials side by side, best first.
+
+    Sorted by a metric, as the UI folds children under their parent when it sorts by time.
+    """
+    server = redacted(uri).rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    final = urllib.parse.quote(f"tags.`{PHASE}` = 'final'")
+    order = urllib.parse.quote("metrics.`quality`")
+    return f"{server}/#/experiments/{experiment_id}/runs?searchFilter={final}&orderByKey={order}&orderByAsc=false"
+
+
 def client(uri: str) -> MlflowClient:
     """MLflow's client, quiet, and without the long retries that would hold up a sweep when a server goes away."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -129,7 +141,7 @@ class Store:
 
     def __init__(self, uri: str, experiment: str, sweep: str, artifacts: Path | None = None) -> None:
         self.uri, self.experiment, self.sweep, self.artifacts = uri, experiment, sweep, artifacts
-        self.parent_id = ""
+        self.parent_id = self.experiment_id = ""  # until `open`
 
     def open(self, params: Mapping[str, object], note: str) -> None:
         """Makes schema, experiment and parent run where they are missing; the parent is RUNNING from here on."""
@@ -199,8 +211,7 @@ class Store:
             PARENT: self.parent_id,
             "mlflow.source.name": "sweeps/run.py",
         }
-        if row["state"] != "finished":
-            tags[NOTE] = f"**{row['state']}**: {row.get('reason') or 'no reason recorded'}"
+        tags[NOTE] = _summary(row)
         started = end_ms - int(1_000 * row["seconds"])
         return self.client.create_run(self.experiment_id, start_time=started, run_name=record.name, tags=tags).info.run_id
 
@@ -244,6 +255,14 @@ class Store:
             return made.experiment_id
 
 
+def _summary(row: Mapping[str, Any]) -> str:
+    """One line of Markdown: how the trial ended."""
+    if row["state"] != "finished":
+        return f"**{row['state']}**: {row.get('reason') or 'no reason recorded'}"
+    shown = [f"{name} {row['metrics'][name]:.4g}" for name in AXES if row["metrics"].get(name) is not None]
+    return f"**{row['state']}** on the {row['trial'].get('evaluation.split')} split: " + ", ".join(shown)
+
+
 def _params(row: Mapping[str, Any], record: TrialRecord) -> dict[str, object]:
     tails = [name.rpartition(".")[2] for name in record.axes]
     short = {name: tail if tails.count(tail) == 1 else name for name, tail in zip(record.axes, tails, strict=True)}
@@ -253,7 +272,9 @@ def _params(row: Mapping[str, Any], record: TrialRecord) -> dict[str, object]:
 
 def _metrics(row: Mapping[str, Any], end_ms: int) -> list[tuple[str, float, int, int]]:
     """(name, value, timestamp, step): timestamps come from the result file, so that logging twice gives the same rows."""
-    found = [(name, float(value), end_ms, 0) for name, value in row["metrics"].items() if value is not None]
+    # the UI shows metrics in the order in which they were logged: the two axes first, then totals, then details
+    ordered = sorted(row["metrics"].items(), key=lambda metric: (metric[0] not in AXES, "/" in metric[0]))
+    found = [(name, float(value), end_ms, 0) for name, value in ordered if value is not None]
     start_ms, total = end_ms - int(1_000 * row["seconds"]), max(len(row["history"]), 1)
     for index, point in enumerate(row["history"]):
         at = start_ms + int((end_ms - start_ms) * (index + 1) / total)

@@ -159,7 +159,8 @@ def command(chosen: argparse.Namespace) -> int:
         reported = report(experiment, sweep, uri, directory)
     where = ["", f"trials   {directory}"]
     where += [f"report   {directory / 'report' / 'report.md'}"] if reported else []
-    where += [f"compare  mlflow ui --backend-store-uri {tracking.redacted(uri)}   (then open http://127.0.0.1:5000)"]
+    where += [] if uri.startswith("http") else [f"serve    mlflow ui --backend-store-uri {tracking.redacted(uri)}"]
+    where += [f"compare  {tracking.page(uri, run.store.experiment_id)}"] if run.store.parent_id else []
     print("\n".join(where))
     return 0 if complete and reported else EXIT_INCOMPLETE
 
