@@ -1,6 +1,6 @@
 """Training: TRL's SFTTrainer over rows that are already tokens, quiet, seeded, and stopped when the loss is not finite.
 
-What differs from SFTTrainer as it comes, and why (measured on a 0.9 M-parameter Llama, see the table in tests/benchmarks):
+What differs from SFTTrainer as it comes, and why (measured by tests/benchmarks/step.py):
 - The loss is taken from the model's own logits at the response's positions. TRL's fused head reads `lm_head.weight`
   directly, which leaves out PEFT's trained rows for new tokens where the head is tied; and it computes entropy and accuracy.
 - Batches are made here, from lists, in an order that only the seed decides.

@@ -17,7 +17,7 @@ SPECIAL = (PAD, EOS, UNKNOWN, USER, ASSISTANT)
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "<|assistant|>{% generation %}{{ ' ' + message['content'] + ' <eos>' }}{% endgeneration %}"
+    "<|assistant|> {% generation %}{{ message['content'] + ' <eos>' }}{% endgeneration %}"
     "{% else %}{{ '<|user|> ' + message['content'] + ' ' }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
