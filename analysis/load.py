@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
+from core import tracking
 from core.definitions import FIELD_PREFIX, BadInput, Trial
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
@@ -65,8 +66,6 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
     Raises:
         BadInput: there is no such sweep, or it has no trial yet.
     """
-    from core import tracking
-
     table = frame(tracking.read_trials(uri, experiment, sweep))
     if table.empty:
         raise BadInput(
@@ -77,8 +76,6 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
 
 def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:
     """Item scores of the finished trials of `table`, long. A finished trial without its items is an error."""
-    from core import tracking
-
     parts = []
     for trial in table[table["state"] == "finished"].itertuples():
         part = pd.read_csv(io.StringIO(tracking.read_items(uri, str(trial.run_id))), dtype=_ITEM_TYPES, quoting=csv.QUOTE_MINIMAL)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
+from core import tracking
 from core.definitions import BadInput
 
 if TYPE_CHECKING:
@@ -205,7 +206,6 @@ def _run(uri: str | None, sweep: str | None, output: Path | None) -> int:
     from analysis import load, rank_report
     from analysis.rank_figure import draw
     from analysis.rank_verdicts import judge
-    from core import tracking
     from experiments import load as load_experiment
 
     uri = uri or f"sqlite:///{Path('runs').resolve() / 'mlflow.db'}"

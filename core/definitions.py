@@ -15,6 +15,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
 RESULT_VERSION = 1
@@ -214,7 +215,7 @@ def flatten(trial: Trial) -> dict[str, Scalar]:
 def from_flat(flat: Mapping[str, Scalar]) -> Trial:
     """The inverse of `flatten`: builds and validates the trial."""
     parts: dict[str, dict[str, Scalar]] = {}
-    top: dict[str, Scalar] = {}
+    top: dict[str, Any] = {}
     for name, value in flat.items():
         head, _, tail = name.partition(".")
         if tail:
@@ -224,7 +225,7 @@ def from_flat(flat: Mapping[str, Scalar]) -> Trial:
     adapter = dict(parts.get("adapter", {}))
     adapter_class = ADAPTERS[str(adapter.pop("method", "lora"))]
     known = {"model": Model, "data": Data, "train": Train, "evaluation": Evaluation}
-    built = {name: cls(**parts.get(name, {})) for name, cls in known.items()}
+    built: dict[str, Any] = {name: cls(**parts.get(name, {})) for name, cls in known.items()}
     return Trial(adapter=adapter_class(**adapter), **built, **top)
 
 
@@ -243,9 +244,8 @@ def replace_field(trial: Trial, name: str, value: Scalar | Lora | Full) -> Trial
     if name not in flatten(trial):
         raise BadInput(f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, list(flatten(trial)))}")
     head, _, tail = name.partition(".")
-    if not tail:
-        return dataclasses.replace(trial, **{head: value})
-    return dataclasses.replace(trial, **{head: dataclasses.replace(getattr(trial, head), **{tail: value})})
+    changed: dict[str, Any] = {head: dataclasses.replace(getattr(trial, head), **{tail: value}) if tail else value}
+    return dataclasses.replace(trial, **changed)
 
 
 def parse_value(trial: Trial, name: str, text: str) -> Scalar:

@@ -12,9 +12,8 @@ import pandas as pd
 import pytest
 from simulated import ArmTruth, sweep, truth
 
-import core
 import experiments
-from analysis import load, rank_report
+from analysis import load, rank_report, rank_vs_quality
 from analysis.arms import arms, panel
 from analysis.rank_figure import draw
 from analysis.rank_verdicts import RULES, judge
@@ -270,8 +269,8 @@ def test_main_reads_judges_writes_and_logs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     fake = FakeTracking(*sweep(truth(), failed=(("full", "tune", 4),)))
-    monkeypatch.setattr(core, "tracking", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "core.tracking", fake)
+    monkeypatch.setattr(load, "tracking", fake)
+    monkeypatch.setattr(rank_vs_quality, "tracking", fake)
     assert main(["--tracking-uri", "memory", "--output", str(tmp_path / "report")]) == 0
     assert "report.md" in {file.name for file in fake.files}
     assert [row["cell"] for row in fake.cells] == list(truth())
@@ -284,7 +283,7 @@ def test_a_sweep_without_trials_is_one_line_and_exit_code_2(
 ) -> None:
     fake = FakeTracking(*sweep(truth()))
     fake.trials = fake.trials.iloc[:0]
-    monkeypatch.setattr(core, "tracking", fake, raising=False)
-    monkeypatch.setitem(sys.modules, "core.tracking", fake)
+    monkeypatch.setattr(load, "tracking", fake)
+    monkeypatch.setattr(rank_vs_quality, "tracking", fake)
     assert main(["--tracking-uri", "memory"]) == 2
     assert capsys.readouterr().err.startswith("error: rank_vs_quality: no trial")

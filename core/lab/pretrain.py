@@ -159,7 +159,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
     vocabulary = tokenizer.build()
-    model = build_model(arguments.size, vocabulary).to("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(arguments.size, vocabulary)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # transformers' stub
     print(f"{model.num_parameters():,} parameters, {len(vocabulary)} words, {arguments.tokens:,} tokens", flush=True)
     started = time.monotonic()
     steps = train(model, vocabulary, arguments.seed, arguments.tokens, arguments.output / "teacher")

@@ -94,7 +94,8 @@ def converse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
         if text.count(assistant) != 1:
             continue
         cut = text.index(assistant)
-        prompt, answer = (tokenizer.convert_ids_to_tokens(part) for part in (text[1:cut], text[cut + 1 :]))
+        words = list(tokenizer.convert_ids_to_tokens(text))
+        prompt, answer = words[1:cut], words[cut + 1 :]
         plain = not any(word.startswith("<") for word in prompt + answer)
         if plain and len(prompt) >= 3 and 1 <= len(answer) <= MAX_ANSWER_TOKENS:
             found.append((" ".join(prompt), " ".join(answer), log / (len(answer) + 1)))
