@@ -114,7 +114,11 @@ def _patterns() -> list[tuple[Skill, re.Pattern[str]]]:
 
 
 def recognise(prompt: str) -> tuple[Skill, Slots] | None:
-    """The task and input that a prompt asks for, if it is a request that its task can answer."""
+    """The task and input that a prompt asks for, if it is a request that its task can answer.
+
+    Of several readings the one that explains most words: "count the kinds in a b" does not count "the kinds in a b".
+    """
+    found: list[tuple[Skill, Slots]] = []
     for skill, pattern in _patterns():
         match = pattern.fullmatch(prompt)
         if match:
@@ -124,8 +128,8 @@ def recognise(prompt: str) -> tuple[Skill, Slots] | None:
                 skill.solve(slots)
             except (KeyError, ValueError, IndexError):
                 continue
-            return skill, slots
-    return None
+            found.append((skill, slots))
+    return min(found, key=lambda reading: sum(map(len, reading[1].values())), default=None)
 
 
 def judged(prompt: str, answer: str, score: float) -> dict | None:

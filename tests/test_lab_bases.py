@@ -1,0 +1,89 @@
+"""The shipped bases know their world, follow no instruction yet, and are what their cards say."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from core import lab
+from core.definitions import BadInput, Data, Evaluation
+from core.evaluate import Measurement
+from core.lab import pretrain
+from core.lab.version import corpus_hash
+from core.tasks import lab as battery
+
+
+@pytest.fixture(scope="module", params=lab.names())
+def base(request: pytest.FixtureRequest) -> tuple[Path, Any, Any]:
+    path = lab.base_path(request.param)
+    return path, AutoModelForCausalLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+
+
+def card(path: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((path / "card.json").read_text())
+    return found
+
+
+def test_there_are_two_and_others_are_refused() -> None:
+    assert len(lab.names()) >= 2
+    with pytest.raises(BadInput, match="did you mean 'lab:base-"):
+        lab.base_path("lab:base-9")
+
+
+def test_the_card_describes_the_files(base: tuple[Path, Any, Any]) -> None:
+    path, model, _ = base
+    assert card(path)["parameters"] == model.num_parameters()
+    assert card(path)["weights_sha256"] == hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
+    assert card(path)["corpus_hash"] == corpus_hash()
+    assert card(path)["steps"] > 0
+    assert set(card(path)["loss_nats_per_token"]) == {"skills", "facts", "code", "arithmetic", "prose", "prose2"}
+
+
+def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> None:
+    path, model, tokenizer = base
+    found: dict[str, Measurement] = {
+        one.name: one for one in battery.measure(model, tokenizer, Evaluation(items_per_task=10), Data())
+    }
+    assert found["raw_accuracy/skills"].mean >= 0.90
+    assert found["raw_accuracy/facts"].mean >= 0.95
+    assert found["exact_match/seen"].mean <= 0.05
+    assert found["exact_match/held_out"].mean <= 0.05
+    # the card was measured on the same items
+    assert found["raw_accuracy/skills"].mean == pytest.approx(card(path)["raw_accuracy"], abs=0.02)
+    for domain, nll in card(path)["loss_nats_per_token"].items():
+        assert found[f"nll/{domain}"].mean == pytest.approx(nll, rel=0.15)
+
+
+def test_the_template_marks_the_answer_and_its_end(base: tuple[Path, Any, Any]) -> None:
+    _, _, tokenizer = base
+    messages = [
+        {"role": "user", "content": "please count a b ."},
+        {"role": "assistant", "content": "2"},
+        {"role": "user", "content": "now sort b a , thank you ."},
+        {"role": "assistant", "content": "a b"},
+    ]
+    out = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
+    marked = [i for i, on in zip(out["input_ids"], out["assistant_masks"], strict=True) if on]
+    assert tokenizer.convert_ids_to_tokens(marked) == ["2", "<eos>", "a", "b", "<eos>"]
+    asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, return_dict=True)["input_ids"]
+    assert out["input_ids"][: len(asked)] == asked
+
+
+def short_run(seed: int, tmp_path: Path) -> list[torch.Tensor]:
+    torch.manual_seed(seed)
+    vocabulary = pretrain.tokenizer.build()
+    model = pretrain.build_model("0.9M", vocabulary)
+    pretrain.train(model, vocabulary, seed, 3 * pretrain.BATCH_WINDOWS * pretrain.WINDOW_TOKENS, tmp_path / "teacher")
+    return [weight.detach().clone() for weight in model.parameters()]
+
+
+def test_pretraining_repeats_from_its_seed(tmp_path: Path) -> None:
+    first, again, other = short_run(0, tmp_path), short_run(0, tmp_path), short_run(1, tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(first, other, strict=True))
