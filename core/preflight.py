@@ -14,6 +14,7 @@ from core import checkpoint, targets, templates
 from core.data import rows, sources
 from core.definitions import BadInput, Data, Evaluation, Lora, Model, Trial
 
+MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
 BYTES = {"float32": 4, "bfloat16": 2, "nf4": 0.6}  # per weight; nf4 with its block scales
 
@@ -88,6 +89,7 @@ def inspect(trial: Trial) -> Inputs:
     selection, n_rows = _selection(trial.data, trial.evaluation, trial.seed)
     if trial.evaluation.base_text is not None:
         sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
+    _check_language(trial, base, selection.train[:SAMPLED_ROWS])
     lengths = _lengths(trial.data, base.directory, selection.train[:SAMPLED_ROWS], seq_len)
     n_too_long, n_truncated = (round(share * len(selection.train)) for share in lengths[1:])
     n_used = len(selection.train) - n_too_long
@@ -112,6 +114,21 @@ def inspect(trial: Trial) -> Inputs:
         tokens=round(n_used * lengths[0] * trial.train.epochs),
         memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0]),
     )
+
+
+def _check_language(trial: Trial, base: _Base, sample: tuple[rows.Row, ...]) -> None:
+    """The laboratory's data and models understand only each other: its tokenizer has one token a word of its world."""
+    from core.lab.tokenizer import vocabulary
+
+    name, source, known = trial.model.name, trial.data.source, frozenset(vocabulary())
+    inner = templates.tokenizer(base.directory)
+    lab_model = inner is not None and known <= inner.get_vocab().keys()
+    if rows.is_lab(source) and not lab_model:
+        raise BadInput(f"data.source={source}: only a laboratory model reads it; give --data with --model {name}")
+    words = [word for row in sample for message in row.messages for word in message["content"].split()]
+    unknown = sum(word not in known for word in words) / max(1, len(words))
+    if lab_model and unknown > MAX_UNKNOWN_SHARE:
+        raise BadInput(f"model.name={name}: knows {1 - unknown:.0%} of the words of {source}; give --model with --data")
 
 
 def provenance(trial: Trial) -> dict[str, str]:

@@ -13,9 +13,10 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from core.definitions import from_flat
+from core.definitions import BadInput, flatten, from_flat, one_line
 from core.device import Device
 from sweeps import ledger
 from sweeps.plan import Job
@@ -35,7 +36,7 @@ from sweeps.resources import Resources
 from sweeps.search import Search
 
 ROOT = Path(__file__).resolve().parents[1]
-HANG_FILE = "hang.txt"
+HANG_FILE, REFUSED_FILE = "hang.txt", "refused.txt"
 SOCKET_PATH_BYTES = 107  # Linux's limit; Ray adds about 65 to its temporary directory
 
 
@@ -72,9 +73,11 @@ def run_task(task: Mapping[str, Any]) -> None:
         faulthandler.dump_traceback_later(task["timeout"], exit=True, file=hang)
         try:
             getattr(importlib.import_module(module), name)(trial, task["provenance"], folder, Device(**task["device"]))
+        except BadInput as error:  # what could not be seen before: the sweep stops, as no trial of it can be right
+            (folder / REFUSED_FILE).write_text(str(error))
         except Exception as error:
-            reason = f"{type(error).__name__}: {' '.join(str(error).split()) or 'no message'}"[:300]
-            ledger.write_failure(folder, trial, task["provenance"], "crashed", reason, time.perf_counter() - started)
+            seconds = time.perf_counter() - started
+            ledger.write_failure(folder, trial, task["provenance"], "crashed", one_line(error), seconds)
         finally:
             faulthandler.cancel_dump_traceback_later()
     (folder / HANG_FILE).unlink()
@@ -83,20 +86,20 @@ def run_task(task: Mapping[str, Any]) -> None:
 class JobSearcher(Searcher):
     """Hands Ray Tune the search's jobs, and the search the outcomes that the workers wrote."""
 
-    def __init__(
-        self, search: Search, task: Callable[[Job], dict[str, Any]], events: Events, only: Collection[str] | None
-    ) -> None:
+    def __init__(self, search: Search, task: Callable[[Job], dict[str, Any]], events: Events) -> None:
         super().__init__(metric="quality", mode="max")
-        self.search, self.task, self.events, self.only = search, task, events, only
+        self.search, self.task, self.events = search, task, events
         self.jobs: dict[str, tuple[Job, float]] = {}
+        self.refused: BadInput | None = None
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a word
-        job = self.search.next(self.only)
+        if self.refused:
+            return Searcher.FINISHED
+        job = self.search.next()
         if job is not None:
             self.jobs[trial_id] = (job, time.time())
             return {"task": self.task(job)}
-        waiting = bool(self.search.running) or (self.only is None and not self.search.finished())
-        return None if waiting else Searcher.FINISHED
+        return Searcher.FINISHED if self.search.finished() else None
 
     def started(self, trial_id: str) -> None:
         """The trial has its worker; Ray asks for jobs ahead of time, one more for every slot."""
@@ -112,6 +115,10 @@ class JobSearcher(Searcher):
         """Reads the outcome; where the worker could not write one, writes the row "crashed"."""
         job, started = self.jobs.pop(trial_id)
         folder = Path(self.task(job)["folder"])
+        if (folder / REFUSED_FILE).exists():
+            self.refused = BadInput((folder / REFUSED_FILE).read_text())
+            shutil.rmtree(folder)
+            return
         if not (folder / "result.json").exists():
             reason = error or "the worker wrote no result"
             if (folder / HANG_FILE).exists() and (folder / HANG_FILE).stat().st_size:
@@ -175,6 +182,7 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
     if not resources.gpus_per_trial:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+    on_terminate = signal.getsignal(signal.SIGTERM)
     with _temporary_directory() as temporary, _environment(environment):
         try:
             if address:
@@ -182,6 +190,7 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
             else:
                 own: dict[str, Any] = {"num_cpus": resources.slots, "_temp_dir": str(temporary), "_node_ip_address": "127.0.0.1"}
                 ray.init(**own, **quiet)
+            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own handler there, which ends the process at once
             yield
         finally:
             ray.shutdown()
@@ -193,15 +202,16 @@ def execute(
     resources: Resources,
     events: Events,
     function: str = "core.trial:run",
-    only: Collection[str] | None = None,
 ) -> None:
-    """Runs the search to its end (or the jobs of `only`) inside `cluster`; returns when every job has an outcome."""
+    """Runs the search to its end inside `cluster`; returns when every job has an outcome.
+
+    Raises:
+        BadInput: a worker found something that the user must mend; what ran beside it has ended first.
+    """
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def task(job: Job) -> dict[str, Any]:
-        from core.definitions import flatten
-
         device = resources.device
         return {
             "trial": flatten(job.trial),
@@ -212,7 +222,7 @@ def execute(
             "device": {"kind": device.kind, "threads": device.threads, "memory_fraction": device.memory_fraction},
         }
 
-    searcher = JobSearcher(search, task, events, only)
+    searcher = JobSearcher(search, task, events)
     bundle: dict[str, float] = {"CPU": 1} | ({"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {})
     node: Any = ray._private.worker.global_worker.node
     storage = Path(node.get_session_dir_path()) / "tune"
@@ -235,6 +245,8 @@ def execute(
         ),
     )
     tuner.fit()
+    if searcher.refused:
+        raise searcher.refused
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not sweeps/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -56,10 +56,15 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 DEFAULTS = {"set": [], "output": Path("runs"), "trial_timeout": 6 * 3600.0}
 
 
+class Parser(argparse.ArgumentParser):
+    """argparse, whose errors are one line like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        raise BadInput(message)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python sweeps/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(prog="python sweeps/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", nargs="?", help="the question to ask (see --list)")
     for option, (text, settings) in OPTIONS.items():
         parser.add_argument(option, help=text, **settings)
@@ -101,9 +106,9 @@ def prepare_output(output: Path) -> Path:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    chosen = parse(arguments)
     signal.signal(signal.SIGTERM, _interrupt)  # ends as tidily as Ctrl-C
     try:
+        chosen = parse(arguments)
         if chosen.list:
             from sweeps import describe
 

@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 import random
 import time
-from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,13 +139,13 @@ class Search:
         for cell in self.cells:
             self._replay(cell)
 
-    def next(self, only: Collection[str] | None = None) -> Job | None:
-        """The next job that may start now (of the keys in `only`, if given): lowest number first, cells in turn."""
+    def next(self) -> Job | None:
+        """The next job that may start now: lowest number first, cells in turn."""
         open_jobs = [
             (job.phase == "final", job.number, place, job)
             for place, cell in enumerate(self.cells)
             for job in cell.open_jobs()
-            if job.key not in self.running and (only is None or job.key in only)
+            if job.key not in self.running
         ]
         if not open_jobs:
             return None

@@ -30,6 +30,7 @@ class Sweep:
         self.store = Store(uri, experiment.name, sweep, artifacts)
         self.total = sum(plan.count_trials(experiment))
         self.search = self._search()
+        self.unrecorded = 0  # tuning trials that Optuna's file lacks
 
     def _search(self) -> Search:
         known = ledger.read(self.directory)
@@ -68,7 +69,7 @@ class Sweep:
                 if not self.search.finished():
                     self._execute(book, share, ray_address)
             finally:
-                self.search.close()
+                self.unrecorded = self.search.close()
             book.finish(self._stale)
         return self._account(book)
 
@@ -121,4 +122,6 @@ class Sweep:
         if book.missing:
             print(f"not logged: {len(book.missing)} trials; {tracking.redacted(self.uri)} refused them: {book.reason()}")
             print("they are kept in the trials' folders, and the same command logs them")
+        if self.unrecorded:
+            print(f"optuna.db was in use: {self.unrecorded} tuning trials are missing there until the command runs again")
         return not broken and not book.missing and not any(cell.hopeless() for cell in self.search.cells)

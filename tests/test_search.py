@@ -190,13 +190,6 @@ def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome
     assert sum(job.cell == "lora r=2" for job in told) == 8
 
 
-def test_only_asked_for_jobs_are_handed_out(whole: dict[str, Outcome]) -> None:
-    search = new({})
-    wanted = [job.key for job in search.jobs()[:2]]
-    assert {search.next(wanted).key, search.next(wanted).key} == set(wanted)  # type: ignore[union-attr]
-    assert search.next(wanted) is None
-
-
 def trials_in(studies: Path) -> dict[str, list[str]]:
     """Study → labels of its trials."""
     import optuna
