@@ -140,11 +140,11 @@ def with_seeds(experiment: Experiment, count: int) -> Experiment:
 
 
 def smoke(experiment: Experiment) -> Experiment:
-    """The same road in about a minute: the ends of each axis, two tuning trials, one seed, few examples and items."""
+    """The same road in about a minute: the ends of each axis, three tuning trials, one seed, few examples and items."""
     base = experiment.base
     small: dict[str, Scalar] = {
-        "data.n_examples": min(base.data.n_examples or 100, 100),
-        "train.epochs": min(base.train.epochs, 1.0),
+        "data.n_examples": min(base.data.n_examples or 250, 250),
+        "train.epochs": min(base.train.epochs, 2.0),
         "evaluation.items_per_task": min(base.evaluation.items_per_task, 10),
         "evaluation.max_rows": min(base.evaluation.max_rows, 40),
         "evaluation.drift_samples": min(base.evaluation.drift_samples, 8),
@@ -156,8 +156,8 @@ def smoke(experiment: Experiment) -> Experiment:
         experiment,
         base=base,
         vary={name: tuple(dict.fromkeys((levels[0], levels[-1]))) for name, levels in experiment.vary.items()},
-        tune={name: dataclasses.replace(space, grid=2) for name, space in experiment.tune.items()},
-        tune_trials=min(experiment.tune_trials, 2 ** len(experiment.tune)),
+        tune={name: dataclasses.replace(space, grid=3) for name, space in experiment.tune.items()},
+        tune_trials=min(experiment.tune_trials, 3 ** len(experiment.tune)),
         seeds=experiment.seeds[:1],
     )
 

@@ -149,13 +149,13 @@ def test_arms_share_what_goes_with_a_seed() -> None:
 def test_smoke_is_small_and_takes_the_ends() -> None:
     small = plan.smoke(RANKS)
     assert labels(small) == ["lora r=1", "lora r=64", "full"]
-    assert (small.tune_trials, small.seeds) == (2, (0,))
-    assert small.base.data.n_examples == 100
+    assert (small.tune_trials, small.seeds) == (3, (0,))
+    assert small.base.data.n_examples == 250
     for cell in plan.cells(small):
-        assert [point["train.learning_rate"] for point in plan.tuning_grid(cell, 2)] == [1e-4, 3e-2]
+        assert [point["train.learning_rate"] for point in plan.tuning_grid(cell, 3)] == [1e-4, 1.73e-3, 3e-2]
     assert plan.smoke(plan.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
     assert plan.smoke(plan.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
-    assert plan.smoke(plan.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 100
+    assert plan.smoke(plan.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 250
 
 
 def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
