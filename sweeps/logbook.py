@@ -86,6 +86,7 @@ class Logbook:
         """Writes what is missing, up to the first refusal; whether nothing is left."""
         if not self.store.parent_id and not self._attempt(lambda: self.store.open(self.params, self.note)):
             return False
+        self.error = None
         while self.missing:
             if not self._attempt(lambda: self._log(self.missing[0])):
                 self.logged = None
@@ -105,5 +106,4 @@ class Logbook:
         except Exception as error:
             self.error = error
             return False
-        self.error = None
         return True

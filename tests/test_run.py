@@ -1,0 +1,445 @@
+"""The command line: what answers at once, bad input in one line, and one small sweep from the question to the report."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core import tracking
+from sweeps import ledger, resources
+from sweeps.logbook import Logbook
+from sweeps.plan import Job
+from sweeps.progress import Progress, clock
+from sweeps.run import EXIT_INCOMPLETE, main
+
+ROOT = Path(__file__).parents[1]
+NAME = "rank_vs_quality"
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    return tmp_path / "runs"
+
+
+def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    """The one line of an answer with exit code 2, after which nothing was written."""
+    capsys.readouterr()  # what fixtures said
+    assert main([*arguments, "--output", str(output)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.count("\n") == 1
+    assert said.err.startswith("error: ")
+    assert not output.exists() or not any(output.iterdir())
+    return said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["rank_vs_qualty"], ["rank_vs_qualty", "did you mean 'rank_vs_quality'"]),
+        ([], ["--list", NAME]),
+        ([NAME, "--bogus"], ["--bogus"]),
+        ([NAME, "--seeds", "x"], ["--seeds", "'x'"]),
+        ([NAME, "--seeds", "0"], ["--seeds 0", "between 1 and"]),
+        ([NAME, "--set", "adapter.rnk=8"], ["adapter.rnk", "did you mean 'adapter.rank'"]),
+        ([NAME, "--set", "adapter.rank=0"], ["adapter.rank=0", "at least 1"]),
+        ([NAME, "--set", "adapter.rank=two"], ["adapter.rank='two'", "whole number"]),
+        ([NAME, "--set", "adapter.rank=1000"], ["adapter.rank=1000", "128 wide"]),
+        ([NAME, "--set", "train.epochs=-1"], ["train.epochs=-1", "above 0"]),
+        ([NAME, "--set", "train.epochs"], ["train.epochs", "must look like"]),
+        ([NAME, "--set", "seed=3"], ["seed=3", "--seeds"]),
+        ([NAME, "--concurrency", "0"], ["--concurrency 0", "at least 1"]),
+        ([NAME, "--trial-timeout", "0"], ["--trial-timeout 0", "above 0"]),
+        ([NAME, "--gpus-per-trial", "1.5"], ["--gpus-per-trial 1.5", "between 0 and 1, or a whole number"]),
+        ([NAME, "--ray-address", "head:6379"], ["--concurrency"]),
+        ([NAME, "--data", "lab:curate"], ["data.source='lab:curate'", "lab:curated"]),
+        ([NAME, "--model", "lab:base-7"], ["model.name='lab:base-7'", "lab:base-"]),
+        ([NAME, "--tracking-uri", "foo://x"], ["foo://x", "sqlite:////"]),
+        ([NAME, "--tracking-uri", "http://me:secret@127.0.0.1:9"], ["127.0.0.1:9", "no answer"]),
+    ],
+)
+def test_bad_options_are_one_line(
+    arguments: list[str], words: list[str], output: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = refused(arguments, output, capsys)
+    assert all(word in line for word in words), line
+    assert "secret" not in line
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("gone.jsonl", None, ["gone.jsonl", "no such file"]),
+        ("empty.jsonl", "", ["is empty"]),
+        ("broken.jsonl", '{"instruction": "a", "output": "b"}\n{"instruction": \n', ["line 2", "not JSON"]),
+        ("silent.jsonl", '{"instruction": "a", "output": "b"}\n{"instruction": "c"}\n', ["line 2", "without a response"]),
+        ("blank.jsonl", '{"instruction": "a", "output": ""}\n', ["no row with a response"]),
+        ("shape.jsonl", '{"foo": 1}\n', ["line 1", "foo", "instruction, output"]),
+        ("table.xls", "x", ["table.xls"]),
+    ],
+)
+def test_bad_data_files_are_one_line(
+    name: str,
+    content: str | None,
+    words: list[str],
+    tmp_path: Path,
+    output: Path,
+    make_model: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_text(content)
+    line = refused([NAME, "--model", make_model("llama"), "--data", str(path)], output, capsys)
+    assert all(word in line for word in words), line
+
+
+def broken_model(kind: str, make_model: Callable[..., str], folder: Path) -> Path:
+    shutil.copytree(make_model("llama"), folder)
+    if kind == "no tokenizer":
+        (folder / "tokenizer.json").unlink()
+    else:
+        (folder / "model.safetensors").unlink()
+    if kind == "pickle":
+        (folder / "pytorch_model.bin").write_bytes(b"\x80\x04")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("no weights", ["no safetensors weights"]),
+        ("pickle", ["pytorch_model.bin", "refused"]),
+        ("no tokenizer", ["no tokenizer", "chat template"]),
+    ],
+)
+def test_bad_models_are_one_line(
+    kind: str,
+    words: list[str],
+    tmp_path: Path,
+    output: Path,
+    rows_file: str,
+    make_model: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = broken_model(kind, make_model, tmp_path / "model")
+    line = refused([NAME, "--model", str(folder), "--data", rows_file], output, capsys)
+    assert all(word in line for word in [str(folder), *words]), line
+
+
+def test_other_bad_inputs_are_one_line(
+    tmp_path: Path,
+    output: Path,
+    rows_file: str,
+    make_model: Callable[..., str],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own = [NAME, "--model", make_model("llama"), "--data", rows_file]
+    (tmp_path / "empty.txt").touch()
+    assert "gone.txt" in refused([*own, "--base-text", "gone.txt"], output, capsys)
+    assert "is empty" in refused([*own, "--base-text", str(tmp_path / "empty.txt")], output, capsys)
+    assert "gone.jsonl" in refused([*own, "--eval-data", "gone.jsonl"], output, capsys)
+    assert "only a laboratory model" in refused([NAME, "--model", make_model("llama")], output, capsys)
+    english = tmp_path / "english.jsonl"
+    rows = [{"instruction": f"Describe crepes in {n} words.", "output": "Thin French pancakes."} for n in range(60)]
+    english.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "--model" in refused([NAME, "--data", str(english)], output, capsys)
+    monkeypatch.setattr(resources, "n_gpus", lambda: 0)
+    assert "no GPU" in refused([NAME, "--gpus-per-trial", "1"], output, capsys)
+    (tmp_path / "file").touch()
+    assert main([NAME, "--output", str(tmp_path / "file" / "runs")]) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list"]) == 0
+    assert "Does LoRA rank buy quality" in capsys.readouterr().out
+    assert main([NAME, "--dry-run", "--output", str(output), "--set", "adapter.rank=2,8", "--seeds", "5"]) == 0
+    shown = capsys.readouterr().out
+    assert "lora r=8" in shown
+    assert "18 tuning + 15 final trials, 0 of them finished" in shown
+    assert main([NAME, "--status", "--output", str(output)]) == 0
+    assert "0/45 trials done, 0 failed; not running" in capsys.readouterr().out
+    assert not output.exists()
+
+
+def test_dry_run_imports_nothing_large(output: Path) -> None:
+    code = (
+        "import sys; from sweeps.run import main; main(sys.argv[1:]);"
+        "assert not {'torch', 'transformers', 'mlflow', 'ray', 'optuna', 'pandas'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, NAME, "--dry-run", "--output", str(output)], cwd=ROOT, check=True)
+
+
+def test_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _: set(range(8)))
+    monkeypatch.setattr(resources, "n_gpus", lambda: 2)
+    assert resources.share_out(None, None, 60, lab=True) == resources.Resources(8, 1, 0.0, 60)
+    assert resources.share_out(None, 3, 60, lab=True) == resources.Resources(3, 2, 0.0, 60)
+    assert resources.share_out(None, None, 60) == resources.Resources(2, 4, 1.0, 60)
+    shared = resources.share_out(0.5, None, 60)
+    assert shared == resources.Resources(4, 2, 0.5, 60)
+    assert shared.device.memory_fraction == pytest.approx(0.475)
+
+
+# The display
+
+
+class FakeSearch:
+    """What the display needs of a search: one cell, two jobs."""
+
+    def __init__(self) -> None:
+        from core.preflight import provenance
+        from experiments import load
+        from sweeps import plan
+        from sweeps.search import Search
+
+        experiment = plan.smoke(plan.apply_settings(load(NAME), ["adapter.rank=4", "train.learning_rate=1e-3"]))
+        self.search = Search(experiment, provenance, "sweep", {}, None)
+
+
+def test_plain_lines_where_there_is_no_terminal() -> None:
+    search, stream = FakeSearch().search, io.StringIO()
+    first, second = search.jobs()
+    with Progress(search, 1, 2, "title", stream) as progress:
+        for job, outcome in (
+            (first, ledger.Outcome("finished", 0.5, 30.0)),
+            (second, ledger.Outcome("diverged", None, 2.0, "the loss is not finite at step 3 of 9")),
+        ):
+            progress.started(job)
+            search.next()
+            search.tell(job, outcome)
+            progress.ended(job, outcome)
+            assert progress.eta_seconds() == pytest.approx(30.0 if job is first else 0.0, abs=0.5)
+    lines = stream.getvalue().splitlines()
+    assert "\x1b" not in stream.getvalue()
+    assert [line[:7] for line in lines] == ["[  1/2]", "[  2/2]"]
+    assert "quality 0.5000 (test)" in lines[0]
+    assert lines[0].endswith("ETA 0:30")
+    assert "diverged: the loss is not finite at step 3 of 9" in lines[1]
+
+
+def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    search, stream = FakeSearch().search, io.StringIO()
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    job: Job = search.jobs()[0]
+    with Progress(search, 1, 2, "title", stream) as progress:
+        progress.started(job)
+        assert any("running: lora r=4 seed 0" in line for line in progress.table())
+        progress._draw()
+        progress._draw()
+    assert stream.getvalue().count("\x1b[") >= 2
+    assert "0/2 trials" in progress.table()[0]
+
+
+def test_clock() -> None:
+    assert [clock(seconds) for seconds in (0, 42, 725, 12_000)] == ["0:00", "0:42", "12:05", "3:20:00"]
+
+
+# The logbook
+
+
+class FakeStore:
+    """A store that refuses the first `refusals` writes."""
+
+    def __init__(self, refusals: int, opens: bool = True) -> None:
+        self.refusals, self.opens, self.parent_id = refusals, opens, ""
+        self.runs: list[str] = []
+        self.status = ""
+
+    def open(self, params: object, note: str) -> None:
+        if not self.opens:
+            raise ConnectionError("nobody there")
+        self.parent_id = "parent"
+
+    def logged(self) -> dict[str, Any]:
+        return dict.fromkeys(self.runs)
+
+    def log_trial(self, record: tracking.TrialRecord, known: object) -> None:
+        if self.refusals:
+            self.refusals -= 1
+            raise TimeoutError("database is locked")
+        self.runs.append(record.key)
+
+    def supersede(self, stale: object) -> None:
+        assert callable(stale)
+
+    def close(self, status: str) -> None:
+        self.status = status
+
+
+def keep(store: FakeStore, finish: bool = True) -> Logbook:
+    with Logbook(store, {}, "note") as book:  # type: ignore[arg-type]
+        for key in "abc":
+            book.put(tracking.TrialRecord(key=key, name=key, cell="c", phase="tune", axes=(), folder=Path()))
+        if finish:
+            book.finish(lambda *_: False)
+    return book
+
+
+def test_what_the_store_refuses_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
+    store = FakeStore(refusals=2)
+    assert keep(store).missing == []
+    assert (store.runs, store.status) == (["a", "b", "c"], "FINISHED")
+
+
+def test_what_stays_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
+    book = keep(FakeStore(refusals=1_000))
+    assert [record.key for record in book.missing] == ["a", "b", "c"]
+    assert "database is locked" in book.reason()
+
+
+def test_an_interrupted_sweep_is_killed_in_the_store() -> None:
+    store = FakeStore(refusals=0)
+    keep(store, finish=False)
+    assert (store.runs, store.status) == (["a", "b", "c"], "KILLED")
+
+
+def test_nothing_starts_without_a_store() -> None:
+    from core.definitions import BadInput
+
+    with pytest.raises(BadInput, match="nobody there"), Logbook(FakeStore(0, opens=False), {}, "") as book:  # type: ignore[arg-type]
+        book.check()
+
+
+# One small sweep, end to end
+
+SMALL = [
+    "--smoke", "--set", "adapter.rank=1,4", "--set", "data.n_examples=32", "--set", "train.epochs=1",
+    "--set", "evaluation.items_per_task=2",
+]  # fmt: skip
+
+
+def start(output: Path, *more: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "sweeps/run.py", NAME, *SMALL, "--output", str(output), *more]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def ran(output: Path, *more: str) -> str:
+    done = start(output, *more)
+    said, _ = done.communicate(timeout=300)
+    assert done.returncode == 0, said
+    return said
+
+
+def trials(output: Path) -> list[dict[str, Any]]:
+    return tracking.read_trials(tracking.default_uri(output), NAME)
+
+
+def table(output: Path) -> list[dict[str, str]]:
+    """The report's cells, without what a clock or a random id decides."""
+    (path,) = output.glob(f"{NAME}-*/report/cells.csv")
+    rows = list(csv.DictReader(path.open()))
+    return [{name: value for name, value in row.items() if "second" not in name and "run" not in name} for row in rows]
+
+
+def once(output: Path) -> None:
+    """Every trial has one run in MLflow and one result on disk."""
+    keys = Counter(run["tags"]["tunelab.key"] for run in trials(output))
+    assert set(keys.values()) == {1}
+    assert set(keys) == {path.parent.name for path in output.glob(f"{NAME}-*/trials/*/result.json")}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    output = tmp_path_factory.mktemp("swept") / "runs"
+    return output, ran(output)
+
+
+def test_a_sweep_ends_with_report_table_and_verdicts(swept: tuple[Path, str]) -> None:
+    output, said = swept
+    assert "[ 12/12]" in said
+    assert "lora r=4" in said
+    assert "18b" in said
+    assert "mlflow ui --backend-store-uri sqlite:///" in said
+    (report,) = output.glob(f"{NAME}-*/report")
+    made = {path.name for path in report.iterdir()}
+    assert {"report.md", "figure.png", "figure.pdf", "cells.csv", "table.tex", "verdicts.json"} <= made
+    assert [row["cell"] for row in table(output)] == ["lora r=1", "lora r=4", "full"]
+    once(output)
+    assert {run["params"]["axis.rank"] for run in trials(output) if "axis.rank" in run["params"]} == {"1", "4"}
+
+
+def test_the_same_command_runs_nothing_again_and_more_seeds_only_what_is_new(
+    swept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, _ = swept
+    before, ids = table(output), {run["run_id"] for run in trials(output)}
+    began = time.monotonic()
+    said = ran(output)
+    assert time.monotonic() - began < 60
+    assert "12 of them finished" in said
+    assert "[ " not in said
+    assert table(output) == before
+    assert {run["run_id"] for run in trials(output)} == ids
+    assert "12 of them finished" in (said := ran(output, "--seeds", "2"))
+    assert "[ 15/15]" in said
+    assert ids < {run["run_id"] for run in trials(output)}
+    once(output)
+    assert main([NAME, *SMALL, "--seeds", "2", "--status", "--output", str(output)]) == 0
+    assert "15/15 trials done, 0 failed; not running" in capsys.readouterr().out
+
+
+def test_a_store_that_goes_away_loses_nothing(swept: tuple[Path, str], tmp_path: Path) -> None:
+    """All trials are on disk; MLflow's file is lost; the same command logs them again."""
+    source, _ = swept
+    output = tmp_path / "runs"
+    shutil.copytree(source, output)
+    (output / "mlflow.db").unlink()
+    shutil.rmtree(output / "mlartifacts")
+    assert "12 of them finished" in ran(output)
+    once_more = {run["tags"]["tunelab.key"] for run in trials(output)}
+    assert len(once_more) == 12
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_table(swept: tuple[Path, str], tmp_path: Path) -> None:
+    source, _ = swept
+    ran(source, "--seeds", "2")
+    output = tmp_path / "runs"
+    for n_results, how, code in (
+        (0, signal.SIGKILL, -9),
+        (2, signal.SIGKILL, -9),
+        (5, signal.SIGINT, 130),
+        (8, signal.SIGTERM, 130),
+        (11, signal.SIGKILL, -9),
+    ):
+        sweep = start(output, "--seeds", "2")
+        while len(list(output.glob(f"{NAME}-*/trials/*/result.json"))) <= n_results and sweep.poll() is None:
+            time.sleep(0.05)
+        sweep.send_signal(how)
+        said, _ = sweep.communicate(timeout=120)
+        assert sweep.returncode == code, said
+    ran(output, "--seeds", "2")
+    once(output)
+    assert table(output) == table(source)
+
+
+@pytest.mark.slow
+def test_failed_trials_make_the_exit_code_3_and_run_again(tmp_path: Path) -> None:
+    output = tmp_path / "runs"
+    sweep = start(output, "--trial-timeout", "0.5")
+    said, _ = sweep.communicate(timeout=300)
+    assert sweep.returncode == EXIT_INCOMPLETE, said
+    assert "still running after its time limit of 0.5 s" in said
+    assert "--retry failed" in said
+    said = ran(output, "--retry", "failed")
+    assert "9 failed trials run again" in said
+    once(output)
