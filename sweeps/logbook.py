@@ -29,7 +29,8 @@ class Logbook:
         self.incoming: queue.Queue[TrialRecord | None] = queue.Queue()
         self.missing: list[TrialRecord] = []
         self.logged: dict[str, Run] | None = None  # None: look again, a run may have been begun and not ended
-        self.error: Exception | None = None
+        self.error: Exception | None = None  # of the last refusal
+        self.closed: Exception | None = None  # why the store could not be opened at the start
         self.opened = threading.Event()  # tried to open
         self.stale: Stale | None = None  # set when the sweep came to its end
         self.thread = threading.Thread(target=self._run, daemon=True)
@@ -61,11 +62,11 @@ class Logbook:
             BadInput: the store cannot be used.
         """
         self.opened.wait()
-        if self.error is not None:
-            raise self.error if isinstance(self.error, BadInput) else BadInput(f"--tracking-uri: {self.reason()}")
+        if self.closed is not None:
+            raise self.closed if isinstance(self.closed, BadInput) else BadInput(f"--tracking-uri: {one_line(self.closed)}")
 
     def _run(self) -> None:
-        self._flush()
+        self.closed = None if self._flush() else self.error
         self.opened.set()
         while (record := self.incoming.get()) is not None:
             self.missing.append(record)
