@@ -82,6 +82,7 @@ def inspect(trial: Trial) -> Inputs:
     Raises:
         BadInput: it cannot run; the message says which field and why.
     """
+    _check_sources(trial)
     base = _base(trial.model)
     if trial.model.quantization == "nf4" and not isinstance(trial.adapter, Lora):
         raise BadInput(checkpoint.NF4_FULL)
@@ -114,6 +115,16 @@ def inspect(trial: Trial) -> Inputs:
         tokens=round(n_used * lengths[0] * trial.train.epochs),
         memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0]),
     )
+
+
+def _check_sources(trial: Trial) -> None:
+    """The laboratory makes its own questions and documents; rows or a text given for them would be ignored in silence."""
+    other = {"data.eval_source": trial.data.eval_source, "evaluation.base_text": trial.evaluation.base_text}
+    for name, value in other.items():
+        if value is not None and rows.is_lab(trial.data.source):
+            raise BadInput(f"{name}={value}: {trial.data.source} is evaluated on the laboratory's own; give --data with it")
+    if trial.data.eval_source is not None and rows.is_lab(trial.data.eval_source):
+        raise BadInput(f"data.eval_source={trial.data.eval_source}: must be a file or a hub id; the laboratory has no such rows")
 
 
 def _check_language(trial: Trial, base: _Base, sample: tuple[rows.Row, ...]) -> None:

@@ -40,6 +40,7 @@ BATCH = {"metrics": 1_000, "params": 100, "tags": 100}  # limits of MLflow's log
 PARAM_CHARACTERS = 6_000  # MLflow's limit for a parameter's value
 TAG_CHARACTERS = 5_000
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
+SQLITE_BEGINNING = b"SQLite format 3\0"
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
@@ -60,14 +61,18 @@ def check_uri(uri: str, timeout_seconds: float = 4) -> None:
     Raises:
         BadInput: the URI is of no known kind, or nothing answers there.
     """
-    parts = urllib.parse.urlsplit(uri)
+    try:
+        parts = urllib.parse.urlsplit(uri)
+    except ValueError as error:
+        raise BadInput(f"--tracking-uri {redacted(uri)}: not a URI ({error})") from None
     kind = parts.scheme.partition("+")[0]
     if kind in ("http", "https"):
         _check_server(uri, timeout_seconds)
     elif kind == "sqlite" and parts.path.strip("/") not in ("", ":memory:"):  # in memory, no other process could read it
-        folder = Path(uri.removeprefix(f"{parts.scheme}:///")).parent
-        if not folder.is_dir():
-            raise BadInput(f"--tracking-uri {uri}: the directory {folder} does not exist")
+        file = Path(uri.removeprefix(f"{parts.scheme}:///").partition("?")[0])
+        if not file.parent.is_dir():
+            raise BadInput(f"--tracking-uri {uri}: the directory {file.parent} does not exist")
+        _check_sqlite(uri, file)
     elif kind in DATABASES:
         try:
             socket.create_connection((parts.hostname or "localhost", parts.port or DATABASES[kind]), timeout_seconds).close()
@@ -78,6 +83,18 @@ def check_uri(uri: str, timeout_seconds: float = 4) -> None:
         raise BadInput(
             f"--tracking-uri {redacted(uri)}: must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI"
         )
+
+
+def _check_sqlite(uri: str, file: Path) -> None:
+    try:
+        with file.open("rb") as opened:
+            beginning = opened.read(len(SQLITE_BEGINNING))
+    except FileNotFoundError:
+        return  # it will be made
+    except OSError as error:
+        raise BadInput(f"--tracking-uri {uri}: cannot be read ({error.strerror})") from None
+    if beginning not in (b"", SQLITE_BEGINNING):
+        raise BadInput(f"--tracking-uri {uri}: {file} is not an SQLite database")
 
 
 def _check_server(uri: str, timeout_seconds: float) -> None:

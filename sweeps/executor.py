@@ -67,6 +67,7 @@ def run_task(task: Mapping[str, Any]) -> None:
     """One trial in this process: a time limit around it, and a row even if it raises."""
     folder, trial, started = Path(task["folder"]), from_flat(task["trial"]), time.perf_counter()
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / REFUSED_FILE).unlink(missing_ok=True)  # of a sweep that was killed before it read it
     module, _, name = task["function"].partition(":")
     with (folder / HANG_FILE).open("w") as hang:
         # a stuck trial can't be interrupted from inside: the process says where it hangs and ends itself
@@ -186,7 +187,10 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
     with _temporary_directory() as temporary, _environment(environment):
         try:
             if address:
-                ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+                try:
+                    ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
+                except ConnectionError as error:
+                    raise BadInput(f"--ray-address {address}: {one_line(error)}") from None
             else:
                 own: dict[str, Any] = {"num_cpus": resources.slots, "_temp_dir": str(temporary), "_node_ip_address": "127.0.0.1"}
                 ray.init(**own, **quiet)

@@ -89,7 +89,7 @@ def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experimen
     for setting in settings:
         name, equals, text = setting.partition("=")
         name, text = name.strip(), text.strip()
-        if not equals or not text:
+        if not equals or not text or not name:
             raise BadInput(f"--set {setting!r}: must look like train.epochs=2")
         experiment = _set_field(experiment, name, text)
     return experiment
@@ -104,7 +104,7 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
         for level in levels:
             replace_field(base, name, level)
         return dataclasses.replace(experiment, vary={**experiment.vary, name: levels})
-    if "," in text and not re.fullmatch(r"\d{1,3}(,\d{3})+", text) and not name.startswith(("model.", "data.", "evaluation.b")):
+    if "," in text and not re.fullmatch(r"\d{1,3}(,\d{3})+", text) and name not in PROVENANCE_OF:  # names may have commas
         varied = ", ".join(experiment.vary) or "no field"
         raise BadInput(f"--set {name}={text}: several values fit only a field that the experiment varies ({varied})")
     value = parse_value(base, name, text)

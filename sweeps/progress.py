@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 import threading
@@ -28,6 +29,12 @@ def setting(cell: CellSearch, job: Job) -> str:
     fields = {name.rpartition(".")[2]: name for name in cell.cell.tune}
     values = {short: getattr(getattr(job.trial, name.partition(".")[0]), short) for short, name in fields.items()}
     return " ".join(f"{short}={value:.3g}" for short, value in values.items())
+
+
+def silence(stream: TextIO) -> None:
+    """The stream's reader left (`| head`): what is still written, also by child processes and at exit, goes nowhere."""
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), stream.fileno())
 
 
 class Progress:
@@ -99,8 +106,15 @@ class Progress:
         return "…" if seconds is None else clock(seconds)
 
     def _line(self, text: str) -> None:
-        print(text, file=self.stream, flush=True)
+        self._write(text + "\n")
         self.last_line = time.monotonic()
+
+    def _write(self, text: str) -> None:
+        try:
+            self.stream.write(text)
+            self.stream.flush()
+        except BrokenPipeError:  # the sweep goes on
+            silence(self.stream)
 
     def _tick(self) -> None:
         while not self.stop.wait(REDRAW_SECONDS):
@@ -119,8 +133,7 @@ class Progress:
         width = shutil.get_terminal_size((100, 24)).columns
         lines = [line[: width - 1] for line in self.table()]
         up = f"\x1b[{self.drawn_lines}F\x1b[J" if self.drawn_lines else ""
-        self.stream.write(up + "".join(line + "\n" for line in lines))
-        self.stream.flush()
+        self._write(up + "".join(line + "\n" for line in lines))
         self.drawn_lines = len(lines)
 
     def table(self) -> list[str]:

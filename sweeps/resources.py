@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 from dataclasses import dataclass
 
 from core.definitions import BadInput
 from core.device import Device
+
+LONGEST_TIMEOUT = 366 * 24 * 3600  # far beyond any trial, and below what the operating system's timers take
 
 
 @dataclass(frozen=True)
@@ -48,10 +51,10 @@ def share_out(
         raise BadInput(f"--concurrency {concurrency}: must be at least 1")
     if remote and concurrency is None:
         raise BadInput("--ray-address: say with --concurrency how many trials the cluster shall run at a time")
-    if not trial_timeout > 0:
-        raise BadInput(f"--trial-timeout {trial_timeout:g}: must be above 0 seconds")
+    if not 0 < trial_timeout <= LONGEST_TIMEOUT:
+        raise BadInput(f"--trial-timeout {trial_timeout:g}: must be above 0 and at most {LONGEST_TIMEOUT:,} seconds")
     wanted = 0.0 if gpus_per_trial is None and (lab or remote) else gpus_per_trial
-    if wanted is not None and not (0 <= wanted <= 1 or wanted == int(wanted) > 1):
+    if wanted is not None and not (0 <= wanted <= 1 or (wanted > 1 and wanted.is_integer())):
         raise BadInput(f"--gpus-per-trial {wanted:g}: must be between 0 and 1, or a whole number")
     gpus = n_gpus() if wanted != 0 and not remote else 0
     if wanted is None:
@@ -62,6 +65,23 @@ def share_out(
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     slots = concurrency or (int(gpus / wanted + 1e-9) if wanted else cores)
     return Resources(slots, max(cores // slots, 1), wanted, trial_timeout)
+
+
+def check_cluster(address: str, timeout_seconds: float = 4) -> None:
+    """Whether something answers at a Ray cluster's address; Ray itself would try for minutes.
+
+    Raises:
+        BadInput: the address is malformed, or nothing answers there.
+    """
+    if address == "auto":  # Ray finds the cluster of this machine
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        raise BadInput(f"--ray-address {address}: must look like HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout_seconds).close()
+    except (OSError, OverflowError) as error:
+        raise BadInput(f"--ray-address {address}: no answer ({getattr(error, 'strerror', None) or error})") from None
 
 
 def n_gpus() -> int:

@@ -24,7 +24,8 @@ import experiments
 from core import preflight, tracking
 from core.definitions import BadInput, Experiment
 from sweeps import ledger, plan
-from sweeps.resources import share_out
+from sweeps.progress import silence
+from sweeps.resources import check_cluster, share_out
 
 INPUTS = {"model": "model.name", "data": "data.source", "eval_data": "data.eval_source", "base_text": "evaluation.base_text"}
 EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 2, 3, 130
@@ -83,6 +84,8 @@ def configured(chosen: argparse.Namespace) -> Experiment:
     for option, field in INPUTS.items():
         value = getattr(chosen, option)
         if value is not None:
+            if not value:
+                raise BadInput(f"--{option.replace('_', '-')}: must not be empty")
             path = Path(value).expanduser()  # absolute, so that the sweep is the same from every directory
             experiment = plan.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
     experiment = plan.apply_settings(experiment, chosen.set)
@@ -116,8 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return command(chosen)
     except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        print("error: " + " ".join(str(error).split()), file=sys.stderr)
         return EXIT_BAD_INPUT
+    except BrokenPipeError:  # the reader of our output left (`| head`): there is nobody to tell
+        silence(sys.stdout)
+        return EXIT_INTERRUPTED
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept, the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -148,6 +154,8 @@ def command(chosen: argparse.Namespace) -> int:
 
         print(describe.status(experiment, sweep, directory))
         return 0
+    if chosen.ray_address is not None:
+        check_cluster(chosen.ray_address)
     output = prepare_output(chosen.output)
     uri = chosen.tracking_uri or tracking.default_uri(output)
     tracking.check_uri(uri)

@@ -148,7 +148,8 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     if not chosen:
         name = "data.eval_source" if data.eval_source else "data.eval_share"
         value = data.eval_source or data.eval_share
-        raise BadInput(f"{name}={value}: leaves no row for the {evaluation.split} split of {len(loaded.rows)} rows; give more")
+        n_rows = len(asked if data.eval_source else loaded.rows)
+        raise BadInput(f"{name}={value}: leaves no row for the {evaluation.split} split of {n_rows} rows; give more")
     if not train:
         raise BadInput(f"data.source={data.source}: every row's prompt is in the evaluation rows; none is left to train on")
     return Selection(nested_subset(train, data.n_examples, seed), chosen, loaded.n_empty, n_in_evaluation, loaded.shapes)
