@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -112,7 +113,8 @@ def failures(tables: Tables) -> str:
 
 
 def confounds(tables: Tables) -> list[str]:
-    """Fields and costs in which arms differ although they are not the axis, the tuned field or paired by seed."""
+    """What a reader must know: fields and costs in which arms differ although they are not the axis, the tuned field or
+    paired by seed; a base text that does not measure forgetting; optima at the edge of the range."""
     done = tables.trials[(tables.trials["state"] == "finished") & (tables.trials["phase"] == "final")]
     paired = done[done["seed"].isin(set.intersection(*(set(g["seed"]) for _, g in done.groupby("cell"))))]
     allowed = {"adapter.rank", "adapter.method", "train.learning_rate", "seed"}
@@ -127,6 +129,12 @@ def confounds(tables: Tables) -> list[str]:
             means = paired.groupby("cell")[name].mean()
             if means.max() > 1.01 * means.min():
                 found.append(f"{name} differs between arms: {means.min():,.0f} to {means.max():,.0f}")
+    better = tables.cells[tables.cells["forgetting_high"] < 0]
+    if len(better):
+        found.append(
+            f"{', '.join(better['cell'])}: {rise(tables.forgetting_name)} is below 0. The tuned model predicts this text better "
+            "than the base does, so the text is unlike what the base was pretrained on and does not measure forgetting"
+        )
     edge = tables.cells[tables.cells["at_edge"]]
     return found + [f"{row['cell']}: its best learning rate is at the edge of the range tried" for _, row in edge.iterrows()]
 
@@ -155,7 +163,7 @@ def design(tables: Tables) -> str:
         "- Intervals: 95 %, over new seeds and items on these bases (two-way analysis of variance, Student's t). Differences "
         "are paired by seed and item. Learning-rate optimum: parabola near the top, Fieller's interval.",
     ]
-    lines += [f"- **Beyond the axis:** {line}." for line in confounds(tables)] or ["- No arm differs beyond its axis."]
+    lines += [f"- **Caution:** {line}." for line in confounds(tables)] or ["- No arm differs beyond its axis."]
     return "\n".join(lines) + "\n"
 
 
@@ -201,4 +209,5 @@ def terminal(tables: Tables, verdicts: Verdicts) -> str:
         for text in (str(verdict["statement"]), str(verdict["note"])):
             if text:
                 lines.append(f"     {text if len(text) <= width - 5 else text[: width - 6] + '…'}")
+    lines += [line for text in confounds(tables) for line in textwrap.wrap(f"caution: {text}", width, subsequent_indent="     ")]
     return "\n".join(lines)

@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Load, compute, draw, judge, write, log."""
     parser = argparse.ArgumentParser(description="Tables, figure and verdicts of a rank_vs_quality sweep.")
     parser.add_argument("--tracking-uri", help="where the trials were logged (default: ./runs/mlflow.db)")
-    parser.add_argument("--sweep", help="sweep id (default: the latest)")
+    parser.add_argument("--sweep", help="sweep id or its beginning (default: the latest)")
     parser.add_argument("--output", type=Path, help="where the report goes (default: ./runs/<experiment>-<sweep>/report)")
     chosen = parser.parse_args(arguments)
     try:
@@ -209,7 +209,7 @@ def _run(uri: str | None, sweep: str | None, output: Path | None) -> int:
     from experiments import load as load_experiment
 
     uri = uri or f"sqlite:///{Path('runs').resolve() / 'mlflow.db'}"
-    sweep = sweep or tracking.latest_sweep(uri, NAME)
+    sweep = tracking.latest_sweep(uri, NAME, sweep or "")
     experiment = load_experiment(NAME)
     trials = load.trials(uri, NAME, sweep)
     tables = compute(trials, load.items(uri, trials))

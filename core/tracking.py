@@ -347,16 +347,17 @@ def _experiment(uri: str, experiment: str) -> Iterator[tuple[MlflowClient, list[
     yield reader, [found.experiment_id]
 
 
-def latest_sweep(uri: str, experiment: str) -> str:
-    """The id of the experiment's sweep that was started last.
+def latest_sweep(uri: str, experiment: str, beginning: str = "") -> str:
+    """The id of the experiment's sweep that was started last, of those whose id begins with `beginning`.
 
     Raises:
-        BadInput: the store has no sweep of this experiment.
+        BadInput: the store has no such sweep of this experiment.
     """
     with _experiment(uri, experiment) as (reader, ids):
-        runs = _search(reader, ids, {KIND: "sweep"})
+        runs = [run for run in _search(reader, ids, {KIND: "sweep"}) if run.data.tags[SWEEP].startswith(beginning)]
     if not runs:
-        raise BadInput(f"{redacted(uri)} has no sweep of {experiment!r}: run `python sweeps/run.py {experiment}` first")
+        which = f"sweep {beginning!r}" if beginning else "sweep"
+        raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
     return str(max(runs, key=lambda run: run.info.start_time).data.tags[SWEEP])
 
 

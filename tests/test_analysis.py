@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -169,6 +170,12 @@ def test_arms_that_differ_beyond_the_axis_are_named() -> None:
     assert not any("differs" in line for line in rank_report.confounds(compute(*sweep(truth()))))
 
 
+def test_a_base_text_that_measures_no_forgetting_is_said(usual: Tables) -> None:
+    below = dataclasses.replace(usual, cells=usual.cells.assign(forgetting_high=-0.1))
+    assert any("does not measure forgetting" in line for line in rank_report.confounds(below))
+    assert not any("does not measure forgetting" in line for line in rank_report.confounds(usual))
+
+
 def test_report_files_are_complete_and_repeat(usual: Tables, tmp_path: Path) -> None:
     rows = judge(usual, EXPERIMENT.claims)
     files = rank_report.write(usual, rows, draw(usual), EXPERIMENT.question, tmp_path / "a")
@@ -237,7 +244,7 @@ class FakeTracking:
     def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
         self.trials, self.items, self.cells, self.files, self.note = trials, items, [], [], ""
 
-    def latest_sweep(self, uri: str, experiment: str) -> str:
+    def latest_sweep(self, uri: str, experiment: str, beginning: str) -> str:
         return "0123456789abcdef"
 
     def read_trials(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:

@@ -284,6 +284,9 @@ def test_the_latest_sweep_is_the_one_that_was_started_last(uri: str) -> None:
         opened(uri, sweep).close("FINISHED")
         time.sleep(0.01)
     assert tracking.latest_sweep(uri, "rank_vs_quality") == "sweep-1"
+    assert tracking.latest_sweep(uri, "rank_vs_quality", "sweep-0") == "sweep-0"
+    with pytest.raises(BadInput, match="sweep-7"):
+        tracking.latest_sweep(uri, "rank_vs_quality", "sweep-7")
 
 
 def test_long_and_odd_values(uri: str, tmp_path: Path) -> None:
