@@ -62,6 +62,9 @@ def share_out(
     if wanted > gpus and not remote:
         there = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else "no GPU"
         raise BadInput(f"--gpus-per-trial {wanted:g}: torch finds {there} on this machine; leave it out to use the CPU")
+    if wanted and not remote and (concurrency or 1) * wanted > gpus + 1e-9:
+        fit = int(gpus / wanted + 1e-9)
+        raise BadInput(f"--concurrency {concurrency}: at most {fit}, as each trial takes {wanted:g} of {gpus} GPUs")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     slots = concurrency or (int(gpus / wanted + 1e-9) if wanted else cores)
     return Resources(slots, max(cores // slots, 1), wanted, trial_timeout)

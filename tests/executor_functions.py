@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from core.definitions import Trial
+from core.definitions import BadInput, Trial
 from core.device import Device
 
 STEPS_TAKEN = [0]  # by this process, over all its trials
@@ -45,6 +45,8 @@ def misbehave(trial: Trial) -> None:
         time.sleep(600)
     if trial.seed == 14:
         os.kill(os.getpid(), 9)
+    if trial.seed == 15:
+        raise BadInput("data.source=rows.jsonl: nobody can read it")
 
 
 def meet(trial: Trial, place: Path) -> None:

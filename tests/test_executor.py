@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import ray
 
-from core.definitions import Experiment, Lora, Trial
+from core.definitions import BadInput, Experiment, Lora, Trial
 from sweeps import executor, ledger
 from sweeps.plan import Job
 from sweeps.resources import Resources
@@ -135,6 +135,20 @@ def test_every_way_of_dying_leaves_a_row_and_the_others_go_on(resources: Resourc
     assert len(set(pids.values())) <= SLOTS + 3
 
 
+def test_bad_input_that_a_worker_finds_stops_the_sweep(resources: Resources, tmp_path: Path) -> None:
+    heard, search = Heard(), sweep(seeds=(0, 15, *range(1, 9)))
+    (first, *_) = search.jobs()
+    leftover = ledger.trial_directory(tmp_path, first.key) / executor.REFUSED_FILE  # of a sweep that was killed
+    leftover.parent.mkdir(parents=True)
+    leftover.write_text("mended since")
+    with pytest.raises(BadInput, match=r"^data.source=rows.jsonl: nobody can read it$"):
+        executor.execute(search, tmp_path, resources, heard.events(), FUNCTION)
+    assert {outcome.state for _, outcome in heard.ended} == {"finished"}
+    assert first.key in {job.key for job, _ in heard.ended}
+    assert len(heard.started) < len(search.jobs())
+    assert len(rows(tmp_path)) == len(list(tmp_path.glob("trials/*"))) == len(heard.ended)  # the refused one left nothing
+
+
 def _job(heard: Heard, seed: int) -> Job:
     return next(job for job in heard.started if job.trial.seed == seed)
 
@@ -151,7 +165,7 @@ def test_only_what_is_missing_runs(resources: Resources, tmp_path: Path) -> None
     assert heard.started == []
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGKILL])
 def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, how: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C and kill -9 of the driver, while one of its trials hangs."""
     temporary = Path(f"/tmp/tt{os.getpid()}{how:d}")

@@ -18,7 +18,9 @@ from typing import Any
 
 import pytest
 
+import sweeps
 from core import tracking
+from core.definitions import BadInput
 from sweeps import ledger, resources
 from sweeps.logbook import Logbook
 from sweeps.plan import Job
@@ -61,14 +63,25 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--set", "train.epochs=-1"], ["train.epochs=-1", "above 0"]),
         ([NAME, "--set", "train.epochs"], ["train.epochs", "must look like"]),
         ([NAME, "--set", "seed=3"], ["seed=3", "--seeds"]),
+        ([NAME, "--set", "=3"], ["'=3'", "must look like"]),
+        ([NAME, "--set", "data.n_examples=1,2"], ["data.n_examples=1,2", "adapter.rank"]),
         ([NAME, "--concurrency", "0"], ["--concurrency 0", "at least 1"]),
         ([NAME, "--trial-timeout", "0"], ["--trial-timeout 0", "above 0"]),
+        ([NAME, "--trial-timeout", "inf"], ["--trial-timeout inf", "at most"]),
+        ([NAME, "--gpus-per-trial", "nan"], ["--gpus-per-trial nan", "between 0 and 1"]),
         ([NAME, "--gpus-per-trial", "1.5"], ["--gpus-per-trial 1.5", "between 0 and 1, or a whole number"]),
         ([NAME, "--ray-address", "head:6379"], ["--concurrency"]),
+        ([NAME, "--ray-address", "127.0.0.1:9", "--concurrency", "1"], ["127.0.0.1:9", "no answer"]),
+        ([NAME, "--ray-address", "head", "--concurrency", "1"], ["--ray-address head", "HOST:PORT"]),
+        ([NAME, "--data", ""], ["--data", "empty"]),
+        ([NAME, "--eval-data", "rows.jsonl"], ["data.eval_source=rows.jsonl", "give --data"]),
+        ([NAME, "--base-text", "text.txt"], ["evaluation.base_text=text.txt", "give --data"]),
         ([NAME, "--data", "lab:curate"], ["data.source='lab:curate'", "lab:curated"]),
         ([NAME, "--model", "lab:base-7"], ["model.name='lab:base-7'", "lab:base-"]),
         ([NAME, "--tracking-uri", "foo://x"], ["foo://x", "sqlite:////"]),
         ([NAME, "--tracking-uri", "http://me:secret@127.0.0.1:9"], ["127.0.0.1:9", "no answer"]),
+        ([NAME, "--tracking-uri", "http://[::1"], ["http://[::1", "not a URI"]),
+        ([NAME, "--tracking-uri", f"sqlite:///{__file__}"], [__file__, "not an SQLite database"]),
     ],
 )
 def test_bad_options_are_one_line(
@@ -89,6 +102,7 @@ def test_bad_options_are_one_line(
         ("blank.jsonl", '{"instruction": "a", "output": ""}\n', ["no row with a response"]),
         ("shape.jsonl", '{"foo": 1}\n', ["line 1", "foo", "instruction, output"]),
         ("table.xls", "x", ["table.xls"]),
+        ("two.jsonl", '{"instruction": "a", "output": "b"}\n', ["data.eval_share=0.1", "of 1 rows", "give more"]),
     ],
 )
 def test_bad_data_files_are_one_line(
@@ -153,6 +167,7 @@ def test_other_bad_inputs_are_one_line(
     assert "gone.txt" in refused([*own, "--base-text", "gone.txt"], output, capsys)
     assert "is empty" in refused([*own, "--base-text", str(tmp_path / "empty.txt")], output, capsys)
     assert "gone.jsonl" in refused([*own, "--eval-data", "gone.jsonl"], output, capsys)
+    assert "must be a file" in refused([*own, "--eval-data", "lab:curated"], output, capsys)
     assert "only a laboratory model" in refused([NAME, "--model", make_model("llama")], output, capsys)
     english = tmp_path / "english.jsonl"
     rows = [{"instruction": f"Describe crepes in {n} words.", "output": "Thin French pancakes."} for n in range(60)]
@@ -185,6 +200,15 @@ def test_dry_run_imports_nothing_large(output: Path) -> None:
     subprocess.run([sys.executable, "-c", code, NAME, "--dry-run", "--output", str(output)], cwd=ROOT, check=True)
 
 
+def test_a_reader_that_left_is_no_error() -> None:
+    code = f"from sweeps.run import main; raise SystemExit(main([{NAME!r}, '--dry-run']))"
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (130, "")
+
+
 def test_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resources.os, "sched_getaffinity", lambda _: set(range(8)))
     monkeypatch.setattr(resources, "n_gpus", lambda: 2)
@@ -194,6 +218,8 @@ def test_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     shared = resources.share_out(0.5, None, 60)
     assert shared == resources.Resources(4, 2, 0.5, 60)
     assert shared.device.memory_fraction == pytest.approx(0.475)
+    with pytest.raises(BadInput, match="--concurrency 5: at most 4"):
+        resources.share_out(0.5, 5, 60)
 
 
 # The display
@@ -244,6 +270,28 @@ def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
         progress._draw()
     assert stream.getvalue().count("\x1b[") >= 2
     assert "0/2 trials" in progress.table()[0]
+
+
+def test_a_log_shows_that_the_sweep_lives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.progress.REDRAW_SECONDS", 0.01)
+    monkeypatch.setattr("sweeps.progress.HEARTBEAT_SECONDS", 0.0)
+    search, stream = FakeSearch().search, io.StringIO()
+    with Progress(search, 1, 2, "title", stream) as progress:
+        progress.started(search.jobs()[0])
+        while not stream.getvalue():
+            time.sleep(0.01)
+    assert stream.getvalue().startswith("[  0/2] running: lora r=4 seed 0 (0:00)  ETA …")
+
+
+def test_the_display_goes_on_unseen_when_its_reader_left() -> None:
+    search = FakeSearch().search
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as stream, Progress(search, 1, 2, "title", stream) as progress:
+        for job in search.jobs():
+            progress.started(job)
+            progress.ended(job, ledger.Outcome("finished", 0.5, 30.0))
+        assert progress.done == 2
 
 
 def test_clock() -> None:
@@ -305,15 +353,34 @@ def test_what_stays_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "database is locked" in book.reason()
 
 
+def test_what_is_missing_in_the_end_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments import load
+    from sweeps.sweep import Sweep
+
+    monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
+    sweep = Sweep(load(NAME), "sweep", tmp_path, "http://me:secret@server", tmp_path)
+    assert sweep._account(keep(FakeStore(refusals=0)))
+    assert capsys.readouterr().out == ""
+    sweep.unrecorded = 2
+    assert sweep._account(keep(FakeStore(refusals=0)))
+    assert "2 tuning trials are missing there" in capsys.readouterr().out
+    assert not sweep._account(keep(FakeStore(refusals=1_000)))
+    said = capsys.readouterr().out
+    assert "not logged: 3 trials" in said
+    assert "database is locked" in said
+    assert "secret" not in said
+
+
 def test_an_interrupted_sweep_is_killed_in_the_store() -> None:
     store = FakeStore(refusals=0)
     keep(store, finish=False)
     assert (store.runs, store.status) == (["a", "b", "c"], "KILLED")
 
 
-def test_nothing_starts_without_a_store() -> None:
-    from core.definitions import BadInput
-
+def test_nothing_starts_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
     with pytest.raises(BadInput, match="nobody there"), Logbook(FakeStore(0, opens=False), {}, "") as book:  # type: ignore[arg-type]
         book.check()
 
@@ -377,36 +444,37 @@ def test_a_sweep_ends_with_report_table_and_verdicts(swept: tuple[Path, str]) ->
     assert {run["params"]["axis.rank"] for run in trials(output) if "axis.rank" in run["params"]} == {"1", "4"}
 
 
-def test_the_same_command_runs_nothing_again_and_more_seeds_only_what_is_new(
-    swept: tuple[Path, str], capsys: pytest.CaptureFixture[str]
+def test_the_same_command_runs_nothing_again(
+    swept: tuple[Path, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     output, _ = swept
     before, ids = table(output), {run["run_id"] for run in trials(output)}
-    began = time.monotonic()
-    said = ran(output)
-    assert time.monotonic() - began < 60
+    monkeypatch.setitem(sys.modules, "sweeps.executor", None)  # Ray can't be started
+    monkeypatch.delattr(sweeps, "executor", raising=False)
+    assert main([NAME, *SMALL, "--output", str(output)]) == 0
+    said = capfd.readouterr().out
     assert "12 of them finished" in said
-    assert "[ " not in said
+    assert "lora r=4" in said
     assert table(output) == before
     assert {run["run_id"] for run in trials(output)} == ids
-    assert "12 of them finished" in (said := ran(output, "--seeds", "2"))
-    assert "[ 15/15]" in said
-    assert ids < {run["run_id"] for run in trials(output)}
-    once(output)
-    assert main([NAME, *SMALL, "--seeds", "2", "--status", "--output", str(output)]) == 0
-    assert "15/15 trials done, 0 failed; not running" in capsys.readouterr().out
 
 
-def test_a_store_that_goes_away_loses_nothing(swept: tuple[Path, str], tmp_path: Path) -> None:
-    """All trials are on disk; MLflow's file is lost; the same command logs them again."""
+def test_more_seeds_run_only_what_is_new_and_a_lost_store_loses_nothing(
+    swept: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     source, _ = swept
     output = tmp_path / "runs"
     shutil.copytree(source, output)
     (output / "mlflow.db").unlink()
     shutil.rmtree(output / "mlartifacts")
-    assert "12 of them finished" in ran(output)
-    once_more = {run["tags"]["tunelab.key"] for run in trials(output)}
-    assert len(once_more) == 12
+    said = ran(output, "--seeds", "2")
+    assert "12 of them finished" in said
+    assert said.count("\n[ ") == 3
+    assert "[ 15/15]" in said
+    once(output)
+    assert len(trials(output)) == 15
+    assert main([NAME, *SMALL, "--seeds", "2", "--status", "--output", str(output)]) == 0
+    assert "15/15 trials done, 0 failed; not running" in capsys.readouterr().out
 
 
 @pytest.mark.slow
