@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from test_executor import rays_of, wait_until
 
 import sweeps
 from core import tracking
@@ -478,26 +479,35 @@ def test_more_seeds_run_only_what_is_new_and_a_lost_store_loses_nothing(
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_with_the_same_table(swept: tuple[Path, str], tmp_path: Path) -> None:
+def test_killed_again_and_again_it_ends_with_the_same_table(
+    swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     source, _ = swept
-    ran(source, "--seeds", "2")
-    output = tmp_path / "runs"
-    for n_results, how, code in (
-        (0, signal.SIGKILL, -9),
-        (2, signal.SIGKILL, -9),
-        (5, signal.SIGINT, 130),
-        (8, signal.SIGTERM, 130),
-        (11, signal.SIGKILL, -9),
-    ):
-        sweep = start(output, "--seeds", "2")
-        while len(list(output.glob(f"{NAME}-*/trials/*/result.json"))) <= n_results and sweep.poll() is None:
-            time.sleep(0.05)
-        sweep.send_signal(how)
-        said, _ = sweep.communicate(timeout=120)
-        assert sweep.returncode == code, said
-    ran(output, "--seeds", "2")
-    once(output)
-    assert table(output) == table(source)
+    output, temporary = tmp_path / "runs", Path(f"/tmp/tr{os.getpid()}")  # short enough for Ray's sockets
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    try:
+        for n_results, how, code in (
+            (0, signal.SIGKILL, -9),
+            (2, signal.SIGKILL, -9),
+            (5, signal.SIGKILL, -9),
+            (7, signal.SIGINT, 130),
+            (9, signal.SIGTERM, 130),
+        ):
+            sweep = start(output)
+            while len(list(output.glob(f"{NAME}-*/trials/*/result.json"))) <= n_results and sweep.poll() is None:
+                time.sleep(0.05)
+            sweep.send_signal(how)
+            said, _ = sweep.communicate(timeout=120)
+            assert sweep.returncode == code, said
+            assert "Traceback" not in said
+            assert wait_until(lambda: not rays_of(temporary)), rays_of(temporary)
+        ran(output)
+        once(output)
+        assert table(output) == table(source)
+        assert not list(temporary.glob("tl-*"))
+    finally:
+        shutil.rmtree(temporary)
 
 
 @pytest.mark.slow
