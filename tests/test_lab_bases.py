@@ -48,16 +48,36 @@ def test_the_card_describes_the_files(base: tuple[Path, Any, Any]) -> None:
 def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> None:
     path, model, tokenizer = base
     found: dict[str, Measurement] = {
-        one.name: one for one in battery.measure(model, tokenizer, Evaluation(items_per_task=10), Data())
+        one.name: one for one in battery.measure(model, tokenizer, Evaluation(split="validation", items_per_task=10), Data())
     }
     assert found["raw_accuracy/skills"].mean >= 0.90
     assert found["raw_accuracy/facts"].mean >= 0.95
     assert found["exact_match/seen"].mean <= 0.05
     assert found["exact_match/held_out"].mean <= 0.05
-    # the card was measured on the same items
-    assert found["raw_accuracy/skills"].mean == pytest.approx(card(path)["raw_accuracy"], abs=0.02)
+    # the card was measured on the same items; another processor may round one or two of them the other way
+    assert found["raw_accuracy/skills"].mean == pytest.approx(
+        card(path)["raw_accuracy"], abs=3 / len(found["raw_accuracy/skills"].items)
+    )
+    assert found["raw_accuracy/facts"].mean == pytest.approx(card(path)["fact_recall"], abs=0.01)
     for domain, nll in card(path)["loss_nats_per_token"].items():
-        assert found[f"nll/{domain}"].mean == pytest.approx(nll, rel=0.15)
+        assert found[f"nll/{domain}"].mean == pytest.approx(nll, abs=2e-3)
+
+
+def test_it_knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:
+    _, model, tokenizer = base
+    found = {one.name: one.mean for one in battery.measure(model, tokenizer, Evaluation(items_per_task=10), Data())}
+    assert found["raw_accuracy/skills"] >= 0.90
+    assert found["raw_accuracy/facts"] >= 0.95
+    assert max(found["exact_match/seen"], found["exact_match/held_out"]) <= 0.05
+
+
+def test_its_tokenizer_is_the_one_the_code_builds(base: tuple[Path, Any, Any]) -> None:
+    _, model, shipped = base
+    built = pretrain.tokenizer.build()
+    assert shipped.get_vocab() == built.get_vocab()
+    assert shipped.chat_template == built.chat_template
+    assert (shipped.pad_token, shipped.eos_token, shipped.unk_token) == ("<pad>", "<eos>", "<unk>")
+    assert model.get_input_embeddings().num_embeddings == len(shipped)
 
 
 def test_the_template_marks_the_answer_and_its_end(base: tuple[Path, Any, Any]) -> None:
