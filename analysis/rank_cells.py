@@ -36,6 +36,8 @@ def cell_frame(
         row["at_edge"] = bool(len(tried) and rate in (tried["train.learning_rate"].min(), tried["train.learning_rate"].max()))
         for name in ("trainable_parameters", "seconds"):
             row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
+        for name in ("quality", "forgetting"):  # over the final seeds
+            row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
         row |= {"seeds": len(arm.final), "final_failed": _failures(final), "tuned": int((tried["state"] == "finished").sum())}
         row |= {
             "tune_failed": _failures(tried),

@@ -170,6 +170,15 @@ def test_arms_that_differ_beyond_the_axis_are_named() -> None:
     assert not any("differs" in line for line in rank_report.confounds(compute(*sweep(truth()))))
 
 
+def test_cells_give_mean_sd_interval_and_n(usual: Tables) -> None:
+    final = usual.trials[(usual.trials["phase"] == "final") & (usual.trials["state"] == "finished")]
+    for _, cell in usual.cells.iterrows():
+        values = final.loc[final["cell"] == cell["cell"], "quality"].to_numpy(float)
+        assert cell["seeds"] == len(values)
+        assert cell["quality_sd"] == pytest.approx(np.std(values, ddof=1))
+        assert cell["quality_low"] < cell["quality"] < cell["quality_high"]
+
+
 def test_a_base_text_that_measures_no_forgetting_is_said(usual: Tables) -> None:
     below = dataclasses.replace(usual, cells=usual.cells.assign(forgetting_high=-0.1))
     assert any("does not measure forgetting" in line for line in rank_report.confounds(below))
