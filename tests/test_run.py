@@ -389,7 +389,7 @@ def test_nothing_starts_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None
 # One small sweep, end to end
 
 SMALL = [
-    "--smoke", "--set", "adapter.rank=1,4", "--set", "data.n_examples=32", "--set", "train.epochs=1",
+    "--smoke", "--set", "adapter.rank=1,4", "--set", "data.n_examples=100", "--set", "train.epochs=2",
     "--set", "evaluation.items_per_task=2",
 ]  # fmt: skip
 
