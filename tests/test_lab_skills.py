@@ -99,6 +99,33 @@ def test_answers_are_right_and_differ(skill: Skill) -> None:
     assert len(answers) > 1
 
 
+@pytest.mark.parametrize(
+    ("name", "x", "k"),
+    [
+        ("same", "a b", "b a"),
+        ("same", "a a b", "a b b"),
+        ("same", "a b", "a b c"),
+        ("member", "a b", "c"),
+        ("ordered", "a a b", ""),
+        ("palindrome", "a b c c a", ""),
+        ("kinds", "a a a", ""),
+        ("tally", "a b a", "a"),
+        ("purge", "a b a b", "a"),
+        ("sort", "c a c", ""),
+        ("minus", "7", "7"),
+        ("larger", "9", "10"),  # as numbers, not as words
+        ("smaller", "9", "10"),
+        ("size", "49 50 5", ""),
+        ("floor", "9 15 98", ""),
+        ("nextletter", "z a", ""),
+        ("priorletter", "a z", ""),
+    ],
+)
+def test_answers_are_right_at_the_edges(name: str, x: str, k: str) -> None:
+    answer = BY_NAME[name].solve({"x": x, "k": k})
+    assert RIGHT[name](x.split(), k, answer.split()), answer
+
+
 @pytest.mark.parametrize("skill", SKILLS, ids=lambda skill: skill.name)
 def test_inputs_follow_from_the_seed_and_keep_to_their_split(skill: Skill) -> None:
     for split in ("train", "validation", "test"):
