@@ -49,7 +49,7 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
 def dry_run(experiment: Experiment, sweep: str, known: Mapping[str, Outcome], share: Resources) -> str:
     """Cells, trials, tokens, estimated time and memory."""
     first = {cell.label: cell for cell in plan.cells(experiment)}
-    rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "GiB", "about")]
+    rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "model GiB", "about")]
     total = total_tokens = 0.0
     shown: preflight.Inputs | None = None
     for label, cell in first.items():

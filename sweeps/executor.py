@@ -91,10 +91,10 @@ class JobSearcher(Searcher):
         super().__init__(metric="quality", mode="max")
         self.search, self.task, self.events = search, task, events
         self.jobs: dict[str, tuple[Job, float]] = {}
-        self.refused: BadInput | None = None
+        self.stopped: BadInput | OSError | None = None  # why no further trial starts
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a word
-        if self.refused:
+        if self.stopped:
             return Searcher.FINISHED
         job = self.search.next()
         if job is not None:
@@ -113,13 +113,19 @@ class JobSearcher(Searcher):
             self.ended(trial_id, "")
 
     def ended(self, trial_id: str, error: str) -> None:
+        """Takes the outcome; what the user must mend, or a full disk, stops the sweep (Tune would hide the exception)."""
+        try:
+            self._ended(*self.jobs.pop(trial_id), error)
+        except (BadInput, OSError) as reason:
+            self.stopped = reason
+
+    def _ended(self, job: Job, started: float, error: str) -> None:
         """Reads the outcome; where the worker could not write one, writes the row "crashed"."""
-        job, started = self.jobs.pop(trial_id)
         folder = Path(self.task(job)["folder"])
         if (folder / REFUSED_FILE).exists():
-            self.refused = BadInput((folder / REFUSED_FILE).read_text())
+            refused = BadInput((folder / REFUSED_FILE).read_text())
             shutil.rmtree(folder)
-            return
+            raise refused
         if not (folder / "result.json").exists():
             reason = error or "the worker wrote no result"
             if (folder / HANG_FILE).exists() and (folder / HANG_FILE).stat().st_size:
@@ -211,6 +217,7 @@ def execute(
 
     Raises:
         BadInput: a worker found something that the user must mend; what ran beside it has ended first.
+        OSError: an outcome could not be written (the disk is full).
     """
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
@@ -249,8 +256,8 @@ def execute(
         ),
     )
     tuner.fit()
-    if searcher.refused:
-        raise searcher.refused
+    if searcher.stopped:
+        raise searcher.stopped
 
 
 @contextmanager

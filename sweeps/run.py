@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 
 import experiments
 from core import preflight, tracking
-from core.definitions import BadInput, Experiment
+from core.definitions import BadInput, Experiment, one_line
 from sweeps import ledger, plan
 from sweeps.progress import silence
 from sweeps.resources import check_cluster, share_out
@@ -124,6 +124,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left (`| head`): there is nobody to tell
         silence(sys.stdout)
         return EXIT_INTERRUPTED
+    except OSError as error:  # the disk is full, or gone
+        print(f"error: {one_line(error)}; what is finished is kept, the same command goes on", file=sys.stderr)
+        return EXIT_INCOMPLETE
     except KeyboardInterrupt:
         print("\ninterrupted; what is finished is kept, the same command goes on", file=sys.stderr)
         return EXIT_INTERRUPTED
