@@ -41,7 +41,9 @@ def test_the_card_describes_the_files(base: tuple[Path, Any, Any]) -> None:
     assert card(path)["parameters"] == model.num_parameters()
     assert card(path)["weights_sha256"] == hashlib.sha256((path / "model.safetensors").read_bytes()).hexdigest()
     assert card(path)["corpus_hash"] == corpus_hash()
-    assert card(path)["steps"] > 0
+    assert card(path)["tokens"] == card(path)["steps"] * pretrain.BATCH_WINDOWS * pretrain.WINDOW_TOKENS
+    assert 0.99 * pretrain.DEFAULT_TOKENS < card(path)["tokens"] <= pretrain.DEFAULT_TOKENS
+    assert f"--seed {card(path)['seed']} " in card(path)["command"]
     assert set(card(path)["loss_nats_per_token"]) == {"skills", "facts", "code", "arithmetic", "prose", "prose2"}
 
 
@@ -57,7 +59,9 @@ def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> 
     # the card was measured on the same items; another processor may round one or two of them the other way
     skills = found["raw_accuracy/skills"]
     assert skills.mean == pytest.approx(card(path)["raw_accuracy"], abs=3 / len(skills.items))
+    assert skills.by_group() == pytest.approx(card(path)["raw_accuracy_per_skill"], abs=2.1 / battery.RAW_ITEMS_PER_SKILL)
     assert found["raw_accuracy/facts"].mean == pytest.approx(card(path)["fact_recall"], abs=0.01)
+    assert found["exact_match/seen"].mean == pytest.approx(card(path)["zero_shot_chat_exact_match"], abs=0.02)
     for domain, nll in card(path)["loss_nats_per_token"].items():
         assert found[f"nll/{domain}"].mean == pytest.approx(nll, abs=2e-3)
 
