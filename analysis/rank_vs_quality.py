@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -190,31 +191,32 @@ def _matched(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Load, compute, draw, judge, write, log."""
-    parser = argparse.ArgumentParser(description="Tables, figure and verdicts of a rank_vs_quality sweep.")
-    parser.add_argument("--tracking-uri", help="where the trials were logged (default: ./runs/mlflow.db)")
-    parser.add_argument("--sweep", help="sweep id or its beginning (default: the latest)")
-    parser.add_argument("--output", type=Path, help="where the report goes (default: ./runs/<experiment>-<sweep>/report)")
+    parser = argparse.ArgumentParser(description="Tables, figure and verdicts of a rank_vs_quality sweep.", allow_abbrev=False)
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="the sweeps' directory (default: runs)")
+    parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
+    parser.add_argument("--sweep", help="sweep id or its beginning (default: the one that ran last)")
+    parser.add_argument("--report", type=Path, help="where the report goes (default: OUTPUT/<experiment>-<sweep>/report)")
     chosen = parser.parse_args(arguments)
+    uri = chosen.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{chosen.output.resolve() / 'mlflow.db'}"
     try:
-        return _run(chosen.tracking_uri, chosen.sweep, chosen.output)
+        return _run(uri, chosen.sweep, chosen.output, chosen.report)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _run(uri: str | None, sweep: str | None, output: Path | None) -> int:
+def _run(uri: str, sweep: str | None, output: Path, report: Path | None) -> int:
     from analysis import load, rank_report
     from analysis.rank_figure import draw
     from analysis.rank_verdicts import judge
     from experiments import load as load_experiment
 
-    uri = uri or f"sqlite:///{Path('runs').resolve() / 'mlflow.db'}"
     sweep = tracking.latest_sweep(uri, NAME, sweep or "")
     experiment = load_experiment(NAME)
     trials = load.trials(uri, NAME, sweep)
     tables = compute(trials, load.items(uri, trials))
     verdicts = judge(tables, experiment.claims)
-    output = output or Path("runs") / f"{NAME}-{sweep[:8]}" / "report"
+    output = report or output / f"{NAME}-{sweep[:8]}" / "report"
     files = rank_report.write(tables, verdicts, draw(tables), experiment.question, output)
     tracking.write_cells(uri, sweep, json.loads(tables.cells.to_json(orient="records")))
     tracking.write_analysis(uri, sweep, files, rank_report.note(tables, verdicts))

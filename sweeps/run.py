@@ -185,7 +185,7 @@ def report(experiment: Experiment, sweep: str, uri: str, directory: Path) -> boo
     """Runs the experiment's analysis in a process of its own; whether it could."""
     module = f"analysis.{experiment.name}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    arguments = ["--sweep", sweep, "--tracking-uri", uri, "--output", str(directory / "report")]
+    arguments = ["--sweep", sweep, "--tracking-uri", uri, "--report", str(directory / "report")]
     return subprocess.run([sys.executable, "-m", module, *arguments], env=environment).returncode == 0
 
 

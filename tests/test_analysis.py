@@ -287,7 +287,7 @@ def test_main_reads_judges_writes_and_logs(
     fake = FakeTracking(*sweep(truth(), failed=(("full", "tune", 4),)))
     monkeypatch.setattr(load, "tracking", fake)
     monkeypatch.setattr(rank_vs_quality, "tracking", fake)
-    assert main(["--tracking-uri", "memory", "--output", str(tmp_path / "report")]) == 0
+    assert main(["--tracking-uri", "memory", "--report", str(tmp_path / "report")]) == 0
     assert "report.md" in {file.name for file in fake.files}
     assert [row["cell"] for row in fake.cells] == list(truth())
     assert "12a" in fake.note
