@@ -68,14 +68,16 @@ def load(model: Model, device: Device, content: str = "") -> Base:
     """The base, from the process's warm store if it was loaded before (`content`: its hash, so that a changed one is not)."""
     key = (model, device.kind, content)
     if key not in _WARM:
-        _WARM.clear()  # one base at a time: a second may not fit
+        forget()  # one base at a time: a second may not fit
         _WARM[key] = _read(model, device, key)
     return _WARM[key]
 
 
 def forget() -> None:
-    """Drops the warm base: after a crash its state is not trusted."""
+    """Drops the warm base (after a crash its state is not trusted) and its memory, also what is held in reference cycles."""
     _WARM.clear()
+    gc.unfreeze()  # `_read` froze the old base too
+    gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
 

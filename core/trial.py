@@ -56,6 +56,7 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
         result["state"] = "oom" if results.is_out_of_memory(error) else "crashed"
         result["reason"] = one_line(error)
         (output / "traceback.txt").write_text(traceback.format_exc())
+    if result["state"] in ("oom", "crashed"):  # here, as the error's frames held the base until now
         model.forget()
     result["seconds"] = result["metrics"]["seconds"] = time.perf_counter() - began
     results.write(result, output)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
@@ -197,6 +198,25 @@ def test_a_crash_is_a_row_and_the_next_trial_is_sound(
     assert (result["state"], "\n" in result["reason"]) == (state, False)
     assert type(error).__name__ in (tmp_path / "bad" / "traceback.txt").read_text()
     assert numbers(run(trial, tmp_path / "again")) == numbers(good)
+
+
+@pytest.mark.parametrize("crash", [False, True], ids=["finished", "crashed"])
+def test_nothing_pins_a_base_that_is_let_go(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: bool
+) -> None:
+    """Samples of the base, traceback frames and reference cycles have each kept a base in memory beside the next one."""
+    from core import model, results
+
+    trial = tiny(make_model("llama"), rows_file)
+    run(trial, tmp_path / "first")
+    base = weakref.ref(next(iter(model._WARM.values())).model)
+    assert base() is not None
+    if crash:
+        monkeypatch.setattr(results, "add_measurements", lambda *arguments: 1 / 0)
+        assert run(trial, tmp_path / "bad")["state"] == "crashed"
+    else:
+        model.load(Model(name=make_model("gpt2")), Device())
+    assert base() is None
 
 
 def test_bad_input_and_ctrl_c_leave_nothing(

@@ -7,6 +7,7 @@ grows as the tuned model leaves the base's distribution; the NLL of the same tex
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Sequence
 
 import numpy as np
@@ -90,16 +91,16 @@ def _drift(
     ]
 
 
-_SAMPLES: dict[tuple[int, int, int], tuple[nn.Module, list[list[int]]]] = {}
+# Weak keys: a base that `core.model` lets go of is freed with its samples.
+_SAMPLES: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, int], list[list[int]]]] = weakref.WeakKeyDictionary()
 
 
 def sample_base(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_tokens: int) -> list[list[int]]:
     """Texts drawn from the model at temperature 1 from its beginning-of-text token; once for each kept base."""
-    key = (id(model), n, n_tokens)
-    if key not in _SAMPLES:
-        _SAMPLES.clear()  # holding the model keeps its id from being reused
-        _SAMPLES[key] = (model, _generate(model, tokenizer, n, n_tokens))
-    return _SAMPLES[key][1]
+    kept = _SAMPLES.setdefault(model, {})
+    if (n, n_tokens) not in kept:
+        kept[n, n_tokens] = _generate(model, tokenizer, n, n_tokens)
+    return kept[n, n_tokens]
 
 
 def _generate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_tokens: int) -> list[list[int]]:
