@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from analysis.tradeoff import TrainingNoise
 
 NAME = "rank_vs_quality"
+AXES = ("quality", "forgetting")
 RANDOM_STATE = 20_250_701  # of every bootstrap below: the same trials give the same report
 
 
@@ -78,7 +79,7 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
     quality, forgetting = panel(items, final, "quality"), panel(items, final, "forgetting")
     curves = _learning_rate(trials)
     tuned = curves[curves["state"] == "finished"]
-    tuning_panels = {axis: panel(items, list(tuned["fingerprint"]), axis) for axis in ("quality", "forgetting")}
+    tuning_panels = {axis: panel(items, list(tuned["fingerprint"]), axis) for axis in AXES}
     optima = _optima(found, tuned, tuning_panels["quality"].n_items)
     noise = _training_noise(found, quality, forgetting)
     matched = _matched(found, tuned, tuning_panels, noise)
@@ -169,15 +170,16 @@ def _matched(
 
     from analysis.tradeoff import Curve, forgetting_at_matched_quality
 
-    by_cell = {
-        cell: list(rows.sort_values("train.learning_rate")["fingerprint"])
-        for cell, rows in tuned.groupby("cell")
+    curves = {
+        str(cell): Curve(
+            rows["train.learning_rate"].to_numpy(float), *(panels[axis].of(list(rows["fingerprint"])) for axis in AXES)
+        )
+        for cell, rows in tuned.sort_values("train.learning_rate").groupby("cell")
         if len(rows) > 1
     }
-    full = next((arm.cell for arm in found if arm.method == "full" and arm.cell in by_cell), None)
+    full = next((arm.cell for arm in found if arm.method == "full" and arm.cell in curves), None)
     if full is None:
         return {}
-    curves = {cell: Curve(panels["quality"].of(names), panels["forgetting"].of(names)) for cell, names in by_cell.items()}
     before = float(tuned["quality_before"].mean())
     strata = panels["quality"].strata_I, panels["forgetting"].strata_I
     return {
