@@ -325,7 +325,8 @@ class Experiment:
     """A question: a base trial, what varies (a full grid), what is tuned inside each cell, and the seeds.
 
     `also` adds arms beside the grid, each a set of dotted overrides of the base. `with_seed` gives fields a value per
-    seed (seed i takes entry i modulo the length), the same in every arm, so that arms stay paired.
+    seed (seed i takes entry i modulo the length), the same in every arm, so that arms stay paired. `without` names arms
+    that are left out, by their labels.
     """
 
     name: str
@@ -337,6 +338,7 @@ class Experiment:
     tune_trials: int = 0
     seeds: tuple[int, ...] = (0, 1, 2)
     with_seed: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
 
     def __post_init__(self) -> None:

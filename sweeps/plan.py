@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import math
 import re
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -19,6 +20,7 @@ from core.definitions import (
     RESULT_VERSION,
     BadInput,
     Experiment,
+    Full,
     LogUniform,
     Scalar,
     Trial,
@@ -110,7 +112,7 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
     value = parse_value(base, name, text)
     replace_field(base, name, value)
     if any(name in arm for arm in experiment.also):
-        raise BadInput(f"--set {name}={text}: the experiment's arms differ in this field; it can't be fixed for all")
+        raise BadInput(f"--set {name}={text}: the experiment's arms differ in this field; leave arms out with --without LABEL")
     return replace_in_base(experiment, name, value)
 
 
@@ -139,6 +141,28 @@ def with_seeds(experiment: Experiment, count: int) -> Experiment:
     return dataclasses.replace(experiment, seeds=tuple(seeds))
 
 
+def without(experiment: Experiment, labels: Sequence[str]) -> Experiment:
+    """The experiment with fewer arms; each entry is a cell's label, or several separated by commas."""
+    known = [cell.label for cell in cells(experiment)]
+    words = [word for entry in labels for word in ([entry] if entry in known else entry.split(","))]
+    named = tuple(dict.fromkeys(word.strip() for word in words))
+    for label in named:
+        if label not in known:
+            raise BadInput(f"--without {label!r}: there is no such arm; choose from {', '.join(known)}")
+    if len(named) == len(known):
+        raise BadInput(f"--without {', '.join(named)}: no arm is left")
+    return dataclasses.replace(experiment, without=named)
+
+
+def check_quantization(experiment: Experiment) -> None:
+    """Arms that train the base's own weights can't have them in 4 bits."""
+    for cell in cells(experiment):
+        trial = overridden(experiment.base, cell.overrides)
+        if trial.model.quantization != "none" and isinstance(trial.adapter, Full):
+            how = f"leave this arm out with --without {shlex.quote(cell.label)}"
+            raise BadInput(f"model.quantization={trial.model.quantization}: 4-bit weights cannot be trained in full; {how}")
+
+
 def smoke(experiment: Experiment) -> Experiment:
     """The same road in about a minute: the ends of each axis, three tuning trials, one seed, few examples and items."""
     base = experiment.base
@@ -163,7 +187,8 @@ def smoke(experiment: Experiment) -> Experiment:
 
 
 def cells(experiment: Experiment) -> list[Cell]:
-    """The full grid over `vary`, then the arms of `also`; every cell built once, so that a bad value is met here."""
+    """The full grid over `vary`, then the arms of `also`, but for those of `without`; every cell built once, so that a bad
+    value is met here. Labels and order don't depend on what is left out: an arm that comes later has the same trials."""
     grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
     arms: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
     trials = [overridden(experiment.base, arm) for arm in arms]
@@ -175,7 +200,7 @@ def cells(experiment: Experiment) -> list[Cell]:
     distinct = {(trial, tuple(cell.tune)) for cell, trial in zip(found, trials, strict=True)}
     if len(set(labels)) != len(labels) or len(distinct) != len(found):
         raise BadInput(f"experiment {experiment.name}: two cells are the same: {', '.join(labels)}")
-    return found
+    return [cell for cell in found if cell.label not in experiment.without]
 
 
 def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:

@@ -38,6 +38,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--status": ("what is done, what failed and why; nothing is started", {"action": "store_true"}),
     "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
     "--set": ("any dotted field; levels of a varied one separated by commas", {"action": "append", "metavar": "FIELD=VALUE"}),
+    "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"action": "append", "metavar": "LABEL"}),
     "--seeds": ("final seeds in each cell", {"type": int, "metavar": "N"}),
     "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
     "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
@@ -54,7 +55,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--output": ("where trials, reports and the embedded store go (default: runs)", {"type": Path, "metavar": "DIR"}),
     "--ray-address": ("a running Ray cluster that shares the output directory", {"metavar": "HOST:PORT"}),
 }
-DEFAULTS = {"set": [], "output": Path("runs"), "trial_timeout": 6 * 3600.0}
+DEFAULTS = {"set": [], "without": [], "output": Path("runs"), "trial_timeout": 6 * 3600.0}
 
 
 class Parser(argparse.ArgumentParser):
@@ -88,7 +89,7 @@ def configured(chosen: argparse.Namespace) -> Experiment:
                 raise BadInput(f"--{option.replace('_', '-')}: must not be empty")
             path = Path(value).expanduser()  # absolute, so that the sweep is the same from every directory
             experiment = plan.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
-    experiment = plan.apply_settings(experiment, chosen.set)
+    experiment = plan.without(plan.apply_settings(experiment, chosen.set), chosen.without)
     return plan.with_seeds(experiment, chosen.seeds) if chosen.seeds is not None else experiment
 
 
@@ -141,6 +142,7 @@ def command(chosen: argparse.Namespace) -> int:
     experiment = configured(chosen)
     lab = experiment.base.model.name.startswith("lab:")
     share = share_out(chosen.gpus_per_trial, chosen.concurrency, chosen.trial_timeout, chosen.ray_address is not None, lab)
+    plan.check_quantization(experiment)
     for probe in plan.probes(experiment):
         preflight.inspect(probe)
     for cell in plan.cells(experiment):

@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 import experiments
-from core.definitions import BadInput, Data, Experiment, Full, LogUniform, Lora, Train, Trial, flatten
+from core.definitions import BadInput, Data, Experiment, Full, LogUniform, Lora, Scalar, Train, Trial, flatten
 from sweeps import plan
 
 RANKS = experiments.load("rank_vs_quality")
@@ -76,6 +76,30 @@ def test_an_arm_that_fixes_a_tuned_field_is_not_tuned() -> None:
 def test_set_on_the_varied_field_replaces_its_levels() -> None:
     assert labels(plan.apply_settings(RANKS, ["adapter.rank=8"])) == ["lora r=8", "full"]
     assert labels(plan.apply_settings(RANKS, ["adapter.rank = 4, 16,4"])) == ["lora r=4", "lora r=16", "full"]
+
+
+def test_arms_can_be_left_out_and_added_later_in_the_same_sweep() -> None:
+    less = plan.without(RANKS, ["full", "lora r=64, lora r=1"])
+    assert labels(less) == ["lora r=4", "lora r=16"]
+    assert plan.count_trials(less) == (12, 6)
+    assert plan.sweep_id(less, inspect) == plan.sweep_id(RANKS, inspect)
+    best = {"train.learning_rate": 1e-3}
+    assert keys(less, best).items() <= keys(RANKS, best).items()
+    levels: dict[str, tuple[Scalar, ...]] = {"train.batch_size": (8, 16), "data.source": ("a,b.jsonl",)}
+    commas = Experiment(name="files", question="?", base=Trial(), vary=levels)
+    assert labels(plan.without(commas, ["batch_size=8 source=a,b.jsonl"])) == ["batch_size=16 source=a,b.jsonl"]
+    with pytest.raises(BadInput, match=r"'ful': there is no such arm; choose from lora r=1, .*, full$"):
+        plan.without(RANKS, ["ful"])
+    with pytest.raises(BadInput, match="no arm is left"):
+        plan.without(RANKS, labels(RANKS))
+
+
+def test_quantized_weights_are_for_arms_that_do_not_train_them() -> None:
+    quantized = plan.apply_settings(RANKS, ["model.quantization=nf4"])
+    with pytest.raises(BadInput, match=r"cannot be trained in full; leave this arm out with --without full$"):
+        plan.check_quantization(quantized)
+    plan.check_quantization(plan.without(quantized, ["full"]))
+    plan.check_quantization(RANKS)
 
 
 def test_set_on_the_tuned_field_fixes_it() -> None:

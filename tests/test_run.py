@@ -66,6 +66,8 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--set", "seed=3"], ["seed=3", "--seeds"]),
         ([NAME, "--set", "=3"], ["'=3'", "must look like"]),
         ([NAME, "--set", "data.n_examples=1,2"], ["data.n_examples=1,2", "adapter.rank"]),
+        ([NAME, "--without", "ful"], ["--without 'ful'", "lora r=1, lora r=4", "full"]),
+        ([NAME, "--set", "model.quantization=nf4"], ["model.quantization=nf4", "--without full"]),
         ([NAME, "--concurrency", "0"], ["--concurrency 0", "at least 1"]),
         ([NAME, "--trial-timeout", "0"], ["--trial-timeout 0", "above 0"]),
         ([NAME, "--trial-timeout", "inf"], ["--trial-timeout inf", "at most"]),
@@ -188,6 +190,10 @@ def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: p
     shown = capsys.readouterr().out
     assert "lora r=8" in shown
     assert "18 tuning + 15 final trials, 0 of them finished" in shown
+    assert main([NAME, "--dry-run", "--output", str(output), "--set", "model.quantization=nf4", "--without", "full"]) == 0
+    shown = capsys.readouterr().out
+    assert "24 tuning + 12 final trials" in shown
+    assert "  full  " not in shown
     assert main([NAME, "--status", "--output", str(output)]) == 0
     assert "0/45 trials done, 0 failed; not running" in capsys.readouterr().out
     assert not output.exists()
