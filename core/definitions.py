@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import json
 import math
+import re
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -31,9 +32,15 @@ class BadInput(ValueError):
     """Something the user gave cannot be used. The message is one line: which field, which value, what would be valid."""
 
 
+def redacted(text: str) -> str:
+    """A URI, or a text with URIs in it, without user names, passwords and tokens: for messages and records."""
+    bare = re.sub(r"(?<!sqlite)://\S*@", "://***@", text)
+    return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", bare)
+
+
 def one_line(error: BaseException) -> str:
-    """An exception as one line of at most 300 characters: its type and message."""
-    message = " ".join(str(error).split()) or "no message"
+    """An exception as one line of at most 300 characters: its type and message, without credentials."""
+    message = redacted(" ".join(str(error).split())) or "no message"
     return f"{type(error).__name__}: {message}"[:300]
 
 

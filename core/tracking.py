@@ -13,7 +13,6 @@ import http.client
 import json
 import logging
 import os
-import re
 import socket
 import tempfile
 import urllib.error
@@ -25,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.definitions import BadInput
+from core.definitions import BadInput, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -41,7 +40,22 @@ PARAM_CHARACTERS = 6_000  # MLflow's limit for a parameter's value
 TAG_CHARACTERS = 5_000
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
 SQLITE_BEGINNING = b"SQLite format 3\0"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def chosen_uri(asked: str | None, output: Path) -> tuple[str, str]:
+    """The store to log to and where its URI comes from: the command line, MLflow's own variable, or the embedded store.
+
+    Raises:
+        BadInput: nothing answers there.
+    """
+    for uri, origin in ((asked, "--tracking-uri"), (os.environ.get(URI_VARIABLE), URI_VARIABLE)):
+        if uri:
+            check_uri(uri, origin)
+            return uri, origin
+    check_uri(default_uri(output))
+    return default_uri(output), ""
 
 
 def default_uri(output: Path) -> str:
@@ -49,55 +63,47 @@ def default_uri(output: Path) -> str:
     return f"sqlite:///{output.resolve()}/mlflow.db"
 
 
-def redacted(uri: str) -> str:
-    """The URI (or a word with a URI in it) without user name, password and token, for messages and records."""
-    bare = re.sub(r"(?<!sqlite)://\S*@", "://***@", uri)
-    return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", bare)
-
-
-def check_uri(uri: str, timeout_seconds: float = 4) -> None:
+def check_uri(uri: str, origin: str = "--tracking-uri", timeout_seconds: float = 4) -> None:
     """Whether the store answers, before anything is started and without importing MLflow.
 
     Raises:
         BadInput: the URI is of no known kind, or nothing answers there.
     """
+    told = f"{origin} {redacted(uri)}"
     try:
         parts = urllib.parse.urlsplit(uri)
-    except ValueError as error:
-        raise BadInput(f"--tracking-uri {redacted(uri)}: not a URI ({error})") from None
+        port = parts.port
+    except ValueError:  # its text may hold a piece of the password
+        raise BadInput(f"{told}: not a URI") from None
     kind = parts.scheme.partition("+")[0]
     if kind in ("http", "https"):
-        _check_server(uri, timeout_seconds)
+        _check_server(uri, told, timeout_seconds)
     elif kind == "sqlite" and parts.path.strip("/") not in ("", ":memory:"):  # in memory, no other process could read it
-        file = Path(uri.removeprefix(f"{parts.scheme}:///").partition("?")[0])
-        if not file.parent.is_dir():
-            raise BadInput(f"--tracking-uri {uri}: the directory {file.parent} does not exist")
-        _check_sqlite(uri, file)
+        _check_sqlite(Path(uri.removeprefix(f"{parts.scheme}:///").partition("?")[0]), told)
     elif kind in DATABASES:
         try:
-            socket.create_connection((parts.hostname or "localhost", parts.port or DATABASES[kind]), timeout_seconds).close()
+            socket.create_connection((parts.hostname or "localhost", port or DATABASES[kind]), timeout_seconds).close()
         except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise BadInput(f"--tracking-uri {redacted(uri)}: no answer ({reason})") from None
+            raise BadInput(f"{told}: no answer ({_why(error)})") from None
     elif kind != "databricks":
-        raise BadInput(
-            f"--tracking-uri {redacted(uri)}: must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI"
-        )
+        raise BadInput(f"{told}: must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI")
 
 
-def _check_sqlite(uri: str, file: Path) -> None:
+def _check_sqlite(file: Path, told: str) -> None:
+    if not file.parent.is_dir():
+        raise BadInput(f"{told}: the directory {file.parent} does not exist")
     try:
         with file.open("rb") as opened:
             beginning = opened.read(len(SQLITE_BEGINNING))
     except FileNotFoundError:
         return  # it will be made
     except OSError as error:
-        raise BadInput(f"--tracking-uri {uri}: cannot be read ({error.strerror})") from None
+        raise BadInput(f"{told}: cannot be read ({error.strerror})") from None
     if beginning not in (b"", SQLITE_BEGINNING):
-        raise BadInput(f"--tracking-uri {uri}: {file} is not an SQLite database")
+        raise BadInput(f"{told}: {file} is not an SQLite database")
 
 
-def _check_server(uri: str, timeout_seconds: float) -> None:
+def _check_server(uri: str, told: str, timeout_seconds: float) -> None:
     parts = urllib.parse.urlsplit(uri)
     bare = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     try:
@@ -106,12 +112,15 @@ def _check_server(uri: str, timeout_seconds: float) -> None:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return  # a server that asks for credentials: MLflow's client has them (MLFLOW_TRACKING_USERNAME, …_TOKEN)
-        raise BadInput(
-            f"--tracking-uri {redacted(uri)}: something answers, but not an MLflow server (HTTP {error.code})"
-        ) from None
+        raise BadInput(f"{told}: something answers, but not an MLflow server (HTTP {error.code})") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise BadInput(f"--tracking-uri {redacted(uri)}: no answer ({getattr(reason, 'strerror', None) or reason})") from None
+        raise BadInput(f"{told}: no answer ({_why(reason)})") from None
+
+
+def _why(error: Any) -> str:
+    """The operating system's words; other texts may repeat the address and are told by their kind alone."""
+    return getattr(error, "strerror", None) or (type(error).__name__ if isinstance(error, Exception) else "no such address")
 
 
 def page(uri: str, experiment_id: str) -> str:

@@ -51,7 +51,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "--trial-timeout": ("a trial that runs longer is ended and recorded (21600)", {"type": float, "metavar": "SECONDS"}),
     "--retry": ("run failed trials again", {"choices": ["failed"]}),
-    "--tracking-uri": ("MLflow server or database (default: SQLite in the output directory)", {"metavar": "URI"}),
+    "--tracking-uri": (
+        "MLflow server or database (default: MLFLOW_TRACKING_URI, else SQLite in the output directory)",
+        {"metavar": "URI"},
+    ),
     "--output": ("where trials, reports and the embedded store go (default: runs)", {"type": Path, "metavar": "DIR"}),
     "--ray-address": ("a running Ray cluster that shares the output directory", {"metavar": "HOST:PORT"}),
 }
@@ -120,7 +123,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return command(chosen)
     except BadInput as error:
-        print("error: " + " ".join(str(error).split()), file=sys.stderr)
+        print("error: " + tracking.redacted(" ".join(str(error).split())), file=sys.stderr)
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # the reader of our output left (`| head`): there is nobody to tell
         silence(sys.stdout)
@@ -162,8 +165,7 @@ def command(chosen: argparse.Namespace) -> int:
     if chosen.ray_address is not None:
         check_cluster(chosen.ray_address)
     output = prepare_output(chosen.output)
-    uri = chosen.tracking_uri or tracking.default_uri(output)
-    tracking.check_uri(uri)
+    uri, origin = tracking.chosen_uri(chosen.tracking_uri, output)
 
     from sweeps.sweep import Sweep
 
@@ -172,7 +174,7 @@ def command(chosen: argparse.Namespace) -> int:
         run = Sweep(experiment, sweep, directory, uri, output)
         if chosen.retry:
             print(f"{run.forget_failed()} failed trials run again")
-        print(run.opening(share), flush=True)
+        print(run.opening(share, origin), flush=True)
         complete = run.run(share, chosen.ray_address, _command_line(chosen))
         reported = report(experiment, sweep, uri, directory)
     where = ["", f"trials   {directory}"]
@@ -187,7 +189,8 @@ def report(experiment: Experiment, sweep: str, uri: str, directory: Path) -> boo
     """Runs the experiment's analysis in a process of its own; whether it could."""
     module = f"analysis.{experiment.name}"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
-    arguments = ["--sweep", sweep, "--tracking-uri", uri, "--report", str(directory / "report")]
+    environment[tracking.URI_VARIABLE] = uri  # not an argument, which every user of the machine could read
+    arguments = ["--sweep", sweep, "--report", str(directory / "report")]
     return subprocess.run([sys.executable, "-m", module, *arguments], env=environment).returncode == 0
 
 

@@ -41,13 +41,14 @@ class Sweep:
         found = [(job, self.search.outcome(job)) for job in self.search.jobs()]
         return [(job, outcome) for job, outcome in found if outcome is not None]
 
-    def opening(self, share: Resources) -> str:
-        """What is asked, how much is done, and where it goes."""
+    def opening(self, share: Resources, origin: str = "") -> str:
+        """What is asked, how much is done, and where it goes (`origin`: who said so)."""
+        said = f" ({origin})" if origin else ""
         tuning, final = plan.count_trials(self.experiment)
         return "\n".join([
             f"{self.title}: {self.experiment.question}",
             f"{tuning} tuning + {final} final trials, {len(self.done())} of them finished; {share}",
-            f"in {self.directory}, logged to {tracking.redacted(self.uri)}", "",
+            f"in {self.directory}, logged to {tracking.redacted(self.uri)}{said}", "",
         ])  # fmt: skip
 
     def forget_failed(self) -> int:

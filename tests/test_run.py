@@ -10,9 +10,11 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,11 @@ from sweeps.run import EXIT_INCOMPLETE, main
 
 ROOT = Path(__file__).parents[1]
 NAME = "rank_vs_quality"
+
+
+@pytest.fixture(autouse=True)
+def no_store_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
 
 
 @pytest.fixture
@@ -378,6 +385,52 @@ def test_what_is_missing_in_the_end_is_said(
     assert "not logged: 3 trials" in said
     assert "database is locked" in said
     assert "secret" not in said
+
+
+def test_no_password_is_printed_recorded_or_an_argument(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from experiments import load
+    from sweeps import run
+    from sweeps.sweep import Sweep
+
+    class Refuses(BaseHTTPRequestHandler):
+        """Healthy, but no MLflow: every other answer is an error, whose text MLflow repeats with the URI."""
+
+        def do_GET(self) -> None:
+            self.send_response(200 if self.path == "/health" else 400)
+            self.end_headers()
+
+        do_POST = do_GET
+
+    called: list[tuple[list[str], dict[str, str]]] = []
+
+    def call(arguments: list[str], env: dict[str, str]) -> subprocess.CompletedProcess[str]:
+        called.append((arguments, env))
+        return subprocess.CompletedProcess(arguments, 0)
+
+    monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(run.subprocess, "run", call)
+    with HTTPServer(("127.0.0.1", 0), Refuses) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        uri = f"http://me:hunter2@127.0.0.1:{server.server_port}"
+        sweep = Sweep(load(NAME), "sweep", tmp_path, uri, tmp_path)
+        print(sweep.opening(resources.Resources(1, 1)))
+        with pytest.raises(BadInput) as refusal, Logbook(sweep.store, {}, "note") as book:
+            book.check()
+        book.missing.append(tracking.TrialRecord("k", "n", "c", "tune", (), tmp_path))
+        sweep._account(book)
+        monkeypatch.setattr(run, "command", lambda chosen: (_ for _ in ()).throw(BadInput(f"cannot read {uri}")))
+        assert main([NAME]) == main([NAME, f"--tracking-ui={uri}"]) == 2
+        assert run.report(load(NAME), "sweep", uri, tmp_path)
+        server.shutdown()
+    said = capfd.readouterr()
+    assert "refused them: " in said.out
+    assert "http://***@127.0.0.1" in said.err
+    ((arguments, environment),) = called
+    assert environment["MLFLOW_TRACKING_URI"] == uri
+    for text in (said.out, said.err, str(refusal.value), str(arguments)):
+        assert "hunter2" not in text
 
 
 def test_an_interrupted_sweep_is_killed_in_the_store() -> None:

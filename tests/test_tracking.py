@@ -21,7 +21,7 @@ from mlflow.entities import Run
 
 from analysis import load
 from core import tracking
-from core.definitions import BadInput, Data, Evaluation, Full, Lora, Train, Trial, fingerprint, flatten
+from core.definitions import BadInput, Data, Evaluation, Full, Lora, Train, Trial, fingerprint, flatten, one_line
 from core.tracking import Store, TrialRecord
 
 PROVENANCE = {"data": "d" * 16, "model": "m" * 16, "base_text": "b" * 16}
@@ -338,10 +338,33 @@ def test_credentials_are_not_shown(uri: str, shown: str) -> None:
     assert tracking.redacted(uri) == shown
 
 
+def test_exceptions_are_told_without_credentials() -> None:
+    text = f"API request to http://me:hunter2@host/api failed{' again' * 60}"
+    assert "hunter2" not in one_line(ConnectionError(text))
+    cut = "x" * 270 + " http://me:hunter2@host"  # the line ends within the password
+    assert "hunter2"[:2] not in one_line(ConnectionError(cut))
+
+
+def test_mlflows_own_variable_names_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stores = [tracking.default_uri(tmp_path / name) for name in ("own", "variable", "option")]
+    for name in ("own", "variable", "option"):
+        (tmp_path / name).mkdir()
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    assert tracking.chosen_uri(None, tmp_path / "own") == (stores[0], "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", stores[1])
+    assert tracking.chosen_uri(None, tmp_path / "own") == (stores[1], "MLFLOW_TRACKING_URI")
+    assert tracking.chosen_uri(stores[2], tmp_path / "own") == (stores[2], "--tracking-uri")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:hunter2@127.0.0.1:1")
+    with pytest.raises(BadInput, match=r"^MLFLOW_TRACKING_URI http://\*\*\*@127.0.0.1:1: no answer \(Connection refused\)$"):
+        tracking.chosen_uri(None, tmp_path / "own")
+
+
 @pytest.mark.parametrize(
     "uri",
     [
         "http://me:secret@127.0.0.1:1",
+        "http://me:secret/more@127.0.0.1:1",
+        "http://",
         "https://me:secret@127.0.0.1:1",
         "http://me:secret@no-such-host.invalid:5000",
         "postgresql://me:secret@127.0.0.1:1/db",
