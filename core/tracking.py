@@ -123,13 +123,13 @@ def _why(error: Any) -> str:
     return getattr(error, "strerror", None) or (type(error).__name__ if isinstance(error, Exception) else "no such address")
 
 
-def page(uri: str, experiment_id: str) -> str:
-    """Where the UI shows an experiment's final trials side by side, best first.
+def page(uri: str, experiment_id: str, sweep: str) -> str:
+    """Where the UI shows a sweep's final trials side by side, best first.
 
     Sorted by a metric, as the UI folds children under their parent when it sorts by time.
     """
     server = redacted(uri).rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    final = urllib.parse.quote(f"tags.`{PHASE}` = 'final'")
+    final = urllib.parse.quote(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'final'")
     order = urllib.parse.quote("metrics.`quality`")
     return f"{server}/#/experiments/{experiment_id}/runs?searchFilter={final}&orderByKey={order}&orderByAsc=false"
 

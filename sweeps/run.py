@@ -180,7 +180,7 @@ def command(chosen: argparse.Namespace) -> int:
     where = ["", f"trials   {directory}"]
     where += [f"report   {directory / 'report' / 'report.md'}"] if reported else []
     where += [] if uri.startswith("http") else [f"serve    mlflow ui --backend-store-uri {tracking.redacted(uri)}"]
-    where += [f"compare  {tracking.page(uri, run.store.experiment_id)}"] if run.store.parent_id else []
+    where += [f"compare  {tracking.page(uri, run.store.experiment_id, sweep)}"] if run.store.parent_id else []
     print("\n".join(where))
     return 0 if complete and reported else EXIT_INCOMPLETE
 

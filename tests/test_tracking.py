@@ -10,6 +10,7 @@ import shutil
 import socket
 import threading
 import time
+import urllib.parse
 from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
@@ -287,6 +288,19 @@ def test_the_latest_sweep_is_the_one_that_was_started_last(uri: str) -> None:
     assert tracking.latest_sweep(uri, "rank_vs_quality", "sweep-0") == "sweep-0"
     with pytest.raises(BadInput, match="sweep-7"):
         tracking.latest_sweep(uri, "rank_vs_quality", "sweep-7")
+
+
+def test_the_page_to_compare_on_shows_the_final_trials_of_one_sweep(uri: str, tmp_path: Path) -> None:
+    for sweep in ("sweep-0", "sweep-1"):
+        store = opened(uri, sweep)
+        for phase in ("tune", "final"):
+            log(store, finished(tmp_path, TRIAL, phase=phase))
+    page = tracking.page("http://me:secret@host:5000/", store.experiment_id, "sweep-0")
+    assert page.startswith(f"http://***@host:5000/#/experiments/{store.experiment_id}/runs?")
+    query = urllib.parse.parse_qs(page.partition("?")[2], strict_parsing=True)
+    (order,) = query["orderByKey"]
+    (run,) = tracking.client(uri).search_runs([store.experiment_id], query["searchFilter"][0], order_by=[f"{order} DESC"])
+    assert (run.data.tags[tracking.SWEEP], run.data.tags[tracking.PHASE]) == ("sweep-0", "final")
 
 
 def test_long_and_odd_values(uri: str, tmp_path: Path) -> None:
