@@ -169,8 +169,11 @@ class Store:
         self.uri, self.experiment, self.sweep, self.artifacts = uri, experiment, sweep, artifacts
         self.parent_id = self.experiment_id = ""  # until `open`
 
-    def open(self, params: Mapping[str, object], note: str) -> None:
-        """Makes schema, experiment and parent run where they are missing; the parent is RUNNING from here on."""
+    def open(self, params: Mapping[str, object], note: str, tags: Mapping[str, str] | None = None) -> None:
+        """Makes schema, experiment and parent run where they are missing; the parent is RUNNING from here on.
+
+        `params` and `note` are said once; `tags` may be other ones each time.
+        """
         self.client = client(self.uri)
         self.experiment_id = self._experiment_id()
         found = _search(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "sweep"})
@@ -179,9 +182,9 @@ class Store:
             self.client.update_run(run_id, status="RUNNING")
         else:
             name = f"{self.experiment} {self.sweep[:8]}"
-            tags = {KIND: "sweep", SWEEP: self.sweep, NOTE: note, "mlflow.source.name": "sweeps/run.py"}
-            run_id = self.client.create_run(self.experiment_id, run_name=name, tags=tags).info.run_id
-        _log(self.client, run_id, params=params)  # again after a kill between the two: the same values change nothing
+            first = {KIND: "sweep", SWEEP: self.sweep, NOTE: note, "mlflow.source.name": "sweeps/run.py"}
+            run_id = self.client.create_run(self.experiment_id, run_name=name, tags=first).info.run_id
+        _log(self.client, run_id, params=params, tags=tags)  # again after a kill between the two: the same values change nothing
         self.parent_id = run_id
 
     def close(self, status: str) -> None:

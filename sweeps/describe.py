@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import textwrap
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import experiments as questions
 from core import preflight
-from core.definitions import Experiment, Trial
+from core.definitions import Experiment, Trial, flatten
 from sweeps import ledger, plan
 from sweeps.ledger import Outcome
 from sweeps.progress import clock
@@ -38,6 +39,18 @@ def experiments_table(experiments: list[Experiment]) -> str:
     return "\n".join([*lines, "", "python sweeps/run.py NAME --dry-run shows what it would do."])
 
 
+def tuning(experiment: Experiment) -> list[str]:
+    """What is tuned and where, or that the command line turned tuning off."""
+    proposals = experiment.tune_trials - math.prod(space.grid for space in experiment.tune.values())
+    lines = [
+        f"tuned in each arm: {name} from {space.low:g} to {space.high:g} ({space.grid} grid points, {proposals} proposed)"
+        for name, space in experiment.tune.items()
+    ]
+    fixed = [name for name in questions.load(experiment.name).tune if name not in experiment.tune]
+    values = flatten(experiment.base)
+    return lines + [f"tuning is off: {name}={values[name]:g} in every arm" for name in fixed]
+
+
 def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
     """About: forward and backward passes at 6 operations a parameter and token, a fixed part a step, and the evaluation."""
     flops = GPU_FLOPS if share.gpus_per_trial else CPU_FLOPS_PER_THREAD * share.threads
@@ -46,7 +59,7 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
     return training + evaluation
 
 
-def dry_run(experiment: Experiment, sweep: str, known: Mapping[str, Outcome], share: Resources) -> str:
+def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources) -> str:
     """Cells, trials, tokens, estimated time and memory."""
     first = {cell.label: cell for cell in plan.cells(experiment)}
     rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "model GiB", "about")]
@@ -56,20 +69,22 @@ def dry_run(experiment: Experiment, sweep: str, known: Mapping[str, Outcome], sh
         trial = plan.overridden(experiment.base, {**plan.seed_overrides(experiment, 0), **cell.overrides})
         inputs = preflight.inspect(trial)
         shown = shown or inputs
-        tuning, final = (experiment.tune_trials if cell.tune else 0), len(experiment.seeds)
+        n_tuning, n_final = (experiment.tune_trials if cell.tune else 0), len(experiment.seeds)
         each = seconds_per_trial(trial, inputs, share)
-        total += (tuning + final) * each
-        total_tokens += (tuning + final) * inputs.tokens
-        counts = (f"{tuning}", f"{final}", f"{inputs.steps:,}", f"{inputs.tokens:,}", f"{inputs.trainable_parameters:,}")
+        total += (n_tuning + n_final) * each
+        total_tokens += (n_tuning + n_final) * inputs.tokens
+        counts = (f"{n_tuning}", f"{n_final}", f"{inputs.steps:,}", f"{inputs.tokens:,}", f"{inputs.trainable_parameters:,}")
         rows.append((label, *counts, f"{inputs.memory_gib:.2f}", f"{each:.0f} s"))
     assert shown is not None, "an experiment has at least one cell"
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-    tuning, final = plan.count_trials(experiment)
-    measured = [outcome.seconds for outcome in known.values() if not outcome.failed]
+    n_tuning, n_final = plan.count_trials(experiment)
+    search = Search(experiment, preflight.provenance, sweep, known, None)
+    done = [outcome for job in search.jobs() if (outcome := search.outcome(job))]  # `known` may hold other arms and ranges
+    measured = [outcome.seconds for outcome in done if not outcome.failed]
     if measured:
         each = statistics.median(measured)
-        left = clock(max(tuning + final - len(known), 0) * each / share.slots)
+        left = clock(max(n_tuning + n_final - len(done), 0) * each / share.slots)
         time = f"{left} (median of {len(measured)} finished trials: {each:.1f} s)"
     else:
         time = f"{clock(total / share.slots + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
@@ -78,7 +93,8 @@ def dry_run(experiment: Experiment, sweep: str, known: Mapping[str, Outcome], sh
         f"  data: {shown.n_rows:,} rows, {shown.n_train_examples:,} used of mean {shown.mean_tokens:.0f} tokens "
         f"(limit {shown.seq_len_tokens}: about {shown.n_truncated} truncated, {shown.n_too_long} too long), "
         f"{shown.n_skipped_empty} without text skipped, {shown.n_eval_rows} for evaluation",
-        f"  {tuning} tuning + {final} final trials, {len(known)} of them finished; {total_tokens:,.0f} tokens in all; "
+        *(f"  {line}" for line in tuning(experiment)),
+        f"  {n_tuning} tuning + {n_final} final trials, {len(done)} of them finished; {total_tokens:,.0f} tokens in all; "
         f"{share}; about {time}",
     ])  # fmt: skip
 

@@ -24,8 +24,8 @@ LAST_TRIES, PAUSE_SECONDS = 3, 2.0  # at the end, before what is left is reporte
 class Logbook:
     """`with Logbook(store, …) as book: book.put(record)`; afterwards `book.missing` holds what could not be logged."""
 
-    def __init__(self, store: Store, params: Mapping[str, object], note: str) -> None:
-        self.store, self.params, self.note = store, params, note
+    def __init__(self, store: Store, params: Mapping[str, object], note: str, tags: Mapping[str, str] | None = None) -> None:
+        self.store, self.params, self.note, self.tags = store, params, note, tags or {}
         self.incoming: queue.Queue[TrialRecord | None] = queue.Queue()
         self.missing: list[TrialRecord] = []
         self.logged: dict[str, Run] | None = None  # None: look again, a run may have been begun and not ended
@@ -85,7 +85,7 @@ class Logbook:
 
     def _flush(self) -> bool:
         """Writes what is missing, up to the first refusal; whether nothing is left."""
-        if not self.store.parent_id and not self._attempt(lambda: self.store.open(self.params, self.note)):
+        if not self.store.parent_id and not self._attempt(lambda: self.store.open(self.params, self.note, self.tags)):
             return False
         self.error = None
         while self.missing:

@@ -33,6 +33,7 @@ from core.definitions import (
 
 TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: cells and learning rates are compared on the same rows
 MAX_SEEDS = 100
+LEAST_RANGE = 2
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
 SHORT = {"adapter.rank": "r", "adapter.method": ""}
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
@@ -83,7 +84,7 @@ class Job:
 
 def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     """The experiment after `--set FIELD=VALUE`: on a varied field the values replace its levels, on a tuned field the
-    value fixes it, on any other field it changes the base trial.
+    value fixes it and a range LOW..HIGH is searched instead, on any other field it changes the base trial.
 
     Raises:
         BadInput: no such field (with the nearest name), or a value out of range.
@@ -101,6 +102,8 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
     if name in SET_BY_PHASE:
         raise BadInput(f"--set {name}={text}: the sweep sets this itself; {SET_BY_PHASE[name]}")
     base = experiment.base
+    if ".." in text and isinstance(flatten(base).get(name), int | float):
+        return dataclasses.replace(experiment, tune={**experiment.tune, name: _range(experiment, name, text)})
     if name in experiment.vary:
         levels = tuple(dict.fromkeys(parse_value(base, name, part.strip()) for part in text.split(",")))
         for level in levels:
@@ -114,6 +117,22 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
     if any(name in arm for arm in experiment.also):
         raise BadInput(f"--set {name}={text}: the experiment's arms differ in this field; leave arms out with --without LABEL")
     return replace_in_base(experiment, name, value)
+
+
+def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
+    """The tuned field's search range from "1e-4..1e-1", its grid as it was."""
+    if name not in experiment.tune:
+        tuned = ", ".join(experiment.tune) or "no field"
+        raise BadInput(f"--set {name}={text}: a range fits only a field that the experiment tunes ({tuned})")
+    words = text.split("..")
+    if len(words) != 2 or not all(words) or "..." in text:
+        raise BadInput(f"--set {name}={text}: a range must look like 1e-4..1e-1")
+    low, high = (float(str(parse_value(experiment.base, name, word.strip()))) for word in words)
+    for end in (low, high):
+        replace_field(experiment.base, name, end)
+    if high < LEAST_RANGE * low:  # nearer, three significant digits would not tell the points apart
+        raise BadInput(f"--set {name}={text}: the high end must be at least {LEAST_RANGE} times the low end")
+    return dataclasses.replace(experiment.tune[name], low=low, high=high)
 
 
 def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experiment:
@@ -267,7 +286,8 @@ def probes(experiment: Experiment) -> list[Trial]:
 
 
 def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
-    """Which sweep this is. Levels, arms and seeds are left out, so that adding one goes on in the same parent run."""
+    """Which sweep this is. Levels, arms, seeds and the ends of tuned ranges are left out, so that adding one, or tuning
+    farther, goes on in the same parent run."""
     varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
     hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
     inputs = [inspect(overridden(experiment.base, seed_overrides(experiment, i))) for i in range(_n_variants(experiment))]
@@ -275,7 +295,7 @@ def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
         "experiment": experiment.name,
         "base": {name: value for name, value in flatten(experiment.base).items() if name not in varying},
         "axes": sorted(experiment.vary),
-        "tune": {name: dataclasses.asdict(space) for name, space in experiment.tune.items()},
+        "tune": {name: space.grid for name, space in experiment.tune.items()},
         "tune_trials": experiment.tune_trials,
         "with_seed": {name: list(values) for name, values in experiment.with_seed.items()},
         "inputs": [{kind: value for kind, value in found.items() if kind not in hidden} for found in inputs],

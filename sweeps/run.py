@@ -37,7 +37,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--dry-run": ("cells, trials, tokens, estimated time and memory; nothing is started", {"action": "store_true"}),
     "--status": ("what is done, what failed and why; nothing is started", {"action": "store_true"}),
     "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
-    "--set": ("any dotted field; levels of a varied one separated by commas", {"action": "append", "metavar": "FIELD=VALUE"}),
+    "--set": (
+        "any dotted field; a varied one takes levels 8,32; a tuned one takes a range 1e-4..1e-1",
+        {"action": "append", "metavar": "FIELD=VALUE"},
+    ),
     "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"action": "append", "metavar": "LABEL"}),
     "--seeds": ("final seeds in each cell", {"type": int, "metavar": "N"}),
     "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
@@ -167,6 +170,7 @@ def command(chosen: argparse.Namespace) -> int:
     output = prepare_output(chosen.output)
     uri, origin = tracking.chosen_uri(chosen.tracking_uri, output)
 
+    from sweeps import describe
     from sweeps.sweep import Sweep
 
     directory.mkdir(parents=True, exist_ok=True)
@@ -174,7 +178,7 @@ def command(chosen: argparse.Namespace) -> int:
         run = Sweep(experiment, sweep, directory, uri, output)
         if chosen.retry:
             print(f"{run.forget_failed()} failed trials run again")
-        print(run.opening(share, origin), flush=True)
+        print(run.opening(share, describe.tuning(experiment), origin), flush=True)
         complete = run.run(share, chosen.ray_address, _command_line(chosen))
         reported = report(experiment, sweep, uri, directory)
     where = ["", f"trials   {directory}"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,12 +41,12 @@ class Sweep:
         found = [(job, self.search.outcome(job)) for job in self.search.jobs()]
         return [(job, outcome) for job, outcome in found if outcome is not None]
 
-    def opening(self, share: Resources, origin: str = "") -> str:
-        """What is asked, how much is done, and where it goes (`origin`: who said so)."""
+    def opening(self, share: Resources, notes: Sequence[str] = (), origin: str = "") -> str:
+        """What is asked, what is worth a note, how much is done, and where it goes (`origin`: who said so)."""
         said = f" ({origin})" if origin else ""
         tuning, final = plan.count_trials(self.experiment)
         return "\n".join([
-            f"{self.title}: {self.experiment.question}",
+            f"{self.title}: {self.experiment.question}", *notes,
             f"{tuning} tuning + {final} final trials, {len(self.done())} of them finished; {share}",
             f"in {self.directory}, logged to {tracking.redacted(self.uri)}{said}", "",
         ])  # fmt: skip
@@ -63,7 +63,7 @@ class Sweep:
     def run(self, share: Resources, ray_address: str | None, command: str) -> bool:
         """Runs and logs what is missing; whether nothing failed or stayed unlogged in the end."""
         note = f"{self.experiment.question}\n\n`{command}`"
-        with Logbook(self.store, self._params(), note) as book:
+        with Logbook(self.store, self._params(), note, self._ranges()) as book:
             for job, _ in self.done():
                 book.put(self._record(job))
             try:
@@ -105,7 +105,11 @@ class Sweep:
         """The parent run's parameters: what all trials have in common (levels and seeds may grow: they stand on the children)."""
         own = {*plan.axes(self.experiment), *self.experiment.tune, *self.experiment.with_seed, "seed", "evaluation.split"}
         common = {name: value for name, value in flatten(self.experiment.base).items() if name not in own}
-        return common | {f"tune.{name}": f"{space.low:g} to {space.high:g}" for name, space in self.experiment.tune.items()}
+        return common
+
+    def _ranges(self) -> dict[str, str]:
+        """The parent run's tags that say what was tuned; another range may take their place."""
+        return {f"tunelab.tune.{name}": f"{space.low:g} to {space.high:g}" for name, space in self.experiment.tune.items()}
 
     def _account(self, book: Logbook) -> bool:
         """Says what failed and what could not be logged; whether there is nothing to say.

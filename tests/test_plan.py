@@ -111,6 +111,16 @@ def test_set_on_the_tuned_field_fixes_it() -> None:
     assert plan.final_job(fixed, cell, 0, {}, inspect).trial.train.learning_rate == 2e-3
 
 
+def test_a_range_on_the_tuned_field_is_searched_instead_in_the_same_sweep() -> None:
+    wider = plan.apply_settings(RANKS, ["train.learning_rate = 1e-4 .. 1e-1"])
+    assert wider.tune == {"train.learning_rate": LogUniform(1e-4, 1e-1, grid=5)}
+    assert plan.count_trials(wider) == plan.count_trials(RANKS)
+    assert plan.sweep_id(wider, inspect) == plan.sweep_id(RANKS, inspect)
+    shared = set(keys(wider, {"train.learning_rate": 1e-3}).values()) & set(keys(RANKS, {"train.learning_rate": 1e-3}).values())
+    assert len(shared) == 5 + 15  # the low end in each arm, and the finals of the same best
+    assert plan.apply_settings(wider, ["train.learning_rate=1e-3"]).tune == {}
+
+
 def test_set_on_any_other_field_changes_every_cell_that_has_it() -> None:
     changed = plan.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1,000"])
     trials = plan.probes(changed)
@@ -140,6 +150,17 @@ def test_set_on_a_field_that_goes_with_the_seed_fixes_it() -> None:
         ("train.epochs=-1", "train.epochs=-1.0: must be above 0"),
         ("train.epochs=nan", "train.epochs='nan': must be a number"),
         ("train.epochs=1,2", "several values fit only a field that the experiment varies"),
+        ("train.learning_rate=1e-1..1e-4", "the high end must be at least 2 times the low end"),
+        ("train.learning_rate=1e-3..1e-3", "the high end must be at least 2 times the low end"),
+        ("train.learning_rate=1e-3..1.5e-3", "the high end must be at least 2 times the low end"),
+        ("train.learning_rate=0..1e-3", "train.learning_rate=0.0: must be above 0"),
+        ("train.learning_rate=1e-3..20", "train.learning_rate=20.0: must be above 0 and below 10"),
+        ("train.learning_rate=low..high", "train.learning_rate='low': must be a number"),
+        ("train.learning_rate=1e-3..", "must look like 1e-4..1e-1"),
+        ("train.learning_rate=1e-4...1e-1", "must look like 1e-4..1e-1"),
+        ("train.learning_rate=1e-4..1e-3..1e-2", "must look like 1e-4..1e-1"),
+        ("train.epochs=1..3", "a range fits only a field that the experiment tunes (train.learning_rate)"),
+        ("adapter.rank=1..64", "a range fits only a field that the experiment tunes (train.learning_rate)"),
         ("adapter.targets=attn", "adapter.targets='attn': did you mean"),
         ("adapter.method=full", "adapter.method=full"),
         ("adapter.method=lora", "adapter.method=lora"),

@@ -201,6 +201,10 @@ def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: p
     shown = capsys.readouterr().out
     assert "24 tuning + 12 final trials" in shown
     assert "  full  " not in shown
+    assert main([NAME, "--dry-run", "--output", str(output), "--set", "train.learning_rate=1e-4..1e-1"]) == 0
+    assert "tuned in each arm: train.learning_rate from 0.0001 to 0.1 (5 grid points, 1 proposed)" in capsys.readouterr().out
+    assert main([NAME, "--dry-run", "--output", str(output), "--set", "train.learning_rate=1e-3"]) == 0
+    assert "tuning is off: train.learning_rate=0.001 in every arm" in capsys.readouterr().out
     assert main([NAME, "--status", "--output", str(output)]) == 0
     assert "0/45 trials done, 0 failed; not running" in capsys.readouterr().out
     assert not output.exists()
@@ -323,7 +327,7 @@ class FakeStore:
         self.runs: list[str] = []
         self.status = ""
 
-    def open(self, params: object, note: str) -> None:
+    def open(self, params: object, note: str, tags: object) -> None:
         if not self.opens:
             raise ConnectionError("nobody there")
         self.parent_id = "parent"

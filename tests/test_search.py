@@ -190,6 +190,22 @@ def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome
     assert sum(job.cell == "lora r=2" for job in told) == 8
 
 
+def test_another_range_goes_on_with_the_same_ledger_and_the_same_studies(whole: dict[str, Outcome], tmp_path: Path) -> None:
+    studies = tmp_path / "optuna.db"
+    new(whole, studies).close()
+    wider = plan.apply_settings(EXPERIMENT, ["train.learning_rate=1e-4..5e-1"])
+    search = new(whole, studies, wider)
+    told = drive(search)
+    assert search.finished()
+    assert search.close() == 0
+    assert all(1e-4 < job.trial.train.learning_rate <= 0.5 for job in told if job.phase == "tune")  # the low end was known
+    assert sum(job.phase == "tune" for job in told) == 3 * (EXPERIMENT.tune_trials - 1)
+    assert max(job.trial.train.learning_rate for job in told) == 0.5
+    labels = [label for found in trials_in(studies).values() for label in found]
+    assert len(labels) == len(set(labels)) == 15 + 12
+    assert drive(new(whole | {job.key: truth(job) for job in told}, studies)) == []  # and back to the range before
+
+
 def trials_in(studies: Path) -> dict[str, list[str]]:
     """Study → labels of its trials."""
     import optuna

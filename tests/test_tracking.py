@@ -168,6 +168,13 @@ def test_a_kill_between_the_parent_and_its_parameters(uri: str, monkeypatch: pyt
     assert parent.data.params == {"train.epochs": "3"}
 
 
+def test_the_parents_tags_may_change_when_a_sweep_goes_on(uri: str) -> None:
+    for high in ("0.03", "0.1"):
+        opened(uri).open({"train.epochs": 3}, "does it?", {"tunelab.tune.train.learning_rate": f"0.0001 to {high}"})
+    (parent,) = all_runs(uri, kind="sweep")
+    assert parent.data.tags["tunelab.tune.train.learning_rate"] == "0.0001 to 0.1"
+
+
 def test_a_new_result_replaces_the_old_run(uri: str, tmp_path: Path) -> None:
     store = opened(uri)
     log(store, finished(tmp_path, TRIAL, state="crashed", reason="the worker process died", metrics={}, history=[]))
