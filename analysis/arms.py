@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -26,6 +27,7 @@ class Panel:
     rows: dict[str, int]
     n_items: int
     crossed: bool
+    limits: tuple[float, float] = (-math.inf, math.inf)  # what a mean can be
 
     def of(self, fingerprints: list[str]) -> np.ndarray:
         """Scores of these trials: (trials, items)."""
@@ -34,6 +36,14 @@ class Panel:
 
 def panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
     """The panel of one axis: "quality" takes scores after training, "forgetting" their rise over the base model."""
+    made = _panel(items, fingerprints, axis)
+    binary = axis == "quality" and items.loc[items["axis"] == axis, "after"].isin([0.0, 1.0]).all()
+    return replace(made, limits=(0.0, 1.0)) if binary else made
+
+
+def _panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
+    if not fingerprints:
+        return Panel(np.empty((0, 0)), np.empty(0, dtype=int), {}, 0, False)
     chosen = items[(items["axis"] == axis) & items["fingerprint"].isin(fingerprints)]
     value = chosen["after"] if axis == "quality" else chosen["after"] - chosen["before"]
     repeat = chosen.groupby(["fingerprint", "measure", "group", "item"], sort=False).cumcount()  # of rows that occur twice
@@ -70,11 +80,13 @@ def _linearised(scores_FI: np.ndarray, weights_FI: np.ndarray, measure_I: np.nda
 
 @dataclass(frozen=True)
 class Arm:
-    """One cell of the sweep: its label, adapter, and the fingerprint of the final trial of each seed that finished."""
+    """One cell of the sweep: its label, adapter, the learning rate its final trials ran at (nan: none ran), and the
+    fingerprint of the final trial of each seed that finished."""
 
     cell: str
     method: str
     rank: int | None
+    rate: float = math.nan
     final: dict[int, str] = field(default_factory=dict)
 
 
@@ -87,7 +99,9 @@ def arms(table: pd.DataFrame) -> list[Arm]:
         rank = first.get("adapter.rank")
         final = chosen_final(group)
         by_seed = {int(row["seed"]): str(row["fingerprint"]) for _, row in final[final["state"] == "finished"].iterrows()}
-        found.append(Arm(str(cell), str(first["adapter.method"]), None if rank is None or pd.isna(rank) else int(rank), by_seed))
+        rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
+        rank = None if rank is None or pd.isna(rank) else int(rank)
+        found.append(Arm(str(cell), str(first["adapter.method"]), rank, rate, by_seed))
     return sorted(found, key=lambda arm: (arm.method != "lora", arm.rank or 0, arm.cell))
 
 
@@ -107,8 +121,10 @@ def seeds_of(first: Arm, second: Arm) -> list[int]:
 
 
 def mean(arm: Arm, scores: Panel) -> Estimate:
-    """The arm's mean, for new seeds (and the bases they alternate over) and items."""
-    return mean_interval(scores.of([arm.final[s] for s in sorted(arm.final)]), scores.strata_I, scores.n_items)
+    """The arm's mean, for new seeds and items on these bases; of accuracies the interval ends at 0 and 1."""
+    e = mean_interval(scores.of([arm.final[s] for s in sorted(arm.final)]), scores.strata_I, scores.n_items)
+    bottom, top = scores.limits
+    return replace(e, low=max(e.low, bottom), high=min(e.high, top)) if e.known else e
 
 
 def _pair(first: Arm, second: Arm, scores: Panel) -> tuple[np.ndarray, np.ndarray]:

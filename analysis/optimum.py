@@ -47,9 +47,9 @@ def near_top(x_K: np.ndarray, quality_K: np.ndarray) -> np.ndarray:
 
 def _fit(x_K: np.ndarray, quality_K: np.ndarray) -> _Fit | str:
     """The parabola near the top, or the reason why there is none."""
-    best = int(np.argmax(quality_K))
     if len(x_K) < 3:
-        return "needs 3 learning rates"
+        return "needs 3 learning rates" if len(x_K) else "not tuned"
+    best = int(np.argmax(quality_K))
     if best in (0, len(x_K) - 1):
         return f"not bracketed: best at the {'lowest' if best == 0 else 'highest'} learning rate tried"
     used = near_top(x_K, quality_K)

@@ -28,22 +28,8 @@ def cell_frame(
     front = _front(found, quality, forgetting, random_state)
     rows = []
     for arm in found:
-        own, tried = trials[trials["cell"] == arm.cell], curves[curves["cell"] == arm.cell]
-        final = a.chosen_final(own)
-        done = final[final["state"] == "finished"]
-        rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
-        row: dict[str, object] = {"cell": arm.cell, "method": arm.method, "rank": arm.rank, "learning_rate": rate}
-        row["at_edge"] = bool(len(tried) and rate in (tried["train.learning_rate"].min(), tried["train.learning_rate"].max()))
-        for name in ("trainable_parameters", "seconds"):
-            row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
-        for name in ("quality", "forgetting"):  # over the final seeds
-            row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
-        row |= {"seeds": len(arm.final), "final_failed": _failures(final), "tuned": int((tried["state"] == "finished").sum())}
-        row |= {
-            "tune_failed": _failures(tried),
-            "quality_iqm": _iqm(arm, quality),
-            "front_probability": front.get(arm.cell, math.nan),
-        }
+        row = _counts(arm, trials[trials["cell"] == arm.cell], curves[curves["cell"] == arm.cell])
+        row |= {"quality_iqm": _iqm(arm, quality), "front_probability": front.get(arm.cell, math.nan)}
         estimates = {"optimum": optima[arm.cell], "forgetting_saved_at_equal_quality": matched.get(arm.cell)}
         for name, scores in (("quality", quality), ("forgetting", forgetting)):
             estimates[name] = a.mean(arm, scores) if arm.final else None
@@ -54,6 +40,21 @@ def cell_frame(
                 row[name + suffix] = getattr(estimate, attribute) if estimate else math.nan
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def _counts(arm: a.Arm, own: pd.DataFrame, tried: pd.DataFrame) -> dict[str, object]:
+    """Settings, cost, spread over the final seeds and counts of trials of one cell."""
+    final = a.chosen_final(own)
+    done = final[final["state"] == "finished"]
+    row: dict[str, object] = {"cell": arm.cell, "method": arm.method, "rank": arm.rank, "learning_rate": arm.rate}
+    ends = (tried["train.learning_rate"].min(), tried["train.learning_rate"].max())
+    row["at_edge"] = bool(len(tried) and arm.rate in ends)
+    for name in ("trainable_parameters", "seconds"):
+        row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
+    for name in ("quality", "forgetting"):
+        row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
+    tuned = int((tried["state"] == "finished").sum())
+    return row | {"seeds": len(arm.final), "final_failed": _failures(final), "tuned": tuned, "tune_failed": _failures(tried)}
 
 
 def _failures(rows: pd.DataFrame) -> int:

@@ -1,7 +1,7 @@
 """The figure of rank_vs_quality: (a) quality and (b) forgetting against rank, (c) the quality–forgetting plane with its
 Pareto front, (d) validation quality along the learning rate. Every point carries its 95 % interval.
 
-In (a) and (b) the thin line is the interval of the mean (new seeds, bases and items); the thick line is the interval of
+In (a) and (b) the thin line is the interval of the mean (new seeds and items, on these bases); the thick line is the interval of
 the paired difference from full fine-tuning, drawn around the arm's mean: where it misses the dashed line, the arm
 differs from full. The thin one is wider because bases differ, which pairing takes out.
 """
@@ -137,6 +137,8 @@ def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_labe
 
 def _direct_labels(panel: Axes, cells: pd.DataFrame) -> None:
     """Names beside the points, moved up or down until none covers another."""
+    from matplotlib.patheffects import withStroke
+
     height = 0.062 * float(np.ptp(panel.get_ylim()))
     left, right = panel.get_xlim()
     taken: list[tuple[float, float]] = []
@@ -150,6 +152,7 @@ def _direct_labels(panel: Axes, cells: pd.DataFrame) -> None:
         panel.annotate(
             label(str(cell["method"]), cell["rank"]), (x, y), (x + 0.025 * (right - left), spot), size=7, va="center", zorder=5,
             color=style.text_colour(_colour(cell)), arrowprops=line if abs(spot - y) > height else None,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
 
 
@@ -157,18 +160,19 @@ def _rates(panel: Axes, tables: Tables) -> None:
     """Validation quality along the learning rate; rings mark the rates that were chosen, bars above the optima."""
     curves = tables.learning_rate
     finished = curves[curves["state"] == "finished"]
+    panel.set_title("Retuning: one run a point")
+    panel.set_ylabel(f"validation quality ({tables.quality_unit})")
+    panel.set_xlabel("learning rate (ring: chosen; bars: optimum, 95 %)")
+    if finished.empty:
+        panel.text(0.5, 0.5, "the learning rate was not tuned", transform=panel.transAxes, ha="center", va="center")
+        panel.set(xticks=[], yticks=[])
+        return
     drawn = [arm for arm in tables.arms if arm.cell in set(finished["cell"])]
-    low, high = finished["quality"].min(), finished["quality_high"].fillna(finished["quality"]).max()
+    low, high = _rate_limits(finished)
     span = max(high - low, 1e-3)
     for index, arm in enumerate(drawn):
         own, colour = finished[finished["cell"] == arm.cell], style.colour(arm.method, arm.rank)
-        error = [own["quality"] - own["quality_low"], own["quality_high"] - own["quality"]]
-        panel.errorbar(
-            own["train.learning_rate"].astype(float), own["quality"], error, fmt=style.METHOD_MARKER[arm.method] + "-",
-            color=colour, markersize=3, linewidth=1.1, elinewidth=0.6, zorder=3,
-        )  # fmt: skip
-        chosen = own[own["chosen"]]
-        panel.plot(chosen["train.learning_rate"], chosen["quality"], "o", markersize=8, mfc="none", mec=colour, mew=1.1, zorder=4)
+        _curve(panel, own, arm.method, colour, low - 0.1 * span)
         _optimum(panel, tables, arm.cell, label(arm.method, arm.rank), colour, high + 0.075 * span * (len(drawn) - index + 0.3))
     lost = curves[~curves["state"].isin(["finished", "running"])]
     if len(lost):
@@ -179,9 +183,28 @@ def _rates(panel: Axes, tables: Tables) -> None:
     ticks = [tick for tick in panel.get_yticks() if low - 0.15 * span <= tick <= high]
     panel.set_ylim(low - 0.17 * span, high + 0.075 * span * (len(drawn) + 1.2))
     panel.set_yticks(ticks)
-    panel.set_xlabel("learning rate (ring: chosen; bars: optimum, 95 %)")
-    panel.set_ylabel(f"validation quality ({tables.quality_unit})")
-    panel.set_title("Retuning: one run a point")
+
+
+def _rate_limits(finished: pd.DataFrame) -> tuple[float, float]:
+    """Quality from the base's before tuning (or the lowest seen, if higher) to the highest: how far a run fell below
+    the untuned base is of no interest, and would flatten every curve."""
+    low, high = float(finished["quality"].min()), float(finished["quality_high"].fillna(finished["quality"]).max())
+    before = float(finished["quality_before"].mean())
+    return (max(low, before) if before < high else low), high
+
+
+def _curve(panel: Axes, own: pd.DataFrame, method: str, colour: Colour, bottom: float) -> None:
+    """One arm's curve with its intervals; points below the axis become triangles at its lower end."""
+    error = [own["quality"] - own["quality_low"], own["quality_high"] - own["quality"]]
+    rates = own["train.learning_rate"].astype(float)
+    mark = style.METHOD_MARKER[method]
+    panel.errorbar(
+        rates, own["quality"], error, fmt=mark + "-", color=colour, markersize=3, linewidth=1.1, elinewidth=0.6, zorder=3
+    )
+    below = own["quality"] < bottom
+    panel.plot(rates[below], np.full(int(below.sum()), bottom), "v", color=colour, markersize=4, zorder=4)
+    chosen = own[own["chosen"]]
+    panel.plot(chosen["train.learning_rate"], chosen["quality"], "o", markersize=8, mfc="none", mec=colour, mew=1.1, zorder=4)
 
 
 def _optimum(panel: Axes, tables: Tables, cell: str, name: str, colour: Colour, height: float) -> None:

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from analysis.rank_vs_quality import Tables
 
 CAPTION = (
-    "**a, b** thin: 95 % interval of the mean (new seeds, bases, items); thick: 95 % interval of the paired difference from "
-    "full fine-tuning, drawn around the arm's mean; where it misses the dashed line, the arm differs from full. A triangle: "
-    "cut by the axis. **c** 95 % intervals of the means; dotted: Pareto front. **d** one tuning run a point, 95 % interval "
-    "over items; ring: the rate that was chosen; bars on top: optimum by a parabola with its 95 % interval."
+    "**a, b** thin: 95 % interval of the mean (new seeds and items, on these bases); thick: 95 % interval of the paired "
+    "difference from full fine-tuning, drawn around the arm's mean; where it misses the dashed line, the arm differs from "
+    "full. A triangle: cut by the axis. **c** 95 % intervals of the means; dotted: Pareto front. **d** one tuning run a "
+    "point, 95 % interval over items; ring: the rate that was chosen; bars on top: optimum by a parabola with its "
+    "(approximate) 95 % interval; triangle: below the untuned base."
 )
 PRINTED = (0, 1, 3, 4, 6, 7, 10, 11)  # the columns of `cell_table` that fit on a page; the terminal has room for six
 TERMINAL = (0, 1, 3, 6, 10, 11)
@@ -112,23 +113,29 @@ def failures(tables: Tables) -> str:
     return summary + "\n" + formatting.markdown(["cell", "phase", "seed", "learning rate", "state", "reason"], rows)
 
 
+RESOLVED = (  # what a trial's fields turned into, and on what it ran
+    "dtype", "device", "threads", "optimizer", "seq_len_tokens", "template_hash", "target_modules", "data", "model", "eval_data",
+    "base_text", "train_rows_hash", "evaluation_rows_hash", "git_commit",
+)  # fmt: skip
+
+
 def confounds(tables: Tables) -> list[str]:
-    """What a reader must know: fields and costs in which arms differ although they are not the axis, the tuned field or
-    paired by seed; a base text that does not measure forgetting; optima at the edge of the range."""
+    """What a reader must know: fields, inputs, machines and costs in which arms differ although they are not the axis,
+    the tuned field or paired by seed; seeds that some arms lack; a base text that does not measure forgetting; optima at
+    the edge of the range."""
     done = tables.trials[(tables.trials["state"] == "finished") & (tables.trials["phase"] == "final")]
-    paired = done[done["seed"].isin(set.intersection(*(set(g["seed"]) for _, g in done.groupby("cell"))))]
-    allowed = {"adapter.rank", "adapter.method", "train.learning_rate", "seed"}
+    chosen = done[done["fingerprint"].isin({name for arm in tables.arms for name in arm.final.values()})]
+    seeds = {arm.cell: ", ".join(map(str, sorted(arm.final))) for arm in tables.arms}
     found = []
-    for name in sorted((set(field_types()) & set(paired.columns)) - allowed):
-        rows = paired[paired["adapter.method"] == "lora"] if name.startswith("adapter.") else paired
-        values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
-        if values.nunique() > 1:
-            found.append(f"{name} differs between arms: " + "; ".join(f"{cell}: {', '.join(v)}" for cell, v in values.items()))
+    if len(set(seeds.values())) > 1:
+        shown = "; ".join(f"{cell}: {text or 'none'}" for cell, text in seeds.items())
+        found.append(f"finished seeds differ between arms ({shown}); differences are over the common ones")
+    paired = chosen[chosen["seed"].isin(set.intersection(*(set(g["seed"]) for _, g in chosen.groupby("cell"))))]
+    found += _differing_fields(paired)
     for name in ("train/steps", "train/tokens"):
-        if name in paired:
-            means = paired.groupby("cell")[name].mean()
-            if means.max() > 1.01 * means.min():
-                found.append(f"{name} differs between arms: {means.min():,.0f} to {means.max():,.0f}")
+        means = paired.groupby("cell")[name].mean() if name in paired else pd.Series(dtype=float)
+        if means.max() > 1.01 * means.min():
+            found.append(f"{name} differs between arms: {means.min():,.0f} to {means.max():,.0f}")
     better = tables.cells[tables.cells["forgetting_high"] < 0]
     if len(better):
         found.append(
@@ -139,32 +146,66 @@ def confounds(tables: Tables) -> list[str]:
     return found + [f"{row['cell']}: its best learning rate is at the edge of the range tried" for _, row in edge.iterrows()]
 
 
+def _differing_fields(paired: pd.DataFrame) -> list[str]:
+    """Fields and facts whose values, over the seeds that all arms share, differ between arms."""
+    allowed = {"adapter.rank", "adapter.method", "train.learning_rate", "seed"}
+    versions = [name for name in paired.columns if name.startswith("version.")]
+    found = []
+    for name in sorted((set(field_types()) | set(RESOLVED) | set(versions)) & set(paired.columns) - allowed):
+        of_lora = name.startswith("adapter.") or name == "target_modules"
+        rows = paired[paired["adapter.method"] == "lora"] if of_lora else paired
+        values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
+        if values.nunique() > 1:
+            shown = "; ".join(f"{cell}: {', '.join(dict.fromkeys(v))}" for cell, v in values.items())
+            found.append(f"{name} differs between arms: {shown}")
+    return found
+
+
+def _held_equal(final: pd.DataFrame) -> str:
+    """Every field that is the same in all final trials (the adapter's: in all of LoRA's)."""
+    lora = final[final["adapter.method"] == "lora"]
+    held = []
+    for name in sorted(set(field_types()) & set(final.columns)):
+        values = (lora if name.startswith("adapter.") else final)[name].drop_duplicates()
+        if len(values) == 1 and not pd.isna(values.iloc[0]):
+            held.append(f"{name} = {values.iloc[0]}")
+    return ", ".join(held)
+
+
 def design(tables: Tables) -> str:
     """What was held equal, what varied, on what it was measured."""
     done = tables.trials[tables.trials["state"] == "finished"]
-    final = done[done["phase"] == "final"]
-    constant = {
-        n: final[n].iloc[0] for n in sorted(set(field_types()) & set(final.columns)) if final[n].nunique(dropna=False) == 1
-    }
-    held = ", ".join(f"{n} = {v}" for n, v in constant.items() if v is not None and v == v)
+    final, tune = done[done["phase"] == "final"], done[done["phase"] == "tune"]
+    seeds, (final_on, tuned_on) = (
+        sorted(final["seed"].unique()),
+        (" and ".join(sorted(map(str, rows["model.name"].unique()))) for rows in (final, tune)),
+    )
     rates = tables.learning_rate["train.learning_rate"].astype(float)
-    tuned = f"{style.rate_text(rates.min())} to {style.rate_text(rates.max())}" if len(rates) else "not tuned"
-    seeds = ", ".join(str(s) for s in sorted(final["seed"].unique()))
-    bases = ", ".join(sorted(map(str, final["model.name"].unique())))
+    tuned = "Learning rate not tuned, so no arm is at its best. Arms"
+    if len(tune):
+        tried = f"{style.rate_text(rates.min())} to {style.rate_text(rates.max())}"
+        tuned = f"Learning rate tuned in every arm on {tuned_on} and the validation split ({tried}); the best then"
     crossed = (
         "the same items for every seed" if tables.quality.crossed else "items differ between seeds, so only seeds are compared"
     )
     lines = [
-        f"- Arms: {', '.join(arm.cell for arm in tables.arms)}. Held equal: {held}.",
-        f"- Learning rate tuned in every arm on the validation split ({tuned}); the best then ran on seeds {seeds} "
-        f"over {bases}, scored on the test split.",
-        f"- Quality: {readable(tables.quality_name)} ({tables.quality_unit}), {tables.quality.n_items} items, {crossed}. "
-        f"Forgetting: {rise(tables.forgetting_name)} ({tables.forgetting_unit}), {tables.forgetting.n_items} items.",
-        "- Intervals: 95 %, over new seeds and items on these bases (two-way analysis of variance, Student's t). Differences "
-        "are paired by seed and item. Learning-rate optimum: parabola near the top, Fieller's interval.",
+        f"- Arms: {', '.join(arm.cell for arm in tables.arms)}. Held equal: {_held_equal(final)}.",
+        f"- {tuned} ran on seeds {', '.join(map(str, seeds))} over {final_on}, scored on the test split.",
+        f"- {measures(tables)}, {crossed}.",
+        "- Intervals: 95 %, over new seeds and items on these bases (two-way analysis of variance, Student's t); they do not "
+        "speak for other bases. Differences are paired by seed and item. Learning-rate optimum: parabola near the top, "
+        "Fieller's interval, approximate where the curve is lopsided.",
     ]
     lines += [f"- **Caution:** {line}." for line in confounds(tables)] or ["- No arm differs beyond its axis."]
     return "\n".join(lines) + "\n"
+
+
+def measures(tables: Tables) -> str:
+    """What quality and forgetting are, and on how many items."""
+    return (
+        f"Quality: {readable(tables.quality_name)} ({tables.quality_unit}), {tables.quality.n_items} items. "
+        f"Forgetting: {rise(tables.forgetting_name)} ({tables.forgetting_unit}), {tables.forgetting.n_items} items"
+    )
 
 
 def provenance(tables: Tables) -> str:
@@ -183,7 +224,8 @@ def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
         f"# {question}\n", "![figure](figure.png)\n",
         CAPTION + "\n",
         "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)),
-        "MDE: the smallest true effect that a repetition would find with 80 % power. p: two-sided, Holm over claims tested.\n",
+        "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
+        "first step of Holm. p: two-sided, Holm over the claims tested.\n",
         rules + "\n", "## Cells\n", formatting.markdown(*cell_table(tables)), "## Design\n", design(tables),
         "## Trials and failures\n", failures(tables), "## Provenance (MLflow run ids)\n", provenance(tables),
     ])  # fmt: skip
@@ -203,11 +245,11 @@ def terminal(tables: Tables, verdicts: Verdicts) -> str:
     header, rows = _columns(*cell_table(tables), TERMINAL)
     shown = [header, *rows]
     widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
-    lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown] + [""]
+    lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown]
+    lines += [*textwrap.wrap(measures(tables), width), ""]
     for verdict in verdicts:
         lines.append(f"{verdict['id']:<5}{verdict['verdict']:<13}{verdict['shown']}")
         for text in (str(verdict["statement"]), str(verdict["note"])):
-            if text:
-                lines.append(f"     {text if len(text) <= width - 5 else text[: width - 6] + '…'}")
+            lines += textwrap.wrap(text, width, initial_indent=" " * 5, subsequent_indent=" " * 5)
     lines += [line for text in confounds(tables) for line in textwrap.wrap(f"caution: {text}", width, subsequent_indent="     ")]
     return "\n".join(lines)

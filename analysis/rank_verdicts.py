@@ -31,9 +31,23 @@ def _missing(what: str, rule: str, effect: str) -> Finding:
     return Finding(None, None, rule, effect, note=f"not tested: the sweep has no {what}")
 
 
+def _rank(rank: int) -> str:
+    return f"arm within an octave of rank {rank} that shares a seed with full fine-tuning"
+
+
 def _stands_for(*pairs: tuple[a.Arm, int]) -> str:
-    """Says so where the sweep lacks the rank that a claim names and its nearest one stands in."""
+    """Says so where the sweep lacks the rank that a claim names and its nearest one, at most an octave away, stands in."""
     return "; ".join(f"rank {arm.rank} stands for rank {rank}" for arm, rank in pairs if arm.rank != rank)
+
+
+def _hindrance(t: Tables, *arms: a.Arm) -> str:
+    """Why a claim about arms at their best learning rates can't be decided: the rate was not tuned, or its best lies at
+    the edge of the range, so that a better one may lie beyond."""
+    cells = t.cells.set_index("cell")
+    fixed = [arm.cell for arm in arms if not cells.loc[arm.cell, "tuned"]]
+    edge = [arm.cell for arm in arms if cells.loc[arm.cell, "at_edge"] and arm.cell not in fixed]
+    parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
 
 
 def _join(*notes: str) -> str:
@@ -57,10 +71,10 @@ def forgetting_ratio(t: Tables) -> Finding:
     arm, full = t.lora(GOOD_RANK), t.full
     effect = f"forgetting of full ÷ LoRA rank {arm.rank if arm else GOOD_RANK}, each at its best learning rate"
     if arm is None or full is None or not _pairs(full, arm):
-        return _missing("LoRA and full fine-tuning with a seed in common", rule, effect)
+        return _missing(_rank(GOOD_RANK), rule, effect)
     e = a.ratio(full, arm, t.forgetting)
     note = _join(_stands_for((arm, GOOD_RANK)), _direction(e, 1.0, "LoRA forgets less", "LoRA forgets more"))
-    return Finding(e, FIVE_TO_EIGHT, rule, effect, "ratio", note=note)
+    return Finding(e, FIVE_TO_EIGHT, rule, effect, "ratio", note=note, hindrance=_hindrance(t, arm, full))
 
 
 def forgetting_at_equal_quality(t: Tables) -> Finding:
@@ -69,8 +83,10 @@ def forgetting_at_equal_quality(t: Tables) -> Finding:
     arm = t.lora(GOOD_RANK)
     effect = f"forgetting of full − LoRA rank {arm.rank if arm else GOOD_RANK} at equal validation quality"
     if arm is None or arm.cell not in t.matched:
-        return _missing("learning-rate curves of both LoRA and full fine-tuning", rule, effect)
-    note = _join(_stands_for((arm, GOOD_RANK)), "tuning trials: one run a learning rate, noise as between final seeds")
+        missing = f"learning-rate curves of full fine-tuning and of an arm within an octave of rank {GOOD_RANK}"
+        return _missing(missing, rule, effect)
+    bases = " and ".join(sorted(map(str, t.trials.loc[t.trials["phase"] == "tune", "model.name"].unique())))
+    note = _join(_stands_for((arm, GOOD_RANK)), f"from the tuning trials, on {bases}")
     return Finding(t.matched[arm.cell], ABOVE_ZERO, rule, effect, t.forgetting_unit, note=note)
 
 
@@ -79,10 +95,12 @@ def good_start(t: Tables) -> Finding:
     rule = "supported: interval above 0; contradicted: below 0"
     good, low = t.lora(GOOD_RANK), t.lora(LOW_RANK)
     if good is None or low is None or good is low or not _pairs(good, low):
-        return _missing("two LoRA ranks with a seed in common", rule, f"rank {GOOD_RANK} − rank {LOW_RANK}, {t.quality_name}")
+        missing = f"arms within an octave of ranks {GOOD_RANK} and {LOW_RANK} with a seed in common"
+        return _missing(missing, rule, f"rank {GOOD_RANK} − rank {LOW_RANK}, {t.quality_name}")
     effect = f"rank {good.rank} − rank {low.rank}, {t.quality_name}"
     note = _stands_for((good, GOOD_RANK), (low, LOW_RANK))
-    return Finding(a.difference(good, low, t.quality), ABOVE_ZERO, rule, effect, t.quality_unit, note=note)
+    e = a.difference(good, low, t.quality)
+    return Finding(e, ABOVE_ZERO, rule, effect, t.quality_unit, note=note, hindrance=_hindrance(t, good, low))
 
 
 def high_rank_equals_full(t: Tables) -> Finding:
@@ -91,10 +109,10 @@ def high_rank_equals_full(t: Tables) -> Finding:
     arm, full = t.lora(HIGH_RANK), t.full
     effect = f"rank {arm.rank if arm else HIGH_RANK} against full, {t.quality_name}, relative"
     if arm is None or full is None or not _pairs(arm, full):
-        return _missing("LoRA and full fine-tuning with a seed in common", rule, effect)
+        return _missing(_rank(HIGH_RANK), rule, effect)
     e = a.relative(arm, full, t.quality)
     note = _join(_stands_for((arm, HIGH_RANK)), _direction(e, 0.0, "better than full", "worse than full"))
-    return Finding(e, Region(-MARGIN, MARGIN), rule, effect, percent=True, note=note)
+    return Finding(e, Region(-MARGIN, MARGIN), rule, effect, percent=True, note=note, hindrance=_hindrance(t, arm, full))
 
 
 def lora_near_full(t: Tables) -> Finding:
@@ -109,7 +127,7 @@ def lora_near_full(t: Tables) -> Finding:
         return _missing("LoRA and full fine-tuning with a seed in common", rule, effect)
     e = a.relative(best, full, t.quality)
     note = _direction(e, 0.0, "better than full", "worse than full")
-    return Finding(e, Region(-MARGIN, math.inf), rule, effect, percent=True, note=note)
+    return Finding(e, Region(-MARGIN, math.inf), rule, effect, percent=True, note=note, hindrance=_hindrance(t, best, full))
 
 
 def learning_rate_ratio(t: Tables) -> Finding:
@@ -118,7 +136,7 @@ def learning_rate_ratio(t: Tables) -> Finding:
     arm, full = t.lora(GOOD_RANK), t.full
     effect = f"best learning rate of LoRA rank {arm.rank if arm else GOOD_RANK} ÷ full's"
     if arm is None or full is None:
-        return _missing("LoRA and full fine-tuning", rule, effect)
+        return _missing(_rank(GOOD_RANK), rule, effect)
     top, bottom = t.optima[arm.cell], t.optima[full.cell]
     if math.isnan(top.value) or math.isnan(bottom.value):
         which = " and ".join(f"{who} {e.why}" for who, e in (("LoRA", top), ("full", bottom)) if e.why)

@@ -59,9 +59,13 @@ class Tables:
         return next((arm for arm in self.arms if arm.method == "full" and arm.final), None)
 
     def lora(self, rank: int) -> Arm | None:
-        """The LoRA arm whose rank is nearest (in octaves) to `rank`."""
-        ranked = [arm for arm in self.arms if arm.method == "lora" and arm.rank and arm.final]
-        return min(ranked, key=lambda arm: abs(math.log2(arm.rank or 1) - math.log2(rank)), default=None)
+        """The LoRA arm of this rank, or the nearest within an octave."""
+
+        def octaves(arm: Arm) -> float:
+            return abs(math.log2((arm.rank or rank) / rank))
+
+        near = [arm for arm in self.arms if arm.method == "lora" and arm.final and octaves(arm) <= 1]
+        return min(near, key=octaves, default=None)
 
 
 def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
@@ -77,7 +81,7 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
         first = f"; the first failure: {failed.iloc[0]['state']}, {failed.iloc[0]['reason']}" if len(failed) else ""
         raise BadInput(f"{NAME}: no final trial has finished ({len(failed)} failed){first}")
     quality, forgetting = panel(items, final, "quality"), panel(items, final, "forgetting")
-    curves = _learning_rate(trials)
+    curves = _learning_rate(trials, {arm.cell: arm.rate for arm in found})
     tuned = curves[curves["state"] == "finished"]
     tuning_panels = {axis: panel(items, list(tuned["fingerprint"]), axis) for axis in AXES}
     optima = _optima(found, tuned, tuning_panels["quality"].n_items)
@@ -100,7 +104,7 @@ def _one_axis(found: list[Arm]) -> None:
         seen[key] = arm.cell
 
 
-def _learning_rate(trials: pd.DataFrame) -> pd.DataFrame:
+def _learning_rate(trials: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
     """One row a tuning trial, with the interval over items of its quality and whether its rate was chosen."""
     import numpy as np
 
@@ -108,22 +112,11 @@ def _learning_rate(trials: pd.DataFrame) -> pd.DataFrame:
     for name in ("quality", "quality_se", "forgetting", "quality_before"):
         tune[name] = tune[name].astype(float) if name in tune else np.nan
     tune["quality_low"], tune["quality_high"] = (tune["quality"] + sign * 1.96 * tune["quality_se"] for sign in (-1, 1))
-    finished = tune[tune["state"] == "finished"]
-    tune["chosen"] = tune.index.isin(finished.groupby("cell")["quality"].idxmax())
-    columns = [
-        "cell",
-        "adapter.method",
-        "adapter.rank",
-        "train.learning_rate",
-        "quality",
-        "quality_low",
-        "quality_high",
-        "forgetting",
-    ]
-    columns += ["quality_before", "chosen", "state", "reason", "fingerprint"]
-    return tune.sort_values(["cell", "train.learning_rate"], kind="stable")[[c for c in columns if c in tune]].reset_index(
-        drop=True
-    )
+    tune["chosen"] = tune["train.learning_rate"] == tune["cell"].map(chosen)
+    columns = ["cell", "adapter.method", "adapter.rank", "train.learning_rate", "quality", "quality_low", "quality_high"]
+    columns += ["forgetting", "quality_before", "chosen", "state", "reason", "fingerprint"]
+    ordered = tune.sort_values(["cell", "train.learning_rate"], kind="stable")
+    return ordered[[c for c in columns if c in tune]].reset_index(drop=True)
 
 
 def _optima(found: list[Arm], tuned: pd.DataFrame, n_items: int) -> dict[str, Estimate]:

@@ -72,14 +72,13 @@ class Estimate:
             return 0.0 if distance > 0 else 1.0
         return float(stdtr(self.df, -distance / half_width * t_quantile(self.df)))
 
-    @property
-    def minimum_detectable(self) -> float:
-        """The smallest true effect that a repetition would call different from none (0; 1 for a ratio) with 80 % power,
-        two-sided at 5 %. A ratio's is a factor above 1."""
+    def minimum_detectable(self, n_tests: int = 1) -> float:
+        """How far beyond a bound a true effect must lie for a repetition to see that with 80 % power, two-sided at 5 %
+        over `n_tests` (the first step of Holm). A ratio's is a factor above 1."""
         if not self.known:
             return math.nan
         standard_error = (self._on_scale(self.high) - self._on_scale(self.low)) / 2 / t_quantile(self.df)
-        effect = (t_quantile(self.df) + float(stdtrit(self.df, POWER))) * standard_error
+        effect = (t_quantile(self.df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(self.df, POWER))) * standard_error
         return math.exp(effect) if self.scale == "log" else effect
 
 
@@ -168,7 +167,7 @@ def ratio_interval(
         return no_interval(value, n_seeds, shown, NEEDS_SEEDS, "log")
     strata = np.zeros(width, dtype=int) if strata_I is None else strata_I
     if min(mean_interval(top_SI, strata).low, mean_interval(bottom_SI, strata).low) <= 0:
-        return no_interval(value, n_seeds, shown, "one of the two is not surely above 0", "log")
+        return no_interval(value, n_seeds, shown, "one of the two may be 0", "log")
     pairs = [mean_products(a, b, strata) for a, b in ((top_SI, top_SI), (top_SI, bottom_SI), (bottom_SI, bottom_SI))]
     grid_G = value * np.geomspace(1e-3, 1e3, 12_001)  # steps of 0.1 %; its middle is the value itself
     parts_3G = sum(c * p[0][:, None] for c, p in zip((1, -2 * grid_G, grid_G**2), pairs, strict=True))
@@ -271,14 +270,17 @@ class Region:
 
 
 def verdict(estimate: Estimate, region: Region) -> tuple[str, float]:
-    """(supported / contradicted / undecided, two-sided p). p ≤ 0.05 exactly when the 95 % interval decides."""
+    """(supported / contradicted / undecided, two-sided p). p ≤ 0.05 exactly when the 95 % interval decides: an estimate
+    outside the region can't support the claim, however near, so its p is that of the contradiction."""
     if not estimate.known:
         return "undecided", math.nan
     low, high = region.support
     p_support = max(estimate.p_beyond(low, "above"), estimate.p_beyond(high, "below"))
     p_contradict = min(estimate.p_beyond(region.low, "below"), estimate.p_beyond(region.high, "above"))
+    if not region.low <= estimate.value <= region.high:
+        p_support = 1.0
     if 2 * p_contradict <= 1 - LEVEL:
         return "contradicted", 2 * p_contradict
-    if 2 * p_support <= 1 - LEVEL and region.low <= estimate.value <= region.high:
+    if 2 * p_support <= 1 - LEVEL:
         return "supported", 2 * p_support
     return "undecided", min(1.0, 2 * min(p_support, p_contradict))

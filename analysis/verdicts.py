@@ -27,12 +27,14 @@ class Finding:
     unit: str = ""
     percent: bool = False
     note: str = ""
+    hindrance: str = ""  # what keeps any effect, however clear, from deciding the claim
 
 
 def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dict[str, object]]:
     """One row a claim. A verdict stands only if it survives Holm over all claims that could be tested."""
     judged = [_judge(findings[claim.id]) for claim in claims]
     adjusted = holm(np.array([p for _, p in judged]))
+    n_tested = sum(not math.isnan(p) for _, p in judged)
     rows: list[dict[str, object]] = []
     for claim, (said, p), p_holm in zip(claims, judged, adjusted, strict=True):
         finding = findings[claim.id]
@@ -40,16 +42,17 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
         if said != "undecided" and p_holm > 1 - LEVEL:
             notes.append(f"{said} on its own (p = {p:.3f}), not after Holm")
             said = "undecided"
+        if finding.hindrance:
+            notes.append((f"{said} but for this: " if said != "undecided" else "") + finding.hindrance)
+            said = "undecided"
         e = finding.estimate
-        if e is not None and e.why:
-            notes.append(e.why)
         rows.append({
             "id": claim.id, "statement": claim.statement, "verdict": said, "effect": finding.effect, "unit": finding.unit,
             "value": _plain(e.value if e else math.nan), "low": _plain(e.low if e else math.nan),
             "high": _plain(e.high if e else math.nan), "scale": e.scale if e else "linear",
             "shown": formatting.estimate(e, signed=True, percent=finding.percent),
             "n_seeds": e.n_seeds if e else 0, "n_items": e.n_items if e else 0,
-            "minimum_detectable_effect": _plain(e.minimum_detectable if e else math.nan), "percent": finding.percent,
+            "minimum_detectable_effect": _plain(e.minimum_detectable(n_tested) if e else math.nan), "percent": finding.percent,
             "p": _plain(p), "p_holm": _plain(float(p_holm)), "rule": finding.rule, "note": "; ".join(notes),
             "published_effect": claim.published.effect, "published_source": claim.published.source,
             "published_url": claim.published.url,

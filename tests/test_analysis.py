@@ -78,7 +78,7 @@ def test_one_seed_says_that_it_needs_two_and_invents_no_interval() -> None:
     found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
     assert found["16a"]["low"] is None
     assert found["16a"]["verdict"] == "undecided"
-    assert "needs 2 seeds" in str(found["16a"]["note"])
+    assert "needs 2 seeds" in str(found["16a"]["shown"])
     assert "needs 2 seeds" in rank_report.page(tables, list(found.values()), "?")
     draw(tables)
 
@@ -90,8 +90,44 @@ def test_without_full_the_claims_about_it_are_not_tested() -> None:
     tables = compute(trials, items)
     found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
     assert "not tested" in str(found["18a"]["note"])
-    assert "rank 4 stands for rank 1" in str(found["16a"]["note"])
-    assert found["16a"]["value"] is not None
+    assert "not tested" in str(found["16a"]["note"])  # rank 4 is two octaves from rank 1
+    draw(tables)
+
+
+def test_a_rank_an_octave_away_stands_for_the_claims_and_says_so() -> None:
+    ranks = {"lora r=2": ArmTruth(), "lora r=16": ArmTruth()}
+    found = verdicts(sweep(ranks))["16a"]
+    assert "rank 2 stands for rank 1" in str(found["note"])
+    assert found["value"] is not None
+
+
+def test_a_best_rate_at_the_edge_of_the_range_decides_nothing() -> None:
+    """Rank 1 is worse, but its best learning rate lies beyond the range: it might be as good there."""
+    arms_at = {"lora r=1": ArmTruth(ability=1.0, best_rate=3e-1), "lora r=16": ArmTruth(ability=1.6), "full": ArmTruth()}
+    trials, items = sweep(arms_at, seeds=6, items_per_task=120)
+    highest = trials[trials["cell"] == "lora r=1"]["train.learning_rate"].max()
+    beyond = (trials["cell"] == "lora r=1") & (trials["phase"] == "tune") & (trials["train.learning_rate"] == highest)
+    assert beyond.any()
+    found = verdicts((trials, items))["16a"]
+    assert found["verdict"] == "undecided"
+    assert "supported but for this: best learning rate at the edge of the range: lora r=1" in str(found["note"])
+
+
+def test_a_rate_that_was_not_tuned_decides_nothing() -> None:
+    trials, items = sweep({"lora r=1": ArmTruth(ability=0.5), "lora r=16": ArmTruth(ability=2.0)}, seeds=5)
+    fixed = trials[trials["phase"] == "final"]
+    tables = compute(fixed, items[items["fingerprint"].isin(fixed["fingerprint"])])
+    found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
+    assert found["16a"]["verdict"] == "undecided"
+    assert "learning rate not tuned: lora r=16, lora r=1" in str(found["16a"]["note"])
+    assert "Learning rate not tuned" in rank_report.page(tables, list(found.values()), "?")
+    draw(tables)
+
+
+def test_an_arm_whose_tuning_failed_altogether_stays_in_the_report() -> None:
+    tables = compute(*sweep(truth(), failed=tuple(("lora r=64", "tune", i) for i in range(6))))
+    page = rank_report.page(tables, judge(tables, EXPERIMENT.claims), "?")
+    assert "6 of 6" in page
     draw(tables)
 
 
@@ -167,7 +203,34 @@ def test_arms_that_differ_beyond_the_axis_are_named() -> None:
     trials, items = sweep(truth())
     trials.loc[trials["cell"] == "full", "data.n_examples"] = 500
     assert any("data.n_examples differs" in line for line in rank_report.confounds(compute(trials, items)))
-    assert not any("differs" in line for line in rank_report.confounds(compute(*sweep(truth()))))
+    assert not any("differ" in line for line in rank_report.confounds(compute(*sweep(truth()))))
+
+
+@pytest.mark.parametrize("fact", ["dtype", "device", "git_commit", "version.torch", "train_rows_hash", "target_modules"])
+def test_arms_that_differ_in_a_resolved_fact_are_named(fact: str) -> None:
+    trials, items = sweep(truth())
+    trials[fact] = np.where(trials["cell"] == "lora r=16", "one", "another")
+    assert any(f"{fact} differs" in line for line in rank_report.confounds(compute(trials, items)))
+
+
+def test_arms_with_other_seeds_are_named() -> None:
+    found = rank_report.confounds(compute(*sweep(truth(), failed=(("lora r=4", "final", 2),))))
+    assert any("finished seeds differ" in line and "lora r=4: 0, 1;" in line for line in found)
+
+
+def test_the_interval_of_an_accuracy_ends_at_one() -> None:
+    trials, items = sweep(truth(), seeds=2, seed_sd=0.6)
+    cells = compute(trials, items).cells
+    assert (cells["quality_high"] <= 1).all()
+    assert (cells["quality_high"] == 1).any()
+
+
+def test_the_report_says_on_which_bases_the_rate_was_tuned_and_how_lora_was_set(usual: Tables) -> None:
+    usual.trials["adapter.targets"] = np.where(usual.trials["adapter.method"] == "lora", "all-linear", None)
+    text = rank_report.design(usual)
+    assert "adapter.targets = all-linear" in text
+    assert "tuned in every arm on lab:base-0 and the validation split" in text
+    assert "do not speak for other bases" in text
 
 
 def test_cells_give_mean_sd_interval_and_n(usual: Tables) -> None:
