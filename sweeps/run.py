@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 
 import experiments
 from core import preflight, tracking
-from core.definitions import BadInput, Experiment, one_line
+from core.definitions import BadInput, Experiment, nearest, one_line
 from sweeps import ledger, plan
 from sweeps.progress import silence
 from sweeps.resources import check_cluster, share_out
@@ -72,12 +72,16 @@ class Parser(argparse.ArgumentParser):
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser(prog="python sweeps/run.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    form = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="python sweeps/run.py", description=__doc__, formatter_class=form, allow_abbrev=False)
     parser.add_argument("experiment", nargs="?", help="the question to ask (see --list)")
     for option, (text, settings) in OPTIONS.items():
         parser.add_argument(option, help=text, **settings)
     parser.set_defaults(**DEFAULTS)
-    chosen = parser.parse_args(arguments)
+    chosen, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        hint = nearest(unknown[0].partition("=")[0], list(OPTIONS)) if unknown[0].startswith("-") else "one experiment at a time"
+        parser.error(f"{unknown[0]}: unknown; {hint}")
     if not chosen.list and chosen.experiment is None:
         parser.error("name an experiment, or --list: " + ", ".join(experiments.names()))
     return chosen
