@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import tempfile
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 KIND, SWEEP, CELL, PHASE, STATE = "tunelab.kind", "tunelab.sweep", "tunelab.cell", "tunelab.phase", "tunelab.state"
 FINGERPRINT, REASON, DIGEST, FOLDER = "tunelab.fingerprint", "tunelab.reason", "tunelab.result", "tunelab.folder"
-KEY, SUPERSEDED = "tunelab.key", "superseded"
+KEY, SUPERSEDED, LAST_RUN = "tunelab.key", "superseded", "tunelab.last_run"
 PARENT, NOTE, NAME = "mlflow.parentRunId", "mlflow.note.content", "mlflow.runName"
 STATUS_OF_STATE = {"finished": "FINISHED", "diverged": "FAILED", "oom": "FAILED", "crashed": "FAILED", "pruned": "KILLED"}
 BATCH = {"metrics": 1_000, "params": 100, "tags": 100}  # limits of MLflow's log_batch
@@ -184,7 +185,8 @@ class Store:
             name = f"{self.experiment} {self.sweep[:8]}"
             first = {KIND: "sweep", SWEEP: self.sweep, NOTE: note, "mlflow.source.name": "sweeps/run.py"}
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=first).info.run_id
-        _log(self.client, run_id, params=params, tags=tags)  # again after a kill between the two: the same values change nothing
+        now = {LAST_RUN: str(time.time_ns() // 1_000_000), **(tags or {})}
+        _log(self.client, run_id, params=params, tags=now)  # again after a kill between the two: the same values change nothing
         self.parent_id = run_id
 
     def close(self, status: str) -> None:
@@ -360,7 +362,7 @@ def _experiment(uri: str, experiment: str) -> Iterator[tuple[MlflowClient, list[
 
 
 def latest_sweep(uri: str, experiment: str, beginning: str = "") -> str:
-    """The id of the experiment's sweep that was started last, of those whose id begins with `beginning`.
+    """The id of the experiment's sweep that was started or went on last, of those whose id begins with `beginning`.
 
     Raises:
         BadInput: the store has no such sweep of this experiment.
@@ -370,7 +372,8 @@ def latest_sweep(uri: str, experiment: str, beginning: str = "") -> str:
     if not runs:
         which = f"sweep {beginning!r}" if beginning else "sweep"
         raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
-    return str(max(runs, key=lambda run: run.info.start_time).data.tags[SWEEP])
+    last = max(runs, key=lambda run: int(run.data.tags.get(LAST_RUN, run.info.start_time)))
+    return str(last.data.tags[SWEEP])
 
 
 def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:

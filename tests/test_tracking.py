@@ -285,13 +285,16 @@ def test_the_analysis_hangs_on_the_parent(uri: str, tmp_path: Path) -> None:
         tracking.write_analysis(uri, "other", [], "")
 
 
-def test_the_latest_sweep_is_the_one_that_was_started_last(uri: str) -> None:
+def test_the_latest_sweep_is_the_one_that_ran_last(uri: str) -> None:
     with pytest.raises(BadInput, match="has no experiment 'rank_vs_quality'"):
         tracking.latest_sweep(uri, "rank_vs_quality")
     for sweep in ("sweep-0", "sweep-1"):
         opened(uri, sweep).close("FINISHED")
         time.sleep(0.01)
     assert tracking.latest_sweep(uri, "rank_vs_quality") == "sweep-1"
+    opened(uri, "sweep-0").close("FINISHED")  # it goes on
+    assert tracking.latest_sweep(uri, "rank_vs_quality") == "sweep-0"
+    assert tracking.latest_sweep(uri, "rank_vs_quality", "sweep-1") == "sweep-1"
     assert tracking.latest_sweep(uri, "rank_vs_quality", "sweep-0") == "sweep-0"
     with pytest.raises(BadInput, match="sweep-7"):
         tracking.latest_sweep(uri, "rank_vs_quality", "sweep-7")
