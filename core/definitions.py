@@ -272,7 +272,7 @@ def parse_value(trial: Trial, name: str, text: str) -> Scalar:
         if wanted is bool:
             return {"true": True, "false": False}[text.lower()]
         if wanted is int:
-            return int(text.replace("_", "").replace(",", ""))
+            return int(text)  # 25_000 is one; 25,000 would be two levels
         if wanted is float:
             number = float(text)
             if not math.isfinite(number):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import experiments as questions
 from core import preflight
+from core.data.rows import LAB_PREFIX
 from core.definitions import Experiment, Trial, flatten
 from sweeps import ledger, plan
 from sweeps.ledger import Outcome
@@ -51,6 +52,27 @@ def tuning(experiment: Experiment) -> list[str]:
     return lines + [f"tuning is off: {name}={values[name]:g} in every arm" for name in fixed]
 
 
+def cautions(experiment: Experiment) -> list[str]:
+    """What can be run but may not be what was meant."""
+    found = []
+    for trial in plan.probes(experiment):
+        inputs, asked = preflight.inspect(trial), trial.data.n_examples
+        there = inputs.n_train_examples + inputs.n_too_long
+        if asked is not None and there < asked:
+            found.append(f"caution: data.n_examples={asked:,}: {trial.data.source} has only {there:,} rows to train on")
+    return list(dict.fromkeys(found))
+
+
+def _data_line(inputs: Inputs, lab: bool) -> str:
+    left_out = " (tasks held out for evaluation left out)" if lab else ""
+    scored = "the laboratory's own questions" if lab else f"{inputs.n_eval_rows} rows"
+    return (
+        f"  data: {inputs.n_rows:,} rows{left_out}, {inputs.n_train_examples:,} used of mean {inputs.mean_tokens:.0f} tokens "
+        f"(limit {inputs.seq_len_tokens}: about {inputs.n_truncated} truncated, {inputs.n_too_long} too long), "
+        f"{inputs.n_skipped_empty} without text skipped; evaluated on {scored}"
+    )
+
+
 def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
     """About: forward and backward passes at 6 operations a parameter and token, a fixed part a step, and the evaluation."""
     flops = GPU_FLOPS if share.gpus_per_trial else CPU_FLOPS_PER_THREAD * share.threads
@@ -90,10 +112,8 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
         time = f"{clock(total / share.slots + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
     return "\n".join([
         f"{experiment.name} {sweep[:8]}: {experiment.question}", *lines,
-        f"  data: {shown.n_rows:,} rows, {shown.n_train_examples:,} used of mean {shown.mean_tokens:.0f} tokens "
-        f"(limit {shown.seq_len_tokens}: about {shown.n_truncated} truncated, {shown.n_too_long} too long), "
-        f"{shown.n_skipped_empty} without text skipped, {shown.n_eval_rows} for evaluation",
-        *(f"  {line}" for line in tuning(experiment)),
+        _data_line(shown, experiment.base.data.source.startswith(LAB_PREFIX)),
+        *(f"  {line}" for line in tuning(experiment) + cautions(experiment)),
         f"  {n_tuning} tuning + {n_final} final trials, {len(done)} of them finished; {total_tokens:,.0f} tokens in all; "
         f"{share}; about {time}",
     ])  # fmt: skip

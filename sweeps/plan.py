@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -109,9 +108,9 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
         for level in levels:
             replace_field(base, name, level)
         return dataclasses.replace(experiment, vary={**experiment.vary, name: levels})
-    if "," in text and not re.fullmatch(r"\d{1,3}(,\d{3})+", text) and name not in PROVENANCE_OF:  # names may have commas
-        varied = ", ".join(experiment.vary) or "no field"
-        raise BadInput(f"--set {name}={text}: several values fit only a field that the experiment varies ({varied})")
+    if "," in text and name not in PROVENANCE_OF:  # names may have commas
+        fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
+        raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas")
     value = parse_value(base, name, text)
     replace_field(base, name, value)
     if any(name in arm for arm in experiment.also):

@@ -182,7 +182,7 @@ def command(chosen: argparse.Namespace) -> int:
         run = Sweep(experiment, sweep, directory, uri, output)
         if chosen.retry:
             print(f"{run.forget_failed()} failed trials run again")
-        print(run.opening(share, describe.tuning(experiment), origin), flush=True)
+        print(run.opening(share, describe.tuning(experiment) + describe.cautions(experiment), origin), flush=True)
         complete = run.run(share, chosen.ray_address, _command_line(chosen))
         reported = report(experiment, sweep, uri, directory)
     where = ["", f"trials   {directory}"]

@@ -122,7 +122,7 @@ def test_a_range_on_the_tuned_field_is_searched_instead_in_the_same_sweep() -> N
 
 
 def test_set_on_any_other_field_changes_every_cell_that_has_it() -> None:
-    changed = plan.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1,000"])
+    changed = plan.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1_000"])
     trials = plan.probes(changed)
     assert {trial.train.epochs for trial in trials} == {2.0}
     assert {trial.adapter.dropout for trial in trials if isinstance(trial.adapter, Lora)} == {0.1}
@@ -149,6 +149,9 @@ def test_set_on_a_field_that_goes_with_the_seed_fixes_it() -> None:
         ("train.epochs", "must look like"),
         ("train.epochs=-1", "train.epochs=-1.0: must be above 0"),
         ("train.epochs=nan", "train.epochs='nan': must be a number"),
+        ("data.n_examples=250,500", "several values fit only a field that the experiment varies (adapter.rank)"),
+        ("data.n_examples=1,000", "one number is written without commas"),
+        ("adapter.rank=1,000", "adapter.rank=0: must be at least 1"),
         ("train.epochs=1,2", "several values fit only a field that the experiment varies"),
         ("train.learning_rate=1e-1..1e-4", "the high end must be at least 2 times the low end"),
         ("train.learning_rate=1e-3..1e-3", "the high end must be at least 2 times the low end"),

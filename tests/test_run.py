@@ -213,6 +213,24 @@ def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: p
     assert not output.exists()
 
 
+def test_more_examples_than_there_are_are_a_caution(
+    output: Path, rows_file: str, make_model: Callable[..., str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = [NAME, "--dry-run", "--output", str(output), "--set", "adapter.rank=2,8"]
+    own += ["--model", make_model("llama"), "--data", rows_file]
+    assert main([*own, "--set", "data.n_examples=40"]) == 0
+    shown = capsys.readouterr().out
+    assert "caution" not in shown
+    assert main([*own, "--set", "data.n_examples=5_000"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "caution" in line]
+    assert line.startswith("  caution: data.n_examples=5,000: ")
+    assert "has only 5" in line  # 60 but for the share that is evaluated
+    assert main([NAME, "--dry-run", "--output", str(output)]) == 0
+    shown = capsys.readouterr().out
+    assert "tasks held out for evaluation left out" in shown
+    assert "evaluated on the laboratory's own questions" in shown
+
+
 def test_dry_run_imports_nothing_large(output: Path) -> None:
     code = (
         "import sys; from sweeps.run import main; main(sys.argv[1:]);"
