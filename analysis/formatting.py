@@ -11,9 +11,9 @@ NONE = "–"
 
 
 def decimals(low: float, high: float) -> int:
-    """Decimals that show an interval's half width with two digits, at most 4."""
+    """Decimals that show an interval's half width with two digits, at most 3."""
     half = abs(high - low) / 2
-    return 3 if half == 0 or not math.isfinite(half) else min(max(1 - math.floor(math.log10(half)), 0), 4)
+    return 3 if half == 0 or not math.isfinite(half) else min(max(1 - math.floor(math.log10(half)), 0), 3)
 
 
 def number(value: float, places: int = 3, signed: bool = False, percent: bool = False) -> str:

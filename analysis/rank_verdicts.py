@@ -50,6 +50,16 @@ def _hindrance(t: Tables, *arms: a.Arm) -> str:
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
 
 
+def _no_forgetting(t: Tables, arm: a.Arm) -> str:
+    """Why a text that tuning makes easier for the model says nothing about forgetting; "" for one that does."""
+    below = t.cells.set_index("cell")["forgetting_high"].get(arm.cell, math.nan) < 0
+    return "the base text does not measure forgetting: its NLL falls" if below else ""
+
+
+def _per_cent_of(t: Tables) -> str:
+    return "" if t.quality_unit == "accuracy" else "per cent of the log-likelihood itself"
+
+
 def _join(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
@@ -87,7 +97,7 @@ def forgetting_at_equal_quality(t: Tables) -> Finding:
         return _missing(missing, rule, effect)
     bases = " and ".join(sorted(map(str, t.trials.loc[t.trials["phase"] == "tune", "model.name"].unique())))
     note = _join(_stands_for((arm, GOOD_RANK)), f"from the tuning trials, on {bases}")
-    return Finding(t.matched[arm.cell], ABOVE_ZERO, rule, effect, t.forgetting_unit, note=note)
+    return Finding(t.matched[arm.cell], ABOVE_ZERO, rule, effect, t.forgetting_unit, note=note, hindrance=_no_forgetting(t, arm))
 
 
 def good_start(t: Tables) -> Finding:
@@ -111,7 +121,7 @@ def high_rank_equals_full(t: Tables) -> Finding:
     if arm is None or full is None or not _pairs(arm, full):
         return _missing(_rank(HIGH_RANK), rule, effect)
     e = a.relative(arm, full, t.quality)
-    note = _join(_stands_for((arm, HIGH_RANK)), _direction(e, 0.0, "better than full", "worse than full"))
+    note = _join(_stands_for((arm, HIGH_RANK)), _direction(e, 0.0, "better than full", "worse than full"), _per_cent_of(t))
     return Finding(e, Region(-MARGIN, MARGIN), rule, effect, percent=True, note=note, hindrance=_hindrance(t, arm, full))
 
 
@@ -126,7 +136,7 @@ def lora_near_full(t: Tables) -> Finding:
     if best is None or full is None or not _pairs(best, full):
         return _missing("LoRA and full fine-tuning with a seed in common", rule, effect)
     e = a.relative(best, full, t.quality)
-    note = _direction(e, 0.0, "better than full", "worse than full")
+    note = _join(_direction(e, 0.0, "better than full", "worse than full"), _per_cent_of(t))
     return Finding(e, Region(-MARGIN, math.inf), rule, effect, percent=True, note=note, hindrance=_hindrance(t, best, full))
 
 

@@ -2,7 +2,7 @@
 
 Claims after Hu et al. 2021 (LoRA), Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et al. 2025
 (LoRA Without Regret). The learning rate is tuned inside each cell on validation items; the best one then runs on fresh
-seeds and is scored on test items. The two laboratory bases alternate over the seeds.
+seeds and is scored on test items. The two laboratory bases alternate over the seeds, so that each has two.
 """
 
 from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
@@ -18,7 +18,7 @@ EXPERIMENT = Experiment(
     also=({"adapter.method": "full"},),
     tune={"train.learning_rate": LogUniform(1e-4, 3e-2, grid=5)},
     tune_trials=6,
-    seeds=(0, 1, 2),
+    seeds=(0, 1, 2, 3),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(

@@ -69,7 +69,7 @@ def test_an_arm_that_fixes_a_tuned_field_is_not_tuned() -> None:
     experiment = dataclasses.replace(RANKS, also=({"adapter.method": "full", "train.learning_rate": 1e-3},))
     full = plan.cells(experiment)[-1]
     assert full.tune == {}
-    assert plan.count_trials(experiment) == (24, 15)
+    assert plan.count_trials(experiment) == (24, 20)
     assert plan.final_job(experiment, full, 0, {}, inspect).trial.train.learning_rate == 1e-3
 
 
@@ -81,7 +81,7 @@ def test_set_on_the_varied_field_replaces_its_levels() -> None:
 def test_arms_can_be_left_out_and_added_later_in_the_same_sweep() -> None:
     less = plan.without(RANKS, ["full", "lora r=64, lora r=1"])
     assert labels(less) == ["lora r=4", "lora r=16"]
-    assert plan.count_trials(less) == (12, 6)
+    assert plan.count_trials(less) == (12, 8)
     assert plan.sweep_id(less, inspect) == plan.sweep_id(RANKS, inspect)
     best = {"train.learning_rate": 1e-3}
     assert keys(less, best).items() <= keys(RANKS, best).items()
@@ -105,7 +105,7 @@ def test_quantized_weights_are_for_arms_that_do_not_train_them() -> None:
 def test_set_on_the_tuned_field_fixes_it() -> None:
     fixed = plan.apply_settings(RANKS, ["train.learning_rate=2e-3"])
     assert (fixed.tune, fixed.tune_trials) == ({}, 0)
-    assert plan.count_trials(fixed) == (0, 15)
+    assert plan.count_trials(fixed) == (0, 20)
     cell = plan.cells(fixed)[0]
     assert plan.tuning_grid(cell, fixed.tune_trials) == []
     assert plan.final_job(fixed, cell, 0, {}, inspect).trial.train.learning_rate == 2e-3
@@ -117,7 +117,7 @@ def test_a_range_on_the_tuned_field_is_searched_instead_in_the_same_sweep() -> N
     assert plan.count_trials(wider) == plan.count_trials(RANKS)
     assert plan.sweep_id(wider, inspect) == plan.sweep_id(RANKS, inspect)
     shared = set(keys(wider, {"train.learning_rate": 1e-3}).values()) & set(keys(RANKS, {"train.learning_rate": 1e-3}).values())
-    assert len(shared) == 5 + 15  # the low end in each arm, and the finals of the same best
+    assert len(shared) == 5 + 20  # the low end in each arm, and the finals of the same best
     assert plan.apply_settings(wider, ["train.learning_rate=1e-3"]).tune == {}
 
 
@@ -226,9 +226,9 @@ def test_another_input_or_setting_is_another_sweep(setting: str) -> None:
     assert plan.sweep_id(changed, inspect) != plan.sweep_id(RANKS, inspect)
     best = {} if "learning_rate" in setting else {"train.learning_rate": 2e-3}
     finals = [keys(experiment, values) for experiment, values in ((RANKS, {"train.learning_rate": 2e-3}), (changed, best))]
-    # dropout leaves full fine-tuning as it was; another base is the one that seed 1 had all along
+    # dropout leaves full fine-tuning as it was; another base is the one that seeds 1 and 3 had all along
     same = set(finals[0].items()) & set(finals[1].items())
-    assert all(name.startswith("full") or name.endswith("seed 1") for name, _ in same)
+    assert all(name.startswith("full") or name.endswith(("seed 1", "seed 3")) for name, _ in same)
 
 
 def test_changed_content_under_the_same_name_is_another_sweep_and_another_trial() -> None:
@@ -280,7 +280,7 @@ def test_a_field_that_only_some_cells_have_is_tuned_only_there() -> None:
     )
     tuned = {cell.label: len(plan.tuning_grid(cell, 3)) for cell in plan.cells(experiment)}
     assert tuned == {"lora r=1": 3, "lora r=4": 3, "lora r=16": 3, "lora r=64": 3, "full": 0}
-    assert plan.count_trials(experiment) == (12, 15)
+    assert plan.count_trials(experiment) == (12, 20)
 
 
 def test_probes_are_each_distinct_input_once() -> None:

@@ -82,7 +82,8 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--trial-timeout", "0"], ["--trial-timeout 0", "above 0"]),
         ([NAME, "--trial-timeout", "inf"], ["--trial-timeout inf", "at most"]),
         ([NAME, "--gpus-per-trial", "nan"], ["--gpus-per-trial nan", "between 0 and 1"]),
-        ([NAME, "--gpus-per-trial", "1.5"], ["--gpus-per-trial 1.5", "between 0 and 1, or a whole number"]),
+        ([NAME, "--gpus-per-trial", "2"], ["--gpus-per-trial 2", "between 0 and 1, as a trial trains on one GPU"]),
+        ([NAME, "--ray-address", "head:6379", "--model", "/m", "--concurrency", "2"], ["--ray-address", "--gpus-per-trial"]),
         ([NAME, "--ray-address", "head:6379"], ["--concurrency"]),
         ([NAME, "--ray-address", "127.0.0.1:9", "--concurrency", "1"], ["127.0.0.1:9", "no answer"]),
         ([NAME, "--ray-address", "head", "--concurrency", "1"], ["--ray-address head", "HOST:PORT"]),
@@ -202,14 +203,14 @@ def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: p
     assert "18 tuning + 15 final trials, 0 of them finished" in shown
     assert main([NAME, "--dry-run", "--output", str(output), "--set", "model.quantization=nf4", "--without", "full"]) == 0
     shown = capsys.readouterr().out
-    assert "24 tuning + 12 final trials" in shown
+    assert "24 tuning + 16 final trials" in shown
     assert "  full  " not in shown
     assert main([NAME, "--dry-run", "--output", str(output), "--set", "train.learning_rate=1e-4..1e-1"]) == 0
     assert "tuned in each arm: train.learning_rate from 0.0001 to 0.1 (5 grid points, 1 proposed)" in capsys.readouterr().out
     assert main([NAME, "--dry-run", "--output", str(output), "--set", "train.learning_rate=1e-3"]) == 0
     assert "tuning is off: train.learning_rate=0.001 in every arm" in capsys.readouterr().out
     assert main([NAME, "--status", "--output", str(output)]) == 0
-    assert "0/45 trials done, 0 failed; not running" in capsys.readouterr().out
+    assert "0/50 trials done, 0 failed; not running" in capsys.readouterr().out
     assert not output.exists()
 
 
@@ -259,6 +260,18 @@ def test_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared.device.memory_fraction == pytest.approx(0.475)
     with pytest.raises(BadInput, match="--concurrency 5: at most 4"):
         resources.share_out(0.5, 5, 60)
+    with pytest.raises(BadInput, match="--ray-address: say with --gpus-per-trial"):
+        resources.share_out(None, 5, 60, remote=True)
+    assert resources.share_out(1, 5, 60, remote=True).gpus_per_trial == 1
+    assert resources.share_out(0, 5, 60, remote=True) == resources.share_out(None, 5, 60, remote=True, lab=True)
+
+
+def test_more_trials_than_cores_are_a_caution(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resources, "n_cores", lambda: 4)
+    assert resources.cautions(resources.Resources(4, 1)) == []
+    assert resources.cautions(resources.Resources(5, 1, gpus_per_trial=0.2)) == []
+    (line,) = resources.cautions(resources.Resources(5, 1))
+    assert line.startswith("caution: --concurrency 5: this machine has 4 cores")
 
 
 # The display
