@@ -2,9 +2,10 @@
 
 The teacher is an early checkpoint of base 0 (35 % of its pretraining; `core.lab.pretrain` leaves it in DIR/teacher). It is
 tuned on 175 seed rows, whose task mix is as uneven as a person's, invents requests by sampling, and answers them itself, so the
-errors are a model's errors. Filters drop malformed, repeated and over-long rows, and every row whose input belongs to an
-evaluation split. Each row keeps the task it was recognised as, whether its answer is right (null: not recognised), and
-the teacher's mean log-probability of its answer as a score.
+errors are a model's errors. Filters drop malformed, repeated and over-long rows, and rows that were recognised as a task with
+an input of an evaluation split; a garbled request is not recognised and stays in the file (core/lab/disjoint.py reads it
+loosely when rows are given to training). Each row keeps the task it was recognised as, whether its answer is right (null: not
+recognised), and the teacher's mean log-probability of its answer as a score.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def recognise(prompt: str) -> tuple[Skill, Slots] | None:
 
 
 def judged(prompt: str, answer: str, score: float) -> dict | None:
-    """The row as it is kept, or None if its input belongs to an evaluation split."""
+    """The row as it is kept, or None if it was recognised with an input of an evaluation split."""
     known = recognise(prompt)
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
     if known is None:

@@ -7,7 +7,7 @@ import hashlib
 import random
 
 from core.definitions import content_hash
-from core.lab import corpus, instruct
+from core.lab import corpus, disjoint, instruct
 
 
 @functools.cache
@@ -19,7 +19,7 @@ def corpus_hash() -> str:
 
 @functools.cache
 def version() -> str:
-    """A hash of the world, the frames, and the files of instruction data: the provenance of a laboratory trial's data."""
+    """A hash of world, frames, instruction data and their filter: the provenance of a laboratory trial's data."""
     synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
     parts = {"corpus": corpus_hash(), "frames": instruct.FRAMES, "n_curated": instruct.N_CURATED, "synthetic": synthetic}
-    return content_hash(parts)
+    return content_hash(parts | {"filter": disjoint.FILTER})
