@@ -21,8 +21,8 @@ from core.lab.skills import BY_NAME, SKILLS, Skill
 FILTER = 2  # part of the data's version: raise it when other rows pass
 
 # Words of phrases that name no task: they stand in those of many, or in any sentence.
-_COMMON = """the of say what in with is and tell for to has from its as each which how give write name a or if by be can , it all at
-are not over only"""
+_COMMON = """the of say what in with is and tell for to has from its as each which how give write name a or if by be can , it
+all at are not over only"""
 COMMON = frozenset(_COMMON.split())
 
 
