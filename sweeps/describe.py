@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -81,8 +82,8 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
     return training + evaluation
 
 
-def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources) -> str:
-    """Cells, trials, tokens, estimated time and memory."""
+def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources, notes: Sequence[str]) -> str:
+    """Cells, trials, tokens, estimated time and memory, and what is worth a note."""
     first = {cell.label: cell for cell in plan.cells(experiment)}
     rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "model GiB", "about")]
     total = total_tokens = 0.0
@@ -113,7 +114,7 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     return "\n".join([
         f"{experiment.name} {sweep[:8]}: {experiment.question}", *lines,
         _data_line(shown, experiment.base.data.source.startswith(LAB_PREFIX)),
-        *(f"  {line}" for line in tuning(experiment) + cautions(experiment)),
+        *(f"  {line}" for line in notes),
         f"  {n_tuning} tuning + {n_final} final trials, {len(done)} of them finished; {total_tokens:,.0f} tokens in all; "
         f"{share}; about {time}",
     ])  # fmt: skip

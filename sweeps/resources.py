@@ -42,7 +42,7 @@ def share_out(
     """As many trials at a time as GPUs or cores allow, or as asked for; cores shared out evenly.
 
     Unless told otherwise each trial takes one GPU where there is one; the laboratory's trials take none, as a model of 1 M
-    parameters runs faster on a CPU core. A remote cluster's machines are not looked at.
+    parameters runs faster on a CPU core. A remote cluster's machines are not looked at: both numbers must be given.
 
     Raises:
         BadInput: more is asked for than there is, or a number out of range.
@@ -53,9 +53,11 @@ def share_out(
         raise BadInput("--ray-address: say with --concurrency how many trials the cluster shall run at a time")
     if not 0 < trial_timeout <= LONGEST_TIMEOUT:
         raise BadInput(f"--trial-timeout {trial_timeout:g}: must be above 0 and at most {LONGEST_TIMEOUT:,} seconds")
-    wanted = 0.0 if gpus_per_trial is None and (lab or remote) else gpus_per_trial
-    if wanted is not None and not (0 <= wanted <= 1 or (wanted > 1 and wanted.is_integer())):
-        raise BadInput(f"--gpus-per-trial {wanted:g}: must be between 0 and 1, or a whole number")
+    wanted = 0.0 if gpus_per_trial is None and lab else gpus_per_trial
+    if wanted is not None and not 0 <= wanted <= 1:  # with two, Trainer would wrap the model in DataParallel
+        raise BadInput(f"--gpus-per-trial {wanted:g}: must be between 0 and 1, as a trial trains on one GPU")
+    if remote and wanted is None:
+        raise BadInput("--ray-address: say with --gpus-per-trial what each trial takes (1, a fraction, or 0 for the CPU)")
     gpus = n_gpus() if wanted != 0 and not remote else 0
     if wanted is None:
         wanted = float(gpus > 0)
@@ -65,9 +67,17 @@ def share_out(
     if wanted and not remote and (concurrency or 1) * wanted > gpus + 1e-9:
         fit = int(gpus / wanted + 1e-9)
         raise BadInput(f"--concurrency {concurrency}: at most {fit}, as each trial takes {wanted:g} of {gpus} GPUs")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = n_cores()
     slots = concurrency or (int(gpus / wanted + 1e-9) if wanted else cores)
     return Resources(slots, max(cores // slots, 1), wanted, trial_timeout)
+
+
+def cautions(share: Resources) -> list[str]:
+    """What may be slower than meant, on this machine."""
+    cores = n_cores()
+    if share.gpus_per_trial or share.slots <= cores:
+        return []
+    return [f"caution: --concurrency {share.slots}: this machine has {cores} cores; more trials than that slow each other down"]
 
 
 def check_cluster(address: str, timeout_seconds: float = 4) -> None:
@@ -85,6 +95,11 @@ def check_cluster(address: str, timeout_seconds: float = 4) -> None:
         socket.create_connection((host, int(port)), timeout_seconds).close()
     except (OSError, OverflowError) as error:
         raise BadInput(f"--ray-address {address}: no answer ({getattr(error, 'strerror', None) or error})") from None
+
+
+def n_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def n_gpus() -> int:

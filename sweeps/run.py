@@ -25,7 +25,7 @@ from core import preflight, tracking
 from core.definitions import BadInput, Experiment, nearest, one_line
 from sweeps import ledger, plan
 from sweeps.progress import silence
-from sweeps.resources import check_cluster, share_out
+from sweeps.resources import Resources, cautions, check_cluster, share_out
 
 INPUTS = {"model": "model.name", "data": "data.source", "eval_data": "data.eval_source", "base_text": "evaluation.base_text"}
 EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 2, 3, 130
@@ -149,47 +149,56 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 def command(chosen: argparse.Namespace) -> int:
     """Checks everything that can be checked beforehand, then describes or runs the sweep."""
+    from sweeps import describe
+
     experiment = configured(chosen)
-    lab = experiment.base.model.name.startswith("lab:")
-    share = share_out(chosen.gpus_per_trial, chosen.concurrency, chosen.trial_timeout, chosen.ray_address is not None, lab)
+    lab, remote = experiment.base.model.name.startswith("lab:"), chosen.ray_address is not None
+    share = share_out(chosen.gpus_per_trial, chosen.concurrency, chosen.trial_timeout, remote, lab)
+    check(experiment)
+    sweep = plan.sweep_id(experiment, preflight.provenance)
+    directory = ledger.directory(chosen.output.resolve(), experiment.name, sweep)
+    notes = describe.tuning(experiment) + describe.cautions(experiment) + ([] if remote else cautions(share))
+    if chosen.dry_run:
+        print(describe.dry_run(experiment, sweep, ledger.read(directory), share, notes))
+    elif chosen.status:
+        print(describe.status(experiment, sweep, directory))
+    else:
+        return start(chosen, experiment, sweep, share, notes)
+    return 0
+
+
+def check(experiment: Experiment) -> None:
+    """Every cell with every input of its seeds.
+
+    Raises:
+        BadInput: one of them cannot run.
+    """
     plan.check_quantization(experiment)
     for probe in plan.probes(experiment):
         preflight.inspect(probe)
     for cell in plan.cells(experiment):
         plan.tuning_grid(cell, experiment.tune_trials)
-    sweep = plan.sweep_id(experiment, preflight.provenance)
-    directory = ledger.directory(chosen.output.resolve(), experiment.name, sweep)
-    if chosen.dry_run:
-        from sweeps import describe
 
-        print(describe.dry_run(experiment, sweep, ledger.read(directory), share))
-        return 0
-    if chosen.status:
-        from sweeps import describe
 
-        print(describe.status(experiment, sweep, directory))
-        return 0
+def start(chosen: argparse.Namespace, experiment: Experiment, sweep: str, share: Resources, notes: Sequence[str]) -> int:
+    """Runs what is missing of the sweep, then its report; the exit code."""
     if chosen.ray_address is not None:
         check_cluster(chosen.ray_address)
     output = prepare_output(chosen.output)
     uri, origin = tracking.chosen_uri(chosen.tracking_uri, output)
 
-    from sweeps import describe
     from sweeps.sweep import Sweep
 
+    directory = ledger.directory(output, experiment.name, sweep)
     directory.mkdir(parents=True, exist_ok=True)
     with ledger.locked(directory):
         run = Sweep(experiment, sweep, directory, uri, output)
         if chosen.retry:
-            print(f"{run.forget_failed()} failed trials run again")
-        print(run.opening(share, describe.tuning(experiment) + describe.cautions(experiment), origin), flush=True)
+            print(run.forget_failed())
+        print(run.opening(share, notes, origin), flush=True)
         complete = run.run(share, chosen.ray_address, _command_line(chosen))
         reported = report(experiment, sweep, uri, directory)
-    where = ["", f"trials   {directory}"]
-    where += [f"report   {directory / 'report' / 'report.md'}"] if reported else []
-    where += [] if uri.startswith("http") else [f"serve    mlflow ui --backend-store-uri {tracking.redacted(uri)}"]
-    where += [f"compare  {tracking.page(uri, run.store.experiment_id, sweep)}"] if run.store.parent_id else []
-    print("\n".join(where))
+    print("\n".join(["", *run.closing()]))
     return 0 if complete and reported else EXIT_INCOMPLETE
 
 

@@ -51,14 +51,23 @@ class Sweep:
             f"in {self.directory}, logged to {tracking.redacted(self.uri)}{said}", "",
         ])  # fmt: skip
 
-    def forget_failed(self) -> int:
+    def closing(self) -> list[str]:
+        """Where to look now; the report has said where it is."""
+        lines = [f"trials   {self.directory}"]
+        if not self.uri.startswith("http"):
+            lines.append(f"serve    mlflow ui --backend-store-uri {tracking.redacted(self.uri)}")
+        if self.store.parent_id:
+            lines.append(f"compare  {tracking.page(self.uri, self.store.experiment_id, self.sweep)}")
+        return lines
+
+    def forget_failed(self) -> str:
         """Sets the results of failed trials aside, so that they run again; how many there were."""
         failed = [job.key for job, outcome in self.done() if outcome.failed]
         for key in failed:
             ledger.forget(self.directory, key)
         self.search.close()
         self.search = self._search()
-        return len(failed)
+        return f"{len(failed)} failed trials run again" if failed else "nothing to retry: no trial failed"
 
     def run(self, share: Resources, ray_address: str | None, command: str) -> bool:
         """Runs and logs what is missing; whether nothing failed or stayed unlogged in the end."""

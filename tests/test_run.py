@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -436,7 +437,7 @@ def test_no_password_is_printed_recorded_or_an_argument(
         """Healthy, but no MLflow: every other answer is an error, whose text MLflow repeats with the URI."""
 
         def do_GET(self) -> None:
-            self.send_response(200 if self.path == "/health" else 400)
+            self.send_response(200 if self.path == "/health" else 503)
             self.end_headers()
 
         do_POST = do_GET
@@ -448,7 +449,8 @@ def test_no_password_is_printed_recorded_or_an_argument(
         return subprocess.CompletedProcess(arguments, 0)
 
     monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
-    monkeypatch.setattr(run.subprocess, "run", call)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setattr(run, "subprocess", SimpleNamespace(run=call))
     with HTTPServer(("127.0.0.1", 0), Refuses) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://me:hunter2@127.0.0.1:{server.server_port}"
@@ -467,6 +469,7 @@ def test_no_password_is_printed_recorded_or_an_argument(
     assert "http://***@127.0.0.1" in said.err
     ((arguments, environment),) = called
     assert environment["MLFLOW_TRACKING_URI"] == uri
+    assert "http://***@127.0.0.1" in str(refusal.value)
     for text in (said.out, said.err, str(refusal.value), str(arguments)):
         assert "hunter2" not in text
 
