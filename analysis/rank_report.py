@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import formatting, style
-from analysis.arms import FAILED
-from analysis.load import field_types
+from analysis.page import common_seeds, differing_costs, differing_fields, failures, held_equal, provenance
 from analysis.rank_figure import readable, rise
 from analysis.stats import Estimate
 from analysis.verdicts import rows_as_text
@@ -101,41 +100,12 @@ def _optimum(e: Estimate) -> str:
     return f"{style.rate_text(e.value)} [{style.rate_text(e.low)}, {style.rate_text(e.high)}]"
 
 
-def failures(tables: Tables) -> str:
-    """Every trial that did not finish, or one line that says there was none."""
-    lost = tables.trials[tables.trials["state"].isin(FAILED)]
-    counts = tables.trials["state"].value_counts()
-    summary = f"{len(tables.trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + ".\n"
-    if lost.empty:
-        return summary
-    shown = lost.assign(rate=lost["train.learning_rate"].map(style.rate_text))
-    rows = shown[["cell", "phase", "seed", "rate", "state", "reason"]].astype(str).to_numpy().tolist()
-    return summary + "\n" + formatting.markdown(["cell", "phase", "seed", "learning rate", "state", "reason"], rows)
-
-
-RESOLVED = (  # what a trial's fields turned into, and on what it ran
-    "dtype", "device", "threads", "optimizer", "seq_len_tokens", "template_hash", "target_modules", "data", "model", "eval_data",
-    "base_text", "train_rows_hash", "evaluation_rows_hash", "git_commit",
-)  # fmt: skip
-
-
 def confounds(tables: Tables) -> list[str]:
     """What a reader must know: fields, inputs, machines and costs in which arms differ although they are not the axis,
     the tuned field or paired by seed; seeds that some arms lack; a base text that does not measure forgetting; optima at
     the edge of the range."""
-    done = tables.trials[(tables.trials["state"] == "finished") & (tables.trials["phase"] == "final")]
-    chosen = done[done["fingerprint"].isin({name for arm in tables.arms for name in arm.final.values()})]
-    seeds = {arm.cell: ", ".join(map(str, sorted(arm.final))) for arm in tables.arms}
-    found = []
-    if len(set(seeds.values())) > 1:
-        shown = "; ".join(f"{cell}: {text or 'none'}" for cell, text in seeds.items())
-        found.append(f"finished seeds differ between arms ({shown}); differences are over the common ones")
-    paired = chosen[chosen["seed"].isin(set.intersection(*(set(g["seed"]) for _, g in chosen.groupby("cell"))))]
-    found += _differing_fields(paired)
-    for name in ("train/steps", "train/tokens"):
-        means = paired.groupby("cell")[name].mean() if name in paired else pd.Series(dtype=float)
-        if means.max() > 1.01 * means.min():
-            found.append(f"{name} differs between arms: {means.min():,.0f} to {means.max():,.0f}")
+    paired, found = common_seeds(tables.trials, tables.arms)
+    found += differing_fields(paired, {"adapter.rank", "adapter.method", "train.learning_rate"}) + differing_costs(paired)
     better = tables.cells[tables.cells["forgetting_high"] < 0]
     if len(better):
         found.append(
@@ -144,32 +114,6 @@ def confounds(tables: Tables) -> list[str]:
         )
     edge = tables.cells[tables.cells["at_edge"]]
     return found + [f"{row['cell']}: its best learning rate is at the edge of the range tried" for _, row in edge.iterrows()]
-
-
-def _differing_fields(paired: pd.DataFrame) -> list[str]:
-    """Fields and facts whose values, over the seeds that all arms share, differ between arms."""
-    allowed = {"adapter.rank", "adapter.method", "train.learning_rate", "seed"}
-    versions = [name for name in paired.columns if name.startswith("version.")]
-    found = []
-    for name in sorted((set(field_types()) | set(RESOLVED) | set(versions)) & set(paired.columns) - allowed):
-        of_lora = name.startswith("adapter.") or name == "target_modules"
-        rows = paired[paired["adapter.method"] == "lora"] if of_lora else paired
-        values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
-        if values.nunique() > 1:
-            shown = "; ".join(f"{cell}: {', '.join(dict.fromkeys(v))}" for cell, v in values.items())
-            found.append(f"{name} differs between arms: {shown}")
-    return found
-
-
-def _held_equal(final: pd.DataFrame) -> str:
-    """Every field that is the same in all final trials (the adapter's: in all of LoRA's)."""
-    lora = final[final["adapter.method"] == "lora"]
-    held = []
-    for name in sorted(set(field_types()) & set(final.columns)):
-        values = (lora if name.startswith("adapter.") else final)[name].drop_duplicates()
-        if len(values) == 1 and not pd.isna(values.iloc[0]):
-            held.append(f"{name} = {values.iloc[0]}")
-    return ", ".join(held)
 
 
 def design(tables: Tables) -> str:
@@ -189,7 +133,7 @@ def design(tables: Tables) -> str:
         "the same items for every seed" if tables.quality.crossed else "items differ between seeds, so only seeds are compared"
     )
     lines = [
-        f"- Arms: {', '.join(arm.cell for arm in tables.arms)}. Held equal: {_held_equal(final)}.",
+        f"- Arms: {', '.join(arm.cell for arm in tables.arms)}. Held equal: {held_equal(final)}.",
         f"- {tuned} ran on seeds {', '.join(map(str, seeds))} over {final_on}, scored on the test split.",
         f"- {measures(tables)}, {crossed}.",
         "- Intervals: 95 %, over new seeds and items on these bases (two-way analysis of variance, Student's t); they do not "
@@ -208,15 +152,6 @@ def measures(tables: Tables) -> str:
     )
 
 
-def provenance(tables: Tables) -> str:
-    """Commit, input hashes and run ids."""
-    done = tables.trials[tables.trials["state"] == "finished"]
-    names = [n for n in ("sweep", "git_commit", "data", "model", "eval_data", "base_text") if n in done]
-    lines = [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
-    lines += [f"- {cell}: {', '.join(map(str, rows['run_id']))}" for cell, rows in done[done["phase"] == "final"].groupby("cell")]
-    return "\n".join(lines) + "\n"
-
-
 def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
     """report.md."""
     rules = "\n".join(f"- {row['id']}: {row['rule']}." for row in verdicts)
@@ -227,7 +162,7 @@ def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
         "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
         "first step of Holm. p: two-sided, Holm over the claims tested.\n",
         rules + "\n", "## Cells\n", formatting.markdown(*cell_table(tables)), "## Design\n", design(tables),
-        "## Trials and failures\n", failures(tables), "## Provenance (MLflow run ids)\n", provenance(tables),
+        "## Trials and failures\n", failures(tables.trials), "## Provenance (MLflow run ids)\n", provenance(tables.trials),
     ])  # fmt: skip
 
 

@@ -1,0 +1,92 @@
+"""Parts of a report that every question has: what differs between arms beyond the axis, failures, provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from analysis import formatting, style
+from analysis.arms import FAILED, Arm
+from analysis.load import field_types
+
+RESOLVED = (  # what a trial's fields turned into, and on what it ran
+    "dtype", "device", "threads", "optimizer", "seq_len_tokens", "template_hash", "target_modules", "data", "model", "eval_data",
+    "base_text", "train_rows_hash", "evaluation_rows_hash", "git_commit",
+)  # fmt: skip
+
+# Which of these facts follow from which axis.
+FOLLOWS = {
+    "data.": ("data", "train_rows_hash"),
+    "model.": ("model", "template_hash", "dtype", "seq_len_tokens", "target_modules", "evaluation_rows_hash"),
+    "adapter.targets": ("target_modules",),
+}
+
+
+def differing_costs(paired: pd.DataFrame) -> list[str]:
+    """Steps and tokens, over the seeds that all arms share, where they differ by more than 1 %."""
+    found = []
+    for name in ("train/steps", "train/tokens"):
+        means = paired.groupby("cell")[name].mean() if name in paired else pd.Series(dtype=float)
+        if means.max() > 1.01 * means.min():
+            found.append(f"{name} differs between arms: {means.min():,.0f} to {means.max():,.0f}")
+    return found
+
+
+def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFrame, list[str]]:
+    """The arms' final trials of the seeds that finished in all of them, and a line if some arm lacks seeds."""
+    chosen = trials[trials["fingerprint"].isin({name for arm in arms for name in arm.final.values()})]
+    seeds = {arm.cell: ", ".join(map(str, sorted(arm.final))) for arm in arms}
+    shown = "; ".join(f"{cell}: {text or 'none'}" for cell, text in seeds.items())
+    lines = [f"finished seeds differ between arms ({shown}); differences are over the common ones"]
+    shared = set.intersection(*(set(arm.final) for arm in arms if arm.final))
+    return chosen[chosen["seed"].isin(shared)], lines if len(set(seeds.values())) > 1 else []
+
+
+def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:
+    """Fields and facts other than the question's axes whose values, over the seeds that all arms share, differ."""
+    versions = [name for name in paired.columns if name.startswith("version.")]
+    found = []
+    expected = (
+        axes | {"seed"} | {fact for prefix, facts in FOLLOWS.items() if any(a.startswith(prefix) for a in axes) for fact in facts}
+    )
+    for name in sorted((set(field_types()) | set(RESOLVED) | set(versions)) & set(paired.columns) - expected):
+        of_lora = name.startswith("adapter.") or name == "target_modules"
+        rows = paired[paired["adapter.method"] == "lora"] if of_lora else paired
+        values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
+        if values.nunique() > 1:
+            shown = "; ".join(f"{cell}: {', '.join(dict.fromkeys(v))}" for cell, v in values.items())
+            found.append(f"{name} differs between arms: {shown}")
+    return found
+
+
+def held_equal(final: pd.DataFrame) -> str:
+    """Every field that is the same in all final trials (the adapter's: in all of LoRA's)."""
+    lora = final[final["adapter.method"] == "lora"]
+    held = []
+    for name in sorted(set(field_types()) & set(final.columns)):
+        values = (lora if name.startswith("adapter.") else final)[name].drop_duplicates()
+        if len(values) == 1 and not pd.isna(values.iloc[0]):
+            held.append(f"{name} = {values.iloc[0]}")
+    return ", ".join(held)
+
+
+def failures(trials: pd.DataFrame) -> str:
+    """Every trial that did not finish, or one line that says there was none."""
+    lost = trials[trials["state"].isin(FAILED)]
+    counts = trials["state"].value_counts()
+    summary = f"{len(trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + ".\n"
+    if lost.empty:
+        return summary
+    shown = lost.assign(rate=lost["train.learning_rate"].map(style.rate_text))
+    rows = shown[["cell", "phase", "seed", "rate", "state", "reason"]].astype(str).to_numpy().tolist()
+    return summary + "\n" + formatting.markdown(["cell", "phase", "seed", "learning rate", "state", "reason"], rows)
+
+
+def provenance(trials: pd.DataFrame) -> str:
+    """Commit, input hashes and run ids."""
+    done = trials[trials["state"] == "finished"]
+    names = [n for n in ("sweep", "git_commit", "data", "model", "eval_data", "base_text") if n in done]
+    lines = [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
+    lines += [f"- {cell}: {', '.join(map(str, rows['run_id']))}" for cell, rows in done[done["phase"] == "final"].groupby("cell")]
+    return "\n".join(lines) + "\n"
