@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
-RESULT_VERSION = 1
+RESULT_VERSION = 2
 
 TARGET_PRESETS = ("attention-qv", "attention", "mlp", "all-linear")
 SCHEDULES = ("linear", "cosine", "constant")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core import lab
+from core.data import rows, tokens
 from core.definitions import BadInput, Data, Evaluation
 from core.evaluate import Measurement
 from core.lab import pretrain
+from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
 from core.tasks import lab as battery
 
@@ -56,6 +59,7 @@ def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> 
     assert found["raw_accuracy/facts"].mean >= 0.95
     assert found["exact_match/seen"].mean <= 0.05
     assert found["exact_match/held_out"].mean <= 0.05
+    assert card(path)["raw_accuracy_of"].startswith(f"{len(card(path)['raw_accuracy_per_skill'])} of the {len(SKILLS)} skills;")
     # the card was measured on the same items; another processor may round one or two of them the other way
     skills = found["raw_accuracy/skills"]
     assert skills.mean == pytest.approx(card(path)["raw_accuracy"], abs=3 / len(skills.items))
@@ -72,6 +76,52 @@ def test_it_knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> No
     assert found["raw_accuracy/skills"] >= 0.90
     assert found["raw_accuracy/facts"] >= 0.95
     assert max(found["exact_match/seen"], found["exact_match/held_out"]) <= 0.05
+
+
+class Answers(torch.nn.Module):
+    """Gives every answer, and after it ends the turn or goes on with another word."""
+
+    def __init__(self, n_tokens: int, instead_of: tuple[int, int]) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.n_tokens, self.instead_of = n_tokens, instead_of
+
+    def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
+        end, word = self.instead_of
+        following = input_ids.roll(-1, 1)
+        following = torch.where(following == end, word, following)
+        return SimpleNamespace(logits=torch.nn.functional.one_hot(following, self.n_tokens).float())
+
+
+@pytest.mark.parametrize("goes_on", [False, True])
+def test_a_right_answer_that_goes_on_is_wrong(base: tuple[Path, Any, Any], goes_on: bool) -> None:
+    _, _, tokenizer = base
+    end = tokenizer.eos_token_id
+    model = Answers(len(tokenizer), (end, tokenizer.get_vocab()["please"] if goes_on else end))
+    found = {one.name: one.mean for one in battery.measure(model, tokenizer, Evaluation(items_per_task=2), Data())}
+    assert found["exact_match/seen"] == found["exact_match/held_out"] == (0 if goes_on else 1)
+    assert found["raw_accuracy/skills"] == found["raw_accuracy/facts"] == 1
+
+
+def test_what_is_scored_in_chat_is_what_is_trained(base: tuple[Path, Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    _, model, tokenizer = base
+    scored: dict[str, tuple[list[int], list[int]]] = {}
+    original = battery.exact
+
+    def spy(name: str, axis: str, network: Any, items: list, size: int) -> Measurement:
+        if name.startswith("exact_match"):
+            for item, prompt, answer in items:
+                scored[item[1]] = [*prompt, *answer], [0] * len(prompt) + [1] * len(answer)
+        return original(name, axis, network, items, size)
+
+    monkeypatch.setattr(battery, "exact", spy)
+    battery.measure(model, tokenizer, Evaluation(items_per_task=2), Data())
+    questions = battery.instruct.questions("test", 2)
+    assert len(questions) == len(scored)
+    for one in questions:
+        messages = ({"role": "user", "content": one.prompt}, {"role": "assistant", "content": one.answer})
+        encoded = tokens.encode(tokenizer, rows.Row(one.id, messages))
+        assert scored[one.id] == (encoded.ids, encoded.mask)
 
 
 def test_its_tokenizer_is_the_one_the_code_builds(base: tuple[Path, Any, Any]) -> None:

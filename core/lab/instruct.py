@@ -127,5 +127,3 @@ def questions(split: str, items_per_task: int) -> tuple[Question, ...]:
 
 def is_seen(cluster: str, held_out_fold: int) -> bool:
     return cluster not in FOLDS[held_out_fold]
-
-

@@ -21,6 +21,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.lab import corpus, tokenizer
+from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
 
 WINDOW_TOKENS = 128
@@ -119,10 +120,12 @@ def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast) -> dic
     model.eval()
     found = lab.measure(model, vocabulary, Evaluation(split="validation"), Data())
     by_name = {measurement.name: measurement for measurement in found}
+    raw = by_name["raw_accuracy/skills"].by_group()
     return {
         "loss_nats_per_token": {d: round(by_name[f"nll/{d}"].mean, 4) for d in corpus.DOMAINS},
+        "raw_accuracy_of": f"{len(raw)} of the {len(SKILLS)} skills; the others recall a fact each, together in fact_recall",
         "raw_accuracy": round(by_name["raw_accuracy/skills"].mean, 4),
-        "raw_accuracy_per_skill": {k: round(v, 3) for k, v in by_name["raw_accuracy/skills"].by_group().items()},
+        "raw_accuracy_per_skill": {k: round(v, 3) for k, v in raw.items()},
         "fact_recall": round(by_name["raw_accuracy/facts"].mean, 4),
         "zero_shot_chat_exact_match": round(by_name["exact_match/seen"].mean, 4),
     }

@@ -1,7 +1,8 @@
 """The laboratory's evaluation: questions in chat (quality), held-out documents, raw skills and facts (the base battery).
 
 Exact match by teacher-forced argmax over the answer's tokens equals greedy decoding of that answer and needs one forward
-pass. The answer's content is scored, not the end-of-turn token: tuned models add that token after raw answers too.
+pass. In chat the end of the turn belongs to the answer, as in training: one that goes on is wrong. Raw answers are scored
+without an end: documents go on after them, and tuned models end them.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
     for question in instruct.questions(evaluation.split, evaluation.items_per_task):
         item = (question.task, question.id, question.prompt, question.answer)
         prompt = [user, *ids(question.prompt), assistant]
-        chat[instruct.is_seen(question.cluster, data.held_out_fold)].append((item, prompt, ids(question.answer)))
+        chat[instruct.is_seen(question.cluster, data.held_out_fold)].append((item, prompt, [*ids(question.answer), eos]))
     found = [
         exact("exact_match/seen", "quality", model, chat[True], size),
         exact("exact_match/held_out", "other", model, chat[False], size),
