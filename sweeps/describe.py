@@ -17,6 +17,7 @@ from sweeps import ledger, plan
 from sweeps.ledger import Outcome
 from sweeps.progress import clock
 from sweeps.search import Search
+from sweeps.sweep import START_SECONDS
 
 if TYPE_CHECKING:
     from core.preflight import Inputs
@@ -28,7 +29,6 @@ STEP_SECONDS = 0.025
 CPU_FLOPS_PER_THREAD = 30e9
 GPU_FLOPS = 120e12
 EVALUATION_SECONDS = 3.0
-START_SECONDS = 15.0  # Ray, and the first import of torch and transformers in each worker
 
 
 def experiments_table(experiments: list[Experiment]) -> str:

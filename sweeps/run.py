@@ -7,6 +7,7 @@ was started; 3 the sweep ended but something is missing (a failed trial, an unre
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shlex
 import signal
@@ -29,6 +30,7 @@ from sweeps.resources import Resources, cautions, check_cluster, share_out
 
 INPUTS = {"model": "model.name", "data": "data.source", "eval_data": "data.eval_source", "base_text": "evaluation.base_text"}
 EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 2, 3, 130
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)  # full, gone or not ours
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -135,7 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output left (`| head`): there is nobody to tell
         silence(sys.stdout)
         return EXIT_INTERRUPTED
-    except OSError as error:  # the disk is full, or gone
+    except OSError as error:
+        if error.errno not in DISK:  # a defect, which its traceback shows
+            raise
         print(f"error: {one_line(error)}; what is finished is kept, the same command goes on", file=sys.stderr)
         return EXIT_INCOMPLETE
     except KeyboardInterrupt:

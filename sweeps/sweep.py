@@ -17,7 +17,9 @@ from sweeps.progress import Progress
 from sweeps.search import Search
 
 if TYPE_CHECKING:
-    from sweeps.executor import Resources
+    from sweeps.resources import Resources
+
+START_SECONDS = 15  # of Ray, and of the first import of torch and transformers in each worker
 
 
 class Sweep:
@@ -86,6 +88,7 @@ class Sweep:
     def _execute(self, book: Logbook, share: Resources, ray_address: str | None) -> None:
         from sweeps import executor
 
+        print(f"starting {share.slots} worker{'s' * (share.slots > 1)} (about {START_SECONDS:.0f} s)", flush=True)
         with executor.cluster(share, ray_address):
             book.check()  # the store was opened beside Ray's start; nothing runs if it can't be used
             with Progress(self.search, share.slots, self.total, self.title) as progress:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -248,6 +250,26 @@ def test_a_reader_that_left_is_no_error() -> None:
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (130, "")
+
+
+def test_a_full_disk_is_one_line_and_a_defect_shows_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from sweeps import run
+
+    def raising(error: OSError) -> Callable[[object], int]:
+        def command(chosen: object) -> int:
+            raise error
+
+        return command
+
+    for number in (errno.ENOSPC, errno.EROFS, errno.EACCES):
+        monkeypatch.setattr(run, "command", raising(OSError(number, os.strerror(number))))
+        assert main([NAME]) == EXIT_INCOMPLETE
+        assert capsys.readouterr().err.count("\n") == 1
+    monkeypatch.setattr(run, "command", raising(FileNotFoundError(errno.ENOENT, "no such file", "a.json")))
+    with pytest.raises(FileNotFoundError):
+        main([NAME])
 
 
 def test_a_share_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -534,6 +556,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 def test_a_sweep_ends_with_report_table_and_verdicts(swept: tuple[Path, str]) -> None:
     output, said = swept
     assert "[ 12/12]" in said
+    assert re.search(r"^starting \d+ workers? \(about", said, re.MULTILINE)
     assert "lora r=4" in said
     assert "18b" in said
     assert "mlflow ui --backend-store-uri sqlite:///" in said
@@ -552,9 +575,12 @@ def test_the_same_command_runs_nothing_again(
     before, ids = table(output), {run["run_id"] for run in trials(output)}
     monkeypatch.setitem(sys.modules, "sweeps.executor", None)  # Ray can't be started
     monkeypatch.delattr(sweeps, "executor", raising=False)
-    assert main([NAME, *SMALL, "--output", str(output)]) == 0
+    assert main([NAME, *SMALL, "--output", str(output), "--retry", "failed"]) == 0
     said = capfd.readouterr().out
+    assert "nothing to retry: no trial failed" in said
     assert "12 of them finished" in said
+    assert "starting" not in said
+    assert said.count("report.md") == 1
     assert "lora r=4" in said
     assert table(output) == before
     assert {run["run_id"] for run in trials(output)} == ids
