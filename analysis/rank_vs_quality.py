@@ -7,12 +7,9 @@ compute → tables; draw → figure (analysis/rank_figure.py); judge → verdict
 
 from __future__ import annotations
 
-import argparse
-import json
 import math
-import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +17,9 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from core import tracking
-from core.definitions import BadInput
+from analysis import command
+from analysis.command import Report
+from core.definitions import BadInput, Experiment
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -184,41 +182,17 @@ def _matched(
     }
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Load, compute, draw, judge, write, log."""
-    parser = argparse.ArgumentParser(description="Tables, figure and verdicts of a rank_vs_quality sweep.", allow_abbrev=False)
-    parser.add_argument("--output", type=Path, default=Path("runs"), help="the sweeps' directory (default: runs)")
-    parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
-    parser.add_argument("--sweep", help="sweep id or its beginning (default: the one that ran last)")
-    parser.add_argument("--report", type=Path, help="where the report goes (default: OUTPUT/<experiment>-<sweep>/report)")
-    chosen = parser.parse_args(arguments)
-    uri = chosen.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{chosen.output.resolve() / 'mlflow.db'}"
-    try:
-        return _run(uri, chosen.sweep, chosen.output, chosen.report)
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-
-
-def _run(uri: str, sweep: str | None, output: Path, report: Path | None) -> int:
-    from analysis import load, rank_report
+def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:
+    """Compute, judge, draw, write."""
+    from analysis import rank_report
     from analysis.rank_figure import draw
     from analysis.rank_verdicts import judge
-    from experiments import load as load_experiment
 
-    sweep = tracking.latest_sweep(uri, NAME, sweep or "")
-    experiment = load_experiment(NAME)
-    trials = load.trials(uri, NAME, sweep)
-    tables = compute(trials, load.items(uri, trials))
+    tables = compute(trials, items)
     verdicts = judge(tables, experiment.claims)
-    output = report or output / f"{NAME}-{sweep[:8]}" / "report"
     files = rank_report.write(tables, verdicts, draw(tables), experiment.question, output)
-    tracking.write_cells(uri, sweep, json.loads(tables.cells.to_json(orient="records")))
-    tracking.write_analysis(uri, sweep, files, rank_report.note(tables, verdicts))
-    print(rank_report.terminal(tables, verdicts))
-    print(f"report: {output / 'report.md'}")
-    return 0
+    return Report(files, tables.cells, rank_report.note(tables, verdicts), rank_report.terminal(tables, verdicts))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(command.main(NAME, report))

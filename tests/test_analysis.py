@@ -14,11 +14,11 @@ import pytest
 from simulated import ArmTruth, sweep, truth
 
 import experiments
-from analysis import load, rank_report, rank_vs_quality
+from analysis import command, load, rank_report
 from analysis.arms import arms, panel
 from analysis.rank_figure import draw
 from analysis.rank_verdicts import RULES, judge
-from analysis.rank_vs_quality import Tables, compute, main
+from analysis.rank_vs_quality import NAME, Tables, compute, report
 from core.definitions import BadInput, Trial, flatten
 
 EXPERIMENT = experiments.load("rank_vs_quality")
@@ -349,8 +349,8 @@ def test_main_reads_judges_writes_and_logs(
 ) -> None:
     fake = FakeTracking(*sweep(truth(), failed=(("full", "tune", 4),)))
     monkeypatch.setattr(load, "tracking", fake)
-    monkeypatch.setattr(rank_vs_quality, "tracking", fake)
-    assert main(["--tracking-uri", "memory", "--report", str(tmp_path / "report")]) == 0
+    monkeypatch.setattr(command, "tracking", fake)
+    assert command.main(NAME, report, ["--tracking-uri", "memory", "--report", str(tmp_path / "report")]) == 0
     assert "report.md" in {file.name for file in fake.files}
     assert [row["cell"] for row in fake.cells] == list(truth())
     assert "12a" in fake.note
@@ -363,6 +363,6 @@ def test_a_sweep_without_trials_is_one_line_and_exit_code_2(
     fake = FakeTracking(*sweep(truth()))
     fake.trials = fake.trials.iloc[:0]
     monkeypatch.setattr(load, "tracking", fake)
-    monkeypatch.setattr(rank_vs_quality, "tracking", fake)
-    assert main(["--tracking-uri", "memory"]) == 2
+    monkeypatch.setattr(command, "tracking", fake)
+    assert command.main(NAME, report, ["--tracking-uri", "memory"]) == 2
     assert capsys.readouterr().err.startswith("error: rank_vs_quality: no trial")

@@ -1,0 +1,62 @@
+"""The command of every question's analysis: load a sweep's trials, have the report made, log it, say where it is."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core import tracking
+from core.definitions import BadInput, Experiment
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a question's analysis gives: its files on disk, a row for each cell, and its texts."""
+
+    files: list[Path]
+    cells: pd.DataFrame
+    note: str  # Markdown, for the parent run's description
+    terminal: str
+
+
+Make = Callable[["pd.DataFrame", "pd.DataFrame", Experiment, Path], Report]  # trials, items, experiment, directory
+
+
+def main(name: str, make: Make, arguments: Sequence[str] | None = None) -> int:
+    """Runs the analysis `make` of the experiment `name`; the exit code."""
+    parser = argparse.ArgumentParser(description=f"Tables, figure and verdicts of a {name} sweep.", allow_abbrev=False)
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="the sweeps' directory (default: runs)")
+    parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
+    parser.add_argument("--sweep", help="sweep id or its beginning (default: the one that ran last)")
+    parser.add_argument("--report", type=Path, help="where the report goes (default: OUTPUT/<experiment>-<sweep>/report)")
+    chosen = parser.parse_args(arguments)
+    uri = chosen.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{chosen.output.resolve() / 'mlflow.db'}"
+    try:
+        return _run(name, make, uri, chosen.sweep, chosen.output, chosen.report)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+
+
+def _run(name: str, make: Make, uri: str, sweep: str | None, output: Path, report: Path | None) -> int:
+    from analysis import load
+    from experiments import load as load_experiment
+
+    sweep = tracking.latest_sweep(uri, name, sweep or "")
+    trials = load.trials(uri, name, sweep)
+    directory = report or output / f"{name}-{sweep[:8]}" / "report"
+    made = make(trials, load.items(uri, trials), load_experiment(name), directory)
+    tracking.write_cells(uri, sweep, json.loads(made.cells.to_json(orient="records")))
+    tracking.write_analysis(uri, sweep, made.files, made.note)
+    print(made.terminal)
+    print(f"report: {directory / 'report.md'}")
+    return 0
