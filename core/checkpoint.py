@@ -18,6 +18,11 @@ NF4_FULL = "model.quantization='nf4': 4-bit weights cannot be trained; use adapt
 SMALL_BYTES = 1 << 20  # hashed directly: quicker than the cache
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
+# Beside the weights, what decides a model's tokens and numbers.
+HASHED = (
+    *("config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spiece.model", "chat_template.jinja"),
+)
 
 
 def locate(model: Model) -> Path:
@@ -139,8 +144,7 @@ def check_rank(rank: int, width: int) -> None:
 
 def model_hash(directory: Path) -> str:
     """A content hash of the weights, configuration and tokenizer."""
-    small = ("config.json", "tokenizer.json", "tokenizer_config.json", "tokenizer.model", "chat_template.jinja")
-    files = [*weight_files(directory), *(directory / name for name in small if (directory / name).is_file())]
+    files = [*weight_files(directory), *(directory / name for name in HASHED if (directory / name).is_file())]
     return content_hash({path.name: file_hash(path) for path in files})
 
 

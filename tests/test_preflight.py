@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from core import preflight
+from core import checkpoint, preflight
 from core.definitions import BadInput, Data, Evaluation, Full, Lora, Model, Train, Trial
 
 
@@ -64,6 +64,20 @@ def test_provenance_follows_content_not_names(trial: Trial, tmp_path: Path) -> N
     assert second["model"] == first["model"]
     assert second["data"] != first["data"]
     assert second["base_text"] != first["base_text"]
+
+
+def test_every_file_of_the_tokenizer_is_part_of_the_models_hash(trial: Trial, tmp_path: Path) -> None:
+    directory = tmp_path / "model"
+    shutil.copytree(trial.model.name, directory)
+    hashes = [checkpoint.model_hash(directory)]
+    for name in (
+        *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja"),
+        *("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "config.json", "model.safetensors"),
+    ):
+        with (directory / name).open("a") as file:
+            file.write(" ")
+        hashes.append(checkpoint.model_hash(directory))
+    assert len(set(hashes)) == len(hashes)
 
 
 def model_with(trial: Trial, tmp_path: Path, change: Callable[[Path], object]) -> Trial:

@@ -6,9 +6,11 @@ grows as the tuned model leaves the base's distribution; the NLL of the same tex
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -119,10 +121,21 @@ def _generate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_to
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=begin,
     )
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with _own_settings_aside(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(SAMPLING_SEED)
         drawn = model.generate(start, attention_mask=torch.ones_like(start), generation_config=settings).tolist()  # type: ignore[operator,union-attr]
     return [ids[: ids.index(end, 1) + 1] if end in ids[1:] else ids for ids in drawn]
+
+
+@contextlib.contextmanager
+def _own_settings_aside(model: nn.Module) -> Iterator[None]:
+    """What generation_config.json says (temperature, penalties, suppressed tokens) would fill in all that is not given."""
+    own: Any = model.generation_config
+    model.generation_config = GenerationConfig()  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        model.generation_config = own
 
 
 def _divergence(
