@@ -186,6 +186,9 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
+    if not address:  # with clusters ruled out Ray takes 127.0.0.1 as it is, else it listens on every interface (2.60, measured)
+        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = bool(address)  # the same for this process, which has read the variable
     if not resources.gpus_per_trial:
         environment["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}

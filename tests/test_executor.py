@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,28 @@ def resources() -> Iterator[Resources]:
         assert {name: os.environ.get(name) for name in ours} == before
         assert not made.exists()
         assert wait_until(lambda: not rays_of(made), 20), rays_of(made)
+
+
+def listening(process: int) -> list[str]:
+    """Addresses (in hexadecimal) on which the process and its descendants accept connections."""
+    family, sockets, found = [process], set[str](), list[str]()
+    for each in family:
+        with suppress(OSError):
+            family += map(int, Path(f"/proc/{each}/task/{each}/children").read_text().split())
+            sockets |= {os.readlink(entry) for entry in Path(f"/proc/{each}/fd").iterdir()}
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in sockets:
+                found.append(words[1].partition(":")[0])
+    return found
+
+
+def test_ray_of_our_own_listens_to_this_machine_alone(resources: Resources) -> None:
+    addresses = listening(os.getpid())
+    assert len(addresses) >= 3
+    assert set(addresses) <= {"0100007F", "0000000000000000FFFF00000100007F"}
+    assert os.environ["RAY_AUTH_MODE"] == "token"  # by default since Ray 2.60, for other users of the machine
 
 
 def rows(folder: Path) -> list[dict[str, Any]]:
