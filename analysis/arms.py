@@ -34,18 +34,32 @@ class Panel:
         return self.scores_FI[[self.rows[name] for name in fingerprints]]
 
 
-def panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
-    """The panel of one axis: "quality" takes scores after training, "forgetting" their rise over the base model."""
-    made = _panel(items, fingerprints, axis)
-    binary = axis == "quality" and items.loc[items["axis"] == axis, "after"].isin([0.0, 1.0]).all()
+def is_change(measure: str) -> bool:
+    """Whether a measure is looked at as its change over the base model: "forgetting", and what is forgotten."""
+    return measure.startswith(("forgetting", "nll/", "kl/", "raw_accuracy/"))
+
+
+def unit(measure: str, trial: pd.Series) -> str:
+    """The unit of a measure of this trial."""
+    if measure in ("quality", "forgetting"):
+        return str(trial[f"{measure}_unit"])
+    return "accuracy" if "match" in measure or "accuracy" in measure else "nats/token"
+
+
+def panel(items: pd.DataFrame, fingerprints: list[str], measure: str) -> Panel:
+    """The panel of one measure: "quality" or "forgetting" (all measures on that axis), or a measure's name. What
+    `is_change` names enters as its rise over the base model, the others as they are after training."""
+    if not fingerprints:
+        return Panel(np.empty((0, 0)), np.empty(0, dtype=int), {}, 0, False)
+    column = "axis" if measure in ("quality", "forgetting") else "measure"
+    chosen = items[(items[column] == measure) & items["fingerprint"].isin(fingerprints)]
+    made = _panel(chosen, fingerprints, is_change(measure))
+    binary = not is_change(measure) and chosen["after"].isin([0.0, 1.0]).all()
     return replace(made, limits=(0.0, 1.0)) if binary else made
 
 
-def _panel(items: pd.DataFrame, fingerprints: list[str], axis: str) -> Panel:
-    if not fingerprints:
-        return Panel(np.empty((0, 0)), np.empty(0, dtype=int), {}, 0, False)
-    chosen = items[(items["axis"] == axis) & items["fingerprint"].isin(fingerprints)]
-    value = chosen["after"] if axis == "quality" else chosen["after"] - chosen["before"]
+def _panel(chosen: pd.DataFrame, fingerprints: list[str], change: bool) -> Panel:
+    value = chosen["after"] - chosen["before"] if change else chosen["after"]
     repeat = chosen.groupby(["fingerprint", "measure", "group", "item"], sort=False).cumcount()  # of rows that occur twice
     keys = pd.MultiIndex.from_frame(chosen[["measure", "group", "item"]].assign(repeat=repeat))
     columns, labels = pd.factorize(keys, sort=True)
@@ -80,14 +94,15 @@ def _linearised(scores_FI: np.ndarray, weights_FI: np.ndarray, measure_I: np.nda
 
 @dataclass(frozen=True)
 class Arm:
-    """One cell of the sweep: its label, adapter, the learning rate its final trials ran at (nan: none ran), and the
-    fingerprint of the final trial of each seed that finished."""
+    """One cell of the sweep: its label, adapter, the learning rate its final trials ran at (nan: none ran), the fingerprint
+    of the final trial of each seed that finished, and the fields that all its trials share."""
 
     cell: str
     method: str
     rank: int | None
     rate: float = math.nan
     final: dict[int, str] = field(default_factory=dict)
+    fields: dict[str, object] = field(default_factory=dict)
 
 
 def arms(table: pd.DataFrame) -> list[Arm]:
@@ -101,7 +116,10 @@ def arms(table: pd.DataFrame) -> list[Arm]:
         by_seed = {int(row["seed"]): str(row["fingerprint"]) for _, row in final[final["state"] == "finished"].iterrows()}
         rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
         rank = None if rank is None or pd.isna(rank) else int(rank)
-        found.append(Arm(str(cell), str(first["adapter.method"]), rank, rate, by_seed))
+        shared = {
+            str(name): group[name].iloc[0] for name in group.columns if "." in name and group[name].nunique(dropna=False) == 1
+        }
+        found.append(Arm(str(cell), str(first["adapter.method"]), rank, rate, by_seed, shared))
     return sorted(found, key=lambda arm: (arm.method != "lora", arm.rank or 0, arm.cell))
 
 
@@ -146,3 +164,18 @@ def relative(first: Arm, second: Arm, scores: Panel) -> Estimate:
 def ratio(first: Arm, second: Arm, scores: Panel) -> Estimate:
     """First over second, paired by seed and item."""
     return ratio_interval(*_pair(first, second, scores), scores.strata_I, scores.n_items)
+
+
+def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
+    """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials."""
+    final, tried = chosen_final(own), own[own["phase"] == "tune"]
+    done = final[final["state"] == "finished"]
+    row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate}
+    ends = (tried["train.learning_rate"].min(), tried["train.learning_rate"].max())
+    row["at_edge"] = bool(len(tried) and arm.rate in ends)
+    for name in ("trainable_parameters", "seconds"):
+        row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
+    for name in ("quality", "forgetting"):
+        row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
+    failed = {f"{phase}_failed": int(rows["state"].isin(FAILED).sum()) for phase, rows in (("final", final), ("tune", tried))}
+    return row | {"seeds": len(arm.final), "tuned": int((tried["state"] == "finished").sum()), **failed}

@@ -43,6 +43,19 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
     return f"{value.removesuffix(' %')} [{low}, {high}]{unit}"
 
 
+def readable(name: str) -> str:
+    """A measure's name in words: exact_match/seen → exact match, seen."""
+    return name.replace("_", " ").replace("/", ", ")
+
+
+def rise(names: str) -> str:
+    """What rises when the base is forgotten, in words."""
+    parts = names.split(", ")
+    if all(name.startswith("nll/") for name in parts):
+        return "rise of NLL" + (f", mean of {len(parts)} domains" if len(parts) > 1 else f" on {readable(parts[0][4:])}")
+    return "KL from the base" if all(name.startswith("kl/") for name in parts) else names
+
+
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A pipe table."""
     lines = [list(header), ["---"] * len(header), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import textwrap
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,7 +11,12 @@ import pandas as pd
 from analysis import formatting, style
 from analysis.arms import FAILED, Arm
 from analysis.load import field_types
+from analysis.verdicts import rows_as_text
 
+LEDGER_NOTE = (
+    "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
+    "first step of Holm. p: two-sided, Holm over the claims tested.\n"
+)
 RESOLVED = (  # what a trial's fields turned into, and on what it ran
     "dtype", "device", "threads", "optimizer", "seq_len_tokens", "template_hash", "target_modules", "data", "model", "eval_data",
     "base_text", "train_rows_hash", "evaluation_rows_hash", "git_commit",
@@ -90,3 +97,34 @@ def provenance(trials: pd.DataFrame) -> str:
     lines = [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
     lines += [f"- {cell}: {', '.join(map(str, rows['run_id']))}" for cell, rows in done[done["phase"] == "final"].groupby("cell")]
     return "\n".join(lines) + "\n"
+
+
+def n_failed(trials: pd.DataFrame) -> str:
+    """How many trials failed, and the first one's reason."""
+    failed = trials[trials["state"].isin(FAILED)]
+    first = f"; the first failure: {failed.iloc[0]['state']}, {failed.iloc[0]['reason']}" if len(failed) else ""
+    return f"({len(failed)} failed){first}"
+
+
+def short_ledger(verdicts: Sequence[dict[str, object]]) -> str:
+    """The verdicts as a narrow table."""
+    header, rows = rows_as_text(verdicts)
+    keep = [header.index(name) for name in ("claim", "statement", "verdict", "95 % interval")]
+    return formatting.markdown([header[i] for i in keep], [[row[i] for i in keep] for row in rows])
+
+
+def terminal_text(
+    header: list[str], rows: list[list[str]], measures: str, verdicts: Sequence[dict[str, object]], cautions: Sequence[str]
+) -> str:
+    """A table, what it measures, the verdicts and the cautions, in the terminal's width."""
+    width = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
+    shown = [header, *rows]
+    widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
+    lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown]
+    lines += [*textwrap.wrap(measures, width), ""]
+    for verdict in verdicts:
+        lines.append(f"{verdict['id']:<5}{verdict['verdict']:<13}{verdict['shown']}")
+        for text in (str(verdict["statement"]), str(verdict["note"])):
+            lines += textwrap.wrap(text, width, initial_indent=" " * 5, subsequent_indent=" " * 5)
+    lines += [line for text in cautions for line in textwrap.wrap(f"caution: {text}", width, subsequent_indent="     ")]
+    return "\n".join(lines)

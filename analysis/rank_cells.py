@@ -16,7 +16,6 @@ from analysis.tradeoff import front_probability
 def cell_frame(
     found: list[a.Arm],
     trials: pd.DataFrame,
-    curves: pd.DataFrame,
     quality: a.Panel,
     forgetting: a.Panel,
     optima: Mapping[str, Estimate],
@@ -28,7 +27,7 @@ def cell_frame(
     front = _front(found, quality, forgetting, random_state)
     rows = []
     for arm in found:
-        row = _counts(arm, trials[trials["cell"] == arm.cell], curves[curves["cell"] == arm.cell])
+        row: dict[str, object] = {"cell": arm.cell, **a.counts(arm, trials[trials["cell"] == arm.cell])}
         row |= {"quality_iqm": _iqm(arm, quality), "front_probability": front.get(arm.cell, math.nan)}
         estimates = {"optimum": optima[arm.cell], "forgetting_saved_at_equal_quality": matched.get(arm.cell)}
         for name, scores in (("quality", quality), ("forgetting", forgetting)):
@@ -40,25 +39,6 @@ def cell_frame(
                 row[name + suffix] = getattr(estimate, attribute) if estimate else math.nan
         rows.append(row)
     return pd.DataFrame(rows)
-
-
-def _counts(arm: a.Arm, own: pd.DataFrame, tried: pd.DataFrame) -> dict[str, object]:
-    """Settings, cost, spread over the final seeds and counts of trials of one cell."""
-    final = a.chosen_final(own)
-    done = final[final["state"] == "finished"]
-    row: dict[str, object] = {"cell": arm.cell, "method": arm.method, "rank": arm.rank, "learning_rate": arm.rate}
-    ends = (tried["train.learning_rate"].min(), tried["train.learning_rate"].max())
-    row["at_edge"] = bool(len(tried) and arm.rate in ends)
-    for name in ("trainable_parameters", "seconds"):
-        row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
-    for name in ("quality", "forgetting"):
-        row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
-    tuned = int((tried["state"] == "finished").sum())
-    return row | {"seeds": len(arm.final), "final_failed": _failures(final), "tuned": tuned, "tune_failed": _failures(tried)}
-
-
-def _failures(rows: pd.DataFrame) -> int:
-    return int(rows["state"].isin(a.FAILED).sum())
 
 
 def _iqm(arm: a.Arm, scores: a.Panel) -> float:

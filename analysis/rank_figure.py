@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import style
+from analysis.formatting import readable, rise
 from analysis.tradeoff import on_front
 
 if TYPE_CHECKING:
@@ -39,19 +40,6 @@ def draw(tables: Tables) -> Figure:
     _plane(plane, cells, quality_label, forgetting_label)
     _rates(rates, tables)
     return figure
-
-
-def readable(name: str) -> str:
-    """A measure's name in words: exact_match/seen → exact match, seen."""
-    return name.replace("_", " ").replace("/", ", ")
-
-
-def rise(names: str) -> str:
-    """What rises when the base is forgotten, in words."""
-    parts = names.split(", ")
-    if all(name.startswith("nll/") for name in parts):
-        return "rise of NLL" + (f", mean of {len(parts)} domains" if len(parts) > 1 else f" on {readable(parts[0][4:])}")
-    return "KL from the base" if all(name.startswith("kl/") for name in parts) else names
 
 
 def label(method: str, rank: float | None) -> str:

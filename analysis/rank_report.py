@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,8 +11,18 @@ import numpy as np
 import pandas as pd
 
 from analysis import formatting, style
-from analysis.page import common_seeds, differing_costs, differing_fields, failures, held_equal, provenance
-from analysis.rank_figure import readable, rise
+from analysis.formatting import readable, rise
+from analysis.page import (
+    LEDGER_NOTE,
+    common_seeds,
+    differing_costs,
+    differing_fields,
+    failures,
+    held_equal,
+    provenance,
+    short_ledger,
+    terminal_text,
+)
 from analysis.stats import Estimate
 from analysis.verdicts import rows_as_text
 
@@ -159,8 +167,7 @@ def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
         f"# {question}\n", "![figure](figure.png)\n",
         CAPTION + "\n",
         "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)),
-        "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
-        "first step of Holm. p: two-sided, Holm over the claims tested.\n",
+        LEDGER_NOTE,
         rules + "\n", "## Cells\n", formatting.markdown(*cell_table(tables)), "## Design\n", design(tables),
         "## Trials and failures\n", failures(tables.trials), "## Provenance (MLflow run ids)\n", provenance(tables.trials),
     ])  # fmt: skip
@@ -168,23 +175,9 @@ def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
 
 def note(tables: Tables, verdicts: Verdicts) -> str:
     """What the parent run's description says in the MLflow UI."""
-    header, rows = rows_as_text(verdicts)
-    keep = [header.index(name) for name in ("claim", "statement", "verdict", "95 % interval")]
-    short = formatting.markdown([header[i] for i in keep], [[row[i] for i in keep] for row in rows])
-    return short + "\n" + formatting.markdown(*cell_table(tables))
+    return short_ledger(verdicts) + "\n" + formatting.markdown(*cell_table(tables))
 
 
 def terminal(tables: Tables, verdicts: Verdicts) -> str:
     """Cells and verdicts for the terminal, in its width."""
-    width = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
-    header, rows = _columns(*cell_table(tables), TERMINAL)
-    shown = [header, *rows]
-    widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
-    lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown]
-    lines += [*textwrap.wrap(measures(tables), width), ""]
-    for verdict in verdicts:
-        lines.append(f"{verdict['id']:<5}{verdict['verdict']:<13}{verdict['shown']}")
-        for text in (str(verdict["statement"]), str(verdict["note"])):
-            lines += textwrap.wrap(text, width, initial_indent=" " * 5, subsequent_indent=" " * 5)
-    lines += [line for text in confounds(tables) for line in textwrap.wrap(f"caution: {text}", width, subsequent_indent="     ")]
-    return "\n".join(lines)
+    return terminal_text(*_columns(*cell_table(tables), TERMINAL), measures(tables), verdicts, confounds(tables))

@@ -68,16 +68,15 @@ class Tables:
 
 def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
     """Cells, learning-rate curves and paired comparisons, from the frames of analysis/load.py. Pure."""
-    from analysis.arms import FAILED, arms, panel
+    from analysis.arms import arms, panel
+    from analysis.page import n_failed
     from analysis.rank_cells import cell_frame
 
     found = arms(trials)
     _one_axis(found)
     final = [name for arm in found for name in arm.final.values()]
     if not final:
-        failed = trials[trials["state"].isin(FAILED)]
-        first = f"; the first failure: {failed.iloc[0]['state']}, {failed.iloc[0]['reason']}" if len(failed) else ""
-        raise BadInput(f"{NAME}: no final trial has finished ({len(failed)} failed){first}")
+        raise BadInput(f"{NAME}: no final trial has finished {n_failed(trials)}")
     quality, forgetting = panel(items, final, "quality"), panel(items, final, "forgetting")
     curves = _learning_rate(trials, {arm.cell: arm.rate for arm in found})
     tuned = curves[curves["state"] == "finished"]
@@ -85,7 +84,7 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
     optima = _optima(found, tuned, tuning_panels["quality"].n_items)
     noise = _training_noise(found, quality, forgetting)
     matched = _matched(found, tuned, tuning_panels, noise)
-    cells = cell_frame(found, trials, curves, quality, forgetting, optima, matched, RANDOM_STATE)
+    cells = cell_frame(found, trials, quality, forgetting, optima, matched, RANDOM_STATE)
     first = trials[trials["state"] == "finished"].iloc[0]
     measures = ", ".join(sorted(items.loc[items["axis"] == "forgetting", "measure"].unique()))
     names = str(first["quality_measure"]), str(first["quality_unit"]), measures, str(first["forgetting_unit"])

@@ -32,6 +32,21 @@ def colour(method: str, rank: int | None = None) -> tuple[float, float, float]:
     return red, green, blue
 
 
+PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1a1a1a")  # Okabe & Ito
+MARKERS = "oDs^vPX"
+
+
+def curve(field: str | None, level: object, index: int) -> tuple[tuple[float, float, float], str]:
+    """Colour and marker of one curve: a method's or rank's own where the curves are that, else the next of the palette."""
+    from matplotlib.colors import to_rgb
+
+    if field == "adapter.method":
+        return colour(str(level)), METHOD_MARKER[str(level)]
+    if field == "adapter.rank" and isinstance(level, int | float):
+        return colour("lora", int(level)), METHOD_MARKER["lora"]
+    return to_rgb(PALETTE[index % len(PALETTE)]), MARKERS[index % len(MARKERS)]
+
+
 def text_colour(background: tuple[float, float, float]) -> tuple[float, float, float]:
     """The colour of a line for text beside it: light ones darkened until they can be read on white."""
     red, green, blue = background

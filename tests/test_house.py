@@ -122,7 +122,7 @@ def test_every_question_is_well_formed_and_has_its_analysis(name: str) -> None:
     assert experiment.question.endswith("?")
     assert plan.cells(experiment)
     assert all(field in flatten(experiment.base) for field in experiment.tune)
-    assert callable(importlib.import_module(f"analysis.{name}").main)
+    assert callable(importlib.import_module(f"analysis.{name}").report)
 
 
 def test_what_is_committed_names_no_machine() -> None:
