@@ -89,7 +89,8 @@ def inspect(trial: Trial) -> Inputs:
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
     selection, n_rows = _selection(trial.data, trial.evaluation, trial.seed)
     if trial.evaluation.base_text is not None:
-        sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
+        text = sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
+        templates.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
     _check_language(trial, base, selection.train[:SAMPLED_ROWS])
     lengths = _lengths(trial.data, base.directory, selection.train[:SAMPLED_ROWS], seq_len)
     n_too_long, n_truncated = (round(share * len(selection.train)) for share in lengths[1:])

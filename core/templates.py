@@ -115,3 +115,29 @@ def n_tokens(directory: Path, messages: Sequence[Message]) -> tuple[int, int]:
         return max(1, len(whole) // 4), max(1, (len(whole) - len(answer)) // 4)  # four characters a token: assumption
     count = len(inner.encode(whole, add_special_tokens=False).ids)
     return count, count - len(inner.encode(answer, add_special_tokens=False).ids)
+
+
+def check_base_text(path: str, n_tokens: int, window: int) -> None:
+    """Validation and test need a window of the base text each.
+
+    Raises:
+        BadInput: the text is shorter.
+    """
+    if n_tokens < 2 * window:
+        needs = f"needs {2 * window:,} (a window of {window:,} for validation and one for test)"
+        raise BadInput(f"evaluation.base_text={path}: has {n_tokens:,} tokens, {needs}; give more, or less data.seq_len_tokens")
+
+
+def count_base_text(directory: Path, path: str, text: str, seq_len: int) -> None:
+    """The same, told before a sweep from the text's beginning: 16 characters for each token that is needed are plenty.
+
+    Raises:
+        BadInput: the text is too short.
+    """
+    inner = tokenizer(directory)
+    if inner is None:
+        return
+    window = seq_len - (inner.encode("a").ids[:1] != inner.encode("a", add_special_tokens=False).ids[:1])
+    beginning = text[: 2 * seq_len * 16]
+    if len(inner.encode(beginning, add_special_tokens=False).ids) < 2 * window:
+        check_base_text(path, len(inner.encode(text, add_special_tokens=False).ids), window)

@@ -54,12 +54,12 @@ def test_provenance_follows_content_not_names(trial: Trial, tmp_path: Path) -> N
     rows = tmp_path / "renamed.jsonl"
     shutil.copy(trial.data.source, rows)
     text = tmp_path / "text.txt"
-    text.write_text("some text")
+    text.write_text("some text " * 200)
     moved = Trial(model=Model(name=str(copied)), data=Data(source=str(rows)), evaluation=Evaluation(base_text=str(text)))
     first = preflight.inspect(moved).provenance
     assert {name: first[name] for name in ("data", "model")} == preflight.inspect(trial).provenance
     rows.write_text(rows.read_text() + '{"instruction": "more", "output": "x"}\n')
-    text.write_text("other text")
+    text.write_text("other text " * 200)
     second = preflight.inspect(moved).provenance
     assert second["model"] == first["model"]
     assert second["data"] != first["data"]
@@ -155,6 +155,13 @@ def test_bad_combinations(trial: Trial) -> None:
         preflight.inspect(dataclasses.replace(trial, model=Model(name=trial.model.name, quantization="nf4"), adapter=Full()))
     with pytest.raises(BadInput, match="prompt alone fills"):
         preflight.inspect(dataclasses.replace(trial, data=dataclasses.replace(trial.data, seq_len_tokens=8)))
+
+
+def test_a_short_base_text_is_refused_beforehand(trial: Trial, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("some text")
+    with pytest.raises(BadInput, match=r"evaluation\.base_text=.*text\.txt: has \d tokens, needs 256 "):
+        preflight.inspect(dataclasses.replace(trial, evaluation=Evaluation(base_text=str(text))))
 
 
 def test_rows_that_do_not_fit_are_foretold(shared: Path, stories: str) -> None:

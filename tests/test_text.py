@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.definitions import Model
+from core.definitions import BadInput, Model
 from core.device import Device
 
 torch = pytest.importorskip("torch")
@@ -35,3 +35,64 @@ def test_the_models_own_way_of_generating_changes_no_sample(make_model: Callable
     from core import model
 
     assert model.load(Model(name=str(odd)), Device()).model.generation_config.temperature == 0.1  # is saved with full weights
+
+
+def begins_with_bos(path: str, directory: Path) -> str:
+    """The model with a tokenizer that puts <s> before a text."""
+    from tokenizers import Tokenizer, processors
+
+    shutil.copytree(path, directory)
+    inner = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    inner.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    inner.save(str(directory / "tokenizer.json"))
+    return str(directory)
+
+
+def windows(path: str, file: Path, split: str, seq_len: int) -> list[tuple[str, list[int]]]:
+    from core import model
+    from core.tasks import text
+
+    return text.text_windows(model.load_tokenizer(Model(name=path), path), str(file), split, seq_len, 100)
+
+
+@pytest.mark.parametrize("with_bos", [False, True])
+def test_windows_of_a_base_text(make_model: Callable[..., str], tmp_path: Path, with_bos: bool) -> None:
+    path = begins_with_bos(make_model("llama"), tmp_path / "model") if with_bos else make_model("llama")
+    file = tmp_path / "base.txt"
+    file.write_text(" ".join(f"the fox jumps {i}" for i in range(60)))
+    found = {split: windows(path, file, split, 32) for split in ("validation", "test")}
+    everything = sorted((int(name.split()[1]), ids) for pieces in found.values() for name, ids in pieces)
+    assert not {name for name, _ in found["validation"]} & {name for name, _ in found["test"]}
+    assert {len(ids) for _, ids in everything[:-1]} == {32}
+    if with_bos:
+        assert {ids[0] for _, ids in everything} == {1}
+        everything = [(start, ids[1:]) for start, ids in everything]
+    from core import model
+
+    tokenizer = model.load_tokenizer(Model(name=path), path)
+    whole = tokenizer(file.read_text(), add_special_tokens=False)["input_ids"]
+    assert [token for _, ids in everything for token in ids] == whole[: len(whole) if len(everything[-1][1]) > 1 else -1]
+
+
+@pytest.mark.parametrize("with_bos", [False, True])
+def test_a_base_text_that_cannot_serve_both_splits_is_refused(
+    make_model: Callable[..., str], tmp_path: Path, with_bos: bool
+) -> None:
+    """By the trial and before it, in the same words."""
+    from core import templates
+
+    path = begins_with_bos(make_model("llama"), tmp_path / "model") if with_bos else make_model("llama")
+    file, needed = tmp_path / "base.txt", 2 * (32 - with_bos)
+    file.write_text("." * needed)  # one token each
+    templates.count_base_text(Path(path), str(file), file.read_text(), 32)
+    assert all(len(windows(path, file, split, 32)) == 1 for split in ("validation", "test"))
+    file.write_text("." * (needed - 1))
+    said = []
+    for split in ("validation", "test"):
+        with pytest.raises(BadInput) as error:
+            windows(path, file, split, 32)
+        said.append(str(error.value))
+    with pytest.raises(BadInput) as error:
+        templates.count_base_text(Path(path), str(file), file.read_text(), 32)
+    assert {*said, str(error.value)} == {said[0]}
+    assert f"evaluation.base_text={file}: has {needed - 1} tokens, needs {needed} " in said[0]

@@ -131,6 +131,11 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], seq_len:
     return Batch(tuple(kept), n_truncated, n_too_long)
 
 
+def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether the tokenizer puts a beginning-of-text token before a text by itself."""
+    return tokenizer.bos_token is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
+
+
 def give_template(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Gives a tokenizer without a chat template ChatML; returns the ids of tokens that had to be added.
 
@@ -143,8 +148,7 @@ def give_template(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         return []
     size = len(tokenizer)
     tokenizer.add_special_tokens({"additional_special_tokens": [IM_START, IM_END]})
-    starts_with_bos = tokenizer.bos_token is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
-    tokenizer.chat_template = ("{{ bos_token }}" if starts_with_bos else "") + CHATML
+    tokenizer.chat_template = ("{{ bos_token }}" if adds_bos(tokenizer) else "") + CHATML
     for mark in (IM_START, IM_END):
         if tokenizer(mark, add_special_tokens=False)["input_ids"] != [tokenizer.convert_tokens_to_ids(mark)]:
             raise BadInput(f"the model's tokenizer cannot hold a chat template: {mark} does not stay one token")

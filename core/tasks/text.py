@@ -17,9 +17,10 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from core import templates
 from core.checkpoint import file_hash
 from core.data import sources
-from core.data.tokens import Encoded
+from core.data.tokens import Encoded, adds_bos
 from core.definitions import Evaluation
 from core.evaluate import Measurement, batches_by_length, device_of, padded, sequence_nll
 
@@ -67,12 +68,20 @@ def _base_text(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation:
 def text_windows(
     tokenizer: PreTrainedTokenizerBase, path: str, split: str, seq_len: int, most: int
 ) -> list[tuple[str, list[int]]]:
-    """The file in windows of tokens, evenly spread over it; even windows are for validation, odd ones for test."""
+    """The file in windows of tokens, evenly spread over it; even windows are for validation, odd ones for test.
+
+    Each begins with the beginning-of-text token where the tokenizer puts one before a text, as the base was trained.
+
+    Raises:
+        BadInput: the file has less than a whole window for each split.
+    """
     ids = _text_ids(tokenizer, path, file_hash(sources.existing_file("evaluation.base_text", path)))
-    starts = list(range(0, max(1, len(ids) - 1), seq_len))
-    mine = starts[0 if split == "validation" else 1 :: 2] or starts
+    begin = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
+    window = seq_len - len(begin)
+    templates.check_base_text(path, len(ids), window)
+    mine = range(0, len(ids) - 1, window)[0 if split == "validation" else 1 :: 2]
     step = max(1, len(mine) // most)
-    return [(f"token {start}", list(ids[start : start + seq_len])) for start in mine[::step][:most] if len(ids) > start + 1]
+    return [(f"token {start}", [*begin, *ids[start : start + window]]) for start in mine[::step][:most]]
 
 
 @functools.lru_cache(maxsize=2)
