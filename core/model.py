@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import gc
-import resource
-import sys
+import math
+import os
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -39,6 +40,7 @@ class Base:
         return checkpoint.context_tokens(self.model.config.get_text_config().to_dict())
 
 
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _WARM: dict[tuple[object, ...], Base] = {}
 
 
@@ -175,18 +177,25 @@ def seq_len_tokens(base: Base, asked: int | None) -> int:
 
 def reset_peak_memory(device: Device) -> None:
     """Begins a new peak; what the trial before left in reference cycles goes first."""
+    gc.collect()
     if device.kind == "cuda":
-        gc.collect()
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
+    elif os.access(CLEAR_REFS, os.W_OK):
+        CLEAR_REFS.write_text("5")  # the resident set's high-water mark falls to what is resident now
 
 
 def peak_memory_gib(device: Device) -> float:
-    """The most memory held since `reset_peak_memory` (GPU), or by the process since it began (CPU: resident set)."""
+    """The most memory held since `reset_peak_memory`: allocated on the GPU, or resident in the whole process (CPU).
+
+    NaN, so that no number is recorded, where the CPU's mark cannot be reset: not on Linux.
+    """
     if device.kind == "cuda":
         return torch.cuda.max_memory_allocated() / 2**30
-    resident = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB on Linux, bytes on macOS
-    return resident / (2**30 if sys.platform == "darwin" else 2**20)
+    if not os.access(CLEAR_REFS, os.W_OK):
+        return math.nan
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) / 2**20  # KiB
 
 
 def device_name(device: Device) -> str:

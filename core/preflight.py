@@ -25,6 +25,7 @@ class Inputs:
 
     provenance: dict[str, str]  # content hashes: "data", "model", and where given "eval_data", "base_text"
     n_rows: int  # rows with a response in the source
+    n_available: int  # of these, rows that could be trained on: data.n_examples is cut to them
     n_train_examples: int
     n_eval_rows: int
     n_skipped_empty: int
@@ -102,6 +103,7 @@ def inspect(trial: Trial) -> Inputs:
     return Inputs(
         provenance=provenance(trial),
         n_rows=n_rows,
+        n_available=selection.n_available,
         n_train_examples=n_used,
         n_eval_rows=len(selection.evaluation),
         n_skipped_empty=selection.n_empty,

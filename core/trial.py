@@ -119,6 +119,7 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
     if chosen.evaluation and not held_out.rows:
         raise BadInput(f"data.eval_source: all {len(chosen.evaluation)} evaluation rows are too long for {seq_len} tokens")
     metrics |= {
+        "rows/available": chosen.n_available,
         "rows/used": len(training.rows),
         "rows/truncated": training.n_truncated,
         "rows/skipped_too_long": training.n_too_long,

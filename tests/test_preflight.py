@@ -46,6 +46,16 @@ def test_estimates_agree_with_the_trial(trial: Trial, tmp_path: Path) -> None:
     assert told.tokens == pytest.approx(metrics["train/tokens"], rel=0.15)
     assert told.trainable_parameters == metrics["trainable_parameters"]
     assert told.n_eval_rows == metrics["rows/evaluated"]
+    assert told.n_available == metrics["rows/available"]
+
+
+def test_more_rows_than_there_are_is_told(trial: Trial) -> None:
+    greedy = dataclasses.replace(trial, data=dataclasses.replace(trial.data, n_examples=1_000))
+    told, modest = preflight.inspect(greedy), preflight.inspect(trial)
+    assert told.n_available == told.n_train_examples == modest.n_available < 60
+    assert modest.n_train_examples == 24
+    laboratory = preflight.inspect(Trial(data=Data(source="lab:curated", n_examples=100_000)))
+    assert (laboratory.n_available, laboratory.n_train_examples) == (8_000, 8_000)
 
 
 def test_provenance_follows_content_not_names(trial: Trial, tmp_path: Path) -> None:

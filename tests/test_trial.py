@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import gzip
 import json
+import os
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +74,6 @@ def test_what_a_trial_leaves_behind(make_model: Callable[..., str], rows_file: s
         "quality_before",
         "forgetting",
         "forgetting_se",
-        "peak_memory_gib",
         "rows/skipped_empty",
     ):
         assert name in metrics
@@ -217,6 +217,24 @@ def test_nothing_pins_a_base_that_is_let_go(
     else:
         model.load(Model(name=make_model("gpt2")), Device())
     assert base() is None
+
+
+def test_peak_memory_is_the_trials_own(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import model
+
+    trial = tiny(make_model("llama"), rows_file)
+    if not os.access(model.CLEAR_REFS, os.W_OK):
+        pytest.skip("the high-water mark cannot be reset here")
+    run(trial, tmp_path / "warm")
+    one = run(trial, tmp_path / "a")["metrics"]["peak_memory_gib"]
+    ballast = torch.ones(1 << 27)  # 0.5 GiB that is gone before the next trial
+    del ballast
+    two = run(trial, tmp_path / "b")["metrics"]["peak_memory_gib"]
+    assert 0.1 < two < one + 0.2
+    monkeypatch.setattr(model, "CLEAR_REFS", tmp_path / "none")
+    assert "peak_memory_gib" not in run(trial, tmp_path / "c")["metrics"]
 
 
 def test_bad_input_and_ctrl_c_leave_nothing(

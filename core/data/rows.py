@@ -50,6 +50,7 @@ class Selection:
     evaluation: tuple[Row, ...]  # of the asked split
     n_empty: int  # rows of the training source whose response is empty
     n_in_evaluation: int  # training rows left out because their prompt is evaluated
+    n_available: int  # rows that could be trained on; data.n_examples may ask for more
     shapes: tuple[str, ...]
 
 
@@ -133,7 +134,8 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     """The training subset and the evaluation rows of `evaluation.split`, disjoint by prompt."""
     loaded = load("data.source", data.source, data.held_out_fold)
     if is_lab(data.source):  # the laboratory's questions are made by core/tasks/lab.py, disjoint by construction
-        return Selection(nested_subset(loaded.rows, data.n_examples, seed), (), loaded.n_empty, 0, loaded.shapes)
+        chosen = nested_subset(loaded.rows, data.n_examples, seed)
+        return Selection(chosen, (), loaded.n_empty, 0, len(loaded.rows), loaded.shapes)
     if data.eval_source is not None:
         asked = load("data.eval_source", data.eval_source).rows
         prompts = {row.prompt for row in asked}
@@ -144,15 +146,16 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
         asked = tuple(row for row in loaded.rows if held[row.prompt])
         train = [row for row in loaded.rows if not held[row.prompt]]
         n_in_evaluation = 0
-    chosen = nested_subset((row for row in asked if split_of(row) == evaluation.split), evaluation.max_rows, seed=0)
-    if not chosen:
+    scored = nested_subset((row for row in asked if split_of(row) == evaluation.split), evaluation.max_rows, seed=0)
+    if not scored:
         name = "data.eval_source" if data.eval_source else "data.eval_share"
         value = data.eval_source or data.eval_share
         n_rows = len(asked if data.eval_source else loaded.rows)
         raise BadInput(f"{name}={value}: leaves no row for the {evaluation.split} split of {n_rows} rows; give more")
     if not train:
         raise BadInput(f"data.source={data.source}: every row's prompt is in the evaluation rows; none is left to train on")
-    return Selection(nested_subset(train, data.n_examples, seed), chosen, loaded.n_empty, n_in_evaluation, loaded.shapes)
+    subset = nested_subset(train, data.n_examples, seed)
+    return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(train), loaded.shapes)
 
 
 def rows_hash(rows: Iterable[Row]) -> str:
