@@ -169,10 +169,9 @@ class Watch(tune.Callback):
         self.searcher.ended(trial.trial_id, f"the worker process died: {detail}"[:300])
 
 
-@contextmanager
-def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
-    """A Ray of our own on this machine, quiet and gone afterwards; or the cluster at `address`."""
-    environment = {
+def _cluster_environment(resources: Resources, address: str | None) -> dict[str, str]:
+    """Variables that Ray and its workers read."""
+    values = {
         "OMP_NUM_THREADS": str(resources.threads),
         "MKL_NUM_THREADS": str(resources.threads),
         "TOKENIZERS_PARALLELISM": "false",
@@ -187,10 +186,17 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
     if not address:  # with clusters ruled out Ray takes 127.0.0.1 as it is, else it listens on every interface (2.60, measured)
-        environment["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = bool(address)  # the same for this process, which has read the variable
+        values["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     if not resources.gpus_per_trial:
-        environment["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
+        values["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
+    return values
+
+
+@contextmanager
+def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
+    """A Ray of our own on this machine, quiet and gone afterwards; or the cluster at `address`."""
+    environment = _cluster_environment(resources, address)
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = bool(address)  # this process has read the variable when it imported Ray
     quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     on_terminate = signal.getsignal(signal.SIGTERM)
     with _temporary_directory() as temporary, _environment(environment):
@@ -237,10 +243,17 @@ def execute(
         }
 
     searcher = JobSearcher(search, task, events)
+    _tuner(searcher, resources).fit()
+    if searcher.stopped:
+        raise searcher.stopped
+
+
+def _tuner(searcher: JobSearcher, resources: Resources) -> tune.Tuner:
+    """Ray Tune as a pool of warm workers: it keeps nothing and decides nothing that the searcher doesn't say."""
     bundle: dict[str, float] = {"CPU": 1} | ({"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {})
     node: Any = ray._private.worker.global_worker.node
     storage = Path(node.get_session_dir_path()) / "tune"
-    tuner = tune.Tuner(
+    return tune.Tuner(
         tune.with_resources(Worker, tune.PlacementGroupFactory([bundle])),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
@@ -258,9 +271,6 @@ def execute(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a failed save would cost the warm worker
         ),
     )
-    tuner.fit()
-    if searcher.stopped:
-        raise searcher.stopped
 
 
 @contextmanager
