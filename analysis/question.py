@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +42,7 @@ class View:
     curves: str | None = None
     curves_label: str = ""
     logarithmic: bool = True
+    derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,7 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
     Raises:
         BadInput: no final trial has finished.
     """
+    trials = view.derive(trials)
     found = a.arms(trials)
     final = [name for arm in found for name in arm.final.values()]
     if not final:
@@ -145,6 +147,15 @@ def difference(
     return Finding(e, region, rule, effect, t.units[measure], note=note, hindrance=hindrance(t, one, other))
 
 
+def relative(t: Tables, first: Fields, second: Fields, measure: str, region: Region, rule: str, effect: str) -> Finding:
+    """Finding on (first less second) over |second| on one measure."""
+    found = difference(t, first, second, measure, region, rule, effect)
+    one, other = t.arm(first), t.arm(second)
+    if found.estimate is None or one is None or other is None:
+        return found
+    return replace(found, estimate=a.relative(one, other, t.panels[measure]), unit="", percent=True)
+
+
 def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, effect: str, note: str = "") -> Finding:
     """Finding on the slope of one measure on ln x, over the arms with these fields: the rise per e-fold of x."""
     found = t.where(fields)
@@ -193,7 +204,7 @@ def cautions(t: Tables) -> list[str]:
     """In what arms differ beyond the question's axes, which seeds are missing, whose best rate is at the edge."""
     paired, lines = page.common_seeds(t.trials, t.arms)
     edge = [str(row["cell"]) for _, row in t.cells.iterrows() if row["at_edge"]]
-    lines += page.differing_fields(paired, set(t.axes)) + page.differing_costs(paired)
+    lines += page.differing_fields(paired, set(t.axes)) + page.differing_costs(paired, set(t.axes))
     return lines + ([f"best learning rate at the edge of the range tried: {', '.join(edge)}"] if edge else [])
 
 

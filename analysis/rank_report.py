@@ -113,7 +113,8 @@ def confounds(tables: Tables) -> list[str]:
     the tuned field or paired by seed; seeds that some arms lack; a base text that does not measure forgetting; optima at
     the edge of the range."""
     paired, found = common_seeds(tables.trials, tables.arms)
-    found += differing_fields(paired, {"adapter.rank", "adapter.method", "train.learning_rate"}) + differing_costs(paired)
+    axes = {"adapter.rank", "adapter.method", "train.learning_rate"}
+    found += differing_fields(paired, axes) + differing_costs(paired, axes)
     better = tables.cells[tables.cells["forgetting_high"] < 0]
     if len(better):
         found.append(

@@ -24,7 +24,9 @@ EXPERIMENT = Experiment(
         Claim(
             id="12a",
             statement="At equal steps, each at its best learning rate, LoRA (rank 16) forgets 5–8× less than full fine-tuning",
-            published=Published(effect="0.9–9× less, by task and rank", source="derived from Biderman 2024, Table S2", url=BIDERMAN),
+            published=Published(
+                effect="0.9–9× less, by task and rank", source="derived from Biderman 2024, Table S2", url=BIDERMAN
+            ),
         ),
         Claim(
             id="12b",
@@ -34,7 +36,11 @@ EXPERIMENT = Experiment(
         Claim(
             id="16a",
             statement="Rank 16 is a good start: it beats rank 1",
-            published=Published(effect="E2E validation loss 1.23 at rank 1, 1.16 at rank 16", source="Hu 2021, Table 18", url="https://arxiv.org/abs/2106.09685"),
+            published=Published(
+                effect="E2E validation loss 1.23 at rank 1, 1.16 at rank 16",
+                source="Hu 2021, Table 18",
+                url="https://arxiv.org/abs/2106.09685",
+            ),
         ),
         Claim(
             id="16b",

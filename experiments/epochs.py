@@ -1,0 +1,39 @@
+"""When does more training stop paying?
+
+Claims of the forgetting literature (Luo et al. 2023) and of Ouyang et al. 2022, who trained for 16 epochs because the reward
+kept rising while the validation loss overfitted after one. The learning rate stays the same, its decay stretches with the epochs.
+"""
+
+from core.definitions import Claim, Experiment, Lora, Published, Train, Trial
+
+EXPERIMENT = Experiment(
+    name="epochs",
+    question="When does more training on the same examples stop paying, and what does it cost in forgetting?",
+    base=Trial(adapter=Lora(rank=16), train=Train(learning_rate=2e-3)),
+    vary={"train.epochs": (1.0, 2.0, 3.0, 5.0, 8.0, 15.0)},
+    seeds=(0, 1, 2, 3),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="13c",
+            statement="Past 3 epochs forgetting speeds up (per e-fold of training)",
+            published=Published(
+                effect="forgetting a power law in steps", source="Kalajdzievski 2024", url="https://arxiv.org/abs/2401.05605"
+            ),
+        ),
+        Claim(
+            id="13d",
+            statement="Past 3 epochs quality flattens: 15 epochs give at most 2 points more",
+            published=Published(
+                effect="LIMA's checkpoints: epochs 5–10", source="Zhou 2023", url="https://arxiv.org/abs/2305.11206"
+            ),
+        ),
+        Claim(
+            id="22",
+            statement="Training loss falls from 3 to 15 epochs while instruction following does not rise",
+            published=Published(
+                effect="reward rises after the loss overfits", source="Ouyang 2022", url="https://arxiv.org/abs/2203.02155"
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,37 @@
+"""Where is the best learning rate for LoRA and for full fine-tuning, how flat is the top, and what does the rate cost?
+
+Claims after Schulman et al. 2025 (LoRA Without Regret) and Biderman et al. 2024. The rate is the axis, so nothing is tuned;
+every rate runs with every seed, and the two laboratory bases alternate over the seeds.
+"""
+
+from core.definitions import Claim, Experiment, Lora, Published, Trial
+
+EXPERIMENT = Experiment(
+    name="learning_rate",
+    question="Where is the best learning rate for LoRA and for full fine-tuning, and what does the rate cost in forgetting?",
+    base=Trial(adapter=Lora(rank=16)),
+    vary={"adapter.method": ("lora", "full"), "train.learning_rate": (1e-4, 2.5e-4, 6.3e-4, 1.6e-3, 4e-3, 1e-2, 2.5e-2)},
+    seeds=(0, 1, 2, 3),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="13a",
+            statement="A lower learning rate forgets less (LoRA, rank 16)",
+            published=Published(
+                effect="LoRA's best rates forget more than its lower ones",
+                source="Biderman 2024",
+                url="https://arxiv.org/abs/2405.09673",
+            ),
+        ),
+        Claim(
+            id="13b",
+            statement="A lower learning rate forgets less (full fine-tuning)",
+            published=Published(effect="as above", source="Biderman 2024", url="https://arxiv.org/abs/2405.09673"),
+        ),
+        Claim(
+            id="18c",
+            statement="LoRA's best learning rate is about 10× that of full fine-tuning",
+            published=Published(effect="9.8×", source="Schulman 2025", url="https://thinkingmachines.ai/blog/lora/"),
+        ),
+    ),
+)

@@ -1,0 +1,48 @@
+"""Which layers should LoRA adapt?
+
+Claims after Hu et al. 2021 (LoRA, Table 5), Biderman et al. 2024 and Schulman et al. 2025. Each preset runs at rank 16, and
+again at the rank that gives it (on the laboratory's base, within 4 %) the parameters of all-linear at rank 4. The learning
+rate is tuned inside each arm.
+"""
+
+from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+
+EXPERIMENT = Experiment(
+    name="target_modules",
+    question="Which layers should LoRA adapt, at equal rank and at equal numbers of parameters?",
+    base=Trial(adapter=Lora(rank=16)),
+    vary={"adapter.targets": ("attention-qv", "attention", "mlp", "all-linear")},
+    also=(
+        {"adapter.targets": "attention-qv", "adapter.rank": 19},
+        {"adapter.targets": "attention", "adapter.rank": 10},
+        {"adapter.targets": "mlp", "adapter.rank": 7},
+        {"adapter.targets": "all-linear", "adapter.rank": 4},
+    ),
+    tune={"train.learning_rate": LogUniform(5e-4, 3e-2, grid=4)},
+    tune_trials=5,
+    seeds=(0, 1, 2, 3),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="17a",
+            statement="Adding k and o to q and v (rank 16) is worth about 5 % of quality",
+            published=Published(
+                effect="+0.3 points WikiSQL at 18 M parameters", source="Hu 2021, Table 5", url="https://arxiv.org/abs/2106.09685"
+            ),
+        ),
+        Claim(
+            id="17b",
+            statement="MLP beats attention only, at equal numbers of parameters",
+            published=Published(effect="all ≈ MLP > attention", source="Biderman 2024", url="https://arxiv.org/abs/2405.09673"),
+        ),
+        Claim(
+            id="17c",
+            statement="All-linear beats attention only, at equal numbers of parameters",
+            published=Published(
+                effect="attention only underperforms even at more parameters",
+                source="Schulman 2025",
+                url="https://thinkingmachines.ai/blog/lora/",
+            ),
+        ),
+    ),
+)
