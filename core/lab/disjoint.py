@@ -5,6 +5,8 @@ the 52,000 are garbled: another ending, a word too many, two requests in one. Th
 doubt: by every word that a phrase of some task has, by every run of letters, numbers, words or names as an input of every
 task that is named, and wholly if they name none. Of the rows whose label alone would pass, this drops 6,688 of 39,155 in
 fold 0, 6,547 of 40,908 in fold 1, 5,818 of 41,717 in fold 2 and 6,690 of 42,845 in fold 3; 2,633 to 3,358 garbled rows stay.
+An input is a whole run, as in exact requests: "a b c" may be asked in evaluation where "a b c d" was trained on. Answers are
+not judged: the teacher may by mistake do another task than the one that is named.
 """
 
 from __future__ import annotations
