@@ -116,9 +116,7 @@ def arms(table: pd.DataFrame) -> list[Arm]:
         by_seed = {int(row["seed"]): str(row["fingerprint"]) for _, row in final[final["state"] == "finished"].iterrows()}
         rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
         rank = None if rank is None or pd.isna(rank) else int(rank)
-        shared = {
-            str(name): group[name].iloc[0] for name in group.columns if "." in name and group[name].nunique(dropna=False) == 1
-        }
+        shared = {str(name): values.iloc[0] for name, values in group.items() if values.nunique(dropna=False) == 1}
         found.append(Arm(str(cell), str(first["adapter.method"]), rank, rate, by_seed, shared))
     return sorted(found, key=lambda arm: (arm.method != "lora", arm.rank or 0, arm.cell))
 

@@ -237,7 +237,8 @@ def _labels(trials: Sequence[Trial], arms: Sequence[Mapping[str, Scalar]]) -> li
     labels = []
     for trial, arm in zip(trials, arms, strict=True):
         words = [trial.adapter.method] if method_matters else []
-        words += [f"{short[name]}={value}" for name, value in arm.items() if name != "adapter.method"]
+        shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in arm.items()}
+        words += [f"{short[name]}={value}" for name, value in shown.items() if name != "adapter.method"]
         labels.append(" ".join(words) or "base")
     return labels
 

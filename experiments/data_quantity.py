@@ -1,0 +1,46 @@
+"""How much curated data is enough?
+
+Claims after Zhou et al. 2023 (LIMA): sixteen times the data gave no gain; and the practitioners' rule that 200–500 pairs are
+needed. Epoch-matched arms see every example three times; step-matched arms all take the steps that 1,000 examples take. The
+learning rate is tuned inside each arm.
+"""
+
+from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+
+LIMA = "https://arxiv.org/abs/2305.11206"
+LEVELS = (25, 50, 100, 200, 500, 1_000, 2_000, 4_000, 8_000)
+STEPS = 189  # of 1,000 examples in 3 epochs of batches of 16
+
+EXPERIMENT = Experiment(
+    name="data_quantity",
+    question="How much curated data is enough, at equal epochs and at equal steps?",
+    base=Trial(adapter=Lora(rank=16)),
+    vary={"data.n_examples": LEVELS},
+    also=tuple({"data.n_examples": n, "train.epochs": STEPS / -(-n // 16)} for n in LEVELS if n != 1_000),
+    tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
+    tune_trials=4,
+    seeds=(0, 1, 2, 3),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="3a",
+            statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 2 points (equal epochs)",
+            published=Published(effect="flat from 2K to 32K", source="Zhou 2023, Fig. 6", url=LIMA),
+        ),
+        Claim(
+            id="3b",
+            statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 2 points (equal steps)",
+            published=Published(effect="flat from 2K to 32K", source="Zhou 2023, Fig. 6", url=LIMA),
+        ),
+        Claim(
+            id="6a",
+            statement="500 examples reach 90 % of the quality of 8,000 (equal epochs)",
+            published=Published(effect="200–500 pairs suffice", source="practitioners' rule; no primary source", url=LIMA),
+        ),
+        Claim(
+            id="6b",
+            statement="100 examples do not reach 90 % of the quality of 8,000 (equal epochs)",
+            published=Published(effect="200–500 pairs are needed", source="practitioners' rule; no primary source", url=LIMA),
+        ),
+    ),
+)
