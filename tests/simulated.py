@@ -96,3 +96,62 @@ def sweep(
         for seed in range(seeds):
             trial(cell, "final", seed, best, seed)
     return pd.DataFrame(rows), pd.concat(parts, ignore_index=True)
+
+
+@dataclass(frozen=True)
+class CellTruth:
+    """What is true of an arm of any question: its fields, logits of exact match, forgetting in nats."""
+
+    fields: dict[str, object]
+    ability: float = 1.0
+    held_out: float = 0.5
+    forgetting: float = 0.5
+
+
+def question(
+    cells: dict[str, CellTruth],
+    seeds: int = 4,
+    seed_sd: float = 0.05,
+    n_items: int = 600,
+    tuned: bool = True,
+    random_state: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(trials, items) of any question: final trials of these arms and, if `tuned`, three tuning trials of each."""
+    rng = np.random.default_rng(random_state)
+    difficulty_I, rises_J = rng.normal(0, 1, n_items), rng.gamma(6, 1 / 6, 60)
+    rows, parts = [], []
+
+    def trial(cell: str, phase: str, seed: int, rate: float, shift: float) -> None:
+        truth, name = cells[cell], f"{cell}-{phase}-{seed}-{rate:.1e}"
+        row: dict[str, object] = {
+            "cell": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "status": "FINISHED",
+            "fingerprint": name, "run_id": name, "adapter.method": "lora", "adapter.rank": 16, "model.name": BASES[seed % 2],
+            "train.learning_rate": rate, "train.epochs": 3.0, "data.n_examples": 1000, "quality_measure": "exact_match/seen",
+            "quality_unit": "accuracy", "forgetting_unit": "nats/token", "forgetting_measures": "nll/prose, nll/code",
+            "seconds": 5.0, "trainable_parameters": 1e5, "quality_before": 0.0, "git_commit": "0" * 40, "train/loss_final": 0.1,
+        } | truth.fields  # fmt: skip
+        noise = rng.normal(0, seed_sd)
+        hits = {
+            measure: (rng.random(n_items) < 1 / (1 + np.exp(-(level + shift + noise + difficulty_I)))).astype(float)
+            for measure, level in (("exact_match/seen", truth.ability), ("exact_match/held_out", truth.held_out))
+        }
+        rise_J = truth.forgetting * np.exp(rng.normal(0, seed_sd)) * rises_J + rng.normal(0, 0.02, 60)
+        rows.append(
+            row | {"quality": float(hits["exact_match/seen"].mean()), "quality_se": 0.01, "forgetting": float(rise_J.mean())}
+        )
+        scored = [(m, "quality" if m.endswith("seen") else "other", np.zeros(n_items), hit) for m, hit in hits.items()]
+        scored.append(("raw_accuracy/skills", "other", np.ones(n_items), (rng.random(n_items) < 0.9).astype(float)))
+        scored += [(f"nll/{d}", "forgetting", np.ones(60), 1 + rise_J) for d in ("prose", "code")]
+        for measure, axis, before, after in scored:
+            items = [f"{measure}{i}" for i in range(len(after))]
+            parts.append(pd.DataFrame({
+                "fingerprint": name, "measure": measure, "axis": axis, "group": "all", "item": items, "weight": 1.0,
+                "before": before, "after": after}))  # fmt: skip
+
+    for cell, truth in cells.items():
+        best = float(str(truth.fields.get("train.learning_rate", 2e-3)))
+        for factor, shift in ((0.2, -1.0), (1.0, 0.0), (5.0, -1.0)) if tuned else ():
+            trial(cell, "tune", 1_000, best * factor, shift)
+        for seed in range(seeds):
+            trial(cell, "final", seed, best, 0.0)
+    return pd.DataFrame(rows), pd.concat(parts, ignore_index=True)

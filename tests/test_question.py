@@ -1,0 +1,167 @@
+"""The questions beside rank_vs_quality: from frames with known effects to verdicts, figure and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import CellTruth, question
+
+import experiments
+from analysis import question as q
+from analysis.question import ABOVE_ZERO, Tables, View, compute, contrast, judge, slope_weights
+from sweeps import plan
+
+NAMES = [name for name in experiments.names() if name != "rank_vs_quality"]
+
+
+def truths(name: str, **levels: float) -> dict[str, CellTruth]:
+    """The arms of an experiment as it stands, all alike but for `levels`."""
+    experiment = experiments.load(name)
+    found = {}
+    for cell in plan.cells(experiment):
+        fields = dict(cell.overrides)
+        if "data.n_examples" in fields or "data.source" in fields:
+            size = fields.get("data.n_examples", 1_000)
+            fields |= {"data.source": fields.get("data.source", "lab:curated"), "rows/used": 32_000 if size is None else size}
+        found[cell.label] = CellTruth(fields, **levels)
+    return found
+
+
+def changed(cells: dict[str, CellTruth], **levels: dict[str, float]) -> dict[str, CellTruth]:
+    """The arms whose label contains a key (as words joined by _) with these levels instead."""
+    return {
+        label: dataclasses.replace(truth, **next((new for key, new in levels.items() if key.replace("_", " ") in label), {}))
+        for label, truth in cells.items()
+    }
+
+
+def analysed(name: str, cells: dict[str, CellTruth], **settings: float) -> tuple[Tables, dict[str, dict[str, object]]]:
+    module, experiment = importlib.import_module(f"analysis.{name}"), experiments.load(name)
+    tables = compute(*question(cells, **settings), experiment, module.VIEW)
+    return tables, {str(row["id"]): row for row in judge(tables, experiment, module.RULES)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: Path) -> None:
+    module, experiment = importlib.import_module(f"analysis.{name}"), experiments.load(name)
+    assert name == module.NAME
+    assert set(module.RULES) == {claim.id for claim in experiment.claims}
+    made = module.report(*question(truths(name), tuned=bool(experiment.tune)), experiment, tmp_path)
+    files = {file.name for file in made.files}
+    assert files == {"figure.png", "figure.pdf", "trials.csv", "cells.csv", "table.md", "table.tex", "verdicts.json", "report.md"}
+    page = (tmp_path / "report.md").read_text()
+    assert all(claim.statement in page for claim in experiment.claims)
+    assert all(cell.label in made.terminal for cell in plan.cells(experiment))
+    assert list(made.cells["cell"].sort_values()) == sorted(cell.label for cell in plan.cells(experiment))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_did_not_run_is_not_tested(name: str) -> None:
+    cells = dict(list(truths(name).items())[:1])
+    _, found = analysed(name, cells)
+    assert {row["verdict"] for row in found.values()} == {"undecided"}
+    assert all("not tested" in str(row["note"]) for row in found.values())
+
+
+def test_learning_rate_finds_a_rise_and_the_ratio_of_the_tops() -> None:
+    def curve(method: str, rate: float) -> tuple[float, float]:
+        offset = np.log10(rate / (4e-3 if method == "lora" else 4e-4))
+        return 2.0 - 1.5 * offset**2, 0.5 * 10 ** (0.8 * offset)
+
+    cells = {}
+    for label, truth in truths("learning_rate").items():
+        ability, forgetting = curve(str(truth.fields["adapter.method"]), float(str(truth.fields["train.learning_rate"])))
+        cells[label] = dataclasses.replace(truth, ability=ability, forgetting=forgetting)
+    _, found = analysed("learning_rate", cells, tuned=False, n_items=2_000, seed_sd=0.02)
+    assert {name: row["verdict"] for name, row in found.items()} == dict.fromkeys(("13a", "13b", "18c"), "supported")
+    assert float(str(found["18c"]["value"])) == pytest.approx(10, rel=0.35)
+
+
+def test_epochs_tells_a_plateau_from_a_rise() -> None:
+    flat = {f"epochs={e}.0": dataclasses.replace(t, ability=2.0, forgetting=0.2 if e <= 3 else 0.2 * e)
+            for e, t in zip((1, 2, 3, 5, 8, 15), truths("epochs").values(), strict=True)}  # fmt: skip
+    _, found = analysed("epochs", flat, tuned=False, n_items=1_500, seed_sd=0.01)
+    assert (found["13c"]["verdict"], found["13d"]["verdict"]) == ("supported", "supported")
+    assert "not tested" in str(found["22"]["note"])  # the loss is the same in every arm
+    rising = {label: dataclasses.replace(t, ability=float(np.log(t.fields["train.epochs"]))) for label, t in flat.items()}  # type: ignore[arg-type]
+    assert analysed("epochs", rising, tuned=False)[1]["13d"]["verdict"] == "contradicted"
+
+
+def test_data_quantity_finds_where_enough_is() -> None:
+    cells = {label: dataclasses.replace(t, ability=0.0 if int(str(t.fields["data.n_examples"])) < 500 else 2.0)
+             for label, t in truths("data_quantity").items()}  # fmt: skip
+    _, found = analysed("data_quantity", cells, n_items=4_000, seed_sd=0.01)
+    assert {name: found[name]["verdict"] for name in ("3a", "3b", "6a", "6b")} == dict.fromkeys(
+        ("3a", "3b", "6a", "6b"), "supported"
+    )
+
+
+def test_quality_vs_quantity_compares_the_arms_it_names() -> None:
+    worse = changed(truths("quality_vs_quantity", ability=2.0), **{"source=lab:synthetic": {"ability": 0.5, "held_out": 1.5}})
+    _, found = analysed("quality_vs_quantity", worse)
+    assert found["3c"]["verdict"] == found["3d"]["verdict"] == "supported"
+    assert found["3e"]["verdict"] == "contradicted"
+
+
+def test_target_modules_compares_at_equal_parameters() -> None:
+    better = changed(
+        truths("target_modules"), **{"targets=mlp r=7": {"ability": 2.0}, "targets=all-linear r=4": {"ability": 0.0}}
+    )
+    _, found = analysed("target_modules", better)
+    assert (found["17b"]["verdict"], found["17c"]["verdict"]) == ("supported", "contradicted")
+
+
+def test_a_trend_is_the_least_squares_slope_of_the_means_and_its_interval_covers_it() -> None:
+    x = np.log([1.0, 2.0, 4.0, 8.0])
+    assert slope_weights(x).sum() == pytest.approx(0)
+    assert slope_weights(x) @ (3 + 0.7 * x) == pytest.approx(0.7)
+    view = View(x="train.epochs", x_label="", measures=("forgetting",))
+    experiment = experiments.load("epochs")
+    hits = []
+    for state in range(60):
+        cells = {f"e{e}": CellTruth({"train.epochs": e}, forgetting=1 + 0.3 * np.log(e)) for e in (1.0, 2.0, 4.0, 8.0)}
+        t = compute(*question(cells, n_items=20, seed_sd=0.1, tuned=False, random_state=state), experiment, view)
+        e = q.trend(t, {}, "forgetting", ABOVE_ZERO, "", "").estimate
+        assert e is not None
+        hits.append(e.low <= 0.3 * 1.005 <= e.high)  # seeds are log-normal: the mean is half a per cent higher
+        means = [float(t.cells.loc[t.cells["cell"] == arm.cell, "forgetting"].iloc[0]) for arm in t.where({})]
+        assert e.value == pytest.approx(float(np.polyfit(x, means, 1)[0]))
+    assert np.mean(hits) >= 0.88
+
+
+def test_a_contrast_uses_the_seeds_that_all_arms_share() -> None:
+    trials, items = question(truths("epochs"), tuned=False)
+    lost = (trials["cell"] == "epochs=1") & (trials["seed"] == 3)
+    trials.loc[lost, "state"] = "diverged"
+    items = items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
+    t = compute(trials, items, experiments.load("epochs"), importlib.import_module("analysis.epochs").VIEW)
+    e = contrast([(arm, 1.0) for arm in t.arms], t.panels["quality"])
+    assert e is not None
+    assert e.n_seeds == 3
+    assert any("finished seeds differ" in line for line in q.cautions(t))
+
+
+def test_an_arm_at_the_edge_of_its_range_decides_nothing() -> None:
+    trials, items = question(changed(truths("target_modules"), **{"targets=mlp r=7": {"ability": 3.0}}))
+    higher = (trials["cell"] == "lora targets=mlp r=7") & (trials["phase"] == "tune") & (trials["train.learning_rate"] > 2e-3)
+    kept = items[~items["fingerprint"].isin(trials.loc[higher, "fingerprint"])]
+    module, experiment = importlib.import_module("analysis.target_modules"), experiments.load("target_modules")
+    rows = judge(compute(trials[~higher], kept, experiment, module.VIEW), experiment, module.RULES)
+    found = {str(row["id"]): row for row in rows}["17b"]
+    assert found["verdict"] == "undecided"
+    assert "supported but for this: best learning rate at the edge" in str(found["note"])
+
+
+def test_failed_trials_are_counted_and_listed(tmp_path: Path) -> None:
+    trials, items = question(truths("epochs"), tuned=False)
+    trials.loc[trials.index[:2], ["state", "reason"]] = "diverged", "loss is nan at step 12"
+    module, experiment = importlib.import_module("analysis.epochs"), experiments.load("epochs")
+    made = module.report(trials, items, experiment, tmp_path)
+    assert "2 of 4" in made.terminal
+    assert (tmp_path / "report.md").read_text().count("loss is nan at step 12") == 2
+    assert len(pd.read_csv(tmp_path / "trials.csv")) == len(trials)
