@@ -26,6 +26,8 @@ SCHEDULES = ("linear", "cosine", "constant")
 QUANTIZATIONS = ("none", "nf4")
 DTYPES = ("auto", "float32", "bfloat16")
 SPLITS = ("validation", "test")
+LOSS_ON = ("response", "all")
+CHATS = ("template", "plain", "other")
 
 
 class BadInput(ValueError):
@@ -90,7 +92,12 @@ class Data:
     eval_source: str | None = None
     eval_share: float = 0.1
     seq_len_tokens: int | None = None  # None: the smaller of the model's context and 1,024
-    held_out_fold: int = 0  # laboratory only: which third of the clusters is never trained on
+    held_out_fold: int = 0  # laboratory only: which quarter of the clusters is never trained on
+    # From how many of the clusters, tasks or templates that its rows name they come (nested, drawn by the seed); None: all.
+    n_clusters: int | None = None
+    n_tasks: int | None = None
+    n_templates: int | None = None
+    replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
 
     def __post_init__(self) -> None:
         _require(bool(self.source), self, "source", "lab:curated, lab:synthetic, a file or a hub id")
@@ -98,6 +105,9 @@ class Data:
         _require(0 < self.eval_share < 1, self, "eval_share", "between 0 and 1")
         _require(self.seq_len_tokens is None or self.seq_len_tokens >= 8, self, "seq_len_tokens", "at least 8")
         _require(0 <= self.held_out_fold <= 3, self, "held_out_fold", "0, 1, 2 or 3")
+        for name in ("n_clusters", "n_tasks", "n_templates"):
+            _require(getattr(self, name) is None or getattr(self, name) >= 1, self, name, "at least 1, or none for all")
+        _require(0 <= self.replay_share <= 0.9, self, "replay_share", "between 0 and 0.9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +140,7 @@ ADAPTERS: dict[str, type] = {"lora": Lora, "full": Full}
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Optimization: AdamW on the response tokens."""
+    """Optimization: AdamW on the tokens of the responses, or of the prompts too."""
 
     learning_rate: float = 3e-3
     epochs: float = 3
@@ -140,8 +150,10 @@ class Train:
     warmup_share: float = 0.06
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
+    loss_on: str = "response"
 
     def __post_init__(self) -> None:
+        _one_of(self, "loss_on", LOSS_ON)
         _require(0 < self.learning_rate < 10, self, "learning_rate", "above 0 and below 10")
         _require(0 < self.epochs <= 1_000, self, "epochs", "above 0 and at most 1000")
         _require(self.batch_size >= 1, self, "batch_size", "at least 1")
@@ -172,9 +184,11 @@ class Evaluation:
     drift_samples: int = 64  # texts sampled from the base itself (real models)
     drift_tokens: int = 128
     batch_size: int = 64
+    chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
 
     def __post_init__(self) -> None:
         _one_of(self, "split", SPLITS)
+        _one_of(self, "chat", CHATS)
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             _require(getattr(self, name) >= 1, self, name, "at least 1")
 

@@ -114,10 +114,13 @@ def inspect(trial: Trial) -> Inputs:
         n_parameters=n_parameters,
         trainable_parameters=trainable,
         new_tokens=base.new_tokens,
-        steps=trial.train.n_steps(n_used),
-        tokens=round(n_used * lengths[0] * trial.train.epochs),
+        steps=trial.train.n_steps(n_used + rows.n_replayed(trial.data, n_used)),
+        tokens=round((n_used * lengths[0] + rows.n_replayed(trial.data, n_used) * REPLAYED_TOKENS) * trial.train.epochs),
         memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0]),
     )
+
+
+REPLAYED_TOKENS = 54  # of a document of the laboratory's corpus, on average (measured)
 
 
 def _check_sources(trial: Trial) -> None:
@@ -126,6 +129,10 @@ def _check_sources(trial: Trial) -> None:
     for name, value in other.items():
         if value is not None and rows.is_lab(trial.data.source):
             raise BadInput(f"{name}={value}: {trial.data.source} is evaluated on the laboratory's own; give --data with it")
+    of_the_lab = {"data.replay_share": trial.data.replay_share > 0, "evaluation.chat": trial.evaluation.chat != "template"}
+    for name, used in of_the_lab.items():
+        if used and not (rows.is_lab(trial.data.source) and rows.is_lab(trial.model.name)):
+            raise BadInput(f"{name}: only for the laboratory's own bases and data")
     if trial.data.eval_source is not None and rows.is_lab(trial.data.eval_source):
         raise BadInput(f"data.eval_source={trial.data.eval_source}: must be a file or a hub id; the laboratory has no such rows")
 

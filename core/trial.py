@@ -10,7 +10,8 @@ import math
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from core.provenance import facts as resolved
 
 __all__ = ["Device", "run"]
 
+REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretraining, from seeds that no pretraining used
 SAVED_FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept: a sweep makes dozens
 
 
@@ -134,7 +136,23 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
         "evaluation_rows_hash": rows.rows_hash(chosen.evaluation),
         "data_shapes": ", ".join(chosen.shapes),
     }
-    return _Encoded(training.rows, held_out.rows)
+    return _Encoded(_taught(trial, base, training.rows, metrics), held_out.rows)
+
+
+def _taught(
+    trial: Trial, base: model.Base, encoded: tuple[tokens.Encoded, ...], metrics: dict[str, float]
+) -> tuple[tokens.Encoded, ...]:
+    """The training sequences: the rows, prompts in the loss too if asked, and pretraining documents that are replayed."""
+    if trial.train.loss_on == "all":
+        encoded = tuple(replace(row, mask=[1] * len(row.ids)) for row in encoded)
+    n_replayed = rows.n_replayed(trial.data, len(encoded))
+    metrics["rows/replayed"] = n_replayed
+    if not n_replayed:
+        return encoded
+    from core.lab import corpus  # preflight has seen that the base was pretrained on it
+
+    stream = corpus.mixed_documents(REPLAY_STREAM + trial.seed, n_tokens=10**12)
+    return encoded + tokens.documents(base.tokenizer, list(islice(stream, n_replayed)))
 
 
 _TOKENS: dict[tuple[object, ...], tokens.Batch] = {}

@@ -9,13 +9,14 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.data import sources
 from core.data.shapes import Message, to_messages
 from core.definitions import BadInput, Data, Evaluation, content_hash, nearest
 
 LAB_PREFIX = "lab:"
+LABELS = ("cluster", "task", "template")
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Row:
     messages: tuple[Message, ...]
     group: str = "all"
     place: str = ""
+    labels: tuple[str, str, str] = ("", "", "")  # cluster, task, template, as far as the source names them
 
     @property
     def prompt(self) -> str:
@@ -77,7 +79,12 @@ def _build(placed: Iterable[tuple[str, object]], source: str) -> Loaded:
             n_empty += 1
             continue
         group = raw.get("task") if isinstance(raw, dict) else None
-        rows.append(Row(_identity(messages), tuple(messages), group if isinstance(group, str) else "all", place))
+        cluster, task, template = (str(raw.get(label) or "") if isinstance(raw, dict) else "" for label in LABELS)
+        rows.append(
+            Row(
+                _identity(messages), tuple(messages), group if isinstance(group, str) else "all", place, (cluster, task, template)
+            )
+        )
     return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)))
 
 
@@ -92,23 +99,23 @@ def _load_hub(field: str, source: str) -> Loaded:
 
 
 @functools.lru_cache(maxsize=8)
-def _load_lab(source: str, held_out_fold: int) -> Loaded:
+def _load_lab(source: str, held_out_fold: int, large: bool) -> Loaded:
     from core.lab import instruct
 
     if source not in instruct.SOURCES:
         raise BadInput(f"data.source={source!r}: {nearest(source, instruct.SOURCES)}")
-    placed = ((f"row {i}", raw) for i, raw in enumerate(instruct.training_rows(source, held_out_fold), 1))
+    placed = ((f"row {i}", raw) for i, raw in enumerate(instruct.training_rows(source, held_out_fold, large), 1))
     return _build(placed, source)
 
 
-def load(field: str, source: str, held_out_fold: int = 0) -> Loaded:
-    """All rows of a source (cached in the process until the file changes).
+def load(field: str, source: str, held_out_fold: int = 0, large: bool = False) -> Loaded:
+    """All rows of a source (cached in the process until the file changes); `large`: of the laboratory's curated rows more.
 
     Raises:
         BadInput: the source cannot be read, a row is malformed or without a response, or no row is left.
     """
     if is_lab(source):
-        loaded = _load_lab(source, held_out_fold)
+        loaded = _load_lab(source, held_out_fold, large)
     elif sources.is_file(source):
         stat = sources.existing_file(field, source).stat()
         loaded = _load_file(field, source, stat.st_size, stat.st_mtime_ns)
@@ -125,6 +132,25 @@ def nested_subset(rows: Iterable[Row], n: int | None, seed: int) -> tuple[Row, .
     return tuple(ordered[:n])
 
 
+def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
+    """The rows from `data.n_clusters` clusters, `n_tasks` tasks and `n_templates` templates: the first so many in an order
+    that the seed draws, so that more of them contain the fewer.
+
+    Raises:
+        BadInput: the rows name none, or fewer.
+    """
+    for at, (label, wanted) in enumerate(zip(LABELS, (data.n_clusters, data.n_tasks, data.n_templates), strict=True)):
+        if wanted is None:
+            continue
+        names = sorted({row.labels[at] for row in rows} - {""}, key=lambda name: (share(name, f"{label} {seed}"), name))
+        if wanted > len(names):
+            known = f"its rows name {len(names)}" if names else f'its rows have no field "{label}"'
+            raise BadInput(f"data.n_{label}s={wanted}: more than {data.source} has: {known}")
+        chosen = set(names[:wanted])
+        rows = tuple(row for row in rows if row.labels[at] in chosen)
+    return rows
+
+
 def split_of(row: Row) -> str:
     """Which evaluation split the row's prompt belongs to, whatever the file."""
     return "validation" if share(row.prompt, "split") < 0.5 else "test"
@@ -132,7 +158,10 @@ def split_of(row: Row) -> str:
 
 def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     """The training subset and the evaluation rows of `evaluation.split`, disjoint by prompt."""
-    loaded = load("data.source", data.source, data.held_out_fold)
+    few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
+    loaded = load("data.source", data.source, data.held_out_fold, large=few)
+    if few:
+        loaded = replace(loaded, rows=restricted(loaded.rows, data, seed))
     if is_lab(data.source):  # the laboratory's questions are made by core/tasks/lab.py, disjoint by construction
         chosen = nested_subset(loaded.rows, data.n_examples, seed)
         return Selection(chosen, (), loaded.n_empty, 0, len(loaded.rows), loaded.shapes)
@@ -156,6 +185,11 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
         raise BadInput(f"data.source={data.source}: every row's prompt is in the evaluation rows; none is left to train on")
     subset = nested_subset(train, data.n_examples, seed)
     return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(train), loaded.shapes)
+
+
+def n_replayed(data: Data, n_rows: int) -> int:
+    """How many pretraining documents are added to `n_rows` rows to be `data.replay_share` of all sequences."""
+    return round(n_rows * data.replay_share / (1 - data.replay_share))
 
 
 def rows_hash(rows: Iterable[Row]) -> str:

@@ -131,6 +131,13 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], seq_len:
     return Batch(tuple(kept), n_truncated, n_too_long)
 
 
+def documents(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[Encoded, ...]:
+    """Plain documents between end-of-text tokens, as in pretraining, every token in the loss."""
+    end = [tokenizer.eos_token_id]
+    encoded = [[*end, *tokenizer(text, add_special_tokens=False)["input_ids"], *end] for text in texts]
+    return tuple(Encoded(f"document {i}", ids, [1] * len(ids)) for i, ids in enumerate(encoded))
+
+
 def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Whether the tokenizer puts a beginning-of-text token before a text by itself."""
     return tokenizer.bos_token is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]

@@ -21,6 +21,7 @@ from core.lab.skills import FOLDS, SKILLS, Skill
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
 SOURCES = ("lab:curated", "lab:synthetic")
 N_CURATED = 8_000
+N_LARGE = 40_000  # of which few clusters, tasks or templates are taken; the 8,000 are the first of them
 
 # How a request is put around an imperative. No frame is in two splits.
 FRAMES = {
@@ -57,7 +58,7 @@ def row(skill: Skill, frame: str, imperative: str, rng: random.Random) -> dict:
     slots, answer = skill.example(rng, "train")
     prompt = frame.format(i=imperative.format(**slots))
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
-    return {"messages": messages, "task": skill.name, "cluster": skill.cluster}
+    return {"messages": messages, "task": skill.name, "cluster": skill.cluster, "template": frame}
 
 
 def curated(held_out_fold: int, n: int = N_CURATED) -> list[dict]:
@@ -88,8 +89,9 @@ def _synthetic() -> tuple[tuple[dict, frozenset[str]], ...]:
     return tuple((row, named) for row, named in judged if named)
 
 
-def training_rows(source: str, held_out_fold: int) -> list[dict]:
-    """The whole pool of a laboratory source as {"messages", "task", "cluster"} rows, in a fixed order.
+def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[dict]:
+    """The whole pool of a laboratory source as {"messages", "task", "cluster"} rows, curated ones with their "template", in a
+    fixed order; `large`: more curated rows.
 
     Synthetic rows carry the task their prompt was recognised as ("unknown" if none). Rows that name a task of a held-out
     cluster or may have an evaluation input are left out, garbled ones too: 32,467 to 36,155 of 52,000 stay.
@@ -98,7 +100,7 @@ def training_rows(source: str, held_out_fold: int) -> list[dict]:
         BadInput: there is no such source.
     """
     if source == "lab:curated":
-        return curated(held_out_fold)
+        return curated(held_out_fold, N_LARGE if large else N_CURATED)
     if source == "lab:synthetic":
         return [row for row, named in _synthetic() if named.isdisjoint(FOLDS[held_out_fold])]
     raise BadInput(f"data.source={source!r}: {nearest(source, SOURCES)}")

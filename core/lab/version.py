@@ -21,5 +21,5 @@ def corpus_hash() -> str:
 def version() -> str:
     """A hash of world, frames, instruction data and their filter: the provenance of a laboratory trial's data."""
     synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
-    parts = {"corpus": corpus_hash(), "frames": instruct.FRAMES, "n_curated": instruct.N_CURATED, "synthetic": synthetic}
-    return content_hash(parts | {"filter": disjoint.FILTER})
+    sizes = {"n_curated": instruct.N_CURATED, "n_large": instruct.N_LARGE, "filter": disjoint.FILTER}
+    return content_hash({"corpus": corpus_hash(), "frames": instruct.FRAMES, "synthetic": synthetic} | sizes)

@@ -90,7 +90,11 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
     chat: dict[bool, list[tuple[Item, list[int], list[int]]]] = {True: [], False: []}
     for question in instruct.questions(evaluation.split, evaluation.items_per_task):
         item = (question.task, question.id, question.prompt, question.answer)
-        prompt = [user, *ids(question.prompt), assistant]
+        prompt = {
+            "template": [user, *ids(question.prompt), assistant],
+            "plain": [eos, *ids(question.prompt)],
+            "other": [eos, *ids(f"instruction : {question.prompt} response :")],
+        }[evaluation.chat]
         chat[instruct.is_seen(question.cluster, data.held_out_fold)].append((item, prompt, [*ids(question.answer), eos]))
     found = [
         exact("exact_match/seen", "quality", model, chat[True], size),

@@ -1,0 +1,109 @@
+"""Axes of the data, the loss and the evaluation: few clusters, tasks or templates; replay; loss on prompts; other chat forms."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from core import preflight
+from core.data.rows import n_replayed, select
+from core.definitions import BadInput, Data, Evaluation, Lora, Model, Train, Trial
+from core.lab import instruct
+
+SMALL = Evaluation(items_per_task=2)
+
+
+def train_rows(seed: int = 0, **data: object) -> tuple:
+    return select(Data(**data), Evaluation(), seed).train  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("field", "at", "all_of_them"), [("n_clusters", 0, 9), ("n_tasks", 1, 34), ("n_templates", 2, 10)])
+def test_few_labels_nest_give_equal_examples_and_differ_by_seed(field: str, at: int, all_of_them: int) -> None:
+    drawn = {n: {row.labels[at] for row in train_rows(**{field: n}, n_examples=1_000)} for n in (1, 2, 5, all_of_them)}
+    assert [len(labels) for labels in drawn.values()] == [1, 2, 5, all_of_them]
+    assert drawn[1] < drawn[2] < drawn[5] < drawn[all_of_them]
+    assert len(train_rows(**{field: 1}, n_examples=1_000)) == 1_000
+    assert len({frozenset(row.labels[at] for row in train_rows(seed, **{field: 1}, n_examples=10)) for seed in range(6)}) > 1
+
+
+def test_the_large_pool_begins_with_the_curated_rows() -> None:
+    assert instruct.training_rows("lab:curated", 1, large=True)[: instruct.N_CURATED] == instruct.training_rows("lab:curated", 1)
+
+
+def test_few_tasks_of_a_file_that_names_them(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    lines = [f'{{"prompt": "do {i}", "completion": "{i}", "task": "task {i % 4}"}}' for i in range(200)]
+    file.write_text("\n".join(lines))
+    assert len({row.group for row in train_rows(source=str(file), n_tasks=2, n_examples=None)}) == 2
+    with pytest.raises(BadInput, match=r"data.n_tasks=5: more than .*tasks.jsonl has: its rows name 4"):
+        train_rows(source=str(file), n_tasks=5)
+    with pytest.raises(BadInput, match=r'data.n_clusters=2: .* its rows have no field "cluster"'):
+        train_rows(source=str(file), n_clusters=2)
+
+
+@pytest.mark.parametrize("changes", [{"n_tasks": 0}, {"replay_share": 1.0}, {"replay_share": -0.1}])
+def test_impossible_values_are_refused(changes: dict) -> None:
+    with pytest.raises(BadInput, match=r"must be"):
+        Data(**changes)
+
+
+def test_replay_and_other_chat_forms_are_for_the_laboratory(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text("\n".join(f'{{"prompt": "do {i}", "completion": "{i}"}}' for i in range(200)))
+    for trial in (
+        Trial(data=Data(source=str(file), replay_share=0.1)),
+        Trial(data=Data(source=str(file)), evaluation=Evaluation(chat="plain")),
+    ):
+        with pytest.raises(BadInput, match="only for the laboratory"):
+            preflight.inspect(trial)
+
+
+def test_replay_counts_in_the_plan() -> None:
+    data = Data(n_examples=900, replay_share=0.1)
+    assert n_replayed(data, 900) == 100
+    plain, replayed = (preflight.inspect(Trial(data=d)) for d in (Data(n_examples=900), data))
+    assert replayed.steps == Trial().train.n_steps(1_000)
+    assert plain.steps == Trial().train.n_steps(900)
+    assert replayed.tokens > plain.tokens
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+    """One trial of each kind on the laboratory, 150 examples."""
+    pytest.importorskip("torch")
+    from core import trial as trials
+    from core.device import Device
+
+    base = Trial(
+        model=Model(name="lab:base-0"), data=Data(n_examples=150), adapter=Lora(rank=8),
+        train=Train(epochs=8, learning_rate=6e-3), evaluation=SMALL,
+    )  # fmt: skip
+    kinds = {
+        "plain": base,
+        "replay": dataclasses.replace(base, data=dataclasses.replace(base.data, replay_share=0.25)),
+        "all": dataclasses.replace(base, train=dataclasses.replace(base.train, loss_on="all")),
+        "no template": dataclasses.replace(base, evaluation=dataclasses.replace(SMALL, chat="plain")),
+    }
+    folder = tmp_path_factory.mktemp("axes")
+    return {name: trials.run(trial, {"kind": name}, folder / name, Device()) for name, trial in kinds.items()}
+
+
+def test_replay_keeps_what_was_pretrained(results: dict[str, dict]) -> None:
+    plain, replay = results["plain"]["metrics"], results["replay"]["metrics"]
+    assert (plain["rows/replayed"], replay["rows/replayed"], replay["rows/used"]) == (0, 50, 150)
+    assert replay["forgetting"] < 0.5 * plain["forgetting"]
+    assert replay["train/steps"] > plain["train/steps"]
+
+
+def test_loss_on_all_tokens_trains_on_the_prompts(results: dict[str, dict]) -> None:
+    plain, both = results["plain"]["metrics"], results["all"]["metrics"]
+    assert both["train/tokens"] == plain["train/tokens"]
+    assert both["train/loss_final"] > 3 * plain["train/loss_final"]  # inputs are drawn at random: nobody can foretell them
+
+
+def test_another_chat_form_asks_the_same_questions_and_scores_worse(results: dict[str, dict]) -> None:
+    plain, other = results["plain"]["metrics"], results["no template"]["metrics"]
+    assert plain["train/loss_final"] == other["train/loss_final"]
+    assert other["quality"] < plain["quality"] - 0.2
