@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from core.definitions import Trial, flatten
+
 LEARNING_RATES = tuple(np.geomspace(1e-4, 3e-2, 5))
 BASES = ("lab:base-0", "lab:base-1")
 
@@ -123,7 +125,7 @@ def question(
 
     def trial(cell: str, phase: str, seed: int, rate: float, shift: float) -> None:
         truth, name = cells[cell], f"{cell}-{phase}-{seed}-{rate:.1e}"
-        row: dict[str, object] = {
+        row: dict[str, object] = flatten(Trial()) | {
             "cell": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "status": "FINISHED",
             "fingerprint": name, "run_id": name, "adapter.method": "lora", "adapter.rank": 16, "model.name": BASES[seed % 2],
             "train.learning_rate": rate, "train.epochs": 3.0, "data.n_examples": 1000, "quality_measure": "exact_match/seen",

@@ -1,0 +1,41 @@
+"""Does the template of the questions have to match that of training, and do prompts belong in the loss?
+
+Two rules of practice: the template at inference must be the one of training, and the loss is taken on response tokens only.
+Every arm trains on the same chats; the questions are put in the same template, in the words of another one
+("instruction : … response :"), or plainly, without any marks.
+"""
+
+from core.definitions import Claim, Experiment, Lora, Published, Trial
+
+FLAN = "https://arxiv.org/abs/2109.01652"
+MASKING = "https://arxiv.org/abs/2405.14394"
+
+EXPERIMENT = Experiment(
+    name="chat_template",
+    question="Does the template of the questions have to match that of training, and do prompts belong in the loss?",
+    base=Trial(adapter=Lora(rank=16)),
+    vary={"evaluation.chat": ("template", "other", "plain"), "train.loss_on": ("response", "all")},
+    seeds=(0, 1, 2, 3),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="8a",
+            statement="Questions without the template of training are answered worse",
+            published=Published(
+                effect="37.3 without templates in tuning against 55.2", source="Wei 2021, Fig. 8 (the reverse mismatch)", url=FLAN
+            ),
+        ),
+        Claim(
+            id="8b",
+            statement="Questions in the words of another template are answered worse",
+            published=Published(effect="47.0 against 55.2 (dataset names for instructions)", source="Wei 2021, Fig. 8", url=FLAN),
+        ),
+        Claim(
+            id="9",
+            statement="Loss on response tokens only gives better quality than loss on all tokens",
+            published=Published(
+                effect="loss on prompts too helps where answers are short", source="Shi 2024, Instruction Modelling", url=MASKING
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,31 @@
+"""Do paraphrase templates keep the model from fitting trigger phrases?
+
+Claim after Wei et al. 2021 (FLAN), who wrote ten templates a dataset and found their number negligible for held-out tasks.
+All evaluation is on phrasings that no training row has. Every arm has 1,000 examples, the same steps and the same learning
+rate; a seed draws which templates they come in, nested.
+"""
+
+from core.definitions import Claim, Experiment, Lora, Published, Trial
+
+FLAN = "https://arxiv.org/abs/2109.01652"
+
+EXPERIMENT = Experiment(
+    name="instruction_diversity",
+    question="Do paraphrase templates keep the model from fitting trigger phrases, at equal examples?",
+    base=Trial(adapter=Lora(rank=16)),
+    vary={"data.n_templates": (1, 2, 5, 10)},
+    seeds=(0, 1, 2, 3, 4, 5),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="2a",
+            statement="On tasks trained on, unseen phrasings are followed better with more training templates",
+            published=Published(effect="the purpose of FLAN's ten templates", source="Wei 2021", url=FLAN),
+        ),
+        Claim(
+            id="2b",
+            statement="On held-out tasks the number of templates hardly matters: 10 against 1 within 2 points",
+            published=Published(effect="negligible", source="Wei 2021, appendix", url=FLAN),
+        ),
+    ),
+)

@@ -1,0 +1,40 @@
+"""Do more tasks or more clusters of tasks carry over to clusters that were never trained on?
+
+Claim after Wei et al. 2021 (FLAN, Figure 6) and Wang et al. 2022 (Super-NaturalInstructions). Every arm has 1,000 examples and
+the same steps; a seed draws which clusters or tasks they come from, nested, and holds out another quarter of the clusters.
+The learning rate is the same in all arms: examples and steps are. "Seen" clusters are those outside the held-out quarter,
+also where an arm trains on few of them.
+"""
+
+from core.definitions import Claim, Data, Experiment, Lora, Published, Trial
+
+EXPERIMENT = Experiment(
+    name="task_diversity",
+    question="Do more tasks, or more clusters of tasks, carry over to clusters that were never trained on?",
+    base=Trial(adapter=Lora(rank=16), data=Data(n_examples=1_000)),
+    vary={"data.n_clusters": (1, 2, 4, 6, 9)},
+    also=({"data.n_tasks": 1}, {"data.n_tasks": 3}, {"data.n_tasks": 10}, {"data.n_tasks": 30}),
+    seeds=(0, 1, 2, 3, 4, 5, 6, 7),
+    with_seed={
+        "data.held_out_fold": (0, 1, 2, 3),
+        "model.name": tuple(f"lab:base-{i}" for i in (0, 1, 0, 1, 1, 0, 1, 0)),  # each fold on each base
+    },
+    claims=(
+        Claim(
+            id="1a",
+            statement="Held-out performance rises with the number of clusters trained on, at equal examples",
+            published=Published(
+                effect="+6.7 points per e-fold of clusters",
+                source="Wei 2021, Fig. 6 (our fit)",
+                url="https://arxiv.org/abs/2109.01652",
+            ),
+        ),
+        Claim(
+            id="1b",
+            statement="Held-out performance rises with the number of tasks trained on, at equal examples",
+            published=Published(
+                effect="48.4 at 128 tasks, 54.3 at 757 (ROUGE-L)", source="Wang 2022", url="https://arxiv.org/abs/2204.07705"
+            ),
+        ),
+    ),
+)
