@@ -24,6 +24,7 @@ class Report:
 
     files: list[Path]
     cells: pd.DataFrame
+    verdicts: list[dict[str, object]]  # the ledger: one row a claim (analysis/verdicts.py)
     note: str  # Markdown, for the parent run's description
     terminal: str
 
@@ -31,32 +32,48 @@ class Report:
 Make = Callable[["pd.DataFrame", "pd.DataFrame", Experiment, Path], Report]  # trials, items, experiment, directory
 
 
-def main(name: str, make: Make, arguments: Sequence[str] | None = None) -> int:
-    """Runs the analysis `make` of the experiment `name`; the exit code."""
-    parser = argparse.ArgumentParser(description=f"Tables, figure and verdicts of a {name} sweep.", allow_abbrev=False)
+def options(description: str) -> argparse.ArgumentParser:
+    """The options that say where trials are."""
+    parser = argparse.ArgumentParser(description=description, allow_abbrev=False)
     parser.add_argument("--output", type=Path, default=Path("runs"), help="the sweeps' directory (default: runs)")
     parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
+    return parser
+
+
+def store(chosen: argparse.Namespace) -> str:
+    """The tracking URI of the command line."""
+    given = chosen.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    return str(given or f"sqlite:///{chosen.output.resolve() / 'mlflow.db'}")
+
+
+def main(name: str, make: Make, arguments: Sequence[str] | None = None) -> int:
+    """Runs the analysis `make` of the experiment `name`; the exit code."""
+    parser = options(f"Tables, figure and verdicts of a {name} sweep.")
     parser.add_argument("--sweep", help="sweep id or its beginning (default: the one that ran last)")
     parser.add_argument("--report", type=Path, help="where the report goes (default: OUTPUT/<experiment>-<sweep>/report)")
     chosen = parser.parse_args(arguments)
-    uri = chosen.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{chosen.output.resolve() / 'mlflow.db'}"
     try:
-        return _run(name, make, uri, chosen.sweep, chosen.output, chosen.report)
+        return _run(name, make, store(chosen), chosen.sweep, chosen.output, chosen.report)
     except BadInput as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
 
 
-def _run(name: str, make: Make, uri: str, sweep: str | None, output: Path, report: Path | None) -> int:
+def analysed(name: str, make: Make, uri: str, sweep: str, directory: Path) -> Report:
+    """The report of one sweep, written to `directory` and logged to its parent run."""
     from analysis import load
     from experiments import load as load_experiment
 
-    sweep = tracking.latest_sweep(uri, name, sweep or "")
     trials = load.trials(uri, name, sweep)
-    directory = report or output / f"{name}-{sweep[:8]}" / "report"
     made = make(trials, load.items(uri, trials), load_experiment(name), directory)
     tracking.write_cells(uri, sweep, json.loads(made.cells.to_json(orient="records")))
     tracking.write_analysis(uri, sweep, made.files, made.note)
-    print(made.terminal)
+    return made
+
+
+def _run(name: str, make: Make, uri: str, sweep: str | None, output: Path, report: Path | None) -> int:
+    sweep = tracking.latest_sweep(uri, name, sweep or "")
+    directory = report or output / f"{name}-{sweep[:8]}" / "report"
+    print(analysed(name, make, uri, sweep, directory).terminal)
     print(f"report: {directory / 'report.md'}")
     return 0

@@ -257,6 +257,6 @@ def reporter(view: View, rules: Mapping[str, Rule]) -> Callable[[pd.DataFrame, p
         verdicts = judge(tables, experiment, rules)
         files = write(tables, verdicts, draw(tables), experiment, output)
         note = page.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
-        return Report(files, tables.cells, note, page.terminal_text(*table(tables), "", verdicts, cautions(tables)))
+        return Report(files, tables.cells, verdicts, note, page.terminal_text(*table(tables), "", verdicts, cautions(tables)))
 
     return report

@@ -190,7 +190,8 @@ def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, ou
     tables = compute(trials, items)
     verdicts = judge(tables, experiment.claims)
     files = rank_report.write(tables, verdicts, draw(tables), experiment.question, output)
-    return Report(files, tables.cells, rank_report.note(tables, verdicts), rank_report.terminal(tables, verdicts))
+    note, terminal = rank_report.note(tables, verdicts), rank_report.terminal(tables, verdicts)
+    return Report(files, tables.cells, verdicts, note, terminal)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ import pytest
 from simulated import CellTruth, question
 
 import experiments
+from analysis import command, report
 from analysis import question as q
 from analysis.question import ABOVE_ZERO, Tables, View, compute, contrast, judge, slope_weights
+from core.definitions import BadInput
 from sweeps import plan
 
 NAMES = [name for name in experiments.names() if name != "rank_vs_quality"]
@@ -165,3 +168,34 @@ def test_failed_trials_are_counted_and_listed(tmp_path: Path) -> None:
     assert "2 of 4" in made.terminal
     assert (tmp_path / "report.md").read_text().count("loss is nan at step 12") == 2
     assert len(pd.read_csv(tmp_path / "trials.csv")) == len(trials)
+
+
+def test_one_page_over_everything_that_ran(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ran = {"epochs": "e" * 16, "replay": "f" * 16}
+
+    def latest_sweep(uri: str, name: str) -> str:
+        if name not in ran:
+            raise BadInput(f"memory has no experiment {name!r}")
+        return ran[name]
+
+    def analysed(name: str, make: command.Make, uri: str, sweep: str, directory: Path) -> command.Report:
+        assert sweep == ran[name]
+        return make(*question(truths(name), tuned=False), experiments.load(name), directory)
+
+    monkeypatch.setattr(report.tracking, "latest_sweep", latest_sweep)
+    monkeypatch.setattr(report.command, "analysed", analysed)
+    assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 0
+    said = capsys.readouterr().out
+    assert "2 questions, 6 claims" in said
+    assert "not run: python sweeps/run.py rank_vs_quality" in said
+    ledger = pd.read_csv(tmp_path / "ledger.csv")
+    assert list(ledger["id"]) == [claim.id for name in ran for claim in experiments.load(name).claims]
+    page = (tmp_path / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 2
+    assert not re.search(r'(?:src|href)="(?!data:|#|https://)', page)  # opens offline
+    assert '<span class="undecided">' in page
+    ran.clear()
+    assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.startswith("error: memory has no experiment")

@@ -1,0 +1,118 @@
+"""Everything that has been run, on one page: `python analysis/report.py`.
+
+For every experiment with a sweep in the store it makes the report of the sweep that ran last, and then one ledger of all
+verdicts: report.html (self-contained, opens offline), ledger.md and ledger.csv.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import importlib
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+if __package__ in (None, ""):  # run as a file from a checkout
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import experiments
+from analysis import command
+from core import tracking
+from core.definitions import BadInput
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; } h2 { font-size: 1.1rem; }
+table { border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; margin: 1rem 0; }
+th, td { border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th { border-bottom: 1px solid #6b6b6b; } img { max-width: 46rem; width: 100%; } a { color: #0072B2; }
+.supported { color: #00664b; font-weight: 600; } .contradicted { color: #b04a00; font-weight: 600; }
+.undecided { color: #6b6b6b; }
+"""
+COLUMNS = ("id", "statement", "verdict", "shown", "unit", "n_seeds", "n_items", "p_holm", "published_effect", "note")
+HEADER = ("claim", "statement", "verdict", "here [95 % interval]", "unit", "seeds", "items", "p (Holm)", "published", "note")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Reports, ledger and page of everything in the store; the exit code."""
+    parser = command.options("One page of figures, tables and verdicts over everything that has been run.")
+    parser.add_argument("--report", type=Path, help="where the page goes (default: OUTPUT/report)")
+    chosen = parser.parse_args(arguments)
+    directory, uri = chosen.report or chosen.output / "report", command.store(chosen)
+    try:
+        made, missing = _reports(uri, directory)
+    except BadInput as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    write(made, missing, directory)
+    print(f"{len(made)} questions, {sum(len(one.verdicts) for one in made.values())} claims: {directory / 'report.html'}")
+    print("\n".join(f"not run: python sweeps/run.py {name}" for name in missing))
+    return 0
+
+
+def _reports(uri: str, directory: Path) -> tuple[dict[str, command.Report], list[str]]:
+    """The report of every experiment's last sweep, and the experiments that have none."""
+    made, missing, why = {}, [], None
+    for name in experiments.names():
+        try:
+            sweep = tracking.latest_sweep(uri, name)
+            made[name] = command.analysed(name, importlib.import_module(f"analysis.{name}").report, uri, sweep, directory / name)
+        except BadInput as error:
+            missing.append(name)
+            why = error
+    if why is not None and not made:
+        raise why
+    return made, missing
+
+
+def write(made: Mapping[str, command.Report], missing: Sequence[str], directory: Path) -> None:
+    """ledger.md, ledger.csv and report.html in `directory`."""
+    import pandas as pd
+
+    from analysis import formatting
+
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = [{"question": name, **row} for name, one in made.items() for row in one.verdicts]
+    pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
+    body = [[_text(row[column]) for column in COLUMNS] for row in rows]
+    ledger = formatting.markdown(HEADER, body)
+    (directory / "ledger.md").write_text(ledger, encoding="utf-8")
+    (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
+
+
+def _text(value: object) -> str:
+    return "" if value is None else f"{value:.2g}" if isinstance(value, float) else str(value)
+
+
+def page(made: Mapping[str, command.Report], missing: Sequence[str], ledger: str, directory: Path) -> str:
+    """The whole page, figures within it."""
+    from markdown_it import MarkdownIt
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
+    unasked = "".join(f"<li>{name}: not run</li>" for name in missing)
+    parts = [f"<h1>Questions</h1><ul>{links}{unasked}</ul><h1>Ledger</h1>", _coloured(markdown.render(ledger))]
+    parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
+    for name in made:
+        text = markdown.render((directory / name / "report.md").read_text(encoding="utf-8"))
+        figure = base64.b64encode((directory / name / "figure.png").read_bytes()).decode()
+        parts.append(
+            _coloured(
+                text.replace('src="figure.png"', f'src="data:image/png;base64,{figure}"').replace("<h1>", f'<h1 id="{name}">')
+            )
+        )
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
+    )
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _coloured(text: str) -> str:
+    """Verdicts in the cells of tables, marked for the style sheet."""
+    return re.sub(r"<td>(supported|contradicted|undecided)\b", r'<td><span class="\1">\1</span>', text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
