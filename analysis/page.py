@@ -30,6 +30,13 @@ FOLLOWS = {
 }
 
 
+def at_the_edge(cells: pd.DataFrame) -> list[str]:
+    """A line if the best learning rate of some arms lies at the edge of the range tried, and what to do."""
+    names = ", ".join(cells.loc[cells["at_edge"].astype(bool), "cell"])
+    how = "widen it with --set train.learning_rate=LOW..HIGH"
+    return [f"best learning rate at the edge of the range tried ({names}); {how}"] if names else []
+
+
 def differing_costs(paired: pd.DataFrame, axes: set[str]) -> list[str]:
     """Steps and tokens, over the seeds that all arms share, where they differ by more than 1 %; not if they are the axis."""
     found: list[str] = []

@@ -203,9 +203,8 @@ def table(t: Tables) -> tuple[list[str], list[list[str]]]:
 def cautions(t: Tables) -> list[str]:
     """In what arms differ beyond the question's axes, which seeds are missing, whose best rate is at the edge."""
     paired, lines = page.common_seeds(t.trials, t.arms)
-    edge = [str(row["cell"]) for _, row in t.cells.iterrows() if row["at_edge"]]
     lines += page.differing_fields(paired, set(t.axes)) + page.differing_costs(paired, set(t.axes))
-    return lines + ([f"best learning rate at the edge of the range tried: {', '.join(edge)}"] if edge else [])
+    return lines + page.at_the_edge(t.cells)
 
 
 def markdown(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment) -> str:

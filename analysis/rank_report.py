@@ -14,6 +14,7 @@ from analysis import formatting, style
 from analysis.formatting import readable, rise
 from analysis.page import (
     LEDGER_NOTE,
+    at_the_edge,
     common_seeds,
     differing_costs,
     differing_fields,
@@ -121,8 +122,7 @@ def confounds(tables: Tables) -> list[str]:
             f"{', '.join(better['cell'])}: {rise(tables.forgetting_name)} is below 0. The tuned model predicts this text better "
             "than the base does, so the text is unlike what the base was pretrained on and does not measure forgetting"
         )
-    edge = tables.cells[tables.cells["at_edge"]]
-    return found + [f"{row['cell']}: its best learning rate is at the edge of the range tried" for _, row in edge.iterrows()]
+    return found + at_the_edge(tables.cells)
 
 
 def design(tables: Tables) -> str:
