@@ -36,6 +36,7 @@ VIEW = View(
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
     curves="matching",
     derive=matching,
+    fits={"quality": "rising", "exact_match/held_out": "rising"},
 )
 
 

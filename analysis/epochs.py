@@ -23,6 +23,7 @@ VIEW = View(
     x="train.epochs",
     x_label="epochs",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
+    fits={"quality": "rising", "forgetting": "rising"},
 )
 
 

@@ -17,6 +17,7 @@ VIEW = View(
     x="data.n_templates",
     x_label="templates trained on (1,000 examples)",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
+    fits={"quality": "rising", "exact_match/held_out": "rising"},
 )
 RULES: dict[str, Rule] = {
     "2a": lambda t: trend(

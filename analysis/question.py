@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from analysis import arms as a
 from analysis import formatting, page, style
 from analysis.arms import Arm, Panel
 from analysis.command import Report
+from analysis.question_fits import HEADER, fits, rows
 from analysis.stats import Estimate, Region, mean_interval
 from analysis.verdicts import Finding, ledger, rows_as_text
 from core.definitions import BadInput, Experiment
@@ -43,6 +44,7 @@ class View:
     curves_label: str = ""
     logarithmic: bool = True
     derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
+    fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
 
 
 @dataclass(frozen=True)
@@ -221,9 +223,16 @@ def markdown(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Exper
         f"# {experiment.question}\n", "![figure](figure.png)\n", "Points: means; lines: 95 % intervals over seeds and items.\n",
         "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)), page.LEDGER_NOTE,
         "\n".join(f"- {row['id']}: {row['rule']}." for row in verdicts) + "\n",
-        "## Arms\n", formatting.markdown(*table(t)), "## Design\n", "\n".join(design) + "\n",
+        "## Arms\n", formatting.markdown(*table(t)), *_curves(t), "## Design\n", "\n".join(design) + "\n",
         "## Trials and failures\n", page.failures(t.trials), "## Provenance (MLflow run ids)\n", page.provenance(t.trials),
     ])  # fmt: skip
+
+
+def _curves(t: Tables) -> list[str]:
+    """The section on the laws that the curves follow, if the view wants one and there are levels enough."""
+    found = fits(t)
+    said = "Laws by AICc over level means of the common seeds; intervals from redrawn seeds (analysis/scaling.py).\n"
+    return ["## Curves\n", formatting.markdown(HEADER, rows(found)), said] if found else []
 
 
 def write(t: Tables, verdicts: Sequence[dict[str, object]], figure: Figure, experiment: Experiment, output: Path) -> list[Path]:

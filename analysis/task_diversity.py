@@ -33,6 +33,7 @@ VIEW = View(
     measures=("exact_match/held_out", "quality", "forgetting", "raw_accuracy/skills"),
     curves="unit",
     derive=breadth,
+    fits={"exact_match/held_out": "rising"},
 )
 
 

@@ -16,6 +16,7 @@ import experiments
 from analysis import command, report
 from analysis import question as q
 from analysis.question import ABOVE_ZERO, Tables, View, compute, contrast, judge, slope_weights
+from analysis.question_fits import fits
 from core.definitions import BadInput
 from sweeps import plan
 
@@ -199,3 +200,22 @@ def test_one_page_over_everything_that_ran(
     ran.clear()
     assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: memory has no experiment")
+
+
+def test_curves_are_fitted_where_there_are_levels_and_seeds_enough() -> None:
+    sizes = {label: int(str(t.fields["data.n_examples"])) for label, t in truths("data_quantity").items()}
+    cells = {
+        label: dataclasses.replace(t, ability=3 - 5 * np.exp(-sizes[label] / 300)) for label, t in truths("data_quantity").items()
+    }
+    module, experiment = importlib.import_module("analysis.data_quantity"), experiments.load("data_quantity")
+    found = fits(compute(*question(cells, seed_sd=0.02), experiment, module.VIEW))
+    assert [(one.curve, one.measure) for one in found] == [
+        (curve, measure) for curve in ("equal epochs", "equal steps") for measure in ("quality", "exact_match/held_out")
+    ]
+    assert found[0].best.fit.law in ("exponential", "logistic")
+    assert "flat" in found[1].comparison.as_good
+    assert found[0].best.plateau.known
+    assert 300 < found[0].best.plateau.value < 2_000
+    few = {label: truth for label, truth in cells.items() if sizes[label] < 200}
+    assert fits(compute(*question(few), experiment, module.VIEW)) == []
+    assert fits(compute(*question(cells, seeds=1), experiment, module.VIEW)) == []
