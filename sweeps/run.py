@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--list": ("every experiment with its question", {"action": "store_true"}),
+    "--all": ("every experiment, one after the other, then analysis/report.py", {"action": "store_true"}),
     "--dry-run": ("cells, trials, tokens, estimated time and memory; nothing is started", {"action": "store_true"}),
     "--status": ("what is done, what failed and why; nothing is started", {"action": "store_true"}),
     "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
@@ -84,8 +85,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         hint = nearest(unknown[0].partition("=")[0], list(OPTIONS)) if unknown[0].startswith("-") else "one experiment at a time"
         parser.error(f"{unknown[0]}: unknown; {hint}")
-    if not chosen.list and chosen.experiment is None:
-        parser.error("name an experiment, or --list: " + ", ".join(experiments.names()))
+    if chosen.all and chosen.experiment is not None:
+        parser.error(f"--all runs every experiment: leave out {chosen.experiment}")
+    if not (chosen.list or chosen.all) and chosen.experiment is None:
+        parser.error("name an experiment, --all or --list: " + ", ".join(experiments.names()))
     return chosen
 
 
@@ -130,7 +133,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             print(describe.experiments_table([experiments.load(name) for name in experiments.names()]))
             return 0
-        return command(chosen)
+        return command_all(chosen) if chosen.all else command(chosen)
     except BadInput as error:
         print("error: " + tracking.redacted(" ".join(str(error).split())), file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -171,6 +174,18 @@ def command(chosen: argparse.Namespace) -> int:
     return 0
 
 
+def command_all(chosen: argparse.Namespace) -> int:
+    """Every experiment after the other (all checked first), then one page over all of them; the worst exit code."""
+    each = [argparse.Namespace(**{**vars(chosen), "experiment": name}) for name in experiments.names()]
+    for one in each:
+        check(configured(one))
+    codes = [command(one) for one in each]
+    if not (chosen.dry_run or chosen.status):
+        uri, _ = tracking.chosen_uri(chosen.tracking_uri, chosen.output.resolve())
+        codes.append(0 if analyse("report", uri, ["--output", str(chosen.output)]) else EXIT_INCOMPLETE)
+    return max(codes)
+
+
 def check(experiment: Experiment) -> None:
     """Every cell with every input of its seeds.
 
@@ -207,12 +222,15 @@ def start(chosen: argparse.Namespace, experiment: Experiment, sweep: str, share:
 
 
 def report(experiment: Experiment, sweep: str, uri: str, directory: Path) -> bool:
-    """Runs the experiment's analysis in a process of its own; whether it could."""
-    module = f"analysis.{experiment.name}"
+    """Runs the experiment's analysis; whether it could."""
+    return analyse(experiment.name, uri, ["--sweep", sweep, "--report", str(directory / "report")])
+
+
+def analyse(module: str, uri: str, arguments: list[str]) -> bool:
+    """Runs analysis.<module> in a process of its own; whether it could."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     environment[tracking.URI_VARIABLE] = uri  # not an argument, which every user of the machine could read
-    arguments = ["--sweep", sweep, "--report", str(directory / "report")]
-    return subprocess.run([sys.executable, "-m", module, *arguments], env=environment).returncode == 0
+    return subprocess.run([sys.executable, "-m", f"analysis.{module}", *arguments], env=environment).returncode == 0
 
 
 def _command_line(chosen: argparse.Namespace) -> str:

@@ -24,10 +24,11 @@ from typing import Any
 import pytest
 from test_executor import rays_of, wait_until
 
+import experiments
 import sweeps
 from core import tracking
 from core.definitions import BadInput
-from sweeps import ledger, resources
+from sweeps import ledger, resources, run
 from sweeps.logbook import Logbook
 from sweeps.plan import Job
 from sweeps.progress import Progress, clock
@@ -647,3 +648,17 @@ def test_failed_trials_make_the_exit_code_3_and_run_again(tmp_path: Path) -> Non
     said = ran(output, "--retry", "failed")
     assert "9 failed trials run again" in said
     once(output)
+
+
+def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert main(["--all", "--dry-run", "--output", str(output)]) == 0
+    shown = capsys.readouterr().out
+    assert all(experiments.load(name).question in shown for name in experiments.names())
+    assert main(["--all", "replay"]) == 2
+    assert "--all runs every experiment: leave out replay" in capsys.readouterr().err
+    asked: list[str] = []
+    output.mkdir()
+    monkeypatch.setattr(run, "start", lambda chosen, experiment, *rest: asked.append(experiment.name) or 3 * (len(asked) == 2))
+    monkeypatch.setattr(run, "analyse", lambda module, uri, arguments: asked.append(module) or True)
+    assert main(["--all", "--output", str(output)]) == 3  # one is incomplete: the others ran, and so did the report
+    assert asked == [*experiments.names(), "report"]
