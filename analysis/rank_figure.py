@@ -80,7 +80,12 @@ def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> Non
 def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str) -> None:
     """One arm a position: ranks in order, then full fine-tuning after a gap."""
     full, lora = cells[cells["method"] == "full"], cells[cells["method"] == "lora"]
-    panel.set_ylim(*_limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))))
+    level = cells[name] - cells[f"{name}_vs_full"]  # full's, around which the paired intervals are drawn
+    ends = [
+        combine(cells[name + end].to_numpy(float), (level + cells[f"{name}_vs_full{end}"]).to_numpy(float))
+        for end, combine in (("_low", np.fmin), ("_high", np.fmax))
+    ]
+    panel.set_ylim(*_limits(cells[name].to_numpy(float), *ends))
     if len(full):
         panel.axhline(full[name].iloc[0], color=style.colour("full"), linewidth=0.9, dashes=(4, 3), zorder=1)
     panel.plot(range(len(lora)), lora[name], color=style.colour("lora"), linewidth=0.8, alpha=0.5, zorder=1)
