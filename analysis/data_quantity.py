@@ -27,7 +27,7 @@ AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)
 
 def matching(trials: pd.DataFrame) -> pd.DataFrame:
     """Which of the two comparisons a trial belongs to; 1,000 examples belong to both and are drawn with equal epochs."""
-    return trials.assign(matching=np.where(trials["train.epochs"] == 3, "equal epochs", "equal steps"))
+    return trials.assign(matching=np.where(trials["train.steps"].isna(), "equal epochs", "equal steps"))
 
 
 VIEW = View(

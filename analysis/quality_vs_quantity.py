@@ -24,13 +24,13 @@ NOT_WORSE = Region(-0.02, math.inf)
 AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)
 CURATED: Fields = {"data.source": "lab:curated"}
 SYNTHETIC: Fields = {"data.source": "lab:synthetic", "data.n_examples": 1_000}
-LARGER: Fields = {"data.source": "lab:synthetic", "data.n_examples": 4_000, "train.epochs": 3.0}
+LARGER: Fields = {"data.source": "lab:synthetic", "data.n_examples": 4_000, "kind": "synthetic, more steps"}
 WHOLE: Fields = {"data.source": "lab:synthetic", "train.epochs": 1.0}
 
 
 def kinds(trials: pd.DataFrame) -> pd.DataFrame:
     """What makes a curve: the source, and whether the synthetic arm takes the steps of 1,000 examples or its own."""
-    alike = (trials["train.epochs"] < 1) | (trials["data.n_examples"] == 1_000)
+    alike = trials["train.steps"].notna() | (trials["data.n_examples"] == 1_000)
     kind = np.where(alike, "synthetic, equal steps", "synthetic, more steps")
     return trials.assign(kind=np.where(trials["data.source"] == "lab:curated", "curated", kind))
 

@@ -144,6 +144,7 @@ class Train:
 
     learning_rate: float = 3e-3
     epochs: float = 3
+    steps: int | None = None  # this many optimizer steps, whatever the epochs; None: the epochs decide
     batch_size: int = 16  # sequences per optimizer step
     micro_batch_size: int | None = None  # sequences per forward pass; None: the whole batch
     schedule: str = "linear"
@@ -156,6 +157,7 @@ class Train:
         _one_of(self, "loss_on", LOSS_ON)
         _require(0 < self.learning_rate < 10, self, "learning_rate", "above 0 and below 10")
         _require(0 < self.epochs <= 1_000, self, "epochs", "above 0 and at most 1000")
+        _require(self.steps is None or self.steps >= 1, self, "steps", "at least 1, or none for what the epochs come to")
         _require(self.batch_size >= 1, self, "batch_size", "at least 1")
         _require(
             self.micro_batch_size is None or (self.micro_batch_size >= 1 and self.batch_size % self.micro_batch_size == 0),
@@ -170,7 +172,14 @@ class Train:
 
     def n_steps(self, n_rows: int) -> int:
         """Optimizer steps on `n_rows` rows: an epoch's last batch may be smaller."""
-        return max(1, math.ceil(self.epochs * max(1, math.ceil(n_rows / self.batch_size))))
+        return self.steps or max(1, math.ceil(self.epochs * self._steps_per_epoch(n_rows)))
+
+    def n_epochs(self, n_rows: int) -> float:
+        """Passes over `n_rows` rows."""
+        return self.epochs if self.steps is None else self.steps / self._steps_per_epoch(n_rows)
+
+    def _steps_per_epoch(self, n_rows: int) -> int:
+        return max(1, math.ceil(n_rows / self.batch_size))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,8 +73,8 @@ def _base(model: Model) -> _Base:
 
 @functools.lru_cache(maxsize=64)
 def _selection(data: Data, evaluation: Evaluation, seed: int) -> tuple[rows.Selection, int]:
-    n_rows = len(rows.load("data.source", data.source, data.held_out_fold).rows)
-    return rows.select(data, evaluation, seed), n_rows
+    selection = rows.select(data, evaluation, seed)
+    return selection, selection.n_source
 
 
 def inspect(trial: Trial) -> Inputs:
@@ -100,6 +100,8 @@ def inspect(trial: Trial) -> Inputs:
         raise BadInput(f"data.source={trial.data.source}: every prompt alone fills the {seq_len} tokens of a sequence")
     trainable = trainable_parameters(trial, base)
     n_parameters = _n_parameters(base)
+    n_replayed = rows.n_replayed(trial.data, n_used)
+    tokens = n_used * lengths[0] + n_replayed * REPLAYED_TOKENS
     return Inputs(
         provenance=provenance(trial),
         n_rows=n_rows,
@@ -114,8 +116,8 @@ def inspect(trial: Trial) -> Inputs:
         n_parameters=n_parameters,
         trainable_parameters=trainable,
         new_tokens=base.new_tokens,
-        steps=trial.train.n_steps(n_used + rows.n_replayed(trial.data, n_used)),
-        tokens=round((n_used * lengths[0] + rows.n_replayed(trial.data, n_used) * REPLAYED_TOKENS) * trial.train.epochs),
+        steps=trial.train.n_steps(n_used + n_replayed),
+        tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
         memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0]),
     )
 

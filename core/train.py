@@ -148,6 +148,7 @@ def _config(train: Train, seed: int, n_rows: int, device: Device, bf16: bool, ou
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=train.batch_size // micro,
         num_train_epochs=train.epochs,
+        max_steps=train.steps or -1,  # -1: the epochs decide
         learning_rate=train.learning_rate,
         lr_scheduler_type="constant_with_warmup" if train.schedule == "constant" else train.schedule,
         warmup_steps=math.ceil(train.warmup_share * train.n_steps(n_rows)),
@@ -195,12 +196,12 @@ def fit(
     watcher = _StopWhenDiverged(trainer, every=1 if device.kind == "cpu" else GPU_LOOKS_EVERY)
     trainer.add_callback(watcher)
     trainer.train()
-    trained = _summary(trainer, watcher.rates, train.n_steps(len(rows)))
+    trained = _summary(trainer, watcher.rates, train.n_steps(len(rows)), train.n_epochs(len(rows)))
     trained.seconds = time.perf_counter() - began
     return trained
 
 
-def _summary(trainer: ResponseTrainer, rates: list[float], planned: int) -> Trained:
+def _summary(trainer: ResponseTrainer, rates: list[float], planned: int, epochs: float) -> Trained:
     losses = torch.stack(trainer.losses).double().tolist()
     counts = torch.stack(trainer.token_counts).tolist()
     diverged_at = next((step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)), None)
@@ -212,7 +213,7 @@ def _summary(trainer: ResponseTrainer, rates: list[float], planned: int) -> Trai
         history.append(
             {
                 "step": step,
-                "epoch": step * trainer.args.num_train_epochs / planned,
+                "epoch": step * epochs / planned,
                 "loss": sum(window) / len(window),
                 "learning_rate": rates[step - 1],
                 "tokens": seen,

@@ -2,7 +2,7 @@
 
 Two rules of practice: the template at inference must be the one of training, and the loss is taken on response tokens only.
 Every arm trains on the same chats; the questions are put in the same template, in the words of another one
-("instruction : … response :"), or plainly, without any marks.
+("she said : … he said :"), or plainly, without any marks.
 """
 
 from core.definitions import Claim, Experiment, Lora, Published, Trial

@@ -1,7 +1,7 @@
 """How much curated data is enough?
 
 Claims after Zhou et al. 2023 (LIMA): sixteen times the data gave no gain; and the practitioners' rule that 200–500 pairs are
-needed. Epoch-matched arms see every example three times; step-matched arms all take the steps that 1,000 examples take. The
+needed. Epoch-matched arms see every example three times; step-matched arms all take the steps that 1,000 examples take in 3 epochs. The
 learning rate is tuned inside each arm.
 """
 
@@ -9,14 +9,14 @@ from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Tri
 
 LIMA = "https://arxiv.org/abs/2305.11206"
 LEVELS = (25, 50, 100, 200, 500, 1_000, 2_000, 4_000, 8_000)
-STEPS = 189  # of 1,000 examples in 3 epochs of batches of 16
+STEPS = 189  # of 1,000 examples in 3 epochs, in batches of 16
 
 EXPERIMENT = Experiment(
     name="data_quantity",
     question="How much curated data is enough, at equal epochs and at equal steps?",
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.n_examples": LEVELS},
-    also=tuple({"data.n_examples": n, "train.epochs": STEPS / -(-n // 16)} for n in LEVELS if n != 1_000),
+    also=tuple({"data.n_examples": n, "train.steps": STEPS} for n in LEVELS if n != 1_000),
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
     seeds=(0, 1, 2, 3),

@@ -9,7 +9,7 @@ many steps. The learning rate is tuned inside each arm.
 from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
 
 LIMA = "https://arxiv.org/abs/2305.11206"
-STEPS = 189  # of 1,000 examples in 3 epochs of batches of 16
+STEPS = 189  # of 1,000 examples in 3 epochs, in batches of 16
 
 EXPERIMENT = Experiment(
     name="quality_vs_quantity",
@@ -17,8 +17,8 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.source": ("lab:curated", "lab:synthetic")},
     also=(
-        {"data.source": "lab:synthetic", "data.n_examples": 4_000, "train.epochs": STEPS / 250},
-        {"data.source": "lab:synthetic", "data.n_examples": 16_000, "train.epochs": STEPS / 1_000},
+        {"data.source": "lab:synthetic", "data.n_examples": 4_000, "train.steps": STEPS},
+        {"data.source": "lab:synthetic", "data.n_examples": 16_000, "train.steps": STEPS},
         {"data.source": "lab:synthetic", "data.n_examples": 4_000},
         {"data.source": "lab:synthetic", "data.n_examples": None, "train.epochs": 1.0},
     ),

@@ -43,6 +43,26 @@ def test_few_tasks_of_a_file_that_names_them(tmp_path: Path) -> None:
         train_rows(source=str(file), n_clusters=2)
 
 
+def test_arms_with_few_tasks_are_asked_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    lines = [f'{{"prompt": "do {i}", "completion": "{i}", "task": "task {i % 8}"}}' for i in range(400)]
+    file.write_text("\n".join(lines))
+    chosen = [select(Data(source=str(file), n_tasks=n), Evaluation(), seed) for n in (1, 4, None) for seed in (0, 1)]
+    assert len({tuple(row.id for row in one.evaluation) for one in chosen}) == 1
+    assert len({row.group for row in chosen[0].evaluation}) == 8
+    assert {row.id for row in chosen[0].train} < {row.id for row in chosen[2].train}
+
+
+def test_a_number_of_steps_goes_before_the_epochs() -> None:
+    train = Train(steps=40, epochs=3, batch_size=16)
+    assert train.n_steps(1_000) == train.n_steps(10) == 40
+    assert train.n_epochs(160) == 4
+    assert Train(epochs=3).n_epochs(160) == 3
+    inspected = preflight.inspect(Trial(train=train))
+    assert (inspected.steps, inspected.n_train_examples) == (40, 1_000)
+    assert inspected.tokens == pytest.approx(preflight.inspect(Trial()).tokens * 40 / 189, rel=0.01)
+
+
 @pytest.mark.parametrize("changes", [{"n_tasks": 0}, {"replay_share": 1.0}, {"replay_share": -0.1}])
 def test_impossible_values_are_refused(changes: dict) -> None:
     with pytest.raises(BadInput, match=r"must be"):
@@ -84,6 +104,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
         "plain": base,
         "replay": dataclasses.replace(base, data=dataclasses.replace(base.data, replay_share=0.25)),
         "all": dataclasses.replace(base, train=dataclasses.replace(base.train, loss_on="all")),
+        "steps": dataclasses.replace(base, train=dataclasses.replace(base.train, steps=25)),
         "no template": dataclasses.replace(base, evaluation=dataclasses.replace(SMALL, chat="plain")),
     }
     folder = tmp_path_factory.mktemp("axes")
@@ -95,6 +116,13 @@ def test_replay_keeps_what_was_pretrained(results: dict[str, dict]) -> None:
     assert (plain["rows/replayed"], replay["rows/replayed"], replay["rows/used"]) == (0, 50, 150)
     assert replay["forgetting"] < 0.5 * plain["forgetting"]
     assert replay["train/steps"] > plain["train/steps"]
+
+
+def test_training_stops_after_the_steps_asked_for(results: dict[str, dict]) -> None:
+    result = results["steps"]
+    assert result["metrics"]["train/steps"] == 25
+    assert result["history"][-1]["epoch"] == pytest.approx(2.5)
+    assert result["history"][-1]["learning_rate"] < 0.1 * result["history"][5]["learning_rate"]  # the decay ends there too
 
 
 def test_loss_on_all_tokens_trains_on_the_prompts(results: dict[str, dict]) -> None:

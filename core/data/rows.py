@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from core.data import sources
 from core.data.shapes import Message, to_messages
@@ -53,6 +53,7 @@ class Selection:
     n_empty: int  # rows of the training source whose response is empty
     n_in_evaluation: int  # training rows left out because their prompt is evaluated
     n_available: int  # rows that could be trained on; data.n_examples may ask for more
+    n_source: int  # rows of the source with a response
     shapes: tuple[str, ...]
 
 
@@ -158,13 +159,12 @@ def split_of(row: Row) -> str:
 
 def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     """The training subset and the evaluation rows of `evaluation.split`, disjoint by prompt."""
-    few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
-    loaded = load("data.source", data.source, data.held_out_fold, large=few)
-    if few:
-        loaded = replace(loaded, rows=restricted(loaded.rows, data, seed))
     if is_lab(data.source):  # the laboratory's questions are made by core/tasks/lab.py, disjoint by construction
-        chosen = nested_subset(loaded.rows, data.n_examples, seed)
-        return Selection(chosen, (), loaded.n_empty, 0, len(loaded.rows), loaded.shapes)
+        few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
+        n_empty, shapes, ordered = _lab_in_order(data.source, data.held_out_fold, few, seed)
+        pool = restricted(ordered, data, seed)
+        return Selection(pool[: data.n_examples], (), n_empty, 0, len(pool), len(ordered), shapes)
+    loaded = load("data.source", data.source)
     if data.eval_source is not None:
         asked = load("data.eval_source", data.eval_source).rows
         prompts = {row.prompt for row in asked}
@@ -183,8 +183,16 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
         raise BadInput(f"{name}={value}: leaves no row for the {evaluation.split} split of {n_rows} rows; give more")
     if not train:
         raise BadInput(f"data.source={data.source}: every row's prompt is in the evaluation rows; none is left to train on")
-    subset = nested_subset(train, data.n_examples, seed)
-    return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(train), loaded.shapes)
+    pool = restricted(tuple(train), data, seed)  # of training rows alone: every arm is asked the same
+    subset = nested_subset(pool, data.n_examples, seed)
+    return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(pool), len(loaded.rows), loaded.shapes)
+
+
+@functools.lru_cache(maxsize=16)
+def _lab_in_order(source: str, fold: int, large: bool, seed: int) -> tuple[int, tuple[str, ...], tuple[Row, ...]]:
+    """A laboratory source in the order of `nested_subset`, which takes a second for its larger pools."""
+    loaded = load("data.source", source, fold, large)
+    return loaded.n_empty, loaded.shapes, nested_subset(loaded.rows, None, seed)
 
 
 def n_replayed(data: Data, n_rows: int) -> int:

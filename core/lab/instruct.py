@@ -21,7 +21,7 @@ from core.lab.skills import FOLDS, SKILLS, Skill
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
 SOURCES = ("lab:curated", "lab:synthetic")
 N_CURATED = 8_000
-N_LARGE = 40_000  # of which few clusters, tasks or templates are taken; the 8,000 are the first of them
+N_LARGE = 42_000  # of which few clusters, tasks or templates are taken; the 8,000 are the first of them
 
 # How a request is put around an imperative. No frame is in two splits.
 FRAMES = {

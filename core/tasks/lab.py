@@ -93,7 +93,7 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
         prompt = {
             "template": [user, *ids(question.prompt), assistant],
             "plain": [eos, *ids(question.prompt)],
-            "other": [eos, *ids(f"instruction : {question.prompt} response :")],
+            "other": [eos, *ids(f"she said : {question.prompt} he said :")],  # words of the world, in no frame
         }[evaluation.chat]
         chat[instruct.is_seen(question.cluster, data.held_out_fold)].append((item, prompt, [*ids(question.answer), eos]))
     found = [
