@@ -13,9 +13,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, Rule, Tables, View, contrast, difference, hindrance, reporter
+from analysis.question import ABOVE_ZERO, BELOW_ZERO, Rule, View, combination, difference, reporter
 from analysis.stats import Region
-from analysis.verdicts import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,31 +42,23 @@ VIEW = View(
 def no_gain(matched: str) -> Rule:
     """3a, 3b."""
     first, second = ({"data.n_examples": n, "matching": matched} for n in (8_000, 500))
-    rule = "supported: interval below +0.02; contradicted: above"
-    return lambda t: difference(
-        t, first, second, "quality", AT_MOST_TWO_POINTS, rule, f"quality, 8,000 − 500 examples, {matched}"
-    )
+    rule, effect = "supported: interval below +0.02; contradicted: above", f"quality, 8,000 − 500 examples, {matched}"
+    return lambda t: difference(t, first, second, "quality", AT_MOST_TWO_POINTS, rule, effect, in_points=True)
 
 
-def share_reached(n: int, sign: float) -> Rule:
-    """6a (sign 1), 6b (sign −1): quality of n examples less 90 % of that of 8,000."""
-
-    def find(t: Tables) -> Finding:
-        rule = f"supported: interval {'above' if sign > 0 else 'below'} 0; contradicted: {'below' if sign > 0 else 'above'}"
-        effect = f"quality of {n} examples − 90 % of that of 8,000"
-        few, most = (t.arm({"data.n_examples": size, "matching": "equal epochs"}) for size in (n, 8_000))
-        e = contrast([(few, 1.0), (most, -ENOUGH)], t.panels["quality"]) if few and most else None
-        if e is None or few is None or most is None:
-            return Finding(None, None, rule, effect, note=f"not tested: needs {n} and 8,000 examples with a common seed")
-        region = ABOVE_ZERO if sign > 0 else Region(-math.inf, 0.0)
-        return Finding(e, region, rule, effect, t.units["quality"], hindrance=hindrance(t, few, most))
-
-    return find
+def share_reached(n: int, region: Region, rule: str) -> Rule:
+    """6a, 6b: quality of n examples less 90 % of that of 8,000."""
+    few, most = ({"data.n_examples": size, "matching": "equal epochs"} for size in (n, 8_000))
+    effect = f"quality of {n} examples − 90 % of that of 8,000"
+    return lambda t: combination(t, [(few, 1.0), (most, -ENOUGH)], "quality", region, rule, effect, in_points=True)
 
 
 RULES: dict[str, Rule] = {
-    "3a": no_gain("equal epochs"), "3b": no_gain("equal steps"), "6a": share_reached(500, 1), "6b": share_reached(100, -1),
-}  # fmt: skip
+    "3a": no_gain("equal epochs"),
+    "3b": no_gain("equal steps"),
+    "6a": share_reached(500, ABOVE_ZERO, "supported: interval above 0; contradicted: below 0"),
+    "6b": share_reached(100, BELOW_ZERO, "supported: interval below 0; contradicted: above 0"),
+}
 report = reporter(VIEW, RULES)
 
 if __name__ == "__main__":

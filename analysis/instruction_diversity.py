@@ -26,7 +26,7 @@ RULES: dict[str, Rule] = {
     ),
     "2b": lambda t: difference(
         t, {"data.n_templates": 10}, {"data.n_templates": 1}, "exact_match/held_out", Region(-0.02, 0.02),
-        "supported: interval within ±0.02; contradicted: outside", "held-out tasks, 10 templates − 1",
+        "supported: interval within ±0.02; contradicted: outside", "held-out tasks, 10 templates − 1", in_points=True,
     ),
 }  # fmt: skip
 report = reporter(VIEW, RULES)

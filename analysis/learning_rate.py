@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
 from analysis import command
 from analysis.optimum import learning_rate_optimum
 from analysis.question import ABOVE_ZERO, Rule, Tables, View, reporter, trend
-from analysis.stats import Region, no_interval, quotient_of_estimates
+from analysis.stats import Region, mean_interval
 from analysis.verdicts import Finding
 
 NAME = "learning_rate"
@@ -36,20 +37,28 @@ def rises(method: str) -> Rule:
 
 
 def ratio_of_optima(t: Tables) -> Finding:
-    """18c: the tops of the two curves of mean quality."""
-    rule, effect = "supported: interval within 5–20×; contradicted: outside", "best learning rate of LoRA ÷ full's"
-    curves = {}
-    for method in ("lora", "full"):
-        found = t.where({"adapter.method": method})
-        quality = [float(t.cells.loc[t.cells["cell"] == arm.cell, "quality"].iloc[0]) for arm in found]
-        curves[method] = (np.array([t.x_of(arm) for arm in found]), np.array(quality))
-    if min(len(rates) for rates, _ in curves.values()) < 3:
-        return Finding(None, None, rule, effect, note="not tested: fewer than 3 learning rates of a method finished")
-    optima = learning_rate_optimum(curves, t.panels["quality"].n_items)
-    lost = "; ".join(f"{method} {e.why}" for method, e in optima.items() if math.isnan(e.value))
+    """18c: the top of each seed's two curves; over the seeds, Student's t on the logarithm of their ratio."""
+    rule, effect = "supported: interval within 5–20×; contradicted: outside", "best learning rate of LoRA ÷ full's, seed by seed"
+    arms = {method: t.where({"adapter.method": method}) for method in ("lora", "full")}
+    each = [set(arm.final) for found in arms.values() for arm in found]
+    seeds = sorted(set.intersection(*each)) if each else []
+    if min(map(len, arms.values())) < 3 or not seeds:
+        return Finding(None, None, rule, effect, note="not tested: needs 3 learning rates of each method with a seed in common")
+    quality = t.panels["quality"]
+    logs, lost = [], []
+    for seed in seeds:
+        curves = {
+            method: (np.array([t.x_of(arm) for arm in found]), quality.of([arm.final[seed] for arm in found]).mean(axis=1))
+            for method, found in arms.items()
+        }
+        optima = learning_rate_optimum(curves, quality.n_items)
+        lost += [f"seed {seed}, {method}: {e.why}" for method, e in optima.items() if math.isnan(e.value)]
+        logs.append(math.log(optima["lora"].value / optima["full"].value))
     if lost:
-        return Finding(no_interval(math.nan, 1, t.panels["quality"].n_items, lost, "log"), ABOUT_TEN, rule, effect, "ratio")
-    return Finding(quotient_of_estimates(optima["lora"], optima["full"]), ABOUT_TEN, rule, effect, "ratio")
+        return Finding(None, None, rule, effect, note=f"not tested: {'; '.join(lost)}")
+    e = mean_interval(np.array(logs)[:, None], n_items=quality.n_items)
+    ratio = replace(e, value=math.exp(e.value), low=math.exp(e.low), high=math.exp(e.high), scale="log")
+    return Finding(ratio, ABOUT_TEN, rule, effect, "ratio")
 
 
 RULES: dict[str, Rule] = {"13a": rises("lora"), "13b": rises("full"), "18c": ratio_of_optima}

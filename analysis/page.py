@@ -37,10 +37,27 @@ def at_the_edge(cells: pd.DataFrame) -> list[str]:
     return [f"best learning rate at the edge of the range tried ({names}); {how}"] if names else []
 
 
+def hindrance(cells: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
+    """What keeps a comparison of arms at their best learning rates from deciding a claim: the rate was not tuned although
+    the question tunes it, or its best lies at the edge of the range, so that a better one may lie beyond."""
+    by_cell = cells.set_index("cell")
+    fixed = [arm.cell for arm in arms if tuned and not by_cell.loc[arm.cell, "tuned"]]
+    edge = [arm.cell for arm in arms if by_cell.loc[arm.cell, "at_edge"] and arm.cell not in fixed]
+    parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+
+
+def not_forgetting(cells: pd.DataFrame, arms: Sequence[Arm]) -> str:
+    """Why a text that tuning makes easier for the model says nothing about forgetting; "" for one that does."""
+    highest = cells.set_index("cell")["forgetting_high"]
+    below = [arm.cell for arm in arms if highest.get(arm.cell, float("nan")) < 0]
+    return f"the text does not measure forgetting: its NLL falls ({', '.join(below)})" if below else ""
+
+
 def differing_costs(paired: pd.DataFrame, axes: set[str]) -> list[str]:
     """Steps and tokens, over the seeds that all arms share, where they differ by more than 1 %; not if they are the axis."""
     found: list[str] = []
-    if "train.epochs" in axes:
+    if "train.epochs" in axes and "train.steps" not in axes and "data.source" not in axes:
         return found
     for name in ("train/steps", "train/tokens"):
         means = paired.groupby("cell")[name].mean() if name in paired else pd.Series(dtype=float)
@@ -55,8 +72,11 @@ def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFram
     seeds = {arm.cell: ", ".join(map(str, sorted(arm.final))) for arm in arms}
     shown = "; ".join(f"{cell}: {text or 'none'}" for cell, text in seeds.items())
     lines = [f"finished seeds differ between arms ({shown}); differences are over the common ones"]
+    lines = lines if len(set(seeds.values())) > 1 else []
     shared = set.intersection(*(set(arm.final) for arm in arms if arm.final))
-    return chosen[chosen["seed"].isin(shared)], lines if len(set(seeds.values())) > 1 else []
+    if not shared:
+        lines.append("no seed finished in all arms, so it was not checked in what else they differ")
+    return chosen[chosen["seed"].isin(shared)], lines
 
 
 def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:

@@ -51,7 +51,7 @@ def compared(first: Fields, second: Fields, measure: str, region: Region, effect
         if region is NOT_WORSE
         else "supported: below +0.02; contradicted: above"
     )
-    return lambda t: difference(t, first, second, measure, region, rule, effect)
+    return lambda t: difference(t, first, second, measure, region, rule, effect, in_points=True)
 
 
 RULES: dict[str, Rule] = {

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ from core.definitions import BadInput, Experiment
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/drift")  # looked at wherever there are such
 Fields = Mapping[str, object]  # dotted fields → values: which arm is meant
 ABOVE_ZERO, BELOW_ZERO = Region(0.0, math.inf), Region(-math.inf, 0.0)
 
@@ -58,6 +60,7 @@ class Tables:
     units: Mapping[str, str]
     cells: pd.DataFrame  # one row an arm: x, curve, learning rate, counts, and name, name_low, name_high of every measure
     axes: frozenset[str]  # the fields that the experiment makes different
+    tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
 
     def arm(self, fields: Fields) -> Arm | None:
         """The one arm with a final trial whose fields have these values; None if there is none, or more than one."""
@@ -89,12 +92,13 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
     final = [name for arm in found for name in arm.final.values()]
     if not final:
         raise BadInput(f"{experiment.name}: no final trial has finished {page.n_failed(trials)}")
-    panels = {name: a.panel(items, final, name) for name in view.measures}
+    there = {"quality", "forgetting", *items["measure"]}
+    panels = {name: a.panel(items, final, name) for name in dict.fromkeys((*view.measures, *EVERYWHERE)) if name in there}
     first = trials[trials["state"] == "finished"].iloc[0]
-    units = {name: a.unit(name, first) for name in view.measures}
+    units = {name: a.unit(name, first) for name in panels}
     cells = pd.DataFrame([_cell(arm, trials[trials["cell"] == arm.cell], panels, view) for arm in found])
     axes = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
-    return Tables(view, trials, found, panels, units, cells, frozenset(axes))
+    return Tables(view, trials, found, panels, units, cells, frozenset(axes), bool(experiment.tune))
 
 
 def _cell(arm: Arm, own: pd.DataFrame, panels: Mapping[str, Panel], view: View) -> dict[str, object]:
@@ -133,20 +137,54 @@ def slope_weights(x_K: np.ndarray) -> np.ndarray:
     return weights
 
 
+def _untested(rule: str, effect: str, why: str) -> Finding:
+    return Finding(None, None, rule, effect, note=f"not tested: {why}")
+
+
+def combination(
+    t: Tables,
+    parts: Sequence[tuple[Fields, float]],
+    measure: str,
+    region: Region,
+    rule: str,
+    effect: str,
+    in_points: bool = False,
+) -> Finding:
+    """Finding on a linear contrast: Σ weight × the mean of the arm with these fields. `in_points`: the claim's margin, or its
+    share of a quality, is one of accuracy."""
+    arms = [(t.arm(fields), weight) for fields, weight in parts]
+    lacking = [shown(fields) for (fields, _), (arm, _) in zip(parts, arms, strict=True) if arm is None]
+    if why := lacks(t, measure, in_points) or "; ".join(f"no arm with {which}" for which in lacking):
+        return _untested(rule, effect, why)
+    found = [(arm, weight) for arm, weight in arms if arm is not None]
+    e = contrast(found, t.panels[measure])
+    if e is None:
+        return _untested(rule, effect, "no common seed")
+    sides = [arm for arm, _ in found]
+    return Finding(e, region, rule, effect, t.units[measure], note=costs(t, *sides), hindrance=hindrance(t, measure, *sides))
+
+
 def difference(
-    t: Tables, first: Fields, second: Fields, measure: str, region: Region, rule: str, effect: str, note: str = ""
+    t: Tables, first: Fields, second: Fields, measure: str, region: Region, rule: str, effect: str, in_points: bool = False
 ) -> Finding:
     """Finding on first less second on one measure."""
-    one, other = t.arm(first), t.arm(second)
-    e = contrast([(one, 1.0), (other, -1.0)], t.panels[measure]) if one and other else None
-    if e is None or one is None or other is None:
-        lacking = "; ".join(
-            ", ".join(f"{k}={v}" for k, v in f.items()) for f, arm in ((first, one), (second, other)) if arm is None
-        )
-        return Finding(
-            None, None, rule, effect, note=f"not tested: no arm with {lacking}" if lacking else "not tested: no common seed"
-        )
-    return Finding(e, region, rule, effect, t.units[measure], note=note, hindrance=hindrance(t, one, other))
+    return combination(t, [(first, 1.0), (second, -1.0)], measure, region, rule, effect, in_points)
+
+
+def shown(fields: Fields) -> str:
+    """Fields as people read them."""
+    return ", ".join(f"{name}={value}" for name, value in fields.items())
+
+
+def lacks(t: Tables, measure: str, in_points: bool = False) -> str:
+    """Why a rule can't be applied to this measure: the data do not have it, or not as an accuracy."""
+    if measure not in t.panels:
+        return f"these data have no {formatting.readable(measure)}"
+    return (
+        f"its margin is in points of accuracy, {measure} is in {t.units[measure]}"
+        if in_points and t.units[measure] != "accuracy"
+        else ""
+    )
 
 
 def relative(t: Tables, first: Fields, second: Fields, measure: str, region: Region, rule: str, effect: str) -> Finding:
@@ -155,26 +193,53 @@ def relative(t: Tables, first: Fields, second: Fields, measure: str, region: Reg
     one, other = t.arm(first), t.arm(second)
     if found.estimate is None or one is None or other is None:
         return found
-    return replace(found, estimate=a.relative(one, other, t.panels[measure]), unit="", percent=True)
+    note = "" if t.units[measure] == "accuracy" else "per cent of the log-likelihood itself"
+    note = "; ".join(filter(None, (found.note, note)))
+    return replace(found, estimate=a.relative(one, other, t.panels[measure]), unit="", percent=True, note=note)
 
 
-def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, effect: str, note: str = "") -> Finding:
-    """Finding on the slope of one measure on ln x, over the arms with these fields: the rise per e-fold of x."""
-    found = t.where(fields)
+def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, effect: str) -> Finding:
+    """Finding on the slope of one measure on ln x, over the arms with these fields: the rise per e-fold of x. An arm with
+    fewer than half of the others' seeds is left out, and the note names the arms that are missing."""
+    if why := lacks(t, measure):
+        return _untested(rule, effect, why)
+    wanted = [arm for arm in t.arms if all(arm.fields.get(name) == value for name, value in fields.items())]
+    most = max((len(arm.final) for arm in wanted), default=0)
+    found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most]
     if len(found) < 3:
-        return Finding(None, None, rule, effect, note=f"not tested: {len(found)} arms finished, a trend needs 3")
+        return _untested(rule, effect, f"{len(found)} arms finished, a trend needs 3")
     weights = slope_weights(np.log([t.x_of(arm) for arm in found]))
     e = contrast(list(zip(found, map(float, weights), strict=True)), t.panels[measure])
     if e is None:
-        return Finding(None, None, rule, effect, note="not tested: no common seed")
-    return Finding(e, region, rule, effect, f"{t.units[measure]} per e-fold", note=note, hindrance=hindrance(t, *found))
+        return _untested(rule, effect, "no common seed")
+    missing = ", ".join(arm.cell for arm in wanted if arm not in found)
+    note = "; ".join(filter(None, (f"without {missing}" if missing else "", costs(t, *found))))
+    return Finding(e, region, rule, effect, f"{t.units[measure]} per e-fold", note=note, hindrance=hindrance(t, measure, *found))
 
 
-def hindrance(t: Tables, *arms: Arm) -> str:
-    """Why arms that were tuned can't be compared at their best: the best rate lies at the edge of the range tried."""
-    cells = t.cells.set_index("cell")
-    edge = [arm.cell for arm in arms if cells.loc[arm.cell, "at_edge"]]
-    return f"best learning rate at the edge of the range: {', '.join(edge)}" if edge else ""
+def costs(t: Tables, *arms: Arm) -> str:
+    """In how many steps these arms differ, where that is not what the question varies."""
+    if "train/steps" not in t.trials or "train.epochs" in t.view.x:
+        return ""
+    final = t.trials[t.trials["fingerprint"].isin([name for arm in arms for name in arm.final.values()])]
+    steps = final.groupby("cell")["train/steps"].mean()
+    return f"{steps.min():,.0f} to {steps.max():,.0f} steps" if steps.max() > 1.01 * steps.min() else ""
+
+
+def hindrance(t: Tables, measure: str, *arms: Arm) -> str:
+    """What keeps any effect between these arms from deciding a claim."""
+    few = [arm.cell for arm in arms if _short(t, arm)]
+    parts = [page.hindrance(t.cells, arms, t.tuned)]
+    parts += [f"fewer rows than data.n_examples: {', '.join(few)}"] if few else []
+    parts += [page.not_forgetting(t.cells, arms)] if measure == "forgetting" else []
+    return "; ".join(filter(None, parts))
+
+
+def _short(t: Tables, arm: Arm) -> bool:
+    """Whether the source had fewer rows than the arm asks for."""
+    wanted, own = arm.fields.get("data.n_examples"), t.trials[t.trials["fingerprint"].isin(arm.final.values())]
+    known = isinstance(wanted, Real) and not pd.isna(wanted) and "rows/available" in own
+    return bool(known and own["rows/available"].min() < float(str(wanted)))
 
 
 def judge(t: Tables, experiment: Experiment, rules: Mapping[str, Rule]) -> list[dict[str, object]]:
@@ -187,7 +252,7 @@ def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     header = [
         "cell",
         "learning rate",
-        *(f"{formatting.readable(name)} ({t.units[name]})" for name in t.view.measures),
+        *(f"{formatting.readable(name)} ({t.units[name]})" for name in t.panels),
         "seeds",
         "failed",
     ]
@@ -195,7 +260,7 @@ def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     for arm in t.where({}) + [arm for arm in t.arms if not arm.final]:
         row = t.cells[t.cells["cell"] == arm.cell].iloc[0]
         rate = formatting.NONE if math.isnan(arm.rate) else style.rate_text(arm.rate) + (" (edge)" if row["at_edge"] else "")
-        means = [a.mean(arm, t.panels[name]) if arm.final else None for name in t.view.measures]
+        means = [a.mean(arm, t.panels[name]) if arm.final else None for name in t.panels]
         failed, seeds = int(row["final_failed"] + row["tune_failed"]), int(row["seeds"])
         tried = f"{failed} of {failed + seeds + int(row['tuned'])}"
         body.append([arm.cell, rate, *map(formatting.estimate, means), str(seeds), tried])
@@ -206,6 +271,10 @@ def cautions(t: Tables) -> list[str]:
     """In what arms differ beyond the question's axes, which seeds are missing, whose best rate is at the edge."""
     paired, lines = page.common_seeds(t.trials, t.arms)
     lines += page.differing_fields(paired, set(t.axes)) + page.differing_costs(paired, set(t.axes))
+    if "train.learning_rate" not in t.axes:
+        lines.append("the learning rate is the same in every arm, not retuned")
+    few = [arm.cell for arm in t.arms if _short(t, arm)]
+    lines += [f"the source has fewer rows than data.n_examples: {', '.join(few)}"] if few else []
     return lines + page.at_the_edge(t.cells)
 
 

@@ -19,12 +19,16 @@ if TYPE_CHECKING:
     from analysis.question import Tables
 
 
+PANELS = 4
+
+
 def draw(t: Tables) -> Figure:
     """One panel a measure, two in a row."""
-    n = len(t.view.measures)
+    names = list(t.panels)[:PANELS]
+    n = len(names)
     figure, panels = style.figure(math.ceil(n / 2), min(n, 2), 2.7 * math.ceil(n / 2))
     cells = t.cells[t.cells["seeds"] > 0]
-    for panel, name in zip(panels, t.view.measures, strict=False):
+    for panel, name in zip(panels, names, strict=False):
         _panel(panel, t, cells, name)
     for spare in panels[n:]:
         spare.set_visible(False)

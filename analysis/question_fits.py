@@ -43,6 +43,8 @@ def fits(t: Tables) -> list[Fitted]:
             continue
         x_K = np.array([t.x_of(arm) for arm in arms])
         for measure, direction in t.view.fits.items():
+            if measure not in t.panels:
+                continue
             scores = t.panels[measure]
             scores_SK = np.array([scores.of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds])
             limits = (0.0, 1.0) if t.units[measure] == "accuracy" else (-math.inf, math.inf)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from analysis import arms as a
+from analysis import page
 from analysis.stats import Estimate, Region, no_interval, quotient_of_estimates
 from analysis.verdicts import Finding, ledger
 from core.definitions import Claim
@@ -41,19 +42,7 @@ def _stands_for(*pairs: tuple[a.Arm, int]) -> str:
 
 
 def _hindrance(t: Tables, *arms: a.Arm) -> str:
-    """Why a claim about arms at their best learning rates can't be decided: the rate was not tuned, or its best lies at
-    the edge of the range, so that a better one may lie beyond."""
-    cells = t.cells.set_index("cell")
-    fixed = [arm.cell for arm in arms if not cells.loc[arm.cell, "tuned"]]
-    edge = [arm.cell for arm in arms if cells.loc[arm.cell, "at_edge"] and arm.cell not in fixed]
-    parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
-    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
-
-
-def _no_forgetting(t: Tables, arm: a.Arm) -> str:
-    """Why a text that tuning makes easier for the model says nothing about forgetting; "" for one that does."""
-    below = t.cells.set_index("cell")["forgetting_high"].get(arm.cell, math.nan) < 0
-    return "the base text does not measure forgetting: its NLL falls" if below else ""
+    return page.hindrance(t.cells, arms, tuned=True)
 
 
 def _per_cent_of(t: Tables) -> str:
@@ -95,9 +84,12 @@ def forgetting_at_equal_quality(t: Tables) -> Finding:
     if arm is None or arm.cell not in t.matched:
         missing = f"learning-rate curves of full fine-tuning and of an arm within an octave of rank {GOOD_RANK}"
         return _missing(missing, rule, effect)
+    sides = [side for side in (arm, t.full) if side]
     bases = " and ".join(sorted(map(str, t.trials.loc[t.trials["phase"] == "tune", "model.name"].unique())))
     note = _join(_stands_for((arm, GOOD_RANK)), f"from the tuning trials, on {bases}")
-    return Finding(t.matched[arm.cell], ABOVE_ZERO, rule, effect, t.forgetting_unit, note=note, hindrance=_no_forgetting(t, arm))
+    return Finding(
+        t.matched[arm.cell], ABOVE_ZERO, rule, effect, t.forgetting_unit, note=note, hindrance=page.not_forgetting(t.cells, sides)
+    )
 
 
 def good_start(t: Tables) -> Finding:

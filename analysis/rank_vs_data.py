@@ -10,9 +10,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, Rule, Tables, View, contrast, hindrance, relative, reporter
+from analysis.question import ABOVE_ZERO, Rule, View, combination, relative, reporter
 from analysis.stats import Region
-from analysis.verdicts import Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,24 +38,19 @@ VIEW = View(
 )
 
 
-def rank_and_data(t: Tables) -> Finding:
-    """16d: an interaction of two differences."""
-    rule, effect = "supported: interval above 0; contradicted: below 0", "quality, (r 64 − r 1 at 4,000) − (r 64 − r 1 at 250)"
-    signs = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
-    arms = {key: t.arm({"adapter.rank": key[0], "data.n_examples": key[1]}) for key in signs}
-    found = [(arm, signs[key]) for key, arm in arms.items() if arm]
-    e = contrast(found, t.panels["quality"]) if len(found) == len(signs) else None
-    if e is None:
-        return Finding(None, None, rule, effect, note="not tested: needs ranks 1 and 64 at 250 and 4,000 examples")
-    return Finding(e, ABOVE_ZERO, rule, effect, t.units["quality"], hindrance=hindrance(t, *(arm for arm, _ in found)))
-
+# 16d: an interaction of two differences.
+SIGNS = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
+CORNERS = [({"adapter.rank": rank, "data.n_examples": n}, sign) for (rank, n), sign in SIGNS.items()]
 
 RULES: dict[str, Rule] = {
     "16c": lambda t: relative(
         t, {"adapter.rank": 64, "data.n_examples": MANY}, {"adapter.method": "full", "data.n_examples": MANY}, "quality",
         Region(-0.03, 0.03), "supported: interval within ±3 %; contradicted: outside", "rank 64 against full at 4,000 examples",
     ),
-    "16d": rank_and_data,
+    "16d": lambda t: combination(
+        t, CORNERS, "quality", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)",
+    ),
 }  # fmt: skip
 report = reporter(VIEW, RULES)
 
