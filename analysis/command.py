@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import tracking
-from core.definitions import BadInput, Experiment
+from core.definitions import BadInput, Experiment, redacted
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,25 +55,25 @@ def main(name: str, make: Make, arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(name, make, store(chosen), chosen.sweep, chosen.output, chosen.report)
     except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redacted(str(error))}", file=sys.stderr)
         return 2
 
 
 def analysed(name: str, make: Make, uri: str, sweep: str, directory: Path) -> Report:
-    """The report of one sweep, written to `directory` and logged to its parent run."""
+    """The report of one sweep, written to `directory`."""
     from analysis import load
     from experiments import load as load_experiment
 
     trials = load.trials(uri, name, sweep)
-    made = make(trials, load.items(uri, trials), load_experiment(name), directory)
-    tracking.write_cells(uri, sweep, json.loads(made.cells.to_json(orient="records")))
-    tracking.write_analysis(uri, sweep, made.files, made.note)
-    return made
+    return make(trials, load.items(uri, trials), load_experiment(name), directory)
 
 
 def _run(name: str, make: Make, uri: str, sweep: str | None, output: Path, report: Path | None) -> int:
     sweep = tracking.latest_sweep(uri, name, sweep or "")
     directory = report or output / f"{name}-{sweep[:8]}" / "report"
-    print(analysed(name, make, uri, sweep, directory).terminal)
+    made = analysed(name, make, uri, sweep, directory)
+    tracking.write_cells(uri, sweep, json.loads(made.cells.to_json(orient="records")))
+    tracking.write_analysis(uri, sweep, made.files, made.note)
+    print(made.terminal)
     print(f"report: {directory / 'report.md'}")
     return 0

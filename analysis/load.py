@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from core import tracking
-from core.definitions import FIELD_PREFIX, BadInput, Trial
+from core.definitions import FIELD_PREFIX, BadInput, Trial, redacted
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
 _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "cell", "phase", "state", "reason", "sweep")}
@@ -68,9 +68,8 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
     """
     table = frame(tracking.read_trials(uri, experiment, sweep))
     if table.empty:
-        raise BadInput(
-            f"{experiment}: no trial of sweep {sweep or '(latest)'} in {uri}; run `python sweeps/run.py {experiment}` first"
-        )
+        where = f"sweep {sweep or '(latest)'} in {redacted(uri)}"
+        raise BadInput(f"{experiment}: no trial of {where}; run `python sweeps/run.py {experiment}` first")
     return table
 
 

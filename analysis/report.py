@@ -11,6 +11,7 @@ import html
 import importlib
 import re
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
 import experiments
 from analysis import command
 from core import tracking
-from core.definitions import BadInput
+from core.definitions import BadInput, one_line, redacted
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
@@ -31,8 +32,6 @@ th { border-bottom: 1px solid #6b6b6b; } img { max-width: 46rem; width: 100%; } 
 .supported { color: #00664b; font-weight: 600; } .contradicted { color: #b04a00; font-weight: 600; }
 .undecided { color: #6b6b6b; }
 """
-COLUMNS = ("id", "statement", "verdict", "shown", "unit", "n_seeds", "n_items", "p_holm", "published_effect", "note")
-HEADER = ("claim", "statement", "verdict", "here [95 % interval]", "unit", "seeds", "items", "p (Holm)", "published", "note")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,58 +40,60 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="where the page goes (default: OUTPUT/report)")
     chosen = parser.parse_args(arguments)
     directory, uri = chosen.report or chosen.output / "report", command.store(chosen)
-    try:
-        made, missing = _reports(uri, directory)
-    except BadInput as error:
-        print(f"error: {error}", file=sys.stderr)
+    made, missing, failed = _reports(uri, directory)
+    if not made:
+        print(f"error: {next(iter({**failed, **missing}.values()))}", file=sys.stderr)
         return 2
-    write(made, missing, directory)
+    write(made, missing | failed, directory)
     print(f"{len(made)} questions, {sum(len(one.verdicts) for one in made.values())} claims: {directory / 'report.html'}")
-    print("\n".join(f"not run: python sweeps/run.py {name}" for name in missing))
-    return 0
+    for name in missing:
+        print(f"not run: python sweeps/run.py {name}")
+    for name, why in failed.items():
+        print(f"error: {name}: {why}", file=sys.stderr)
+    return 3 if failed else 0
 
 
-def _reports(uri: str, directory: Path) -> tuple[dict[str, command.Report], list[str]]:
-    """The report of every experiment's last sweep, and the experiments that have none."""
-    made, missing, why = {}, [], None
+def _reports(uri: str, directory: Path) -> tuple[dict[str, command.Report], dict[str, str], dict[str, str]]:
+    """The report of every experiment's last sweep; the experiments that have none; those whose report failed, and why."""
+    made, missing, failed = {}, {}, {}
     for name in experiments.names():
         try:
             sweep = tracking.latest_sweep(uri, name)
+        except BadInput as error:
+            missing[name] = redacted(str(error))
+            continue
+        try:
             made[name] = command.analysed(name, importlib.import_module(f"analysis.{name}").report, uri, sweep, directory / name)
         except BadInput as error:
-            missing.append(name)
-            why = error
-    if why is not None and not made:
-        raise why
-    return made, missing
+            failed[name] = redacted(str(error))
+        except Exception as error:  # one question's defect must not take the page from the others
+            failed[name] = one_line(error)
+            traceback.print_exc()
+    return made, missing, failed
 
 
-def write(made: Mapping[str, command.Report], missing: Sequence[str], directory: Path) -> None:
+def write(made: Mapping[str, command.Report], missing: Mapping[str, str], directory: Path) -> None:
     """ledger.md, ledger.csv and report.html in `directory`."""
     import pandas as pd
 
     from analysis import formatting
+    from analysis.verdicts import rows_as_text
 
     directory.mkdir(parents=True, exist_ok=True)
     rows = [{"question": name, **row} for name, one in made.items() for row in one.verdicts]
     pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
-    body = [[_text(row[column]) for column in COLUMNS] for row in rows]
-    ledger = formatting.markdown(HEADER, body)
+    ledger = formatting.markdown(*rows_as_text(rows))
     (directory / "ledger.md").write_text(ledger, encoding="utf-8")
     (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
 
 
-def _text(value: object) -> str:
-    return "" if value is None else f"{value:.2g}" if isinstance(value, float) else str(value)
-
-
-def page(made: Mapping[str, command.Report], missing: Sequence[str], ledger: str, directory: Path) -> str:
+def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
     """The whole page, figures within it."""
     from markdown_it import MarkdownIt
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
-    unasked = "".join(f"<li>{name}: not run</li>" for name in missing)
+    unasked = "".join(f"<li>{name}: {html.escape(why)}</li>" for name, why in missing.items())
     parts = [f"<h1>Questions</h1><ul>{links}{unasked}</ul><h1>Ledger</h1>", _coloured(markdown.render(ledger))]
     parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
     for name in made:

@@ -53,7 +53,8 @@ class Estimate:
         """True if there is an interval."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
-    def _on_scale(self, x: float) -> float:
+    def on_scale(self, x: float) -> float:
+        """x where the error is symmetric: its logarithm for a ratio."""
         if self.scale == "linear":
             return x
         return math.log(x) if x > 0 else -math.inf
@@ -62,11 +63,11 @@ class Estimate:
         """One-sided p value of the true value being "above" or "below" `bound`; 0.025 where the interval touches it."""
         if not self.known:
             return math.nan
-        value, at = self._on_scale(self.value), self._on_scale(bound)
+        value, at = self.on_scale(self.value), self.on_scale(bound)
         if math.isinf(at):
             return 0.0 if (at < 0) == (side == "above") else 1.0
         limit = self.low if side == "above" else self.high  # the side of the interval that faces the bound
-        half_width = abs(value - self._on_scale(limit))
+        half_width = abs(value - self.on_scale(limit))
         distance = value - at if side == "above" else at - value
         if half_width == 0:
             return 0.0 if distance > 0 else 1.0
@@ -77,7 +78,7 @@ class Estimate:
         over `n_tests` (the first step of Holm). A ratio's is a factor above 1."""
         if not self.known:
             return math.nan
-        standard_error = (self._on_scale(self.high) - self._on_scale(self.low)) / 2 / t_quantile(self.df)
+        standard_error = (self.on_scale(self.high) - self.on_scale(self.low)) / 2 / t_quantile(self.df)
         effect = (t_quantile(self.df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(self.df, POWER))) * standard_error
         return math.exp(effect) if self.scale == "log" else effect
 

@@ -45,6 +45,8 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
         if finding.hindrance:
             notes.append((f"{said} but for this: " if said != "undecided" else "") + finding.hindrance)
             said = "undecided"
+        elif said == "undecided" and (n := seeds_needed(finding, n_tested)):
+            notes.append(f"about {n:,} seeds would decide it, were the effect as estimated")
         e = finding.estimate
         rows.append({
             "id": claim.id, "statement": claim.statement, "verdict": said, "effect": finding.effect, "unit": finding.unit,
@@ -58,6 +60,23 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
             "published_url": claim.published.url,
         })  # fmt: skip
     return rows
+
+
+def seeds_needed(finding: Finding, n_tests: int) -> int | None:
+    """About how many seeds would decide the claim with 80 % power if the effect is what was estimated: the error falls with
+    their square root. None where more seeds would not do it, or one was all there could be."""
+    e, region = finding.estimate, finding.region
+    if e is None or region is None or not e.known or e.n_seeds < 2:
+        return None
+    inside = region.low <= e.value <= region.high
+    bounds = [bound for bound in (region.support if inside else (region.low, region.high)) if math.isfinite(bound)]
+    if e.scale == "log":
+        bounds = [bound for bound in bounds if bound > 0]
+    distance = min((abs(e.on_scale(e.value) - e.on_scale(bound)) for bound in bounds), default=0.0)
+    needed = e.on_scale(e.minimum_detectable(n_tests))
+    if distance < needed / 30:  # a thousand times the seeds: no plan
+        return None
+    return max(math.ceil(e.n_seeds * (needed / distance) ** 2), e.n_seeds + 1)
 
 
 def _judge(finding: Finding) -> tuple[str, float]:

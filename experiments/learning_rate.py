@@ -18,15 +18,19 @@ EXPERIMENT = Experiment(
             id="13a",
             statement="A lower learning rate forgets less (LoRA, rank 16)",
             published=Published(
-                effect="LoRA's best rates forget more than its lower ones",
-                source="Biderman 2024",
+                effect="no number found",
+                source="practitioners' rule; compare Biderman 2024",
                 url="https://arxiv.org/abs/2405.09673",
             ),
         ),
         Claim(
             id="13b",
             statement="A lower learning rate forgets less (full fine-tuning)",
-            published=Published(effect="as above", source="Biderman 2024", url="https://arxiv.org/abs/2405.09673"),
+            published=Published(
+                effect="no number found",
+                source="practitioners' rule; compare Biderman 2024",
+                url="https://arxiv.org/abs/2405.09673",
+            ),
         ),
         Claim(
             id="18c",

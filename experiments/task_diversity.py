@@ -33,7 +33,7 @@ EXPERIMENT = Experiment(
             id="1b",
             statement="Held-out performance rises with the number of tasks trained on, at equal examples",
             published=Published(
-                effect="48.4 at 128 tasks, 54.3 at 757 (ROUGE-L)", source="Wang 2022", url="https://arxiv.org/abs/2204.07705"
+                effect="48.4 at 128 tasks, 54.3 at 757 (ROUGE-L, 3 B)", source="Wang 2022", url="https://arxiv.org/abs/2204.07705"
             ),
         ),
     ),

@@ -366,3 +366,12 @@ def test_a_sweep_without_trials_is_one_line_and_exit_code_2(
     monkeypatch.setattr(command, "tracking", fake)
     assert command.main(NAME, report, ["--tracking-uri", "memory"]) == 2
     assert capsys.readouterr().err.startswith("error: rank_vs_quality: no trial")
+
+
+def test_no_password_of_a_tracking_uri_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake = FakeTracking(*sweep(truth()))
+    fake.trials = fake.trials.iloc[:0]
+    monkeypatch.setattr(load, "tracking", fake)
+    monkeypatch.setattr(command, "tracking", fake)
+    assert command.main(NAME, report, ["--tracking-uri", "postgresql://joe:S3CRET@db/x"]) == 2
+    assert "S3CRET" not in "".join(capsys.readouterr())

@@ -11,6 +11,7 @@ from analysis import stats
 from analysis.optimum import learning_rate_optimum
 from analysis.stats import Estimate, Region
 from analysis.tradeoff import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality, front_probability, on_front
+from analysis.verdicts import Finding, seeds_needed
 
 DRAWS = 1_200  # Monte-Carlo standard error of a coverage of 95 %: 0.6 points
 # The method itself covers 93–97.8 % over the settings searched (see analysis/stats.py); two standard errors more here.
@@ -256,3 +257,23 @@ def test_an_estimate_outside_the_region_is_never_near_support() -> None:
     said, p = stats.verdict(Estimate(4.5, 4.0, 5.1, 6, 3, 100, "log"), Region(5, 8, 2.5, 16))
     assert said == "undecided"
     assert p > 0.05
+
+
+@pytest.mark.parametrize("effect", [0.04, 0.06])
+def test_as_many_seeds_as_said_decide_four_times_in_five(effect: float) -> None:
+    rng = np.random.default_rng(12)
+    parts, few = (0.1, 0.0, 0.3), 8
+    said = []
+    for _ in range(300):
+        scores = continuous(rng, few, 0.0, parts)
+        e = stats.mean_interval(scores - scores.mean() + effect, STRATA)  # the effect just as estimated
+        said.append(seeds_needed(Finding(e, Region(0, np.inf), "", ""), 1) or few)
+    needed = int(np.median(said))
+    found = [stats.mean_interval(continuous(rng, needed, effect, parts), STRATA).low > 0 for _ in range(300)]
+    assert 0.65 <= np.mean(found) <= 0.95
+
+
+def test_no_number_of_seeds_is_named_where_more_would_not_help() -> None:
+    e = Estimate(0.0, -0.1, 0.1, 6, 4, 100)
+    assert seeds_needed(Finding(e, Region(0, np.inf), "", ""), 1) is None
+    assert seeds_needed(Finding(None, None, "", ""), 1) is None
