@@ -22,17 +22,21 @@ if TYPE_CHECKING:
 NAME = "quality_vs_quantity"
 NOT_WORSE = Region(-0.02, math.inf)
 AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)
-CURATED: Fields = {"data.source": "lab:curated"}
-SYNTHETIC: Fields = {"data.source": "lab:synthetic", "data.n_examples": 1_000}
-LARGER: Fields = {"data.source": "lab:synthetic", "data.n_examples": 4_000, "kind": "synthetic, more steps"}
-WHOLE: Fields = {"data.source": "lab:synthetic", "train.epochs": 1.0}
+CURATED: Fields = {"role": "curated"}
+SYNTHETIC: Fields = {"role": "synthetic", "data.n_examples": 1_000}
+LARGER: Fields = {"role": "synthetic", "data.n_examples": 4_000, "kind": "synthetic, more steps"}
+WHOLE: Fields = {"role": "synthetic", "train.epochs": 1.0}
 
 
 def kinds(trials: pd.DataFrame) -> pd.DataFrame:
-    """What makes a curve: the source, and whether the synthetic arm takes the steps of 1,000 examples or its own."""
+    """The source's role (the synthetic one has several arms; where both have one, the curated one is called so), and what
+    makes a curve: whether a synthetic arm takes the steps of 1,000 examples or its own."""
+    arms = trials.groupby("data.source")["cell"].nunique()
+    few = sorted(arms[arms == arms.min()].index, key=lambda source: "curated" not in source)
+    role = np.where(trials["data.source"] == few[0], "curated", "synthetic")
     alike = trials["train.steps"].notna() | (trials["data.n_examples"] == 1_000)
     kind = np.where(alike, "synthetic, equal steps", "synthetic, more steps")
-    return trials.assign(kind=np.where(trials["data.source"] == "lab:curated", "curated", kind))
+    return trials.assign(role=role, kind=np.where(role == "curated", "curated", kind))
 
 
 VIEW = View(

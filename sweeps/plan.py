@@ -33,6 +33,7 @@ from core.definitions import (
 TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: cells and learning rates are compared on the same rows
 MAX_SEEDS = 100
 LEAST_RANGE = 2
+SMOKE_ROWS = 1_000
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
 SHORT = {"adapter.rank": "r", "adapter.method": ""}
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
@@ -107,7 +108,8 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
         levels = tuple(dict.fromkeys(parse_value(base, name, part.strip()) for part in text.split(",")))
         for level in levels:
             replace_field(base, name, level)
-        return dataclasses.replace(experiment, vary={**experiment.vary, name: levels})
+        also = _also_with(experiment, name, levels)
+        return dataclasses.replace(experiment, vary={**experiment.vary, name: levels}, also=also)
     if "," in text and name not in PROVENANCE_OF:  # names may have commas
         fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
         raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas")
@@ -116,6 +118,18 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
     if any(name in arm for arm in experiment.also):
         raise BadInput(f"--set {name}={text}: the experiment's arms differ in this field; leave arms out with --without LABEL")
     return replace_in_base(experiment, name, value)
+
+
+def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> tuple[Mapping[str, Scalar], ...]:
+    """The arms beside the grid after new levels of a varied field: of fewer levels those that are left, else the new level
+    in the place of the old one."""
+    old = experiment.vary[name]
+    if set(levels) <= set(old):
+        return tuple(arm for arm in experiment.also if name not in arm or arm[name] in levels)
+    if len(levels) != len(old) and any(name in arm for arm in experiment.also):
+        raise BadInput(f"--set {name}={','.join(map(str, levels))}: give {len(old)} values, as other arms have them too")
+    instead = dict(zip(old, levels, strict=False))
+    return tuple({**arm, name: instead.get(arm[name], arm[name])} if name in arm else arm for arm in experiment.also)
 
 
 def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
@@ -181,8 +195,12 @@ def check_quantization(experiment: Experiment) -> None:
             raise BadInput(f"model.quantization={trial.model.quantization}: 4-bit weights cannot be trained in full; {how}")
 
 
+SIZES = ("data.n_examples", "train.epochs", "train.steps")  # what --smoke makes small
+
+
 def smoke(experiment: Experiment) -> Experiment:
-    """The same road in about a minute: the ends of each axis, three tuning trials, one seed, few examples and items."""
+    """The same road in about a minute: the ends of each axis, three tuning trials, one seed, few examples and items. Arms
+    beside the grid that differ in size are left out."""
     base = experiment.base
     small: dict[str, Scalar] = {
         "data.n_examples": min(base.data.n_examples or 250, 250),
@@ -194,10 +212,14 @@ def smoke(experiment: Experiment) -> Experiment:
     for name, value in small.items():
         if name not in experiment.vary:
             base = replace_field(base, name, value)
+    ends = {name: (levels[0], levels[-1]) for name, levels in experiment.vary.items()}
+    if "data.n_examples" in ends:
+        ends["data.n_examples"] = tuple(min(int(level or SMOKE_ROWS), SMOKE_ROWS) for level in ends["data.n_examples"])  # type: ignore[assignment]
     return dataclasses.replace(
         experiment,
         base=base,
-        vary={name: tuple(dict.fromkeys((levels[0], levels[-1]))) for name, levels in experiment.vary.items()},
+        vary={name: tuple(dict.fromkeys(levels)) for name, levels in ends.items()},
+        also=tuple(arm for arm in experiment.also if not set(SIZES) & set(arm)),
         tune={name: dataclasses.replace(space, grid=3) for name, space in experiment.tune.items()},
         tune_trials=min(experiment.tune_trials, 3 ** len(experiment.tune)),
         seeds=experiment.seeds[:1],

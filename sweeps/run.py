@@ -102,6 +102,9 @@ def configured(chosen: argparse.Namespace) -> Experiment:
         if value is not None:
             if not value:
                 raise BadInput(f"--{option.replace('_', '-')}: must not be empty")
+            if field in experiment.vary:
+                instead = f"--set {field}=A,B replaces {', '.join(map(str, experiment.vary[field]))}"
+                raise BadInput(f"--{option.replace('_', '-')} {value}: {experiment.name} compares several; {instead}")
             path = Path(value).expanduser()  # absolute, so that the sweep is the same from every directory
             experiment = plan.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
     experiment = plan.without(plan.apply_settings(experiment, chosen.set), chosen.without)
@@ -175,11 +178,17 @@ def command(chosen: argparse.Namespace) -> int:
 
 
 def command_all(chosen: argparse.Namespace) -> int:
-    """Every experiment after the other (all checked first), then one page over all of them; the worst exit code."""
-    each = [argparse.Namespace(**{**vars(chosen), "experiment": name}) for name in experiments.names()]
-    for one in each:
-        check(configured(one))
-    codes = [command(one) for one in each]
+    """Every experiment after the other, then one page over all of them; the worst exit code. An experiment that the
+    options or the data don't fit is named and left out."""
+    codes = []
+    for name in experiments.names():
+        one = argparse.Namespace(**{**vars(chosen), "experiment": name})
+        try:
+            check(configured(one))
+            codes.append(command(one))
+        except BadInput as error:
+            print(f"left out: {name}: {tracking.redacted(' '.join(str(error).split()))}", file=sys.stderr)
+            codes.append(EXIT_INCOMPLETE)
     if not (chosen.dry_run or chosen.status):
         uri, _ = tracking.chosen_uri(chosen.tracking_uri, chosen.output.resolve())
         codes.append(0 if analyse("report", uri, ["--output", str(chosen.output)]) else EXIT_INCOMPLETE)

@@ -206,6 +206,23 @@ def test_smoke_is_small_and_takes_the_ends() -> None:
     assert plan.smoke(plan.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 250
 
 
+def test_smoke_leaves_out_arms_that_differ_in_size() -> None:
+    sizes = dataclasses.replace(RANKS, vary={"data.n_examples": (25, 8_000)}, also=({"data.n_examples": 25, "train.steps": 189},))
+    assert labels(plan.smoke(sizes)) == ["n_examples=25", "n_examples=1000"]
+
+
+def test_other_sources_take_the_places_of_the_old_ones_in_every_arm() -> None:
+    from experiments.quality_vs_quantity import EXPERIMENT
+
+    other = plan.apply_settings(EXPERIMENT, ["data.source=good.jsonl,many.jsonl"])
+    assert {cell.overrides["data.source"] for cell in plan.cells(other)} == {"good.jsonl", "many.jsonl"}
+    assert len(plan.cells(other)) == len(plan.cells(EXPERIMENT))
+    with pytest.raises(BadInput, match="give 2 values"):
+        plan.apply_settings(EXPERIMENT, ["data.source=good.jsonl"])
+    curated = plan.apply_settings(EXPERIMENT, ["data.source=lab:curated"])
+    assert labels(curated) == ["source=lab:curated"]
+
+
 def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
     more_ranks = plan.apply_settings(RANKS, ["adapter.rank=1,2,4,16,64,128"])
     more = plan.with_seeds(more_ranks, 6)

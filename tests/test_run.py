@@ -656,6 +656,12 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
     assert all(experiments.load(name).question in shown for name in experiments.names())
     assert main(["--all", "replay"]) == 2
     assert "--all runs every experiment: leave out replay" in capsys.readouterr().err
+    assert main(["--all", "--dry-run", "--output", str(output), "--without", "lora r=64"]) == 3  # only two questions have it
+    shown = capsys.readouterr()
+    assert "left out: replay: --without 'lora r=64': there is no such arm" in shown.err
+    assert experiments.load("rank_vs_quality").question in shown.out
+    assert main(["quality_vs_quantity", "--data", "x.jsonl", "--dry-run"]) == 2
+    assert "--set data.source=A,B replaces lab:curated, lab:synthetic" in capsys.readouterr().err
     asked: list[str] = []
     output.mkdir()
     monkeypatch.setattr(run, "start", lambda chosen, experiment, *rest: asked.append(experiment.name) or 3 * (len(asked) == 2))
