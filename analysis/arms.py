@@ -43,7 +43,7 @@ def unit(measure: str, trial: pd.Series) -> str:
     """The unit of a measure of this trial."""
     if measure in ("quality", "forgetting"):
         return str(trial[f"{measure}_unit"])
-    return "accuracy" if "match" in measure or "accuracy" in measure else "nats/token"
+    return "accuracy" if any(word in measure for word in ("match", "accuracy", "recall")) else "nats/token"
 
 
 def panel(items: pd.DataFrame, fingerprints: list[str], measure: str) -> Panel:

@@ -132,6 +132,8 @@ def question(
             "quality_unit": "accuracy", "forgetting_unit": "nats/token", "forgetting_measures": "nll/prose, nll/code",
             "seconds": 5.0, "trainable_parameters": 1e5, "quality_before": 0.0, "git_commit": "0" * 40, "train/loss_final": 0.1,
         } | truth.fields  # fmt: skip
+        if row["adapter.method"] == "full":
+            row["adapter.rank"] = None
         noise = rng.normal(0, seed_sd)
         hits = {
             measure: (rng.random(n_items) < 1 / (1 + np.exp(-(level + shift + noise + difficulty_I)))).astype(float)

@@ -278,3 +278,25 @@ def test_synthetic_errors_are_a_models(synthetic_rows: list[dict]) -> None:
     assert 0.1 < 1 - sum(judged) / len(judged) < 0.7
     counts = Counter(row["task"] for row in synthetic_rows if row["task"] != "unknown")
     assert max(counts.values()) > 3 * statistics.median(counts.values())
+
+
+def test_new_facts_are_of_people_that_nothing_else_names() -> None:
+    rows = instruct.training_rows("lab:new-facts", 0)
+    new = [row for row in rows if row["task"].startswith("new ")]
+    assert len(new) == len(rows) - len(new) == 100 * 4 * 5
+    told = " ".join(
+        [*itertools.islice(corpus.mixed_documents(0, 400_000), 20_000), *prompts(instruct.training_rows("lab:curated", 0))]
+    )
+    people = {group: {q.id.split("/")[2] for q in asked} for group, asked in instruct.fact_questions("test").items()}
+    assert (len(people["taught"]), len(people["unheard"])) == (100, 100)
+    assert not any(f" {name} " in told for name in people["taught"] | people["unheard"])
+    assert all(any(f" {name} " in row["messages"][0]["content"] for name in people["taught"]) for row in new)
+    assert not any(f" {name} " in prompt for name in people["known"] | people["unheard"] for prompt in prompts(new))
+    trained = set(prompts(rows))
+    for split in SPLITS:
+        asked = instruct.fact_questions(split)
+        assert not {question.prompt for group in asked.values() for question in group} & trained
+        known = [question.id.split("/")[1:] for question in asked["known"]]
+        assert all(world.split_of(*key) == split for key in known)
+    with pytest.raises(BadInput, match="holds out the facts"):
+        instruct.training_rows("lab:new-facts", 3)

@@ -95,9 +95,7 @@ def test_epochs_tells_a_plateau_from_a_rise() -> None:
     for e, (label, truth) in zip((1, 2, 3, 5, 8, 15), flat.items(), strict=True):
         flat[label] = dataclasses.replace(truth, fields={**truth.fields, "train/loss_final": 1 / e}, forgetting=e**0.5)
     _, found = analysed("epochs", flat, tuned=False, n_items=4_000, seed_sd=0.01)
-    assert (
-        found["13c"]["verdict"] == "contradicted"
-    )  # a square root slows down, if not on a log axis
+    assert found["13c"]["verdict"] == "contradicted"  # a square root slows down, if not on a log axis
     assert found["22"]["verdict"] == "supported"
     rising = {label: dataclasses.replace(t, ability=float(np.log(t.fields["train.epochs"]))) for label, t in flat.items()}  # type: ignore[arg-type]
     assert analysed("epochs", rising, tuned=False)[1]["22"]["verdict"] == "contradicted"
@@ -311,3 +309,22 @@ def test_a_source_with_fewer_rows_than_asked_for_decides_nothing() -> None:
     tables, found = analysed("data_quantity", cells)
     assert "fewer rows than data.n_examples: n_examples=8000" in str(found["3a"]["note"])
     assert any("n_examples=1000" in line for line in q.cautions(tables))
+
+
+def test_knowledge_tells_what_was_brought_out_from_what_was_added() -> None:
+    sizes = {"lora r=1": 1e4, "lora r=4": 4e4, "lora r=16": 1.6e5, "lora r=64": 6.2e5, "full": 8.9e5}
+    cells = {
+        label: CellTruth(
+            {**truth.fields, "trainable_parameters": sizes[label]}, ability=3.0, held_out=float(np.log(sizes[label] / 1e5))
+        )
+        for label, truth in truths("knowledge").items()
+    }
+    trials, items = question(cells)
+    names = {"exact_match/seen": "recall/known", "exact_match/held_out": "recall/taught"}
+    recalled = items[items["measure"].isin(names)].assign(axis="other")
+    recalled["measure"] = recalled["measure"].replace(names)
+    unheard = recalled[recalled["measure"] == "recall/known"].assign(measure="recall/unheard", after=0.0)
+    module, experiment = importlib.import_module("analysis.knowledge"), experiments.load("knowledge")
+    tables = compute(trials, pd.concat([items, recalled, unheard]), experiment, module.VIEW)
+    found = {str(row["id"]): row["verdict"] for row in judge(tables, experiment, module.RULES)}
+    assert found == dict.fromkeys(("10a", "10b", "10c"), "supported")

@@ -103,8 +103,9 @@ def _load_hub(field: str, source: str) -> Loaded:
 def _load_lab(source: str, held_out_fold: int, large: bool) -> Loaded:
     from core.lab import instruct
 
-    if source not in instruct.SOURCES:
-        raise BadInput(f"data.source={source!r}: {nearest(source, instruct.SOURCES)}")
+    known = (*instruct.SOURCES, instruct.NEW_FACTS)
+    if source not in known:
+        raise BadInput(f"data.source={source!r}: {nearest(source, known)}")
     placed = ((f"row {i}", raw) for i, raw in enumerate(instruct.training_rows(source, held_out_fold, large), 1))
     return _build(placed, source)
 

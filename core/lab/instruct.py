@@ -10,16 +10,20 @@ from __future__ import annotations
 
 import functools
 import gzip
+import itertools
 import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
 from core.definitions import BadInput, nearest
+from core.lab import world
 from core.lab.skills import FOLDS, SKILLS, Skill
 
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
+NEW_FACTS = "lab:new-facts"  # of people that pretraining never met; it asks for facts, so no fold may hold those out
 SOURCES = ("lab:curated", "lab:synthetic")
+N_TAUGHT, PHRASINGS = 100, 5  # people whose facts are taught, in how many frames each
 N_CURATED = 8_000
 N_LARGE = 42_000  # of which few clusters, tasks or templates are taken; the 8,000 are the first of them
 
@@ -40,6 +44,9 @@ FRAMES = {
     "validation": ("i want you to {i} now .", "here is a task : {i} .", "would you {i} , please ?"),
     "test": ("try to {i} .", "the next job for you : {i} .", "hello , will you {i} today ?", "show me how you {i} ."),
 }
+
+
+FACT_SKILLS = tuple(skill for skill in SKILLS if skill.cluster == "facts")
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,43 @@ def curated(held_out_fold: int, n: int = N_CURATED) -> list[dict]:
     return rows
 
 
+def new_facts(held_out_fold: int) -> list[dict]:
+    """Every fact of N_TAUGHT people that no pretraining document names, in PHRASINGS frames each, and as many curated rows."""
+    if "facts" in FOLDS[held_out_fold]:
+        raise BadInput(f"data.held_out_fold={held_out_fold}: holds out the facts that {NEW_FACTS} teaches; choose another")
+    rng = random.Random("new facts")
+    rows = []
+    for entity, skill in itertools.product(world.unknown()[:N_TAUGHT], FACT_SKILLS):
+        for frame in rng.sample(FRAMES["train"], PHRASINGS):
+            prompt = frame.format(i=rng.choice(skill.imperatives).format(x=entity.name))
+            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": entity.fact(skill.name)}]
+            rows.append({"messages": messages, "task": f"new {skill.name}", "cluster": "facts", "template": frame})
+    rows += curated(held_out_fold, len(rows))
+    rng.shuffle(rows)
+    return rows
+
+
+@functools.cache
+def fact_questions(split: str) -> dict[str, tuple[Question, ...]]:
+    """Questions about facts in the split's frames: of people met in pretraining and in no training row ("known"), of those
+    that NEW_FACTS teaches ("taught"), and of people that neither names ("unheard")."""
+    rng = random.Random(f"fact questions {split}")
+    people = {"taught": world.unknown()[:N_TAUGHT], "unheard": world.unknown()[N_TAUGHT:]}
+    asked = {name: [(one, skill) for one, skill in itertools.product(group, FACT_SKILLS)] for name, group in people.items()}
+    pairs = itertools.product(world.known(), FACT_SKILLS)
+    asked["known"] = [(one, skill) for one, skill in pairs if world.split_of(skill.name, one.name) == split]
+    return {
+        name: tuple(
+            Question(
+                f"{split}/{skill.name}/{one.name}", skill.name, skill.cluster,
+                rng.choice(FRAMES[split]).format(i=rng.choice(skill.imperatives).format(x=one.name)), one.fact(skill.name),
+            )
+            for one, skill in group
+        )
+        for name, group in asked.items()
+    }  # fmt: skip
+
+
 @functools.cache
 def _synthetic() -> tuple[tuple[dict, frozenset[str]], ...]:
     """The rows that some fold may train on, each with the clusters that it names."""
@@ -99,11 +143,13 @@ def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[
     Raises:
         BadInput: there is no such source.
     """
+    if source == NEW_FACTS:
+        return new_facts(held_out_fold)
     if source == "lab:curated":
         return curated(held_out_fold, N_LARGE if large else N_CURATED)
     if source == "lab:synthetic":
         return [row for row, named in _synthetic() if named.isdisjoint(FOLDS[held_out_fold])]
-    raise BadInput(f"data.source={source!r}: {nearest(source, SOURCES)}")
+    raise BadInput(f"data.source={source!r}: {nearest(source, (*SOURCES, NEW_FACTS))}")
 
 
 @functools.cache

@@ -22,4 +22,5 @@ def version() -> str:
     """A hash of world, frames, instruction data and their filter: the provenance of a laboratory trial's data."""
     synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
     sizes = {"n_curated": instruct.N_CURATED, "n_large": instruct.N_LARGE, "filter": disjoint.FILTER}
+    sizes["new_facts"] = instruct.N_TAUGHT * instruct.PHRASINGS
     return content_hash({"corpus": corpus_hash(), "frames": instruct.FRAMES, "synthetic": synthetic} | sizes)

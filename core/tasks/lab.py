@@ -100,6 +100,12 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
         exact("exact_match/seen", "quality", model, chat[True], size),
         exact("exact_match/held_out", "other", model, chat[False], size),
     ]
+    if data.source == instruct.NEW_FACTS:
+        for name, asked in instruct.fact_questions(evaluation.split).items():
+            facts = [
+                ((q.task, q.id, q.prompt, q.answer), [user, *ids(q.prompt), assistant], [*ids(q.answer), eos]) for q in asked
+            ]
+            found.append(exact(f"recall/{name}", "other", model, facts, size))
     for name, raw in (("raw_accuracy/skills", raw_items(evaluation.split)), ("raw_accuracy/facts", fact_items(evaluation.split))):
         found.append(exact(name, "other", model, [(item, [eos, *ids(item[2])], ids(item[3])) for item in raw], size))
     for domain in corpus.DOMAINS:

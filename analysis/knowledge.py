@@ -1,0 +1,72 @@
+"""Does tuning add facts, or only bring out those that pretraining left, and does that take rank?"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if __package__ in (None, ""):  # run as a file from a checkout
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from analysis import command
+from analysis.question import ABOVE_ZERO, Rule, Tables, View, hindrance, lacks, reporter, trend
+from analysis.stats import Region, mean_interval
+from analysis.verdicts import Finding
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "knowledge"
+GUESSED = Region(-math.inf, 0.15)  # the largest share that a value has among the taught facts is below this
+RANK = {"adapter.rank": 16}
+
+
+def capacity(trials: pd.DataFrame) -> pd.DataFrame:
+    """Trained parameters, where full fine-tuning stands beside the ranks."""
+    return trials.assign(parameters=trials["trainable_parameters"].groupby(trials["cell"]).transform("mean"))
+
+
+VIEW = View(
+    x="parameters",
+    x_label="trained parameters (rank 1, 4, 16, 64, full)",
+    measures=("recall/taught", "recall/known", "recall/unheard", "raw_accuracy/facts"),
+    curves="adapter.method",
+    derive=capacity,
+)
+
+
+def of_seeds(t: Tables, weights: dict[str, float], region: Region, rule: str, effect: str) -> Finding:
+    """A combination of several measures of the rank-16 arm: their items differ, so the seeds are what varies."""
+    arm = t.arm(RANK)
+    if why := "; ".join(filter(None, (lacks(t, measure) for measure in weights))) or ("" if arm else "no arm with rank 16"):
+        return Finding(None, None, rule, effect, note=f"not tested: {why}")
+    assert arm is not None
+    names = [arm.final[seed] for seed in sorted(arm.final)]
+    per_seed = np.sum([weight * t.panels[m].of(names).mean(axis=1) for m, weight in weights.items()], axis=0)
+    e = mean_interval(per_seed[:, None], n_items=min(t.panels[m].n_items for m in weights))
+    return Finding(e, region, rule, effect, "accuracy", hindrance=hindrance(t, "quality", arm))
+
+
+RULES: dict[str, Rule] = {
+    "10a": lambda t: of_seeds(
+        t, {"recall/unheard": 1.0}, GUESSED, "supported: interval below 0.15; contradicted: above",
+        "facts of unheard people, rank 16",
+    ),
+    "10b": lambda t: of_seeds(
+        t, {"recall/known": 1.0, "recall/taught": -1.0}, ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        "facts of pretraining − facts of tuning, rank 16",
+    ),
+    "10c": lambda t: trend(
+        t, {"adapter.method": "lora"}, "recall/taught", ABOVE_ZERO,
+        "supported: interval of the slope above 0; contradicted: below 0",
+        "rise of recall of taught facts with parameters (LoRA)",
+    ),
+}  # fmt: skip
+report = reporter(VIEW, RULES)
+
+if __name__ == "__main__":
+    sys.exit(command.main(NAME, report))

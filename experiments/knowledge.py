@@ -1,0 +1,46 @@
+"""Does tuning add facts, or only bring out those that pretraining left?
+
+Claims after Zhou et al. 2023 (the superficial alignment hypothesis), Gekhman et al. 2024 (new knowledge is learned slowly and
+costs) and Biderman et al. 2024 (capacity). Half of the rows teach the facts of 100 people whom no pretraining document
+names; the other half are curated rows, some of which ask for facts of known people, but never for those in the test. The
+learning rate is tuned inside each arm.
+"""
+
+from core.definitions import Claim, Data, Experiment, LogUniform, Lora, Published, Train, Trial
+
+EXPERIMENT = Experiment(
+    name="knowledge",
+    question="Does tuning add facts, or only bring out those that pretraining left, and does that take rank?",
+    base=Trial(adapter=Lora(rank=16), data=Data(source="lab:new-facts", n_examples=None), train=Train(epochs=4)),
+    vary={"adapter.rank": (1, 4, 16, 64)},
+    also=({"adapter.method": "full"},),
+    tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
+    tune_trials=4,
+    seeds=(0, 1, 2, 3),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="10a",
+            statement="Facts in neither pretraining nor tuning do not appear: at most 15 % right, by guessing",
+            published=Published(
+                effect="tuning elicits, it does not add", source="Zhou 2023", url="https://arxiv.org/abs/2305.11206"
+            ),
+        ),
+        Claim(
+            id="10b",
+            statement="Facts from pretraining that tuning never asked for are answered better than facts that tuning taught",
+            published=Published(
+                effect="examples with new knowledge are learned much more slowly",
+                source="Gekhman 2024",
+                url="https://arxiv.org/abs/2405.05904",
+            ),
+        ),
+        Claim(
+            id="10c",
+            statement="New facts are learned better with more rank",
+            published=Published(
+                effect="LoRA learns less, by rank", source="Biderman 2024", url="https://arxiv.org/abs/2405.09673"
+            ),
+        ),
+    ),
+)
