@@ -163,9 +163,9 @@ class Watch(tune.Callback):
         self.searcher.started(trial.trial_id)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error() or trial.get_error()
+        error = trial.get_pickled_error() or trial.get_error() or "killed, or it no longer answered"
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = next((line for line in lines if "exit" in line.lower() or "memory" in line.lower()), lines[0] if lines else "")
+        detail = next((line for line in lines if "exit" in line.lower() or "memory" in line.lower()), lines[0])
         self.searcher.ended(trial.trial_id, f"the worker process died: {detail}"[:300])
 
 

@@ -146,6 +146,7 @@ def test_every_way_of_dying_leaves_a_row_and_the_others_go_on(resources: Resourc
     assert crashed[13] == "still running after its time limit of 4 s (see traceback.txt)"
     assert crashed[11].startswith("the worker process died")
     assert crashed[14].startswith("the worker process died")
+    assert not any(reason.endswith("None") for reason in crashed.values())
     assert all("\n" not in reason and "\x1b" not in reason for reason in crashed.values())
     by_seed = {row["trial"]["seed"]: row for row in rows(tmp_path) if "trial" in row}
     assert sorted(by_seed) == [11, 12, 13, 14]
