@@ -25,6 +25,7 @@ class Report:
     files: list[Path]
     cells: pd.DataFrame
     verdicts: list[dict[str, object]]  # the ledger: one row a claim (analysis/verdicts.py)
+    about: str  # sweep, models and data, in a few words
     note: str  # Markdown, for the parent run's description
     terminal: str
 

@@ -34,7 +34,7 @@ def speeds_up(t: Tables) -> Finding:
     effect = "forgetting per epoch, from 3 epochs on less up to 3"
     early, late = ([arm for arm in t.where({}) if keep(t.x_of(arm))] for keep in (lambda x: x <= FEW, lambda x: x >= FEW))
     if min(len(early), len(late)) < 2:
-        return Finding(None, None, rule, effect, note="not tested: needs two arms up to 3 epochs and two from 3 on")
+        return Finding(None, None, rule, effect, note="needs two arms up to 3 epochs and two from 3 on")
     parts = [
         ({"train.epochs": t.x_of(arm)}, sign * float(w)) for group, sign in ((late, 1.0), (early, -1.0))
         for arm, w in zip(group, slope_weights(np.array([t.x_of(arm) for arm in group])), strict=True)
@@ -52,7 +52,7 @@ def loss_without_quality(t: Tables) -> Finding:
     loss = final.pivot_table(index="seed", columns="train.epochs", values="train/loss_final")
     if found.estimate is None or (loss[[MANY, FEW]].dropna().diff(axis=1)[FEW] > 0).all():
         return found
-    return Finding(None, None, rule, effect, note="not tested: the training loss does not fall in every seed")
+    return Finding(None, None, rule, effect, note="the training loss does not fall in every seed")
 
 
 RULES: dict[str, Rule] = {"13c": speeds_up, "22": loss_without_quality}

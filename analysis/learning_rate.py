@@ -43,7 +43,7 @@ def ratio_of_optima(t: Tables) -> Finding:
     each = [set(arm.final) for found in arms.values() for arm in found]
     seeds = sorted(set.intersection(*each)) if each else []
     if min(map(len, arms.values())) < 3 or not seeds:
-        return Finding(None, None, rule, effect, note="not tested: needs 3 learning rates of each method with a seed in common")
+        return Finding(None, None, rule, effect, note="needs 3 learning rates of each method with a seed in common")
     quality = t.panels["quality"]
     logs, lost = [], []
     for seed in seeds:
@@ -55,7 +55,7 @@ def ratio_of_optima(t: Tables) -> Finding:
         lost += [f"seed {seed}, {method}: {e.why}" for method, e in optima.items() if math.isnan(e.value)]
         logs.append(math.log(optima["lora"].value / optima["full"].value))
     if lost:
-        return Finding(None, None, rule, effect, note=f"not tested: {'; '.join(lost)}")
+        return Finding(None, None, rule, effect, note=f"{'; '.join(lost)}")
     e = mean_interval(np.array(logs)[:, None], n_items=quality.n_items)
     ratio = replace(e, value=math.exp(e.value), low=math.exp(e.low), high=math.exp(e.high), scale="log")
     return Finding(ratio, ABOUT_TEN, rule, effect, "ratio")

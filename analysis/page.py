@@ -135,6 +135,24 @@ def n_failed(trials: pd.DataFrame) -> str:
     return f"({len(failed)} failed){first}"
 
 
+def about(trials: pd.DataFrame) -> str:
+    """Which sweep this is, of which models and data."""
+    sweep = ", ".join(sorted({str(one)[:8] for one in trials["sweep"].dropna()})) if "sweep" in trials else ""
+    names = [
+        ", ".join(sorted(map(str, trials[column].dropna().unique())))
+        for column in ("model.name", "data.source")
+        if column in trials
+    ]
+    return "; ".join(filter(None, [sweep, *names]))
+
+
+def before(trials: pd.DataFrame) -> str:
+    """The quality of the base before tuning, in a few words."""
+    final = trials[(trials["phase"] == "final") & (trials["state"] == "finished")]
+    value = final["quality_before"].astype(float).mean() if "quality_before" in final else float("nan")
+    return "" if pd.isna(value) else f"; {formatting.number(value)} before tuning"
+
+
 def short_ledger(verdicts: Sequence[dict[str, object]]) -> str:
     """The verdicts as a narrow table."""
     header, rows = rows_as_text(verdicts)
@@ -153,7 +171,7 @@ def terminal_text(
     lines += [*textwrap.wrap(measures, width), ""]
     for verdict in verdicts:
         lines.append(f"{verdict['id']:<5}{verdict['verdict']:<13}{verdict['shown']}")
-        for text in (str(verdict["statement"]), str(verdict["note"])):
+        for text in (str(verdict["statement"]), f"measured: {verdict['effect']}", str(verdict["note"])):
             lines += textwrap.wrap(text, width, initial_indent=" " * 5, subsequent_indent=" " * 5)
     lines += [line for text in cautions for line in textwrap.wrap(f"caution: {text}", width, subsequent_indent="     ")]
     return "\n".join(lines)

@@ -138,7 +138,7 @@ def slope_weights(x_K: np.ndarray) -> np.ndarray:
 
 
 def _untested(rule: str, effect: str, why: str) -> Finding:
-    return Finding(None, None, rule, effect, note=f"not tested: {why}")
+    return Finding(None, None, rule, effect, note=f"{why}")
 
 
 def combination(
@@ -242,9 +242,20 @@ def _short(t: Tables, arm: Arm) -> bool:
     return bool(known and own["rows/available"].min() < float(str(wanted)))
 
 
+def measured(t: Tables) -> str:
+    """On how many items each measure stands, and what quality was before tuning."""
+    items = "; ".join(f"{heading(name)}: {scores.n_items} items" for name, scores in t.panels.items())
+    return f"{items}. Quality{page.before(t.trials)}." if page.before(t.trials) else items + "."
+
+
 def judge(t: Tables, experiment: Experiment, rules: Mapping[str, Rule]) -> list[dict[str, object]]:
     """One row a claim, in the order of the experiment's claims."""
     return ledger(experiment.claims, {claim.id: rules[claim.id](t) for claim in experiment.claims})
+
+
+def heading(name: str) -> str:
+    """A measure's name in a table: what is a change says so."""
+    return ("change of " if name.startswith("raw_accuracy") else "") + formatting.readable(name)
 
 
 def table(t: Tables) -> tuple[list[str], list[list[str]]]:
@@ -252,7 +263,7 @@ def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     header = [
         "cell",
         "learning rate",
-        *(f"{formatting.readable(name)} ({t.units[name]})" for name in t.panels),
+        *(f"{heading(name)} ({t.units[name]})" for name in t.panels),
         "seeds",
         "failed",
     ]
@@ -281,10 +292,9 @@ def cautions(t: Tables) -> list[str]:
 def markdown(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment) -> str:
     """report.md."""
     final = t.trials[(t.trials["state"] == "finished") & (t.trials["phase"] == "final")]
-    items = "; ".join(f"{formatting.readable(name)}: {scores.n_items} items" for name, scores in t.panels.items())
     design = [
         f"- Held equal: {page.held_equal(final)}.",
-        f"- Final seeds {', '.join(map(str, sorted(final['seed'].unique())))}, scored on the test split; {items}.",
+        f"- Final seeds {', '.join(map(str, sorted(final['seed'].unique())))}, scored on the test split. {measured(t)}",
         "- Intervals: 95 %, over new seeds and items on these bases; differences and trends are paired by seed and item.",
         *(f"- **Caution:** {line}." for line in cautions(t)),
     ]
@@ -334,6 +344,13 @@ def reporter(view: View, rules: Mapping[str, Rule]) -> Callable[[pd.DataFrame, p
         verdicts = judge(tables, experiment, rules)
         files = write(tables, verdicts, draw(tables), experiment, output)
         note = page.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
-        return Report(files, tables.cells, verdicts, note, page.terminal_text(*table(tables), "", verdicts, cautions(tables)))
+        return Report(
+            files,
+            tables.cells,
+            verdicts,
+            page.about(trials),
+            note,
+            page.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables)),
+        )
 
     return report

@@ -55,7 +55,8 @@ def _panel(panel: Axes, t: Tables, cells: pd.DataFrame, name: str) -> None:
     elif not numeric:
         panel.set_xticks(range(len(levels)), [str(level) for level in levels], rotation=20 if len(levels) > 4 else 0)
     panel.set_xlabel(t.view.x_label)
-    panel.set_ylabel(f"{readable(name)} ({t.units[name]})")
+    change = "change of " if name.startswith("raw_accuracy") else ""
+    panel.set_ylabel(f"{change}{readable(name)} ({t.units[name]})")
     panel.set_title(_title(t, name))
     if len(curves) > 1:
         panel.legend(title=t.view.curves_label or None, title_fontsize=7)

@@ -15,6 +15,7 @@ from analysis.formatting import readable, rise
 from analysis.page import (
     LEDGER_NOTE,
     at_the_edge,
+    before,
     common_seeds,
     differing_costs,
     differing_fields,
@@ -155,8 +156,9 @@ def design(tables: Tables) -> str:
 
 def measures(tables: Tables) -> str:
     """What quality and forgetting are, and on how many items."""
+    quality = f"{readable(tables.quality_name)} ({tables.quality_unit}), {tables.quality.n_items} items{before(tables.trials)}"
     return (
-        f"Quality: {readable(tables.quality_name)} ({tables.quality_unit}), {tables.quality.n_items} items. "
+        f"Quality: {quality}. "
         f"Forgetting: {rise(tables.forgetting_name)} ({tables.forgetting_unit}), {tables.forgetting.n_items} items"
     )
 

@@ -1,7 +1,7 @@
 """Everything that has been run, on one page: `python analysis/report.py`.
 
-For every experiment with a sweep in the store it makes the report of the sweep that ran last, and then one ledger of all
-verdicts: report.html (self-contained, opens offline), ledger.md and ledger.csv.
+For every experiment with a sweep in the store it makes the report of the sweep that ran last (or of one that `--sweep`
+names), and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md and ledger.csv.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; } h2 { font-size: 1.1rem; }
 table { border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; margin: 1rem 0; }
-th, td { border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th, td { min-width: 4rem; border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #6b6b6b; } img { max-width: 46rem; width: 100%; } a { color: #0072B2; }
 .supported { color: #00664b; font-weight: 600; } .contradicted { color: #b04a00; font-weight: 600; }
 .undecided { color: #6b6b6b; }
@@ -38,9 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Reports, ledger and page of everything in the store; the exit code."""
     parser = command.options("One page of figures, tables and verdicts over everything that has been run.")
     parser.add_argument("--report", type=Path, help="where the page goes (default: OUTPUT/report)")
+    parser.add_argument(
+        "--sweep", action="append", default=[], help="a sweep's id or its beginning, instead of its question's last"
+    )
     chosen = parser.parse_args(arguments)
     directory, uri = chosen.report or chosen.output / "report", command.store(chosen)
-    made, missing, failed = _reports(uri, directory)
+    made, missing, failed = _reports(uri, directory, chosen.sweep)
     if not made:
         print(f"error: {next(iter({**failed, **missing}.values()))}", file=sys.stderr)
         return 2
@@ -53,15 +56,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 3 if failed else 0
 
 
-def _reports(uri: str, directory: Path) -> tuple[dict[str, command.Report], dict[str, str], dict[str, str]]:
+def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str, command.Report], dict[str, str], dict[str, str]]:
     """The report of every experiment's last sweep; the experiments that have none; those whose report failed, and why."""
     made, missing, failed = {}, {}, {}
     for name in experiments.names():
         try:
-            sweep = tracking.latest_sweep(uri, name)
+            found = tracking.sweeps(uri, name)
         except BadInput as error:
             missing[name] = redacted(str(error))
             continue
+        sweep = next((one for one in found if one.startswith(tuple(named))), found[0]) if named else found[0]
+        if others := [one[:8] for one in found if one != sweep]:
+            print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
         try:
             made[name] = command.analysed(name, importlib.import_module(f"analysis.{name}").report, uri, sweep, directory / name)
         except BadInput as error:
@@ -80,9 +86,11 @@ def write(made: Mapping[str, command.Report], missing: Mapping[str, str], direct
     from analysis.verdicts import rows_as_text
 
     directory.mkdir(parents=True, exist_ok=True)
-    rows = [{"question": name, **row} for name, one in made.items() for row in one.verdicts]
+    rows = [{"question": name, "about": one.about, **row} for name, one in made.items() for row in one.verdicts]
     pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
-    ledger = formatting.markdown(*rows_as_text(rows))
+    header, body = rows_as_text(rows)
+    body = [[f"{row['question']}: {row['about']}", *cells] for row, cells in zip(rows, body, strict=True)]
+    ledger = formatting.markdown(["question", *header], body)
     (directory / "ledger.md").write_text(ledger, encoding="utf-8")
     (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
 
@@ -93,8 +101,11 @@ def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
-    unasked = "".join(f"<li>{name}: {html.escape(why)}</li>" for name, why in missing.items())
-    parts = [f"<h1>Questions</h1><ul>{links}{unasked}</ul><h1>Ledger</h1>", _coloured(markdown.render(ledger))]
+    unasked = "".join(f"<li>{name}: {html.escape(why.split(': run `')[0])}</li>" for name, why in missing.items())
+    parts = [
+        f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}{unasked}</ul><h1>Ledger</h1>",
+        _coloured(markdown.render(ledger)),
+    ]
     parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
     for name in made:
         text = markdown.render((directory / name / "report.md").read_text(encoding="utf-8"))

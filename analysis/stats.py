@@ -168,7 +168,7 @@ def ratio_interval(
         return no_interval(value, n_seeds, shown, NEEDS_SEEDS, "log")
     strata = np.zeros(width, dtype=int) if strata_I is None else strata_I
     if min(mean_interval(top_SI, strata).low, mean_interval(bottom_SI, strata).low) <= 0:
-        return no_interval(value, n_seeds, shown, "one of the two may be 0", "log")
+        return no_interval(value, n_seeds, shown, "one of the two means may be 0", "log")
     pairs = [mean_products(a, b, strata) for a, b in ((top_SI, top_SI), (top_SI, bottom_SI), (bottom_SI, bottom_SI))]
     grid_G = value * np.geomspace(1e-3, 1e3, 12_001)  # steps of 0.1 %; its middle is the value itself
     parts_3G = sum(c * p[0][:, None] for c, p in zip((1, -2 * grid_G, grid_G**2), pairs, strict=True))

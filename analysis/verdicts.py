@@ -12,6 +12,9 @@ from analysis import formatting
 from analysis.stats import LEVEL, Estimate, Region, holm, verdict
 from core.definitions import Claim
 
+MOST_SEEDS = 100  # that a sweep takes
+FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -39,11 +42,16 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
     for claim, (said, p), p_holm in zip(claims, judged, adjusted, strict=True):
         finding = findings[claim.id]
         notes = [finding.note] if finding.note else []
-        if said != "undecided" and p_holm > 1 - LEVEL:
+        if said in ("supported", "contradicted") and p_holm > 1 - LEVEL:
             notes.append(f"{said} on its own (p = {p:.3f}), not after Holm")
             said = "undecided"
         if finding.hindrance:
-            notes.append((f"{said} but for this: " if said != "undecided" else "") + finding.hindrance)
+            notes.append((f"{said} but for this: " if said in ("supported", "contradicted") else "") + finding.hindrance)
+            said = "undecided" if finding.estimate is not None else said
+        elif finding.estimate is not None and finding.estimate.n_items < FEW_ITEMS:
+            notes.append(
+                (f"{said} but for this: " if said != "undecided" else "") + f"only {finding.estimate.n_items} evaluation items"
+            )
             said = "undecided"
         elif said == "undecided" and (n := seeds_needed(finding, n_tested)):
             notes.append(f"about {n:,} seeds would decide it, were the effect as estimated")
@@ -76,12 +84,13 @@ def seeds_needed(finding: Finding, n_tests: int) -> int | None:
     needed = e.on_scale(e.minimum_detectable(n_tests))
     if distance < needed / 30:  # a thousand times the seeds: no plan
         return None
-    return max(math.ceil(e.n_seeds * (needed / distance) ** 2), e.n_seeds + 1)
+    seeds = max(math.ceil(e.n_seeds * (needed / distance) ** 2), e.n_seeds + 1)
+    return seeds if seeds <= MOST_SEEDS else None
 
 
 def _judge(finding: Finding) -> tuple[str, float]:
     if finding.estimate is None or finding.region is None:
-        return "undecided", math.nan
+        return "not tested", math.nan
     return verdict(finding.estimate, finding.region)
 
 

@@ -118,7 +118,7 @@ def inspect(trial: Trial) -> Inputs:
         new_tokens=base.new_tokens,
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
-        memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0]),
+        memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0], n_used + n_replayed),
     )
 
 
@@ -221,9 +221,9 @@ def trainable_parameters(trial: Trial, base: _Base) -> int:
     return trial.adapter.rank * sum(sum(linear[name]) for name in chosen) + trained_rows
 
 
-def _memory_gib(trial: Trial, base: _Base, n_parameters: int, trainable: int, mean_tokens: float) -> float:
+def _memory_gib(trial: Trial, base: _Base, n_parameters: int, trainable: int, mean_tokens: float, n_rows: int) -> float:
     """Weights, gradient and two moments in float32 for what is trained, logits three times (value, softmax, gradient)."""
     dtype = "float32" if trial.model.dtype in ("auto", "float32") else "bfloat16"
     weight = BYTES["nf4"] if trial.model.quantization == "nf4" else BYTES[dtype]
-    micro = trial.train.micro_batch_size or trial.train.batch_size
+    micro = min(trial.train.micro_batch_size or trial.train.batch_size, n_rows)
     return (n_parameters * weight + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30

@@ -367,13 +367,22 @@ def latest_sweep(uri: str, experiment: str, beginning: str = "") -> str:
     Raises:
         BadInput: the store has no such sweep of this experiment.
     """
+    return sweeps(uri, experiment, beginning)[0]
+
+
+def sweeps(uri: str, experiment: str, beginning: str = "") -> list[str]:
+    """The ids of the experiment's sweeps, the one that ran last first.
+
+    Raises:
+        BadInput: the store has none (whose id begins with `beginning`).
+    """
     with _experiment(uri, experiment) as (reader, ids):
         runs = [run for run in _search(reader, ids, {KIND: "sweep"}) if run.data.tags[SWEEP].startswith(beginning)]
     if not runs:
         which = f"sweep {beginning!r}" if beginning else "sweep"
         raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
-    last = max(runs, key=lambda run: int(run.data.tags.get(LAST_RUN, run.info.start_time)))
-    return str(last.data.tags[SWEEP])
+    ordered = sorted(runs, key=lambda run: int(run.data.tags.get(LAST_RUN, run.info.start_time)), reverse=True)
+    return [str(run.data.tags[SWEEP]) for run in ordered]
 
 
 def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:

@@ -44,12 +44,12 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="16b",
-            statement="Rank 64 is as good as full fine-tuning (within 3 % of it)",
+            statement="Rank 64 equals full fine-tuning: neither below nor above it by more than 3 %",
             published=Published(effect="equal until capacity binds", source="Schulman 2025", url=SCHULMAN),
         ),
         Claim(
             id="18a",
-            statement="LoRA (best rank, chosen on validation) comes within 3 % of full fine-tuning",
+            statement="LoRA (best rank, chosen on validation) is at most 3 % below full fine-tuning",
             published=Published(effect="2–3 % below, or equal", source="Schulman 2025; Biderman 2024", url=SCHULMAN),
         ),
         Claim(

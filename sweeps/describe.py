@@ -16,6 +16,7 @@ from core.definitions import Experiment, Trial, flatten
 from sweeps import ledger, plan
 from sweeps.ledger import Outcome
 from sweeps.progress import clock
+from sweeps.resources import memory_gib, n_cores
 from sweeps.search import Search
 from sweeps.sweep import START_SECONDS
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # For estimates before any trial of the sweep has finished. Measured with the laboratory's base on one core of a 2025 server
 # CPU (31.6 ms a step of 16 x 16 tokens, 2.4 s of evaluation); the GPU's is an assumption: 30 % of 400 TFLOP/s in bfloat16.
+FEW_ROWS = 20  # of which a mean says next to nothing
 STEP_SECONDS = 0.025
 CPU_FLOPS_PER_THREAD = 30e9
 GPU_FLOPS = 120e12
@@ -59,6 +61,10 @@ def cautions(experiment: Experiment) -> list[str]:
     for trial in plan.probes(experiment):
         inputs, asked = preflight.inspect(trial), trial.data.n_examples
         there = inputs.n_train_examples + inputs.n_too_long
+        if not trial.data.source.startswith(LAB_PREFIX) and inputs.n_eval_rows < FEW_ROWS:
+            found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
+        if inputs.memory_gib > memory_gib():
+            found.append(f"caution: about {inputs.memory_gib:.0f} GiB a trial, this machine has {memory_gib():.0f}")
         if asked is not None and there < asked:
             found.append(f"caution: data.n_examples={asked:,}: {trial.data.source} has only {there:,} rows to train on")
     return list(dict.fromkeys(found))
@@ -85,7 +91,7 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
 def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources, notes: Sequence[str]) -> str:
     """Cells, trials, tokens, estimated time and memory, and what is worth a note."""
     first = {cell.label: cell for cell in plan.cells(experiment)}
-    rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "model GiB", "about")]
+    rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "memory GiB", "about")]
     total = total_tokens = 0.0
     shown: preflight.Inputs | None = None
     for label, cell in first.items():
@@ -105,12 +111,13 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     search = Search(experiment, preflight.provenance, sweep, known, None)
     done = [outcome for job in search.jobs() if (outcome := search.outcome(job))]  # `known` may hold other arms and ranges
     measured = [outcome.seconds for outcome in done if not outcome.failed]
+    at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
     if measured:
         each = statistics.median(measured)
-        left = clock(max(n_tuning + n_final - len(done), 0) * each / share.slots)
+        left = clock(max(n_tuning + n_final - len(done), 0) * each / at_once)
         time = f"{left} (median of {len(measured)} finished trials: {each:.1f} s)"
     else:
-        time = f"{clock(total / share.slots + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
+        time = f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
     return "\n".join([
         f"{experiment.name} {sweep[:8]}: {experiment.question}", *lines,
         _data_line(shown, experiment.base.data.source.startswith(LAB_PREFIX)),

@@ -308,8 +308,8 @@ def probes(experiment: Experiment) -> list[Trial]:
 
 
 def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
-    """Which sweep this is. Levels, arms, seeds and the ends of tuned ranges are left out, so that adding one, or tuning
-    farther, goes on in the same parent run."""
+    """Which sweep this is. Levels, arms and seeds are left out, so that adding one goes on in the same parent run. The tuned
+    range is part of it: arms tuned over different ranges would not be compared alike."""
     varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
     hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
     inputs = [inspect(overridden(experiment.base, seed_overrides(experiment, i))) for i in range(_n_variants(experiment))]
@@ -317,7 +317,7 @@ def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
         "experiment": experiment.name,
         "base": {name: value for name, value in flatten(experiment.base).items() if name not in varying},
         "axes": sorted(experiment.vary),
-        "tune": {name: space.grid for name, space in experiment.tune.items()},
+        "tune": {name: [space.low, space.high, space.grid] for name, space in experiment.tune.items()},
         "tune_trials": experiment.tune_trials,
         "with_seed": {name: list(values) for name, values in experiment.with_seed.items()},
         "inputs": [{kind: value for kind, value in found.items() if kind not in hidden} for found in inputs],

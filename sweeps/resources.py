@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 from dataclasses import dataclass
@@ -70,6 +71,14 @@ def share_out(
     cores = n_cores()
     slots = concurrency or (int(gpus / wanted + 1e-9) if wanted else cores)
     return Resources(slots, max(cores // slots, 1), wanted, trial_timeout)
+
+
+def memory_gib() -> float:
+    """This machine's memory; unbounded where the system does not tell."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    except (ValueError, OSError, AttributeError):
+        return math.inf
 
 
 def cautions(share: Resources) -> list[str]:

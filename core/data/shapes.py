@@ -137,5 +137,5 @@ def to_messages(raw: object, where: str) -> tuple[list[Message], str]:
     fields = ", ".join(map(str, raw)) or "none"
     if wanted:
         raise BadInput(f"{where}: row without a response: needs {' or '.join(map(repr, wanted))}; its fields are: {fields}")
-    known = "; ".join(f"{name}: {s.prompt_field}, {s.response_field}" for name, s in SHAPES.items())
-    raise BadInput(f"{where}: fields ({fields}) of no known shape; known are {known}")
+    known = "; ".join(" + ".join(dict.fromkeys((s.prompt_field, s.response_field))) for s in SHAPES.values())
+    raise BadInput(f"{where}: fields ({fields}) of no known shape; rename them to one of: {known}")
