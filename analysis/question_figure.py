@@ -58,7 +58,7 @@ def _panel(panel: Axes, t: Tables, cells: pd.DataFrame, name: str) -> None:
     change = "change of " if name.startswith("raw_accuracy") else ""
     panel.set_ylabel(f"{change}{readable(name)} ({t.units[name]})")
     panel.set_title(_title(t, name))
-    if len(curves) > 1:
+    if len(curves) > 1 and name == next(iter(t.panels)):  # once, in the first panel
         panel.legend(title=t.view.curves_label or None, title_fontsize=7)
 
 

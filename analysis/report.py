@@ -24,10 +24,11 @@ from core import tracking
 from core.definitions import BadInput, one_line, redacted
 
 STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 66rem; margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; } h2 { font-size: 1.1rem; }
 table { border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; margin: 1rem 0; }
-th, td { min-width: 4rem; border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+td:nth-child(2), td:nth-child(3) { min-width: 9rem; }
+th, td { border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #6b6b6b; } img { max-width: 46rem; width: 100%; } a { color: #0072B2; }
 .supported { color: #00664b; font-weight: 600; } .contradicted { color: #b04a00; font-weight: 600; }
 .undecided { color: #6b6b6b; }
@@ -63,7 +64,7 @@ def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str,
         try:
             found = tracking.sweeps(uri, name)
         except BadInput as error:
-            missing[name] = redacted(str(error))
+            missing[name] = f"not run ({redacted(str(error)).split(': run `')[0]})"
             continue
         sweep = next((one for one in found if one.startswith(tuple(named))), found[0]) if named else found[0]
         if others := [one[:8] for one in found if one != sweep]:
@@ -101,7 +102,7 @@ def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
-    unasked = "".join(f"<li>{name}: {html.escape(why.split(': run `')[0])}</li>" for name, why in missing.items())
+    unasked = "".join(f"<li>{name}: {html.escape(why)}</li>" for name, why in missing.items())
     parts = [
         f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}{unasked}</ul><h1>Ledger</h1>",
         _coloured(markdown.render(ledger)),

@@ -220,7 +220,7 @@ def test_one_page_over_everything_that_ran(
     assert "error: learning_rate: AssertionError" in capsys.readouterr().err
     ran.clear()
     assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: memory has no experiment")
+    assert capsys.readouterr().err.startswith("error: not run (memory has no experiment")
 
 
 def test_curves_are_fitted_where_there_are_levels_and_seeds_enough() -> None:
