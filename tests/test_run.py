@@ -118,7 +118,7 @@ def test_bad_options_are_one_line(
         ("broken.jsonl", '{"instruction": "a", "output": "b"}\n{"instruction": \n', ["line 2", "not JSON"]),
         ("silent.jsonl", '{"instruction": "a", "output": "b"}\n{"instruction": "c"}\n', ["line 2", "without a response"]),
         ("blank.jsonl", '{"instruction": "a", "output": ""}\n', ["no row with a response"]),
-        ("shape.jsonl", '{"foo": 1}\n', ["line 1", "foo", "instruction, output"]),
+        ("shape.jsonl", '{"foo": 1}\n', ["line 1", "foo", "instruction + output"]),
         ("table.xls", "x", ["table.xls"]),
         ("two.jsonl", '{"instruction": "a", "output": "b"}\n', ["data.eval_share=0.1", "of 1 rows", "give more"]),
     ],
@@ -224,10 +224,11 @@ def test_more_examples_than_there_are_are_a_caution(
     own = [NAME, "--dry-run", "--output", str(output), "--set", "adapter.rank=2,8"]
     own += ["--model", make_model("llama"), "--data", rows_file]
     assert main([*own, "--set", "data.n_examples=40"]) == 0
-    shown = capsys.readouterr().out
-    assert "caution" not in shown
+    (few,) = [line for line in capsys.readouterr().out.splitlines() if "caution" in line]
+    assert "evaluation rows: give more with --eval-data" in few  # a tenth of 60, half of it for the test
     assert main([*own, "--set", "data.n_examples=5_000"]) == 0
-    (line,) = [line for line in capsys.readouterr().out.splitlines() if "caution" in line]
+    line, again = [line for line in capsys.readouterr().out.splitlines() if "caution" in line][::-1]
+    assert again == few
     assert line.startswith("  caution: data.n_examples=5,000: ")
     assert "has only 5" in line  # 60 but for the share that is evaluated
     assert main([NAME, "--dry-run", "--output", str(output)]) == 0
