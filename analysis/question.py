@@ -245,7 +245,8 @@ def _short(t: Tables, arm: Arm) -> bool:
 def measured(t: Tables) -> str:
     """On how many items each measure stands, and what quality was before tuning."""
     items = "; ".join(f"{heading(name)}: {scores.n_items} items" for name, scores in t.panels.items())
-    return f"{items}. Quality{page.before(t.trials)}." if page.before(t.trials) else items + "."
+    before = page.before(t.trials).removeprefix("; ")
+    return f"{items}. Quality: {before}." if before else items + "."
 
 
 def judge(t: Tables, experiment: Experiment, rules: Mapping[str, Rule]) -> list[dict[str, object]]:
