@@ -164,6 +164,12 @@ def ratio(first: Arm, second: Arm, scores: Panel) -> Estimate:
     return ratio_interval(*_pair(first, second, scores), scores.strata_I, scores.n_items)
 
 
+def columns(name: str, e: Estimate | None) -> dict[str, float]:
+    """An estimate as columns of a frame of cells: name, name_low, name_high."""
+    value, low, high = (e.value, e.low, e.high) if e else (math.nan,) * 3
+    return {name: value, f"{name}_low": low, f"{name}_high": high}
+
+
 def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
     """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials."""
     final, tried = chosen_final(own), own[own["phase"] == "tune"]

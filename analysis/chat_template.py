@@ -9,7 +9,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, Rule, View, difference, reporter
+from analysis.question import Rule, View, difference, reporter
+from analysis.stats import ABOVE_ZERO
 
 NAME = "chat_template"
 VIEW = View(

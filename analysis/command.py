@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import tracking
-from core.definitions import BadInput, Experiment, redacted
+from core.definitions import BadInput, Experiment, message
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +43,7 @@ def options(description: str) -> argparse.ArgumentParser:
 
 def store(chosen: argparse.Namespace) -> str:
     """The tracking URI of the command line."""
-    given = chosen.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    return str(given or f"sqlite:///{chosen.output.resolve() / 'mlflow.db'}")
+    return str(chosen.tracking_uri or os.environ.get(tracking.URI_VARIABLE) or tracking.default_uri(chosen.output))
 
 
 def main(name: str, make: Make, arguments: Sequence[str] | None = None) -> int:
@@ -56,7 +55,7 @@ def main(name: str, make: Make, arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(name, make, store(chosen), chosen.sweep, chosen.output, chosen.report)
     except BadInput as error:
-        print(f"error: {redacted(str(error))}", file=sys.stderr)
+        print(f"error: {message(error)}", file=sys.stderr)
         return 2
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +12,14 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, BELOW_ZERO, Rule, View, combination, difference, reporter
-from analysis.stats import Region
+from analysis.question import AT_MOST_TWO_POINTS, Rule, View, combination, difference, reporter
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "data_quantity"
 ENOUGH = 0.9  # of the quality that the most data give
-AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)
 
 
 def matching(trials: pd.DataFrame) -> pd.DataFrame:

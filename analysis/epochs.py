@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +12,12 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, Rule, Tables, View, combination, difference, reporter, slope_weights
-from analysis.stats import Region
+from analysis.question import AT_MOST_TWO_POINTS, Rule, Tables, View, combination, difference, reporter, slope_weights
+from analysis.stats import ABOVE_ZERO
 from analysis.verdicts import Finding
 
 NAME = "epochs"
 FEW, MANY = 3.0, 15.0
-AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)
 VIEW = View(
     x="train.epochs",
     x_label="epochs",

@@ -43,6 +43,16 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
     return f"{value.removesuffix(' %')} [{low}, {high}]{unit}"
 
 
+def joined(*notes: str) -> str:
+    """The notes that say something."""
+    return "; ".join(note for note in notes if note)
+
+
+def heading(name: str) -> str:
+    """A measure's name in a table or on an axis: what is a change says so."""
+    return ("change of " if name.startswith("raw_accuracy") else "") + readable(name)
+
+
 def readable(name: str) -> str:
     """A measure's name in words: exact_match/seen → exact match, seen."""
     return name.replace("_", " ").replace("/", ", ")

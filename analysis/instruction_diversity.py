@@ -9,8 +9,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, Rule, View, difference, reporter, trend
-from analysis.stats import Region
+from analysis.question import Rule, View, difference, reporter, trend
+from analysis.stats import ABOVE_ZERO, Region
 
 NAME = "instruction_diversity"
 VIEW = View(

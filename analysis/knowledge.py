@@ -13,8 +13,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, Rule, Tables, View, hindrance, lacks, reporter, trend
-from analysis.stats import Region, mean_interval
+from analysis.formatting import joined
+from analysis.question import Rule, Tables, View, hindrance, lacks, reporter, trend
+from analysis.stats import ABOVE_ZERO, Region, mean_interval
 from analysis.verdicts import Finding
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ VIEW = View(
 def of_seeds(t: Tables, weights: dict[str, float], region: Region, rule: str, effect: str) -> Finding:
     """A combination of several measures of the rank-16 arm: their items differ, so the seeds are what varies."""
     arm = t.arm(RANK)
-    if why := "; ".join(filter(None, (lacks(t, measure) for measure in weights))) or ("" if arm else "no arm with rank 16"):
+    if why := joined(*(lacks(t, measure) for measure in weights)) or ("" if arm else "no arm with rank 16"):
         return Finding(None, None, rule, effect, note=f"{why}")
     assert arm is not None
     names = [arm.final[seed] for seed in sorted(arm.final)]

@@ -14,8 +14,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis.optimum import learning_rate_optimum
-from analysis.question import ABOVE_ZERO, Rule, Tables, View, reporter, trend
-from analysis.stats import Region, mean_interval
+from analysis.question import Rule, Tables, View, reporter, trend
+from analysis.stats import ABOVE_ZERO, Region, mean_interval
 from analysis.verdicts import Finding
 
 NAME = "learning_rate"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -12,6 +15,9 @@ from analysis import formatting, style
 from analysis.arms import FAILED, Arm
 from analysis.load import field_types
 from analysis.verdicts import rows_as_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 LEDGER_NOTE = (
     "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
@@ -54,11 +60,45 @@ def not_forgetting(cells: pd.DataFrame, arms: Sequence[Arm]) -> str:
     return f"the text does not measure forgetting: its NLL falls ({', '.join(below)})" if below else ""
 
 
-def differing_costs(paired: pd.DataFrame, axes: set[str]) -> list[str]:
-    """Steps and tokens, over the seeds that all arms share, where they differ by more than 1 %; not if they are the axis."""
+def per_cent_of(unit: str) -> str:
+    """What a relative difference is relative to, where that is not an accuracy."""
+    return "" if unit == "accuracy" else "per cent of the log-likelihood itself"
+
+
+def rate(row: pd.Series) -> str:
+    """A cell's learning rate as its tables show it."""
+    if pd.isna(row["learning_rate"]):
+        return formatting.NONE
+    return style.rate_text(row["learning_rate"]) + (" (edge)" if row["at_edge"] else "")
+
+
+def failed(row: pd.Series) -> str:
+    """How many of a cell's trials failed."""
+    n = int(row["final_failed"] + row["tune_failed"])
+    return f"{n} of {n + int(row['seeds']) + int(row['tuned'])}"
+
+
+def save(made: Figure, frames: Mapping[str, pd.DataFrame], texts: Mapping[str, str], output: Path) -> list[Path]:
+    """Writes a report's figure, frames (as CSV) and texts below `output` and returns the files."""
+    output.mkdir(parents=True, exist_ok=True)
+    files = style.save(made, output / "figure")
+    for name, frame in frames.items():
+        files.append(output / f"{name}.csv")
+        frame.to_csv(files[-1], index=False)
+    for name, text in texts.items():
+        files.append(output / name)
+        files[-1].write_text(text, encoding="utf-8")
+    return files
+
+
+def verdicts_json(verdicts: Sequence[dict[str, object]]) -> str:
+    """verdicts.json."""
+    return json.dumps(list(verdicts), indent=1, ensure_ascii=False) + "\n"
+
+
+def differing_costs(paired: pd.DataFrame) -> list[str]:
+    """Steps and tokens, over the seeds that all arms share, where they differ by more than 1 %."""
     found: list[str] = []
-    if "train.epochs" in axes and "train.steps" not in axes and "data.source" not in axes:
-        return found
     for name in ("train/steps", "train/tokens"):
         means = paired.groupby("cell")[name].mean() if name in paired else pd.Series(dtype=float)
         if means.max() > 1.01 * means.min():
@@ -143,7 +183,7 @@ def about(trials: pd.DataFrame) -> str:
         for column in ("model.name", "data.source")
         if column in trials
     ]
-    return "; ".join(filter(None, [sweep, *names]))
+    return formatting.joined(sweep, *names)
 
 
 def before(trials: pd.DataFrame) -> str:

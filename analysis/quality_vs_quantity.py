@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +12,13 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import Fields, Rule, View, difference, reporter
+from analysis.question import AT_MOST_TWO_POINTS, NOT_WORSE, Fields, Rule, View, difference, reporter
 from analysis.stats import Region
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "quality_vs_quantity"
-NOT_WORSE = Region(-0.02, math.inf)
-AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)
 CURATED: Fields = {"role": "curated"}
 SYNTHETIC: Fields = {"role": "synthetic", "data.n_examples": 1_000}
 LARGER: Fields = {"role": "synthetic", "data.n_examples": 4_000, "kind": "synthetic, more steps"}

@@ -7,9 +7,8 @@ All comparisons are linear contrasts of arms over the seeds that they share, pai
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from numbers import Real
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import arms as a
-from analysis import formatting, page, style
+from analysis import formatting, page
 from analysis.arms import Arm, Panel
 from analysis.command import Report
 from analysis.question_fits import HEADER, fits, rows
@@ -30,9 +29,11 @@ from core.definitions import BadInput, Experiment
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+STEPS_VARY = "train.epochs"  # a question whose x this is varies steps and tokens themselves
 EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/drift")  # looked at wherever there are such
 Fields = Mapping[str, object]  # dotted fields → values: which arm is meant
-ABOVE_ZERO, BELOW_ZERO = Region(0.0, math.inf), Region(-math.inf, 0.0)
+AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)  # of accuracy: "no gain"
+NOT_WORSE = Region(-0.02, math.inf)  # "costs nothing"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,7 @@ class Tables:
     trials: pd.DataFrame  # one row a trial, failed ones included
     arms: list[Arm]
     panels: Mapping[str, Panel]  # measure → scores of the final trials on the test split
+    means: Mapping[str, Mapping[str, Estimate]]  # cell → measure → its mean; empty for an arm without a final trial
     units: Mapping[str, str]
     cells: pd.DataFrame  # one row an arm: x, curve, learning rate, counts, and name, name_low, name_high of every measure
     axes: frozenset[str]  # the fields that the experiment makes different
@@ -96,22 +98,20 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
     panels = {name: a.panel(items, final, name) for name in dict.fromkeys((*view.measures, *EVERYWHERE)) if name in there}
     first = trials[trials["state"] == "finished"].iloc[0]
     units = {name: a.unit(name, first) for name in panels}
-    cells = pd.DataFrame([_cell(arm, trials[trials["cell"] == arm.cell], panels, view) for arm in found])
+    means = {arm.cell: {name: a.mean(arm, scores) for name, scores in panels.items() if arm.final} for arm in found}
+    cells = pd.DataFrame([_cell(arm, trials[trials["cell"] == arm.cell], panels, means[arm.cell], view) for arm in found])
     axes = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
-    return Tables(view, trials, found, panels, units, cells, frozenset(axes), bool(experiment.tune))
+    return Tables(view, trials, found, panels, means, units, cells, frozenset(axes), bool(experiment.tune))
 
 
-def _cell(arm: Arm, own: pd.DataFrame, panels: Mapping[str, Panel], view: View) -> dict[str, object]:
+def _cell(arm: Arm, own: pd.DataFrame, measures: Iterable[str], means: Mapping[str, Estimate], view: View) -> dict[str, object]:
     """One row of the table of cells."""
     done = own[own["fingerprint"].isin(arm.final.values())]
     row: dict[str, object] = {"cell": arm.cell, **a.counts(arm, own)}
     source = done if len(done) else own
     row |= {"x": _level(source, view.x), "curve": _level(source, view.curves) if view.curves else ""}
-    for name, scores in panels.items():
-        e = a.mean(arm, scores) if arm.final else None
-        row |= {
-            name + tail: getattr(e, what) if e else math.nan for tail, what in (("", "value"), ("_low", "low"), ("_high", "high"))
-        }
+    for name in measures:
+        row |= a.columns(name, means.get(name))
     return row
 
 
@@ -193,8 +193,7 @@ def relative(t: Tables, first: Fields, second: Fields, measure: str, region: Reg
     one, other = t.arm(first), t.arm(second)
     if found.estimate is None or one is None or other is None:
         return found
-    note = "" if t.units[measure] == "accuracy" else "per cent of the log-likelihood itself"
-    note = "; ".join(filter(None, (found.note, note)))
+    note = formatting.joined(found.note, page.per_cent_of(t.units[measure]))
     return replace(found, estimate=a.relative(one, other, t.panels[measure]), unit="", percent=True, note=note)
 
 
@@ -213,13 +212,13 @@ def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, ef
     if e is None:
         return _untested(rule, effect, "no common seed")
     missing = ", ".join(arm.cell for arm in wanted if arm not in found)
-    note = "; ".join(filter(None, (f"without {missing}" if missing else "", costs(t, *found))))
+    note = formatting.joined(f"without {missing}" if missing else "", costs(t, *found))
     return Finding(e, region, rule, effect, f"{t.units[measure]} per e-fold", note=note, hindrance=hindrance(t, measure, *found))
 
 
 def costs(t: Tables, *arms: Arm) -> str:
     """In how many steps these arms differ, where that is not what the question varies."""
-    if "train/steps" not in t.trials or "train.epochs" in t.view.x:
+    if "train/steps" not in t.trials or t.view.x == STEPS_VARY:
         return ""
     final = t.trials[t.trials["fingerprint"].isin([name for arm in arms for name in arm.final.values()])]
     steps = final.groupby("cell")["train/steps"].mean()
@@ -232,7 +231,7 @@ def hindrance(t: Tables, measure: str, *arms: Arm) -> str:
     parts = [page.hindrance(t.cells, arms, t.tuned)]
     parts += [f"fewer rows than data.n_examples: {', '.join(few)}"] if few else []
     parts += [page.not_forgetting(t.cells, arms)] if measure == "forgetting" else []
-    return "; ".join(filter(None, parts))
+    return formatting.joined(*parts)
 
 
 def _short(t: Tables, arm: Arm) -> bool:
@@ -244,7 +243,7 @@ def _short(t: Tables, arm: Arm) -> bool:
 
 def measured(t: Tables) -> str:
     """On how many items each measure stands, and what quality was before tuning."""
-    items = "; ".join(f"{heading(name)}: {scores.n_items} items" for name, scores in t.panels.items())
+    items = "; ".join(f"{formatting.heading(name)}: {scores.n_items} items" for name, scores in t.panels.items())
     before = page.before(t.trials).removeprefix("; ")
     return f"{items}. Quality: {before}." if before else items + "."
 
@@ -254,35 +253,28 @@ def judge(t: Tables, experiment: Experiment, rules: Mapping[str, Rule]) -> list[
     return ledger(experiment.claims, {claim.id: rules[claim.id](t) for claim in experiment.claims})
 
 
-def heading(name: str) -> str:
-    """A measure's name in a table: what is a change says so."""
-    return ("change of " if name.startswith("raw_accuracy") else "") + formatting.readable(name)
-
-
 def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     """Header and one row an arm, along x."""
     header = [
         "cell",
         "learning rate",
-        *(f"{heading(name)} ({t.units[name]})" for name in t.panels),
+        *(f"{formatting.heading(name)} ({t.units[name]})" for name in t.panels),
         "seeds",
         "failed",
     ]
     body = []
     for arm in t.where({}) + [arm for arm in t.arms if not arm.final]:
         row = t.cells[t.cells["cell"] == arm.cell].iloc[0]
-        rate = formatting.NONE if math.isnan(arm.rate) else style.rate_text(arm.rate) + (" (edge)" if row["at_edge"] else "")
-        means = [a.mean(arm, t.panels[name]) if arm.final else None for name in t.panels]
-        failed, seeds = int(row["final_failed"] + row["tune_failed"]), int(row["seeds"])
-        tried = f"{failed} of {failed + seeds + int(row['tuned'])}"
-        body.append([arm.cell, rate, *map(formatting.estimate, means), str(seeds), tried])
+        means = (formatting.estimate(t.means[arm.cell].get(name)) for name in t.panels)
+        body.append([arm.cell, page.rate(row), *means, str(row["seeds"]), page.failed(row)])
     return header, body
 
 
 def cautions(t: Tables) -> list[str]:
     """In what arms differ beyond the question's axes, which seeds are missing, whose best rate is at the edge."""
     paired, lines = page.common_seeds(t.trials, t.arms)
-    lines += page.differing_fields(paired, set(t.axes)) + page.differing_costs(paired, set(t.axes))
+    lines += page.differing_fields(paired, set(t.axes))
+    lines += [] if t.view.x == STEPS_VARY else page.differing_costs(paired)
     if "train.learning_rate" not in t.axes:
         lines.append("the learning rate is the same in every arm, not retuned")
     few = [arm.cell for arm in t.arms if _short(t, arm)]
@@ -317,22 +309,14 @@ def _curves(t: Tables) -> list[str]:
 
 def write(t: Tables, verdicts: Sequence[dict[str, object]], figure: Figure, experiment: Experiment, output: Path) -> list[Path]:
     """Writes everything below `output` and returns the files."""
-    output.mkdir(parents=True, exist_ok=True)
-    files = style.save(figure, output / "figure")
-    for name in ("trials", "cells"):
-        files.append(output / f"{name}.csv")
-        getattr(t, name).to_csv(files[-1], index=False)
     header, rows = table(t)
     texts = {
         "table.md": formatting.markdown(header, rows),
         "table.tex": formatting.latex(header, rows, experiment.question, f"tab:{experiment.name.replace('_', '-')}"),
-        "verdicts.json": json.dumps(list(verdicts), indent=1, ensure_ascii=False) + "\n",
+        "verdicts.json": page.verdicts_json(verdicts),
         "report.md": markdown(t, verdicts, experiment),
     }
-    for name, text in texts.items():
-        files.append(output / name)
-        files[-1].write_text(text, encoding="utf-8")
-    return files
+    return page.save(figure, {"trials": t.trials, "cells": t.cells}, texts, output)
 
 
 def reporter(view: View, rules: Mapping[str, Rule]) -> Callable[[pd.DataFrame, pd.DataFrame, Experiment, Path], Report]:
@@ -345,13 +329,7 @@ def reporter(view: View, rules: Mapping[str, Rule]) -> Callable[[pd.DataFrame, p
         verdicts = judge(tables, experiment, rules)
         files = write(tables, verdicts, draw(tables), experiment, output)
         note = page.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
-        return Report(
-            files,
-            tables.cells,
-            verdicts,
-            page.about(trials),
-            note,
-            page.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables)),
-        )
+        terminal = page.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables))
+        return Report(files, tables.cells, verdicts, page.about(trials), note, terminal)
 
     return report

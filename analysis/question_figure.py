@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis import style
-from analysis.formatting import readable, rise
+from analysis.formatting import heading, readable, rise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,8 +55,7 @@ def _panel(panel: Axes, t: Tables, cells: pd.DataFrame, name: str) -> None:
     elif not numeric:
         panel.set_xticks(range(len(levels)), [str(level) for level in levels], rotation=20 if len(levels) > 4 else 0)
     panel.set_xlabel(t.view.x_label)
-    change = "change of " if name.startswith("raw_accuracy") else ""
-    panel.set_ylabel(f"{change}{readable(name)} ({t.units[name]})")
+    panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
     panel.set_title(_title(t, name))
     if len(curves) > 1 and name == next(iter(t.panels)):  # once, in the first panel
         panel.legend(title=t.view.curves_label or None, title_fontsize=7)

@@ -35,8 +35,7 @@ def cell_frame(
             paired = full is not None and arm is not full and bool(a.seeds_of(arm, full))
             estimates[f"{name}_vs_full"] = a.difference(arm, full, scores) if full and paired else None
         for name, estimate in estimates.items():
-            for suffix, attribute in (("", "value"), ("_low", "low"), ("_high", "high")):
-                row[name + suffix] = getattr(estimate, attribute) if estimate else math.nan
+            row |= a.columns(name, estimate)
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,11 +18,15 @@ from analysis.page import (
     common_seeds,
     differing_costs,
     differing_fields,
+    failed,
     failures,
     held_equal,
     provenance,
+    rate,
+    save,
     short_ledger,
     terminal_text,
+    verdicts_json,
 )
 from analysis.stats import Estimate
 from analysis.verdicts import rows_as_text
@@ -47,23 +50,16 @@ Verdicts = Sequence[dict[str, object]]
 
 def write(tables: Tables, verdicts: Verdicts, figure: Figure, question: str, output: Path) -> list[Path]:
     """Writes everything below `output` and returns the files."""
-    output.mkdir(parents=True, exist_ok=True)
-    files = style.save(figure, output / "figure")
-    for name in ("trials", "cells", "learning_rate"):
-        files.append(output / f"{name}.csv")
-        getattr(tables, name).to_csv(files[-1], index=False)
+    frames = {"trials": tables.trials, "cells": tables.cells, "learning_rate": tables.learning_rate}
     header, rows = cell_table(tables)
     caption = f"{question} Mean [95 % interval over seeds and items]; differences from full fine-tuning are paired."
     texts = {
         "table.md": formatting.markdown(header, rows),
         "table.tex": formatting.latex(*_columns(header, rows, PRINTED), caption, "tab:rank-vs-quality"),
-        "verdicts.json": json.dumps(list(verdicts), indent=1, ensure_ascii=False) + "\n",
+        "verdicts.json": verdicts_json(verdicts),
         "report.md": page(tables, verdicts, question),
     }
-    for name, text in texts.items():
-        files.append(output / name)
-        files[-1].write_text(text, encoding="utf-8")
-    return files
+    return save(figure, frames, texts, output)
 
 
 def _cell_estimate(row: pd.Series, name: str, seeds: int, scale: str = "linear") -> Estimate | None:
@@ -85,13 +81,10 @@ def cell_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
     body = []
     for _, row in tables.cells.iterrows():
         seeds = int(row["seeds"])
-        rate = formatting.NONE if np.isnan(row["learning_rate"]) else style.rate_text(row["learning_rate"])
-        rate += " (edge)" if row["at_edge"] else ""
         optimum = tables.optima[str(row["cell"])]
-        failed = int(row["final_failed"] + row["tune_failed"])
         share = row["front_probability"]
         body.append([
-            str(row["cell"]), rate, _optimum(optimum),
+            str(row["cell"]), rate(row), _optimum(optimum),
             formatting.estimate(_cell_estimate(row, "quality", seeds)),
             formatting.estimate(_cell_estimate(row, "quality_vs_full", seeds), signed=True),
             formatting.number(row["quality_iqm"]),
@@ -99,7 +92,7 @@ def cell_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
             formatting.estimate(_cell_estimate(row, "forgetting_vs_full", seeds), signed=True),
             formatting.estimate(tables.matched.get(str(row["cell"])), signed=True),
             formatting.NONE if np.isnan(share) else f"{share:.0%}".replace("%", " %"), str(seeds),
-            f"{failed} of {failed + seeds + int(row['tuned'])}",
+            failed(row),
         ])  # fmt: skip
     return header, body
 
@@ -116,7 +109,7 @@ def confounds(tables: Tables) -> list[str]:
     the edge of the range."""
     paired, found = common_seeds(tables.trials, tables.arms)
     axes = {"adapter.rank", "adapter.method", "train.learning_rate"}
-    found += differing_fields(paired, axes) + differing_costs(paired, axes)
+    found += differing_fields(paired, axes) + differing_costs(paired)
     better = tables.cells[tables.cells["forgetting_high"] < 0]
     if len(better):
         found.append(

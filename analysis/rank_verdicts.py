@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from analysis import arms as a
 from analysis import page
-from analysis.stats import Estimate, Region, no_interval, quotient_of_estimates
+from analysis.formatting import joined
+from analysis.stats import ABOVE_ZERO, Estimate, Region, no_interval, quotient_of_estimates
 from analysis.verdicts import Finding, ledger
 from core.definitions import Claim
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 MARGIN = 0.03  # "within 2–3 % of full fine-tuning" (claim 18)
 LOW_RANK, GOOD_RANK, HIGH_RANK = 1, 16, 64  # the ranks that claim 16 names
-ABOVE_ZERO = Region(0.0, math.inf)
 # Claim 12 says 5–8×. A ratio is supported if it lies there and is known within a factor of 2 of that range.
 FIVE_TO_EIGHT = Region(5, 8, known_low=2.5, known_high=16)
 ABOUT_TEN = Region(5, 20)  # claim 18's "about 10×": within a factor of 2 (published: 9.8, 15 in short runs)
@@ -45,14 +45,6 @@ def _hindrance(t: Tables, *arms: a.Arm) -> str:
     return page.hindrance(t.cells, arms, tuned=True)
 
 
-def _per_cent_of(t: Tables) -> str:
-    return "" if t.quality_unit == "accuracy" else "per cent of the log-likelihood itself"
-
-
-def _join(*notes: str) -> str:
-    return "; ".join(note for note in notes if note)
-
-
 def _direction(e: Estimate, none: float, above: str, below: str) -> str:
     """Which way the effect goes where its interval excludes `none`: a verdict on a size would hide it."""
     if not e.known or e.low <= none <= e.high:
@@ -72,7 +64,7 @@ def forgetting_ratio(t: Tables) -> Finding:
     if arm is None or full is None or not _pairs(full, arm):
         return _missing(_rank(GOOD_RANK), rule, effect)
     e = a.ratio(full, arm, t.forgetting)
-    note = _join(_stands_for((arm, GOOD_RANK)), _direction(e, 1.0, "LoRA forgets less", "LoRA forgets more"))
+    note = joined(_stands_for((arm, GOOD_RANK)), _direction(e, 1.0, "LoRA forgets less", "LoRA forgets more"))
     return Finding(e, FIVE_TO_EIGHT, rule, effect, "ratio", note=note, hindrance=_hindrance(t, arm, full))
 
 
@@ -86,7 +78,7 @@ def forgetting_at_equal_quality(t: Tables) -> Finding:
         return _missing(missing, rule, effect)
     sides = [side for side in (arm, t.full) if side]
     bases = " and ".join(sorted(map(str, t.trials.loc[t.trials["phase"] == "tune", "model.name"].unique())))
-    note = _join(_stands_for((arm, GOOD_RANK)), f"from the tuning trials, on {bases}")
+    note = joined(_stands_for((arm, GOOD_RANK)), f"from the tuning trials, on {bases}")
     return Finding(
         t.matched[arm.cell], ABOVE_ZERO, rule, effect, t.forgetting_unit, note=note, hindrance=page.not_forgetting(t.cells, sides)
     )
@@ -113,7 +105,9 @@ def high_rank_equals_full(t: Tables) -> Finding:
     if arm is None or full is None or not _pairs(arm, full):
         return _missing(_rank(HIGH_RANK), rule, effect)
     e = a.relative(arm, full, t.quality)
-    note = _join(_stands_for((arm, HIGH_RANK)), _direction(e, 0.0, "better than full", "worse than full"), _per_cent_of(t))
+    note = joined(
+        _stands_for((arm, HIGH_RANK)), _direction(e, 0.0, "better than full", "worse than full"), page.per_cent_of(t.quality_unit)
+    )
     return Finding(e, Region(-MARGIN, MARGIN), rule, effect, percent=True, note=note, hindrance=_hindrance(t, arm, full))
 
 
@@ -128,7 +122,7 @@ def lora_near_full(t: Tables) -> Finding:
     if best is None or full is None or not _pairs(best, full):
         return _missing("LoRA and full fine-tuning with a seed in common", rule, effect)
     e = a.relative(best, full, t.quality)
-    note = _join(_direction(e, 0.0, "better than full", "worse than full"), _per_cent_of(t))
+    note = joined(_direction(e, 0.0, "better than full", "worse than full"), page.per_cent_of(t.quality_unit))
     return Finding(e, Region(-MARGIN, math.inf), rule, effect, percent=True, note=note, hindrance=_hindrance(t, best, full))
 
 
@@ -144,7 +138,7 @@ def learning_rate_ratio(t: Tables) -> Finding:
         which = " and ".join(f"{who} {e.why}" for who, e in (("LoRA", top), ("full", bottom)) if e.why)
         return Finding(no_interval(math.nan, 1, t.n_tuning_items, which, "log"), ABOUT_TEN, rule, effect, "ratio")
     e = quotient_of_estimates(top, bottom)
-    note = _join(_stands_for((arm, GOOD_RANK)), _direction(e, 1.0, "LoRA's is higher", "LoRA's is lower"))
+    note = joined(_stands_for((arm, GOOD_RANK)), _direction(e, 1.0, "LoRA's is higher", "LoRA's is lower"))
     return Finding(e, ABOUT_TEN, rule, effect, "ratio", note=note)
 
 

@@ -10,8 +10,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, Rule, View, combination, relative, reporter
-from analysis.stats import Region
+from analysis.question import Rule, View, combination, relative, reporter
+from analysis.stats import ABOVE_ZERO, Region
 
 if TYPE_CHECKING:
     import pandas as pd

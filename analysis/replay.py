@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 
@@ -10,8 +9,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import ABOVE_ZERO, BELOW_ZERO, Rule, View, combination, difference, reporter
-from analysis.stats import Region
+from analysis.question import NOT_WORSE, Rule, View, combination, difference, reporter
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO
 
 NAME = "replay"
 VIEW = View(
@@ -33,7 +32,7 @@ RULES: dict[str, Rule] = {
         "supported: interval above 0; contradicted: below 0", "half of the forgetting without replay − that with 1 %",
     ),
     "14c": lambda t: difference(
-        t, {"data.replay_share": 0.1}, NONE, "quality", Region(-0.02, math.inf),
+        t, {"data.replay_share": 0.1}, NONE, "quality", NOT_WORSE,
         "supported: interval above −0.02; contradicted: below", "quality, 10 % replay − none", in_points=True,
     ),
 }  # fmt: skip

@@ -21,7 +21,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
 import experiments
 from analysis import command
 from core import tracking
-from core.definitions import BadInput, one_line, redacted
+from core.definitions import BadInput, message, one_line
 
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
@@ -64,7 +64,7 @@ def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str,
         try:
             found = tracking.sweeps(uri, name)
         except BadInput as error:
-            missing[name] = f"not run ({redacted(str(error)).split(': run `')[0]})"
+            missing[name] = f"not run ({message(error).split(': run `')[0]})"
             continue
         sweep = next((one for one in found if one.startswith(tuple(named))), found[0]) if named else found[0]
         if others := [one[:8] for one in found if one != sweep]:
@@ -72,7 +72,7 @@ def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str,
         try:
             made[name] = command.analysed(name, importlib.import_module(f"analysis.{name}").report, uri, sweep, directory / name)
         except BadInput as error:
-            failed[name] = redacted(str(error))
+            failed[name] = message(error)
         except Exception as error:  # one question's defect must not take the page from the others
             failed[name] = one_line(error)
             traceback.print_exc()

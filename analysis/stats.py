@@ -270,6 +270,9 @@ class Region:
         )
 
 
+ABOVE_ZERO, BELOW_ZERO = Region(0.0, math.inf), Region(-math.inf, 0.0)
+
+
 def verdict(estimate: Estimate, region: Region) -> tuple[str, float]:
     """(supported / contradicted / undecided, two-sided p). p ≤ 0.05 exactly when the 95 % interval decides: an estimate
     outside the region can't support the claim, however near, so its p is that of the contradiction."""

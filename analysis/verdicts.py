@@ -45,14 +45,9 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
         if said in ("supported", "contradicted") and p_holm > 1 - LEVEL:
             notes.append(f"{said} on its own (p = {p:.3f}), not after Holm")
             said = "undecided"
-        if finding.hindrance:
-            notes.append((f"{said} but for this: " if said in ("supported", "contradicted") else "") + finding.hindrance)
+        if obstacle := finding.hindrance or _few_items(finding):
+            notes.append((f"{said} but for this: " if said in ("supported", "contradicted") else "") + obstacle)
             said = "undecided" if finding.estimate is not None else said
-        elif finding.estimate is not None and finding.estimate.n_items < FEW_ITEMS:
-            notes.append(
-                (f"{said} but for this: " if said != "undecided" else "") + f"only {finding.estimate.n_items} evaluation items"
-            )
-            said = "undecided"
         elif said == "undecided" and (n := seeds_needed(finding, n_tested)):
             notes.append(f"about {n:,} seeds would decide it, were the effect as estimated")
         e = finding.estimate
@@ -68,6 +63,11 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
             "published_url": claim.published.url,
         })  # fmt: skip
     return rows
+
+
+def _few_items(finding: Finding) -> str:
+    n_items = finding.estimate.n_items if finding.estimate is not None else FEW_ITEMS
+    return f"only {n_items} evaluation items" if n_items < FEW_ITEMS else ""
 
 
 def seeds_needed(finding: Finding, n_tests: int) -> int | None:

@@ -40,10 +40,14 @@ def redacted(text: str) -> str:
     return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", bare)
 
 
+def message(error: BaseException) -> str:
+    """An exception's text as one line, without credentials."""
+    return redacted(" ".join(str(error).split()))
+
+
 def one_line(error: BaseException) -> str:
     """An exception as one line of at most 300 characters: its type and message, without credentials."""
-    message = redacted(" ".join(str(error).split())) or "no message"
-    return f"{type(error).__name__}: {message}"[:300]
+    return f"{type(error).__name__}: {message(error) or 'no message'}"[:300]
 
 
 def nearest(name: str, choices: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import experiments as questions
 from core import preflight
-from core.data.rows import LAB_PREFIX
+from core.data.rows import is_lab
 from core.definitions import Experiment, Trial, flatten
 from sweeps import ledger, plan
 from sweeps.ledger import Outcome
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 # For estimates before any trial of the sweep has finished. Measured with the laboratory's base on one core of a 2025 server
 # CPU (31.6 ms a step of 16 x 16 tokens, 2.4 s of evaluation); the GPU's is an assumption: 30 % of 400 TFLOP/s in bfloat16.
-FEW_ROWS = 20  # of which a mean says next to nothing
 STEP_SECONDS = 0.025
 CPU_FLOPS_PER_THREAD = 30e9
 GPU_FLOPS = 120e12
 EVALUATION_SECONDS = 3.0
+FEW_ROWS = 20  # of which a mean says next to nothing
 
 
 def experiments_table(experiments: list[Experiment]) -> str:
@@ -60,13 +60,14 @@ def cautions(experiment: Experiment) -> list[str]:
     found = []
     for trial in plan.probes(experiment):
         inputs, asked = preflight.inspect(trial), trial.data.n_examples
-        there = inputs.n_train_examples + inputs.n_too_long
-        if not trial.data.source.startswith(LAB_PREFIX) and inputs.n_eval_rows < FEW_ROWS:
+        if not is_lab(trial.data.source) and inputs.n_eval_rows < FEW_ROWS:
             found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
         if inputs.memory_gib > memory_gib():
             found.append(f"caution: about {inputs.memory_gib:.0f} GiB a trial, this machine has {memory_gib():.0f}")
-        if asked is not None and there < asked:
-            found.append(f"caution: data.n_examples={asked:,}: {trial.data.source} has only {there:,} rows to train on")
+        if asked is not None and inputs.n_available < asked:
+            found.append(
+                f"caution: data.n_examples={asked:,}: {trial.data.source} has only {inputs.n_available:,} rows to train on"
+            )
     return list(dict.fromkeys(found))
 
 
@@ -109,7 +110,7 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
     n_tuning, n_final = plan.count_trials(experiment)
     search = Search(experiment, preflight.provenance, sweep, known, None)
-    done = [outcome for job in search.jobs() if (outcome := search.outcome(job))]  # `known` may hold other arms and ranges
+    done = [outcome for job in search.jobs() if (outcome := search.outcome(job))]  # `known` may hold other arms and seeds
     measured = [outcome.seconds for outcome in done if not outcome.failed]
     at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
     if measured:
@@ -120,7 +121,7 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
         time = f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
     return "\n".join([
         f"{experiment.name} {sweep[:8]}: {experiment.question}", *lines,
-        _data_line(shown, experiment.base.data.source.startswith(LAB_PREFIX)),
+        _data_line(shown, is_lab(experiment.base.data.source)),
         *(f"  {line}" for line in notes),
         f"  {n_tuning} tuning + {n_final} final trials, {len(done)} of them finished; {total_tokens:,.0f} tokens in all; "
         f"{share}; about {time}",

@@ -23,7 +23,8 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 
 import experiments
 from core import preflight, tracking
-from core.definitions import BadInput, Experiment, nearest, one_line
+from core.data.rows import is_lab
+from core.definitions import BadInput, Experiment, message, nearest, one_line
 from sweeps import ledger, plan
 from sweeps.progress import silence
 from sweeps.resources import Resources, cautions, check_cluster, share_out
@@ -138,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         return command_all(chosen) if chosen.all else command(chosen)
     except BadInput as error:
-        print("error: " + tracking.redacted(" ".join(str(error).split())), file=sys.stderr)
+        print(f"error: {message(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # the reader of our output left (`| head`): there is nobody to tell
         silence(sys.stdout)
@@ -162,7 +163,7 @@ def command(chosen: argparse.Namespace) -> int:
     from sweeps import describe
 
     experiment = configured(chosen)
-    lab, remote = experiment.base.model.name.startswith("lab:"), chosen.ray_address is not None
+    lab, remote = is_lab(experiment.base.model.name), chosen.ray_address is not None
     share = share_out(chosen.gpus_per_trial, chosen.concurrency, chosen.trial_timeout, remote, lab)
     check(experiment)
     sweep = plan.sweep_id(experiment, preflight.provenance)
@@ -184,10 +185,9 @@ def command_all(chosen: argparse.Namespace) -> int:
     for name in experiments.names():
         one = argparse.Namespace(**{**vars(chosen), "experiment": name})
         try:
-            check(configured(one))
             codes.append(command(one))
         except BadInput as error:
-            print(f"left out: {name}: {tracking.redacted(' '.join(str(error).split()))}", file=sys.stderr)
+            print(f"left out: {name}: {message(error)}", file=sys.stderr)
             codes.append(EXIT_INCOMPLETE)
     if not (chosen.dry_run or chosen.status):
         uri, _ = tracking.chosen_uri(chosen.tracking_uri, chosen.output.resolve())

@@ -120,7 +120,7 @@ class Sweep:
         return common
 
     def _ranges(self) -> dict[str, str]:
-        """The parent run's tags that say what was tuned; another range may take their place."""
+        """The parent run's tags that say what was tuned, and where."""
         return {f"tunelab.tune.{name}": f"{space.low:g} to {space.high:g}" for name, space in self.experiment.tune.items()}
 
     def _account(self, book: Logbook) -> bool:

@@ -15,8 +15,9 @@ from simulated import CellTruth, question
 import experiments
 from analysis import command, report
 from analysis import question as q
-from analysis.question import ABOVE_ZERO, Tables, View, compute, contrast, judge, slope_weights
+from analysis.question import Tables, View, compute, contrast, judge, slope_weights
 from analysis.question_fits import fits
+from analysis.stats import ABOVE_ZERO
 from core.definitions import BadInput
 from sweeps import plan
 
