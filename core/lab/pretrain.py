@@ -1,9 +1,9 @@
 """Pretrain a laboratory base: `python -m core.lab.pretrain --seed 0 --output DIR`.
 
-A Llama of about 1 M parameters reads about 18 M tokens of the corpus once. Matrices are trained by Muon, the rest by AdamW
+A Llama of 0.2, 0.9 or 4 M parameters reads about 18 M tokens of the corpus once. Matrices are trained by Muon, the rest by AdamW
 (the prototype learned 90 % of its skills with 11 M tokens this way). Writes a Hugging Face model directory with its tokenizer and
 a card (card.json: corpus hash, tokens, steps, seed, loss per domain, accuracy per skill, command). The same seed, machine and
-number of threads give the same weights.
+number of threads give the same weights. A size has the same learning rates and tokens as the others.
 """
 
 from __future__ import annotations
@@ -29,7 +29,12 @@ BATCH_WINDOWS = 32
 MUON_LEARNING_RATE, ADAMW_LEARNING_RATE = 5e-3, 5e-3
 WARMUP_STEPS = 100
 # hidden size, layers, heads, feed-forward size
-SIZES = {"0.9M": (128, 4, 4, 344)}
+SIZES = {"0.2M": (64, 3, 4, 172), "0.9M": (128, 4, 4, 344), "4M": (256, 5, 8, 688)}
+STORED = {
+    "0.2M": torch.float32,
+    "0.9M": torch.float32,
+    "4M": torch.float16,
+}  # half the bytes of the largest; the card measures them
 DEFAULT_TOKENS = 18_000_000
 TEACHER_SHARE = 0.35  # how far into pretraining the synthetic data's teacher is taken
 
@@ -167,7 +172,8 @@ def main() -> None:
     print(f"{model.num_parameters():,} parameters, {len(vocabulary)} words, {arguments.tokens:,} tokens", flush=True)
     started = time.monotonic()
     steps = train(model, vocabulary, arguments.seed, arguments.tokens, arguments.output / "teacher")
-    model.float().save_pretrained(arguments.output)
+    model.to(STORED[arguments.size]).save_pretrained(arguments.output)
+    model.float()
     vocabulary.save_pretrained(arguments.output)
     minutes = round((time.monotonic() - started) / 60, 1)
     card = make_card(model, vocabulary, arguments, steps, minutes)
