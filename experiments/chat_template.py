@@ -15,7 +15,7 @@ EXPERIMENT = Experiment(
     question="Does the template of the questions have to match that of training, and do prompts belong in the loss?",
     base=Trial(adapter=Lora(rank=16)),
     vary={"evaluation.chat": ("template", "other", "plain"), "train.loss_on": ("response", "all")},
-    seeds=(0, 1, 2, 3),
+    seeds=tuple(range(8)),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(

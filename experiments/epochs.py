@@ -11,7 +11,7 @@ EXPERIMENT = Experiment(
     question="When does more training on the same examples stop paying, and what does it cost in forgetting?",
     base=Trial(adapter=Lora(rank=16), train=Train(learning_rate=2e-3)),
     vary={"train.epochs": (1.0, 2.0, 3.0, 5.0, 8.0, 15.0)},
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2, 3, 4, 5),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(

@@ -14,7 +14,7 @@ EXPERIMENT = Experiment(
     question="Do paraphrase templates keep the model from fitting trigger phrases, at equal examples?",
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.n_templates": (1, 2, 5, 10)},
-    seeds=(0, 1, 2, 3, 4, 5),
+    seeds=tuple(range(16)),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(

@@ -11,7 +11,7 @@ EXPERIMENT = Experiment(
     question="Where is the best learning rate for LoRA and for full fine-tuning, and what does the rate cost in forgetting?",
     base=Trial(adapter=Lora(rank=16)),
     vary={"adapter.method": ("lora", "full"), "train.learning_rate": (1e-4, 2.5e-4, 6.3e-4, 1.6e-3, 4e-3, 1e-2, 2.5e-2)},
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2, 3, 4, 5),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(

@@ -24,7 +24,7 @@ EXPERIMENT = Experiment(
     ),
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2, 3, 4, 5),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(

@@ -14,7 +14,7 @@ EXPERIMENT = Experiment(
     question="How much replayed pretraining text brings back what tuning makes the model forget, and what does it cost?",
     base=Trial(adapter=Lora(rank=16), train=Train(learning_rate=2e-3)),
     vary={"data.replay_share": (0.0, 0.01, 0.05, 0.1, 0.25)},
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2, 3, 4, 5),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(

@@ -20,7 +20,7 @@ EXPERIMENT = Experiment(
     ),
     tune={"train.learning_rate": LogUniform(5e-4, 3e-2, grid=4)},
     tune_trials=5,
-    seeds=(0, 1, 2, 3),
+    seeds=(0, 1, 2, 3, 4, 5),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
