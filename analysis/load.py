@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import pandas as pd
 
 from core import tracking
-from core.definitions import FIELD_PREFIX, BadInput, Trial, redacted
+from core.definitions import ADDED_LATER, FIELD_PREFIX, BadInput, Trial, flatten, redacted
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
 _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "cell", "phase", "state", "reason", "sweep")}
@@ -45,10 +45,12 @@ def typed(name: str, text: str | None, types: dict[str, type]) -> object:
 def frame(runs: Iterable[dict[str, typing.Any]]) -> pd.DataFrame:
     """What `tracking.read_trials` returns as one row a trial: fields, provenance and facts, metrics, tags, run id."""
     types = field_types()
+    defaults = flatten(Trial())
+    later = {name: defaults[name] for name in ADDED_LATER}  # a trial from before has the default and does not say so
     rows = []
     for run in runs:
         row: dict[str, object] = {"run_id": run["run_id"], "status": run["status"]}
-        row |= {name: typed(name, text, types) for name, text in run["params"].items()}
+        row |= later | {name: typed(name, text, types) for name, text in run["params"].items()}
         row |= {name: run["tags"].get(tag) for name, tag in _TAGS.items()}
         row |= run["metrics"]
         row["state"] = row["state"] or str(run["status"]).lower()

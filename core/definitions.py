@@ -20,6 +20,9 @@ from typing import Any
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
 RESULT_VERSION = 2
+# Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
+# so that what has been run stays found. Their defaults must never change; a new version empties this.
+ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share")
 
 TARGET_PRESETS = ("attention-qv", "attention", "mlp", "all-linear")
 SCHEDULES = ("linear", "cosine", "constant")
@@ -102,6 +105,9 @@ class Data:
     n_tasks: int | None = None
     n_templates: int | None = None
     replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
+    replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
+    best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
+    noise_share: float = 0.0  # share of the training rows whose response is another row's
 
     def __post_init__(self) -> None:
         _require(bool(self.source), self, "source", "lab:curated, lab:synthetic, a file or a hub id")
@@ -112,6 +118,8 @@ class Data:
         for name in ("n_clusters", "n_tasks", "n_templates"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, self, name, "at least 1, or none for all")
         _require(0 <= self.replay_share <= 0.9, self, "replay_share", "between 0 and 0.9")
+        _require(0 < self.best_share <= 1, self, "best_share", "above 0 and at most 1")
+        _require(0 <= self.noise_share <= 1, self, "noise_share", "between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,9 +325,15 @@ def content_hash(value: object) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 
+def identity(trial: Trial) -> dict[str, Scalar]:
+    """The trial's settings as far as they tell it from others: without fields of ADDED_LATER at their defaults."""
+    defaults = flatten(Trial())
+    return {name: value for name, value in flatten(trial).items() if name not in ADDED_LATER or value != defaults[name]}
+
+
 def fingerprint(trial: Trial, provenance: Mapping[str, str]) -> str:
     """What makes a trial the same trial: its settings, the content hashes of its inputs, and RESULT_VERSION."""
-    return content_hash({"trial": flatten(trial), "provenance": dict(provenance), "version": RESULT_VERSION})
+    return content_hash({"trial": identity(trial), "provenance": dict(provenance), "version": RESULT_VERSION})
 
 
 @dataclass(frozen=True)

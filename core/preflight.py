@@ -12,7 +12,7 @@ from pathlib import Path
 
 from core import checkpoint, targets, templates
 from core.data import rows, sources
-from core.definitions import BadInput, Data, Evaluation, Lora, Model, Trial
+from core.definitions import BadInput, Data, Evaluation, Lora, Model, Trial, nearest
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
@@ -135,6 +135,11 @@ def _check_sources(trial: Trial) -> None:
     for name, used in of_the_lab.items():
         if used and not (rows.is_lab(trial.data.source) and rows.is_lab(trial.model.name)):
             raise BadInput(f"{name}: only for the laboratory's own bases and data")
+    if (domain := trial.data.replay_domain) is not None:
+        from core.lab.corpus import DOMAINS
+
+        if domain not in DOMAINS:
+            raise BadInput(f"data.replay_domain={domain!r}: {nearest(domain, DOMAINS)}, or none for all")
     if trial.data.eval_source is not None and rows.is_lab(trial.data.eval_source):
         raise BadInput(f"data.eval_source={trial.data.eval_source}: must be a file or a hub id; the laboratory has no such rows")
 

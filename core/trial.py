@@ -151,7 +151,7 @@ def _taught(
         return encoded
     from core.lab import corpus  # preflight has seen that the base was pretrained on it
 
-    stream = corpus.mixed_documents(REPLAY_STREAM + trial.seed, n_tokens=10**12)
+    stream = corpus.stream(REPLAY_STREAM + trial.seed, trial.data.replay_domain)
     return encoded + tokens.documents(base.tokenizer, list(islice(stream, n_replayed)))
 
 

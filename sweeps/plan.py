@@ -26,6 +26,7 @@ from core.definitions import (
     content_hash,
     fingerprint,
     flatten,
+    identity,
     parse_value,
     replace_field,
 )
@@ -313,9 +314,9 @@ def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
     varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
     hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
     inputs = [inspect(overridden(experiment.base, seed_overrides(experiment, i))) for i in range(_n_variants(experiment))]
-    identity = {
+    what = {
         "experiment": experiment.name,
-        "base": {name: value for name, value in flatten(experiment.base).items() if name not in varying},
+        "base": {name: value for name, value in identity(experiment.base).items() if name not in varying},
         "axes": sorted(experiment.vary),
         "tune": {name: [space.low, space.high, space.grid] for name, space in experiment.tune.items()},
         "tune_trials": experiment.tune_trials,
@@ -323,7 +324,7 @@ def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
         "inputs": [{kind: value for kind, value in found.items() if kind not in hidden} for found in inputs],
         "version": RESULT_VERSION,
     }
-    return content_hash(identity)
+    return content_hash(what)
 
 
 def count_trials(experiment: Experiment) -> tuple[int, int]:

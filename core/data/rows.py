@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.data import sources
 from core.data.shapes import Message, to_messages
@@ -28,6 +29,7 @@ class Row:
     group: str = "all"
     place: str = ""
     labels: tuple[str, str, str] = ("", "", "")  # cluster, task, template, as far as the source names them
+    score: float | None = None  # how good its source holds it to be
 
     @property
     def prompt(self) -> str:
@@ -81,12 +83,15 @@ def _build(placed: Iterable[tuple[str, object]], source: str) -> Loaded:
             continue
         group = raw.get("task") if isinstance(raw, dict) else None
         cluster, task, template = (str(raw.get(label) or "") if isinstance(raw, dict) else "" for label in LABELS)
-        rows.append(
-            Row(
-                _identity(messages), tuple(messages), group if isinstance(group, str) else "all", place, (cluster, task, template)
-            )
-        )
+        group = group if isinstance(group, str) else "all"
+        rows.append(Row(_identity(messages), tuple(messages), group, place, (cluster, task, template), _score(raw)))
     return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)))
+
+
+def _score(raw: object) -> float | None:
+    """The number in a row's field "score", if it has one."""
+    value = raw.get("score") if isinstance(raw, dict) else None
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
 
 
 @functools.lru_cache(maxsize=4)
@@ -135,12 +140,14 @@ def nested_subset(rows: Iterable[Row], n: int | None, seed: int) -> tuple[Row, .
 
 
 def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
-    """The rows from `data.n_clusters` clusters, `n_tasks` tasks and `n_templates` templates: the first so many in an order
-    that the seed draws, so that more of them contain the fewer.
+    """The `data.best_share` of the rows with the highest scores, and of these the rows from `data.n_clusters` clusters,
+    `n_tasks` tasks and `n_templates` templates: the first so many in an order that the seed draws, so that more of them
+    contain the fewer.
 
     Raises:
-        BadInput: the rows name none, or fewer.
+        BadInput: the rows have no score, or name no such label, or fewer.
     """
+    rows = _best(rows, data)
     for at, (label, wanted) in enumerate(zip(LABELS, (data.n_clusters, data.n_tasks, data.n_templates), strict=True)):
         if wanted is None:
             continue
@@ -151,6 +158,29 @@ def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
         chosen = set(names[:wanted])
         rows = tuple(row for row in rows if row.labels[at] in chosen)
     return rows
+
+
+def _best(rows: tuple[Row, ...], data: Data) -> tuple[Row, ...]:
+    """The `data.best_share` of the rows with the highest scores, in the order given."""
+    if data.best_share == 1:
+        return rows
+    if unscored := sum(row.score is None for row in rows):
+        raise BadInput(f'data.best_share={data.best_share}: {unscored:,} rows of {data.source} have no number in a field "score"')
+    ranked = sorted(rows, key=lambda row: (-(row.score or 0.0), row.id, row.place))
+    kept = {id(row) for row in ranked[: max(1, round(data.best_share * len(rows)))]}
+    return tuple(row for row in rows if id(row) in kept)
+
+
+def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ...]:
+    """The rows, a share of them with the last answer of another of that share: right form, wrong content. Which rows these
+    are the seed draws, nested: a larger share contains the smaller ones."""
+    drawn = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
+    drawn = drawn[: round(noise_share * len(rows))]
+    changed = list(rows)
+    for i, other in zip(drawn, drawn[1:] + drawn[:1], strict=True):
+        messages = (*rows[i].messages[:-1], rows[other].messages[-1])
+        changed[i] = replace(rows[i], messages=messages, id=_identity(messages))
+    return tuple(changed)
 
 
 def split_of(row: Row) -> str:
@@ -164,7 +194,7 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
         few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
         n_empty, shapes, ordered = _lab_in_order(data.source, data.held_out_fold, few, seed)
         pool = restricted(ordered, data, seed)
-        return Selection(pool[: data.n_examples], (), n_empty, 0, len(pool), len(ordered), shapes)
+        return Selection(noisy(pool[: data.n_examples], data.noise_share, seed), (), n_empty, 0, len(pool), len(ordered), shapes)
     loaded = load("data.source", data.source)
     if data.eval_source is not None:
         asked = load("data.eval_source", data.eval_source).rows
@@ -185,7 +215,7 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     if not train:
         raise BadInput(f"data.source={data.source}: every row's prompt is in the evaluation rows; none is left to train on")
     pool = restricted(tuple(train), data, seed)  # of training rows alone: every arm is asked the same
-    subset = nested_subset(pool, data.n_examples, seed)
+    subset = noisy(nested_subset(pool, data.n_examples, seed), data.noise_share, seed)
     return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(pool), len(loaded.rows), loaded.shapes)
 
 

@@ -200,3 +200,10 @@ def mixed_documents(seed: int, n_tokens: int) -> Iterator[str]:
         spent[domain] += size
         total += size
         yield text
+
+
+def stream(seed: int, domain: str | None = None) -> Iterator[str]:
+    """An endless stream of training documents: of one domain, or (None) of all in their shares."""
+    if domain is None:
+        return mixed_documents(seed, n_tokens=10**12)
+    return documents(domain, random.Random(f"{domain} {seed}"), "train")

@@ -172,7 +172,7 @@ def main() -> None:
     print(f"{model.num_parameters():,} parameters, {len(vocabulary)} words, {arguments.tokens:,} tokens", flush=True)
     started = time.monotonic()
     steps = train(model, vocabulary, arguments.seed, arguments.tokens, arguments.output / "teacher")
-    model.to(STORED[arguments.size]).save_pretrained(arguments.output)
+    model.to(STORED[arguments.size]).save_pretrained(arguments.output)  # type: ignore[arg-type]  # transformers' stub
     model.float()
     vocabulary.save_pretrained(arguments.output)
     minutes = round((time.monotonic() - started) / 60, 1)
