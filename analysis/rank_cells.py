@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from analysis import arms as a
+from analysis.front import front_probability
 from analysis.stats import Estimate, interquartile_mean
-from analysis.tradeoff import front_probability
 
 
 def cell_frame(

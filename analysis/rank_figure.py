@@ -4,6 +4,7 @@ Pareto front, (d) validation quality along the learning rate. Every point carrie
 In (a) and (b) the thin line is the interval of the mean (new seeds and items, on these bases); the thick line is the interval of
 the paired difference from full fine-tuning, drawn around the arm's mean: where it misses the dashed line, the arm
 differs from full. The thin one is wider because bases differ, which pairing takes out.
+In grey the published curve of Hu 2021, normalised (analysis/overlay.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import numpy as np
 
 from analysis import style
 from analysis.formatting import readable, rise
-from analysis.tradeoff import on_front
+from analysis.front import on_front
+from analysis.overlay import PublishedCurve
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,13 +29,22 @@ if TYPE_CHECKING:
 Colour = tuple[float, float, float]
 
 
-def draw(tables: Tables) -> Figure:
-    """The four panels."""
-    figure, (quality, forgetting, plane, rates) = style.figure(2, 2, 5.4)
+# GPT-2 Medium on E2E; hyperparameters were tuned at rank 4. Ranks to 1,024 are published; beyond 32 nothing changes.
+HU = PublishedCurve(
+    "quality", (1, 2, 4, 8, 16, 32, 64, 128), (1.23, 1.21, 1.18, 1.17, 1.16, 1.16, 1.16, 1.16), "Hu 2021, Table 18",
+    "validation loss by rank, GPT-2 Medium on E2E, axis turned so that better is up", "https://arxiv.org/abs/2106.09685",
+    lower_is_better=True,
+)  # fmt: skip
+
+
+def draw(tables: Tables, narrow: bool = False) -> Figure:
+    """The four panels; `narrow`: below each other, for one column of print."""
+    shape = (4, 1, 10.4, style.COLUMN_WIDTH) if narrow else (2, 2, 5.4, style.TEXT_WIDTH)
+    figure, (quality, forgetting, plane, rates) = style.figure(*shape)
     cells = tables.cells[tables.cells["seeds"] > 0]
     quality_label = f"{readable(tables.quality_name)} ({tables.quality_unit})"
     forgetting_label = f"forgetting ({tables.forgetting_unit})"
-    _by_rank(quality, cells, "quality", quality_label)
+    _by_rank(quality, cells, "quality", quality_label, HU)
     quality.set_title("Quality, each arm at its best learning rate")
     _by_rank(forgetting, cells, "forgetting", forgetting_label)
     forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")
@@ -52,32 +63,11 @@ def _colour(cell: dict[str, object]) -> Colour:
     return style.colour(str(cell["method"]), int(rank) if isinstance(rank, int | float) and not math.isnan(rank) else None)
 
 
-def _limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
-    """Limits that show every value, and intervals up to 1.5 times the values' range beyond them: with two seeds an
-    interval can be so wide that nothing else would be seen; `_interval` marks where it was cut."""
-    span = max(float(np.ptp(values)), 0.5 * float(np.nanmedian(high - low)) if np.isfinite(high - low).any() else 0.0) or 0.1
-    bottom = max(float(np.nanmin(np.append(low, values))), float(values.min()) - 1.5 * span)
-    top = min(float(np.nanmax(np.append(high, values))), float(values.max()) + 1.5 * span)
-    margin = 0.06 * (top - bottom) or 0.06 * span  # all cells alike
-    return bottom - margin, top + margin
-
-
-def _interval(panel: Axes, x: float, low: float, high: float, colour: Colour, width: float) -> None:
-    """A vertical interval; a triangle at the edge where the axis cuts it."""
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return
-    panel.plot([x, x], [low, high], color=colour, linewidth=width, solid_capstyle="butt", zorder=2)
-    bottom, top = panel.get_ylim()
-    for cut, edge, mark in ((low < bottom, bottom, "v"), (high > top, top, "^")):
-        if cut:
-            panel.plot(x, edge, mark, color=colour, markersize=4, clip_on=False, zorder=3)
-
-
 def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> None:
     panel.plot(x, y, style.METHOD_MARKER[method], color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
 
 
-def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str) -> None:
+def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str, published: PublishedCurve | None = None) -> None:
     """One arm a position: ranks in order, then full fine-tuning after a gap."""
     full, lora = cells[cells["method"] == "full"], cells[cells["method"] == "lora"]
     level = cells[name] - cells[f"{name}_vs_full"]  # full's, around which the paired intervals are drawn
@@ -85,16 +75,24 @@ def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str) -> No
         combine(cells[name + end].to_numpy(float), (level + cells[f"{name}_vs_full{end}"]).to_numpy(float))
         for end, combine in (("_low", np.fmin), ("_high", np.fmax))
     ]
-    panel.set_ylim(*_limits(cells[name].to_numpy(float), *ends))
+    ranks = lora["rank"].to_list()
+    theirs = published.beside(ranks, lora[name].to_list()) if published else None
+    shown = np.append(cells[name].to_numpy(float), theirs[1] if theirs else [])
+    panel.set_ylim(*style.limits(shown, *ends))
+    if published and theirs:
+        at = np.interp(np.log(theirs[0]), np.log(ranks), range(len(ranks)))
+        panel.legend(handles=style.published(panel, at, theirs[1], published.name), loc="best")
     if len(full):
         panel.axhline(full[name].iloc[0], color=style.colour("full"), linewidth=0.9, dashes=(4, 3), zorder=1)
     panel.plot(range(len(lora)), lora[name], color=style.colour("lora"), linewidth=0.8, alpha=0.5, zorder=1)
     positions = [*range(len(lora)), *(len(lora) + 0.4 + i for i in range(len(full)))]
     for position, cell in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
         colour = _colour(cell)
-        _interval(panel, position, cell[f"{name}_low"], cell[f"{name}_high"], colour, 0.9)
+        style.interval(panel, position, cell[f"{name}_low"], cell[f"{name}_high"], colour, 1.1)
         base = cell[name] - cell[f"{name}_vs_full"]
-        _interval(panel, position, base + cell[f"{name}_vs_full_low"], base + cell[f"{name}_vs_full_high"], colour, 3.4)
+        style.interval(
+            panel, position, base + cell[f"{name}_vs_full_low"], base + cell[f"{name}_vs_full_high"], colour, 5, alpha=0.4
+        )
         _marker(panel, position, cell[name], str(cell["method"]), colour)
     panel.set_xticks(positions, [*(str(int(rank)) for rank in lora["rank"]), *["full"] * len(full)])
     panel.set_xlim(-0.5, positions[-1] + 0.5)
@@ -108,7 +106,9 @@ def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str) -> No
 def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:
     """Quality against forgetting; better is up and to the left."""
     axes = ("forgetting", "quality")
-    x_limits, y_limits = (_limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes)
+    x_limits, y_limits = (
+        style.limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes
+    )
     panel.set(xlim=x_limits, ylim=y_limits)
     panel.grid(axis="x", color=style.GRID, linewidth=0.6)
     for cell in cells.to_dict("records"):
@@ -210,5 +210,8 @@ def _optimum(panel: Axes, tables: Tables, cell: str, name: str, colour: Colour, 
         panel.text(low, height, f"{name}: {e.why.split(':')[0]}", **look)
         return
     panel.plot([max(e.low, low), min(e.high, high)], [height] * 2, color=colour, linewidth=2, solid_capstyle="butt")
+    for cut, edge, mark in ((e.low < low, low, "<"), (e.high > high, high, ">")):
+        if cut:  # the interval goes on beyond the rates tried
+            panel.plot(edge, height, mark, color=colour, markersize=4.5, zorder=4)
     panel.plot(min(max(e.value, low), high), height, "|", color=colour, markersize=6, mew=1.4)
     panel.annotate(name, (max(e.low, low), height), (-3, 0), textcoords="offset points", ha="right", **look)

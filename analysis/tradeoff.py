@@ -1,4 +1,4 @@
-"""Quality against forgetting: Pareto fronts with uncertainty, and forgetting at matched quality."""
+"""Forgetting at matched quality: each arm's forgetting where its learning-rate curve first reaches a quality. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from analysis.stats import Estimate, bootstrap_means, no_interval, percentile_interval, resampled_counts
+from analysis.front import joint_draws
+from analysis.stats import NEEDS_SEEDS, Estimate, no_interval, percentile_interval, resampled_counts
 
 # Shares of the gain in quality that both arms reach. Not 1: at the top quality is flat in the learning rate while
 # forgetting is not, so that "the same quality" would no longer say how much forgetting.
@@ -19,32 +20,6 @@ GAIN_SHARES = (0.80, 0.85, 0.90, 0.95)
 # 6–20 %; interpolated linearly in quality, 23–49 %, because forgetting is convex in quality.
 CROSSING = 0.15
 STEPS = 24  # of the interpolation inside a bracket
-
-
-def on_front(quality_C: np.ndarray, forgetting_C: np.ndarray) -> np.ndarray:
-    """Which cells no other cell beats in both quality (higher is better) and forgetting (lower is better). The last
-    axis is cells; leading axes are draws."""
-    q, f = np.asarray(quality_C)[..., None, :], np.asarray(forgetting_C)[..., None, :]
-    own_q, own_f = np.asarray(quality_C)[..., :, None], np.asarray(forgetting_C)[..., :, None]
-    beaten = (q >= own_q) & (f <= own_f) & ((q > own_q) | (f < own_f))
-    return np.asarray(~beaten.any(axis=-1))
-
-
-def front_probability(
-    quality_CSI: np.ndarray,
-    forgetting_CSJ: np.ndarray,
-    strata_I: np.ndarray,
-    strata_J: np.ndarray,
-    rng: np.random.Generator,
-    n: int = 1_000,
-) -> np.ndarray:
-    """How often each cell is on the front when seeds and items are resampled: (C,). The same seeds for both axes."""
-    state = rng.bit_generator.state
-    quality_NC = bootstrap_means(quality_CSI, strata_I, rng, n)
-    rng.bit_generator.state = state  # bootstrap_means draws the seeds first: the same seeds again
-    forgetting_NC = bootstrap_means(forgetting_CSJ, strata_J, rng, n)
-    probability: np.ndarray = on_front(quality_NC, forgetting_NC).mean(axis=0)
-    return probability
 
 
 @dataclass(frozen=True)
@@ -90,19 +65,19 @@ def forgetting_at(
     return np.array(found)
 
 
-def _difference(
-    curves: tuple[Curve, Curve],
+def _levels(
+    rates: tuple[np.ndarray, np.ndarray],
     means: list[tuple[np.ndarray, np.ndarray]],
     quality_before: float,
     moved: list[np.ndarray | float],
 ) -> np.ndarray:
-    """Forgetting of the second arm less the first's at GAIN_SHARES of the gain that both reach: (shares, N)."""
+    """Forgetting of both arms at GAIN_SHARES of the gain that both reach, nan where either does not: (2, shares, N)."""
     top_N = np.minimum(*(quality_NK.max(axis=1) for quality_NK, _ in means))
     targets_TN = np.array([quality_before + share * (top_N - quality_before) for share in GAIN_SHARES])
-    first_TN, second_TN = (
-        forgetting_at(curve.rates_K, *own, targets_TN, shift) for curve, own, shift in zip(curves, means, moved, strict=True)
+    found = np.array(
+        [forgetting_at(rates_K, *own, targets_TN, shift) for rates_K, own, shift in zip(rates, means, moved, strict=True)]
     )
-    return second_TN - first_TN
+    return np.where(np.isnan(found).any(axis=0), math.nan, found)
 
 
 def _resampled(
@@ -143,20 +118,68 @@ def forgetting_at_matched_quality(
     tuning has one run a learning rate; and the place of the crossing between two learning rates (`CROSSING`).
     """
     n_items = first.quality_KI.shape[1]
-    curves = (first, second)
+    curves, rates = (first, second), (first.rates_K, second.rates_K)
     means = [(c.quality_KI.mean(axis=1)[None], c.forgetting_KJ.mean(axis=1)[None]) for c in curves]
-    point = _difference(curves, means, quality_before, [0.0, 0.0])
-    usable = ~np.isnan(point[:, 0])  # shares of the gain that both curves pass on their way up
-    value = float(point[usable].mean()) if usable.any() else math.nan
-    if math.isnan(value):
-        return no_interval(value, 1, n_items, "not bracketed: a curve starts above the common quality; try lower learning rates")
+    point_T = np.diff(_levels(rates, means, quality_before, [0.0, 0.0])[..., 0], axis=0)[0]
     if noise is None:
-        return no_interval(value, 1, n_items, "needs 2 seeds for the noise between runs")
+        found = _over_shares(point_T, point_T[:, None], 1, n_items)
+        return found if found.why else no_interval(found.value, 1, n_items, "needs 2 seeds for the noise between runs")
     means = _resampled(curves, strata_I, strata_J, noise, rng, n)
     moved: list[np.ndarray | float] = [CROSSING * rng.normal(size=quality_NK.shape) for quality_NK, _ in means]
-    draws_N = np.ma.masked_invalid(_difference(curves, means, quality_before, moved)[usable]).mean(axis=0).filled(np.nan)
+    return _over_shares(point_T, np.diff(_levels(rates, means, quality_before, moved), axis=0)[0], 1, n_items)
+
+
+def _over_shares(point_T: np.ndarray, draws_TN: np.ndarray, n_seeds: int, n_items: int) -> Estimate:
+    """The mean over those shares of the gain that both curves pass on their way up, with its percentile interval."""
+    usable = ~np.isnan(point_T)
+    if not usable.any():
+        why = "not bracketed: a curve starts above the common quality; try lower learning rates"
+        return no_interval(math.nan, n_seeds, n_items, why)
+    value = float(point_T[usable].mean())
+    draws_N = np.ma.masked_invalid(draws_TN[usable]).mean(axis=0).filled(np.nan)
     lost = float(np.isnan(draws_N).mean())
     if lost > 0.05:
-        return no_interval(value, 1, n_items, f"not bracketed in {lost:.0%} of the bootstrap; try lower learning rates")
+        return no_interval(value, n_seeds, n_items, f"not bracketed in {lost:.0%} of the bootstrap; try lower learning rates")
     low, high = percentile_interval(draws_N[~np.isnan(draws_N)])
-    return Estimate(value, min(low, value), max(high, value), 1e6, 1, n_items)
+    df = 1e6 if n_seeds < 2 else n_seeds - 1
+    return Estimate(value, min(low, value), max(high, value), df, n_seeds, n_items)
+
+
+@dataclass(frozen=True)
+class Matched:
+    """Forgetting of two arms at equal quality, and how much more the second forgets."""
+
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+
+
+def matched_over_seeds(
+    rates: tuple[np.ndarray, np.ndarray],
+    quality: tuple[np.ndarray, np.ndarray],
+    forgetting: tuple[np.ndarray, np.ndarray],
+    strata_I: np.ndarray,
+    strata_J: np.ndarray,
+    quality_before: float,
+    rng: np.random.Generator,
+    n: int = 1_000,
+) -> Matched:
+    """Forgetting at equal quality where every learning rate ran with every seed: of each arm its rates (K,), sorted upwards,
+    quality (K, S, I) and forgetting (K, S, J). Random are the seeds (the same in both arms), the items and the place of the
+    crossing between two rates (`CROSSING`)."""
+    (_, n_seeds, n_items), n_first = quality[0].shape, len(rates[0])
+    both = np.concatenate(quality), np.concatenate(forgetting)
+
+    def split(quality_NC: np.ndarray, forgetting_NC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(quality_NC[:, part], forgetting_NC[:, part]) for part in (slice(n_first), slice(n_first, None))]
+
+    means = split(*(scores.mean(axis=(1, 2))[None] for scores in both))
+    point_2T = _levels(rates, means, quality_before, [0.0, 0.0])[..., 0]
+    points_3T = [*point_2T, point_2T[1] - point_2T[0]]
+    if n_seeds < 2:
+        return Matched(*(no_interval(float(point_T.mean()), n_seeds, n_items, NEEDS_SEEDS) for point_T in points_3T))
+    means = split(*joint_draws(*both, strata_I, strata_J, rng, n))
+    moved: list[np.ndarray | float] = [CROSSING * rng.normal(size=quality_NK.shape) for quality_NK, _ in means]
+    draws_2TN = _levels(rates, means, quality_before, moved)
+    draws_3TN = [*draws_2TN, draws_2TN[1] - draws_2TN[0]]
+    return Matched(*(_over_shares(*pair, n_seeds, n_items) for pair in zip(points_3T, draws_3TN, strict=True)))

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from analysis import stats
+from analysis.front import front_probability, on_front
 from analysis.optimum import learning_rate_optimum
 from analysis.stats import Estimate, Region
-from analysis.tradeoff import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality, front_probability, on_front
+from analysis.tradeoff import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality
 from analysis.verdicts import Finding, seeds_needed
 
 DRAWS = 1_200  # Monte-Carlo standard error of a coverage of 95 %: 0.6 points
