@@ -13,27 +13,33 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis.question import AT_MOST_TWO_POINTS, NOT_WORSE, Fields, Rule, View, difference, reporter
-from analysis.stats import Region
+from analysis.stats import ABOVE_ZERO, Region
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "quality_vs_quantity"
-CURATED: Fields = {"role": "curated"}
-SYNTHETIC: Fields = {"role": "synthetic", "data.n_examples": 1_000}
-LARGER: Fields = {"role": "synthetic", "data.n_examples": 4_000, "kind": "synthetic, more steps"}
-WHOLE: Fields = {"role": "synthetic", "train.epochs": 1.0}
+CURATED: Fields = {"kind": "curated"}
+HOMOGENEOUS: Fields = {"kind": "curated, few clusters"}
+SYNTHETIC: Fields = {"kind": "synthetic, equal steps", "data.n_examples": 1_000}
+LARGER: Fields = {"kind": "synthetic, more steps", "data.n_examples": 4_000}
+WHOLE: Fields = {"kind": "synthetic, more steps", "train.epochs": 1.0}
+CHOSEN: Fields = {"kind": "synthetic, best tenth", "data.n_examples": 1_000}
+CHOSEN_WHOLE: Fields = {"kind": "synthetic, best tenth", "whole": True}
 
 
 def kinds(trials: pd.DataFrame) -> pd.DataFrame:
-    """The source's role (the synthetic one has several arms; where both have one, the curated one is called so), and what
-    makes a curve: whether a synthetic arm takes the steps of 1,000 examples or its own."""
-    arms = trials.groupby("data.source")["cell"].nunique()
+    """What makes a curve: the source's role (the curated one has fewer arms; where both have as many, it is called so),
+    whether it is narrowed, and whether a synthetic arm takes the steps of 1,000 examples or its own."""
+    whole = trials[(trials["data.best_share"] == 1) & trials["data.n_clusters"].isna()]
+    arms = whole.groupby("data.source")["cell"].nunique()
     few = sorted(arms[arms == arms.min()].index, key=lambda source: "curated" not in source)
-    role = np.where(trials["data.source"] == few[0], "curated", "synthetic")
     alike = trials["train.steps"].notna() | (trials["data.n_examples"] == 1_000)
-    kind = np.where(alike, "synthetic, equal steps", "synthetic, more steps")
-    return trials.assign(role=role, kind=np.where(role == "curated", "curated", kind))
+    synthetic = np.where(alike, "synthetic, equal steps", "synthetic, more steps")
+    synthetic = np.where(trials["data.best_share"] < 1, "synthetic, best tenth", synthetic)
+    curated = np.where(trials["data.n_clusters"].notna(), "curated, few clusters", "curated")
+    kind = np.where(trials["data.source"] == few[0], curated, synthetic)
+    return trials.assign(kind=kind, whole=trials["data.n_examples"].isna())
 
 
 VIEW = View(
@@ -55,11 +61,21 @@ def compared(first: Fields, second: Fields, measure: str, region: Region, effect
     return lambda t: difference(t, first, second, measure, region, rule, effect, in_points=True)
 
 
+def better(first: Fields, second: Fields, measure: str, effect: str) -> Rule:
+    """A difference between two arms against none."""
+    rule = "supported: interval above 0; contradicted: below 0"
+    return lambda t: difference(t, first, second, measure, ABOVE_ZERO, rule, effect)
+
+
 RULES: dict[str, Rule] = {
     "3c": compared(CURATED, SYNTHETIC, "quality", NOT_WORSE, "curated 1,000 − synthetic 1,000, quality"),
     "3d": compared(CURATED, WHOLE, "quality", NOT_WORSE, "curated 1,000 − all synthetic, quality"),
     "3e": compared(CURATED, WHOLE, "exact_match/held_out", NOT_WORSE, "curated 1,000 − all synthetic, held-out tasks"),
     "3f": compared(LARGER, SYNTHETIC, "quality", AT_MOST_TWO_POINTS, "synthetic 4,000 − 1,000, 3 epochs each, quality"),
+    "4a": better(CURATED, SYNTHETIC, "quality", "curated 1,000 − synthetic 1,000, quality"),
+    "4b": better(CURATED, HOMOGENEOUS, "exact_match/held_out", "all clusters − two clusters, held-out tasks"),
+    "5a": better(CHOSEN_WHOLE, WHOLE, "quality", "best tenth (3 epochs) − all synthetic (1 epoch), quality"),
+    "5b": better(CHOSEN, SYNTHETIC, "quality", "best tenth − drawn from all, 1,000 each, quality"),
 }
 report = reporter(VIEW, RULES)
 

@@ -1,4 +1,4 @@
-"""When does LoRA rank start to matter: does more data need more rank?"""
+"""When does LoRA rank start to matter: do more data or new knowledge need more rank?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import Rule, View, combination, relative, reporter
+from analysis.question import AT_MOST_TWO_POINTS, Rule, View, combination, difference, relative, reporter
 from analysis.stats import ABOVE_ZERO, Region
 
 if TYPE_CHECKING:
@@ -18,29 +18,33 @@ if TYPE_CHECKING:
 
 NAME = "rank_vs_data"
 FEW, MANY = 250, 4_000
+KINDS = {"lab:new-facts": "with new facts"}
 
 
-def method(trials: pd.DataFrame) -> pd.DataFrame:
-    """What makes a curve: the rank, or full fine-tuning."""
-    names = [
-        "full" if name == "full" else f"r = {int(rank)}"
-        for name, rank in zip(trials["adapter.method"], trials["adapter.rank"], strict=True)
+def of_data(trials: pd.DataFrame) -> pd.DataFrame:
+    """What makes a curve: how many examples of which kind; and the trained parameters, where full fine-tuning stands beside
+    the ranks."""
+    kind = [
+        f"{int(n):,} {KINDS.get(source, 'elicitation')}"
+        for n, source in zip(trials["rows/used"].fillna(0), trials["data.source"], strict=True)
     ]
-    return trials.assign(kind=names)
+    return trials.assign(kind=kind, parameters=trials["trainable_parameters"].groupby(trials["cell"]).transform("mean"))
 
 
 VIEW = View(
-    x="data.n_examples",
-    x_label="curated examples",
-    measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
+    x="parameters",
+    x_label="trained parameters (LoRA by rank, full last)",
+    measures=("quality", "recall/taught", "forgetting", "exact_match/held_out"),
     curves="kind",
-    derive=method,
+    curves_label="examples",
+    derive=of_data,
 )
 
 
 # 16d: an interaction of two differences.
 SIGNS = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
 CORNERS = [({"adapter.rank": rank, "data.n_examples": n}, sign) for (rank, n), sign in SIGNS.items()]
+TAUGHT = {"data.source": "lab:new-facts"}
 
 RULES: dict[str, Rule] = {
     "16c": lambda t: relative(
@@ -50,6 +54,14 @@ RULES: dict[str, Rule] = {
     "16d": lambda t: combination(
         t, CORNERS, "quality", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
         "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)",
+    ),
+    "16e": lambda t: difference(
+        t, {"adapter.rank": 128, "data.n_examples": MANY}, {"adapter.rank": 64, "data.n_examples": MANY}, "quality",
+        AT_MOST_TWO_POINTS, "supported: interval below +0.02; contradicted: above", "quality, rank 128 − 64", in_points=True,
+    ),
+    "16f": lambda t: difference(
+        t, TAUGHT | {"adapter.rank": 64}, TAUGHT | {"adapter.rank": 1}, "recall/taught", ABOVE_ZERO,
+        "supported: interval above 0; contradicted: below 0", "recall of taught facts, rank 64 − 1",
     ),
 }  # fmt: skip
 report = reporter(VIEW, RULES)

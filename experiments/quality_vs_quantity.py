@@ -1,14 +1,16 @@
 """1,000 curated examples against 52,000 synthetic ones?
 
-Claim after Zhou et al. 2023 (LIMA) and Taori et al. 2023 (Alpaca). The synthetic rows come from a weaker teacher by the
+Claims after Zhou et al. 2023 (LIMA), Taori et al. 2023 (Alpaca) and Chen et al. 2023 (AlpaGasus: keep the best tenth). The synthetic rows come from a weaker teacher by the
 Self-Instruct road; of the 52,000 a fold of the laboratory gives about 32,000 (core/lab/disjoint.py says which it leaves out).
 Equal steps: every arm takes the steps of 1,000 examples in 3 epochs. Whole: one epoch over all of them, eleven times as
-many steps. The learning rate is tuned inside each arm.
+many steps. The best tenth is chosen by the score that each synthetic row carries: the mean log-probability that its teacher
+gave its own answer. "Homogeneous" are right, curated rows of two clusters. The learning rate is tuned inside each arm.
 """
 
 from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
 
 LIMA = "https://arxiv.org/abs/2305.11206"
+ALPAGASUS = "https://arxiv.org/abs/2307.08701"
 STEPS = 189  # of 1,000 examples in 3 epochs, in batches of 16
 
 EXPERIMENT = Experiment(
@@ -21,6 +23,9 @@ EXPERIMENT = Experiment(
         {"data.source": "lab:synthetic", "data.n_examples": 16_000, "train.steps": STEPS},
         {"data.source": "lab:synthetic", "data.n_examples": 4_000},
         {"data.source": "lab:synthetic", "data.n_examples": None, "train.epochs": 1.0},
+        {"data.source": "lab:synthetic", "data.best_share": 0.1},
+        {"data.source": "lab:synthetic", "data.best_share": 0.1, "data.n_examples": None},
+        {"data.source": "lab:curated", "data.n_clusters": 2},
     ),
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
@@ -46,6 +51,26 @@ EXPERIMENT = Experiment(
             id="3f",
             statement="Four times the synthetic data at equal epochs gives no gain (at most 2 points)",
             published=Published(effect="flat over a 16-fold increase", source="Zhou 2023, Fig. 6", url=LIMA),
+        ),
+        Claim(
+            id="4a",
+            statement="Quality beats volume: 1,000 curated (right, diverse) examples beat 1,000 synthetic (diverse) ones",
+            published=Published(effect="3.83 against 3.33 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
+        ),
+        Claim(
+            id="4b",
+            statement="Diversity beats volume: 1,000 examples of all clusters beat 1,000 of two clusters (held-out tasks)",
+            published=Published(effect="3.83 against 3.49 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
+        ),
+        Claim(
+            id="5a",
+            statement="The best tenth of the synthetic rows by score beats all of them (one epoch)",
+            published=Published(effect="9K of 52K preferred to all", source="Chen 2023", url=ALPAGASUS),
+        ),
+        Claim(
+            id="5b",
+            statement="1,000 of the best tenth by score beat 1,000 drawn from all synthetic rows",
+            published=Published(effect="9K chosen preferred to 9K random", source="Chen 2023", url=ALPAGASUS),
         ),
     ),
 )

@@ -9,7 +9,19 @@ import pytest
 
 from core import preflight
 from core.data.rows import n_replayed, select
-from core.definitions import BadInput, Data, Evaluation, Lora, Model, Train, Trial
+from core.definitions import (
+    ADDED_LATER,
+    BadInput,
+    Data,
+    Evaluation,
+    Lora,
+    Model,
+    Train,
+    Trial,
+    fingerprint,
+    identity,
+    replace_field,
+)
 from core.lab import instruct
 
 SMALL = Evaluation(items_per_task=2)
@@ -53,6 +65,32 @@ def test_arms_with_few_tasks_are_asked_the_same(tmp_path: Path) -> None:
     assert {row.id for row in chosen[0].train} < {row.id for row in chosen[2].train}
 
 
+def test_the_best_share_keeps_the_rows_with_the_highest_scores(tmp_path: Path) -> None:
+    file = tmp_path / "scored.jsonl"
+    file.write_text("\n".join(f'{{"prompt": "do {i}", "completion": "{i}", "score": {i % 50}}}' for i in range(500)))
+    everything, best = (train_rows(source=str(file), n_examples=None, best_share=share) for share in (1.0, 0.2))
+    scores = sorted(row.score for row in everything)
+    assert len(best) == round(0.2 * len(everything))
+    assert sorted(row.score for row in best) == scores[-len(best) :]
+    assert {row.id for row in best} < {row.id for row in everything}
+    assert len(train_rows(source="lab:synthetic", n_examples=500, best_share=0.1)) == 500
+    with pytest.raises(BadInput, match=r'data.best_share=0.5: 8,000 rows of lab:curated have no number in a field "score"'):
+        train_rows(best_share=0.5)
+
+
+def test_noise_exchanges_answers_nested_and_leaves_the_others_alone() -> None:
+    plain, few, many = (train_rows(noise_share=share) for share in (0.0, 0.1, 0.5))
+    wrong = [{i for i, (a, b) in enumerate(zip(plain, noisy, strict=True)) if a.id != b.id} for noisy in (few, many)]
+    assert [len(places) for places in wrong] == [
+        pytest.approx(100, abs=12),
+        pytest.approx(500, abs=40),
+    ]  # equal answers stay right
+    assert len(wrong[0] - wrong[1]) <= 3
+    assert all(a.messages[:-1] == b.messages[:-1] for a, b in zip(plain, many, strict=True))
+    answers = [sorted(row.messages[-1]["content"] for row in rows) for rows in (plain, many)]
+    assert answers[0] == answers[1]
+
+
 def test_a_number_of_steps_goes_before_the_epochs() -> None:
     train = Train(steps=40, epochs=3, batch_size=16)
     assert train.n_steps(1_000) == train.n_steps(10) == 40
@@ -63,7 +101,17 @@ def test_a_number_of_steps_goes_before_the_epochs() -> None:
     assert inspected.tokens == pytest.approx(preflight.inspect(Trial()).tokens * 40 / 189, rel=0.01)
 
 
-@pytest.mark.parametrize("changes", [{"n_tasks": 0}, {"replay_share": 1.0}, {"replay_share": -0.1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"n_tasks": 0},
+        {"replay_share": 1.0},
+        {"replay_share": -0.1},
+        {"best_share": 0.0},
+        {"best_share": 1.1},
+        {"noise_share": 2.0},
+    ],
+)
 def test_impossible_values_are_refused(changes: dict) -> None:
     with pytest.raises(BadInput, match=r"must be"):
         Data(**changes)
@@ -78,6 +126,8 @@ def test_replay_and_other_chat_forms_are_for_the_laboratory(tmp_path: Path) -> N
     ):
         with pytest.raises(BadInput, match="only for the laboratory"):
             preflight.inspect(trial)
+    with pytest.raises(BadInput, match=r"data.replay_domain='cod': did you mean 'code'\?, or none for all"):
+        preflight.inspect(Trial(data=Data(replay_share=0.1, replay_domain="cod")))
 
 
 def test_replay_counts_in_the_plan() -> None:
@@ -103,6 +153,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     kinds = {
         "plain": base,
         "replay": dataclasses.replace(base, data=dataclasses.replace(base.data, replay_share=0.25)),
+        "code": dataclasses.replace(base, data=dataclasses.replace(base.data, replay_share=0.25, replay_domain="code")),
         "all": dataclasses.replace(base, train=dataclasses.replace(base.train, loss_on="all")),
         "steps": dataclasses.replace(base, train=dataclasses.replace(base.train, steps=25)),
         "no template": dataclasses.replace(base, evaluation=dataclasses.replace(SMALL, chat="plain")),
@@ -116,6 +167,22 @@ def test_replay_keeps_what_was_pretrained(results: dict[str, dict]) -> None:
     assert (plain["rows/replayed"], replay["rows/replayed"], replay["rows/used"]) == (0, 50, 150)
     assert replay["forgetting"] < 0.5 * plain["forgetting"]
     assert replay["train/steps"] > plain["train/steps"]
+
+
+def test_replay_of_one_domain_keeps_that_domain_best(results: dict[str, dict]) -> None:
+    plain, mixed, code = (results[name]["metrics"] for name in ("plain", "replay", "code"))
+    assert code["rows/replayed"] == mixed["rows/replayed"]
+    assert code["delta/nll/code"] < mixed["delta/nll/code"] < plain["delta/nll/code"]
+    assert code["delta/nll/facts"] > mixed["delta/nll/facts"]
+
+
+def test_a_later_field_at_its_default_is_no_part_of_a_trials_identity() -> None:
+    base = Trial()
+    assert not set(ADDED_LATER) & set(identity(base))
+    for name, value in {"data.replay_domain": "code", "data.best_share": 0.5, "data.noise_share": 0.1}.items():
+        other = replace_field(base, name, value)
+        assert identity(other) == identity(base) | {name: value}
+        assert fingerprint(other, {}) != fingerprint(base, {})
 
 
 def test_training_stops_after_the_steps_asked_for(results: dict[str, dict]) -> None:

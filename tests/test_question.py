@@ -33,6 +33,7 @@ def truths(name: str, **levels: float) -> dict[str, CellTruth]:
         if "data.n_examples" in fields or "data.source" in fields:
             size = fields.get("data.n_examples", 1_000)
             fields |= {"data.source": fields.get("data.source", "lab:curated"), "rows/used": 32_000 if size is None else size}
+            fields["train/tokens"] = 25.0 * float(str(fields["rows/used"]))
         found[cell.label] = CellTruth(fields, **levels)
     return found
 
@@ -126,8 +127,13 @@ def test_data_quantity_finds_where_enough_is() -> None:
 def test_quality_vs_quantity_compares_the_arms_it_names() -> None:
     worse = changed(truths("quality_vs_quantity", ability=2.0), **{"source=lab:synthetic": {"ability": 0.5, "held_out": 1.5}})
     _, found = analysed("quality_vs_quantity", worse)
-    assert found["3c"]["verdict"] == found["3d"]["verdict"] == "supported"
+    assert [found[name]["verdict"] for name in ("3c", "3d", "4a")] == ["supported"] * 3
     assert found["3e"]["verdict"] == "contradicted"
+    assert {found[name]["verdict"] for name in ("4b", "5a", "5b")} == {"undecided"}
+    chosen = changed(truths("quality_vs_quantity"), **{"share=0.1": {"ability": 2.5}, "clusters=2": {"held_out": -1.0}})
+    _, found = analysed("quality_vs_quantity", chosen)
+    assert [found[name]["verdict"] for name in ("4b", "5a", "5b")] == ["supported"] * 3
+    assert {found[name]["verdict"] for name in ("4a", "3f")} <= {"undecided", "supported"}
 
 
 def test_target_modules_compares_at_equal_parameters() -> None:
@@ -207,7 +213,8 @@ def test_one_page_over_everything_that_ran(
     monkeypatch.setattr(report.command, "analysed", analysed)
     assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 0
     said = capsys.readouterr().out
-    assert "2 questions, 5 claims" in said
+    n_claims = sum(len(experiments.load(name).claims) for name in ran)
+    assert f"2 questions, {n_claims} claims" in said
     assert "replay: sweep ffffffff, the others are left out (--sweep chooses): 00000000" in said
     assert "not run: python sweeps/run.py rank_vs_quality" in said
     ledger = pd.read_csv(tmp_path / "ledger.csv")
@@ -330,3 +337,49 @@ def test_knowledge_tells_what_was_brought_out_from_what_was_added() -> None:
     tables = compute(trials, pd.concat([items, recalled, unheard]), experiment, module.VIEW)
     found = {str(row["id"]): row["verdict"] for row in judge(tables, experiment, module.RULES)}
     assert found == dict.fromkeys(("10a", "10b", "10c"), "supported")
+
+
+def with_recall(trials: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
+    """The items, and for trials that are taught new facts their held-out ones again as recall of them."""
+    taught = trials.loc[trials["data.source"] == "lab:new-facts", "fingerprint"]
+    recalled = items[items["fingerprint"].isin(taught) & (items["measure"] == "exact_match/held_out")]
+    return pd.concat([items, recalled.assign(measure="recall/taught")])
+
+
+def test_rank_vs_data_judges_recall_on_the_arms_that_are_asked_for_it() -> None:
+    cells = {}
+    for label, truth in truths("rank_vs_data").items():
+        rank = float(str(truth.fields.get("adapter.rank", 128)))
+        many = truth.fields["data.n_examples"] == 4_000
+        ability = np.log2(rank) / 4 if many else 1.0
+        cells[label] = CellTruth(truth.fields | {"trainable_parameters": 1e4 * rank}, ability, held_out=np.log2(rank) / 3)
+    trials, items = question(cells, n_items=2_000)
+    module, experiment = importlib.import_module("analysis.rank_vs_data"), experiments.load("rank_vs_data")
+    tables = compute(trials, with_recall(trials, items), experiment, module.VIEW)
+    found = {str(row["id"]): row for row in judge(tables, experiment, module.RULES)}
+    assert (found["16d"]["verdict"], found["16f"]["verdict"]) == ("supported", "supported")
+    assert found["16f"]["n_seeds"] == 4
+    assert tables.panels["recall/taught"].crossed
+    curated = next(arm for arm in tables.arms if "new-facts" not in arm.cell)
+    assert "recall/taught" not in tables.means[curated.cell]
+    without = compute(trials, items, experiment, module.VIEW)
+    assert "no recall" in str({str(row["id"]): row for row in judge(without, experiment, module.RULES)}["16f"]["note"])
+
+
+def test_label_noise_tells_a_cost_from_a_cost_that_can_be_borne() -> None:
+    cells = {label: CellTruth(t.fields, 1.0 - 1.8 * float(str(t.fields["data.noise_share"])))
+             for label, t in truths("label_noise").items()}  # fmt: skip
+    _, found = analysed("label_noise", cells, n_items=6_000, seed_sd=0.01, tuned=False)
+    assert [row["verdict"] for row in found.values()] == ["supported", "supported"]
+    worse = changed(cells, **{"noise_share=0.1": {"ability": -1.0}})
+    _, found = analysed("label_noise", worse, tuned=False)
+    assert [row["verdict"] for row in found.values()] == ["supported", "contradicted"]
+
+
+def test_replay_compares_the_arms_of_one_domain_with_those_of_all() -> None:
+    levels = {"replay_share=0": 1.0, "replay_share=0.4 replay_domain=code": 0.1, "replay_share=0.25 replay_domain=code": 0.6}
+    cells = {label: dataclasses.replace(t, forgetting=levels.get(label, 0.2)) for label, t in truths("replay").items()}
+    assert levels.keys() < cells.keys()
+    _, found = analysed("replay", cells, tuned=False, seed_sd=0.01)
+    assert {found[name]["verdict"] for name in ("14a", "14d", "14e")} == {"supported"}
+    assert float(str(found["14e"]["value"])) == pytest.approx(0.4, abs=0.05)

@@ -1,0 +1,31 @@
+"""How many wrong answers do curated data bear?
+
+A share of the 1,000 rows has the answer of another of that share: right in form, wrong in content, nested over the shares.
+Claims after Zhou et al. 2023 (LIMA: quality over quantity); the synthetic rows of quality_vs_quantity have a weaker model's
+errors instead. The learning rate is the same in every arm.
+"""
+
+from core.definitions import Claim, Experiment, Lora, Published, Trial
+
+LIMA = "https://arxiv.org/abs/2305.11206"
+
+EXPERIMENT = Experiment(
+    name="label_noise",
+    question="How many wrong answers do 1,000 curated examples bear?",
+    base=Trial(adapter=Lora(rank=16)),
+    vary={"data.noise_share": (0.0, 0.1, 0.25, 0.5)},
+    seeds=(0, 1, 2, 3, 4, 5),
+    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    claims=(
+        Claim(
+            id="4c",
+            statement="10 % wrong answers cost quality",
+            published=Published(effect="quality filter: +0.5 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
+        ),
+        Claim(
+            id="4d",
+            statement="10 % wrong answers cost at most 5 points",
+            published=Published(effect="no measured effect found", source="practitioners' rule", url=LIMA),
+        ),
+    ),
+)
