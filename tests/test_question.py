@@ -371,7 +371,7 @@ def test_label_noise_tells_a_cost_from_a_cost_that_can_be_borne() -> None:
              for label, t in truths("label_noise").items()}  # fmt: skip
     _, found = analysed("label_noise", cells, n_items=6_000, seed_sd=0.01, tuned=False)
     assert [row["verdict"] for row in found.values()] == ["supported", "supported"]
-    worse = changed(cells, **{"noise_share=0.1": {"ability": -1.0}})
+    worse = changed(cells, **{"share=0.1": {"ability": -1.0}})
     _, found = analysed("label_noise", worse, tuned=False)
     assert [row["verdict"] for row in found.values()] == ["supported", "contradicted"]
 
