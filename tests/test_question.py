@@ -23,6 +23,8 @@ from sweeps import plan
 
 NAMES = [name for name in experiments.names() if name != "rank_vs_quality"]
 
+SIZES = {"small": 2e5, "large": 4e6, "base-0": 9e5}  # parameters of the ladder's bases
+
 
 def truths(name: str, **levels: float) -> dict[str, CellTruth]:
     """The arms of an experiment as it stands, all alike but for `levels`."""
@@ -34,6 +36,8 @@ def truths(name: str, **levels: float) -> dict[str, CellTruth]:
             size = fields.get("data.n_examples", 1_000)
             fields |= {"data.source": fields.get("data.source", "lab:curated"), "rows/used": 32_000 if size is None else size}
             fields["train/tokens"] = 25.0 * float(str(fields["rows/used"]))
+        if "model.name" in fields:
+            fields["total_parameters"] = next(n for word, n in SIZES.items() if word in str(fields["model.name"]))
         found[cell.label] = CellTruth(fields, **levels)
     return found
 
@@ -383,3 +387,27 @@ def test_replay_compares_the_arms_of_one_domain_with_those_of_all() -> None:
     _, found = analysed("replay", cells, tuned=False, seed_sd=0.01)
     assert {found[name]["verdict"] for name in ("14a", "14d", "14e")} == {"supported"}
     assert float(str(found["14e"]["value"])) == pytest.approx(0.4, abs=0.05)
+
+
+def scaled(**slopes: float) -> dict[str, CellTruth]:
+    """model_scale's arms, ability rising with log parameters and log examples, forgetting with log parameters."""
+    cells = {}
+    for label, truth in truths("model_scale").items():
+        size = float(str(truth.fields["total_parameters"]))
+        rank = float(str(truth.fields.get("adapter.rank", 16)))
+        log_x, log_n = np.log(size / 9e5), np.log(float(str(truth.fields["data.n_examples"])) / 500)
+        ability = slopes.get("size", 0.0) * log_x + slopes.get("data", 0.0) * log_n + slopes.get("rank", 0.0) * np.log(rank / 16)
+        cells[label] = CellTruth(truth.fields, ability, forgetting=0.5 + slopes.get("forgetting", 0.0) * log_x)
+    return cells
+
+
+def test_model_scale_tells_size_from_data_and_whether_the_recipe_carries_over() -> None:
+    tables, found = analysed("model_scale", scaled(size=0.6, data=0.2, forgetting=0.1), n_items=2_000)
+    assert [found[name]["verdict"] for name in ("28a", "28b", "28c", "28e")] == ["supported"] * 4
+    _, found = analysed("model_scale", scaled(size=0.2, data=0.6, forgetting=-0.1, rank=0.5), n_items=2_000)
+    assert [found[name]["verdict"] for name in ("28a", "28b", "28c", "28e")] == ["supported"] + ["contradicted"] * 3
+    module = importlib.import_module("analysis.model_scale")
+    comparison_and_law = module.joint(tables)
+    assert comparison_and_law is not None
+    assert comparison_and_law[1].fit.law in module.JOINT
+    assert "joint_" in "".join(module.sections(tables))

@@ -1,0 +1,176 @@
+"""How do gains, forgetting and the best recipe move with the size of the base?"""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if __package__ in (None, ""):  # run as a file from a checkout
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from analysis import command, formatting
+from analysis.optimum import learning_rate_optimum
+from analysis.question import (
+    AT_MOST_TWO_POINTS,
+    Fields,
+    Rule,
+    Tables,
+    View,
+    contrast,
+    costs,
+    difference,
+    hindrance,
+    lacks,
+    reporter,
+    trend,
+)
+from analysis.scaling import Comparison, Curve, compare, curve, from_seeds, seed_draws
+from analysis.stats import ABOVE_ZERO, Estimate, Region, quotient_of_estimates
+from analysis.verdicts import Finding
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from analysis.arms import Arm
+
+NAME = "model_scale"
+MIDDLE, RANK = 500, 16
+OF_MIDDLE: Fields = {"data.n_examples": MIDDLE, "adapter.rank": RANK}  # the arms that differ in the base alone
+RANDOM_STATE = 20_240_217
+WITHIN_TWO = Region(0.5, 2.0)
+JOINT = ("joint_logarithmic", "joint_product", "joint_additive")
+
+
+def sizes(trials: pd.DataFrame) -> pd.DataFrame:
+    """The base's parameters, and what makes a curve: examples, and the rank where it is not 16."""
+    rank = [f", r = {int(r)}" if r != RANK else "" for r in trials["adapter.rank"]]
+    kind = [f"{int(n):,}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
+    return trials.assign(parameters=trials["total_parameters"].groupby(trials["model.name"]).transform("max"), kind=kind)
+
+
+def grid(t: Tables) -> list[Arm]:
+    """The arms of rank 16: sizes of the base × numbers of examples."""
+    return t.where({"adapter.rank": RANK})
+
+
+def joint(t: Tables) -> tuple[Comparison, Curve] | None:
+    """Competing laws of quality in parameters and examples over the seeds that all arms share; None with too few arms."""
+    arms = grid(t)
+    seeds = sorted(set.intersection(*(set(arm.final) for arm in arms))) if arms else []
+    if len(arms) < 6 or len(seeds) < 2:
+        return None
+    x_K2 = np.array([[t.x_of(arm), float(str(arm.fields["data.n_examples"]))] for arm in arms])
+    if np.any(x_K2.min(axis=0) == x_K2.max(axis=0)):
+        return None
+    scores_SK = np.array([t.panels["quality"].of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds])
+    limits = (0.0, 1.0) if t.units["quality"] == "accuracy" else (-math.inf, math.inf)
+    points = from_seeds(x_K2, scores_SK, "rising", limits)
+    found = compare(points)
+    law = next((row.law for row in found.rows if row.law in JOINT), JOINT[0])
+    return found, curve(points, law, seed_draws(scores_SK, np.random.default_rng(RANDOM_STATE)))
+
+
+def sections(t: Tables) -> list[str]:
+    """The joint law and the best learning rates, for report.md."""
+    found = joint(t)
+    lines = ["## Size of the base and data together\n"]
+    if found is None:
+        return [*lines, "Not fitted: needs two sizes, two numbers of examples, six arms and two common seeds.\n"]
+    comparison, best = found
+    compared = [row for row in comparison.rows if not row.why]
+    laws = [[row.law, formatting.number(row.difference), formatting.number(row.held_out_error)] for row in compared]
+    known = {name: formatting.estimate(e) if e.known else e.why for name, e in best.parameters.items()}
+    parameters = "; ".join(f"{name} {text}" for name, text in known.items())
+    rates = [[arm.cell, formatting.estimate(e) if e.known else e.why] for arm, e in optima(t)]
+    of_law = ["law of quality in (parameters, examples)", "AICc above the best", "error at the largest base"]
+    return [
+        *lines, formatting.markdown(of_law, laws), f"{best.fit.law}: {parameters}. {comparison.said}.\n",
+        "## Best learning rates\n", formatting.markdown(["arm", "top of the parabola [95 % interval]"], rates),
+    ]  # fmt: skip
+
+
+def optima(t: Tables) -> list[tuple[Arm, Estimate]]:
+    """The top of every arm's learning-rate curve, from its tuning trials (validation split)."""
+    done = t.trials[(t.trials["phase"] == "tune") & (t.trials["state"] == "finished")]
+    rate, quality = "train.learning_rate", "quality"
+    curves = {str(cell): (own[rate].to_numpy(float), own[quality].to_numpy(float)) for cell, own in done.groupby("cell")}
+    found = learning_rate_optimum(curves, t.panels["quality"].n_items)
+    return [(arm, found[arm.cell]) for arm in t.where({}) if arm.cell in found]
+
+
+def size_against_data(t: Tables) -> Finding:
+    """28b: the slope of quality on the logarithm of parameters less that on the logarithm of examples, over the grid."""
+    rule, effect = "supported: interval above 0; contradicted: below 0", "quality per e-fold of parameters − of examples"
+    arms = grid(t)
+    if why := lacks(t, "quality") or ("" if len(arms) >= 6 else f"{len(arms)} arms of rank 16 finished, needs 6"):
+        return Finding(None, None, rule, effect, note=why)
+    log_x = np.log([t.x_of(arm) for arm in arms])
+    log_n = np.log([float(str(arm.fields["data.n_examples"])) for arm in arms])
+    design = np.stack([np.ones_like(log_x), log_x, log_n], axis=1)
+    _, by_size, by_data = np.linalg.pinv(design)
+    e = contrast(list(zip(arms, map(float, by_size - by_data), strict=True)), t.panels["quality"])
+    if e is None:
+        return Finding(None, None, rule, effect, note="no common seed")
+    note, obstacle = costs(t, *arms), hindrance(t, "quality", *arms)
+    return Finding(e, ABOVE_ZERO, rule, effect, t.units["quality"], note=note, hindrance=obstacle)
+
+
+def rate_carries_over(t: Tables) -> Finding:
+    """28d: the best learning rate of the largest base over that of the smallest."""
+    rule, effect = "supported: interval within 0.5–2×; contradicted: outside", "best learning rate, largest base ÷ smallest"
+    known = {arm.cell: e for arm, e in optima(t)}
+    arms = [arm for arm in t.where(OF_MIDDLE) if arm.cell in known]
+    if len(arms) < 2:
+        return Finding(None, None, rule, effect, note="needs two sizes with tuning trials")
+    small, large = known[arms[0].cell], known[arms[-1].cell]
+    return Finding(
+        quotient_of_estimates(large, small),
+        WITHIN_TWO,
+        rule,
+        effect,
+        "ratio",
+        hindrance=hindrance(t, "quality", arms[0], arms[-1]),
+    )
+
+
+def more_rank(t: Tables) -> Finding:
+    """28e: rank 64 less rank 16 on the largest base."""
+    rule, effect = "supported: interval below +0.02; contradicted: above", "quality, rank 64 − 16, largest base"
+    found = t.where(OF_MIDDLE)
+    if not found:
+        return Finding(None, None, rule, effect, note="no arm of rank 16")
+    own = {"model.name": found[-1].fields["model.name"], "data.n_examples": MIDDLE}
+    high, good = ({**own, "adapter.rank": rank} for rank in (64, RANK))
+    return difference(t, high, good, "quality", AT_MOST_TWO_POINTS, rule, effect, in_points=True)
+
+
+VIEW = View(
+    x="parameters",
+    x_label="parameters of the base",
+    measures=("quality", "forgetting", "exact_match/held_out", "raw_accuracy/skills"),
+    curves="kind",
+    curves_label="examples",
+    derive=sizes,
+    sections=sections,
+)
+RULES: dict[str, Rule] = {
+    "28a": lambda t: trend(
+        t, OF_MIDDLE, "quality", ABOVE_ZERO, "supported: interval of the slope above 0; contradicted: below 0",
+        "rise of quality with parameters of the base",
+    ),
+    "28b": size_against_data,
+    "28c": lambda t: trend(
+        t, OF_MIDDLE, "forgetting", ABOVE_ZERO, "supported: interval of the slope above 0; contradicted: below 0",
+        "rise of forgetting with parameters of the base",
+    ),
+    "28d": rate_carries_over,
+    "28e": more_rank,
+}  # fmt: skip
+report = reporter(VIEW, RULES)
+
+if __name__ == "__main__":
+    sys.exit(command.main(NAME, report))

@@ -1,0 +1,55 @@
+"""How do gains, forgetting and the best recipe move with the size of the base?
+
+Claims after Zhang et al. 2024 (finetuning's loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows
+with scale) and Schulman et al. 2025 (optimal learning rate, rank). The laboratory's ladder: 0.2, 0.9 and 4 M parameters,
+pretrained by one recipe on the same 18 M tokens, so that a larger base also knows its world better. One base of each size: what
+is said of size is said of these three. The learning rate is tuned inside each arm.
+"""
+
+from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+
+ZHANG, LUO = "https://arxiv.org/abs/2402.17193", "https://arxiv.org/abs/2308.08747"
+SCHULMAN = "https://thinkingmachines.ai/blog/lora/"
+BASES = ("lab:base-small-0", "lab:base-0", "lab:base-large-0")
+
+EXPERIMENT = Experiment(
+    name="model_scale",
+    question="How do gains, forgetting and the best recipe move with the size of the base?",
+    base=Trial(adapter=Lora(rank=16)),
+    vary={"model.name": BASES, "data.n_examples": (125, 500, 2_000)},
+    also=tuple({"model.name": name, "data.n_examples": 500, "adapter.rank": rank} for name in BASES for rank in (2, 64)),
+    tune={"train.learning_rate": LogUniform(5e-4, 3.2e-2, grid=4)},
+    tune_trials=5,
+    seeds=(0, 1, 2, 3),
+    claims=(
+        Claim(
+            id="28a",
+            statement="A larger base is better after tuning (500 examples, rank 16)",
+            published=Published(
+                effect="loss ∝ X^-α, α = .31 to .36 (LoRA, translation)", source="Zhang 2024, Table 4", url=ZHANG
+            ),
+        ),
+        Claim(
+            id="28b",
+            statement="The base's size buys more than data: an e-fold of parameters more than an e-fold of examples",
+            published=Published(effect="α = .31 to .36 against β = .025 to .081 (LoRA)", source="Zhang 2024, Table 4", url=ZHANG),
+        ),
+        Claim(
+            id="28c",
+            statement="A larger base forgets more (500 examples, rank 16)",
+            published=Published(
+                effect="forgetting 9.2 % at 1.2 B, 20.2 % at 3.7 B (mT0, domain knowledge)", source="Luo 2023, Table 4", url=LUO
+            ),
+        ),
+        Claim(
+            id="28d",
+            statement="The best learning rate carries over from the smallest to the largest base (within a factor of 2)",
+            published=Published(effect="LoRA's optimum falls with width by a small power", source="Schulman 2025", url=SCHULMAN),
+        ),
+        Claim(
+            id="28e",
+            statement="Rank 16 is enough on the largest base too: rank 64 is at most 2 points better (500 examples)",
+            published=Published(effect="equal until capacity binds", source="Schulman 2025", url=SCHULMAN),
+        ),
+    ),
+)
