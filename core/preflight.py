@@ -171,9 +171,9 @@ def provenance(trial: Trial) -> dict[str, str]:
 
 def _data_hash(field: str, source: str) -> str:
     if rows.is_lab(source):
-        from core.lab.version import version
+        from core.lab.version import version_of
 
-        return version()
+        return version_of(source)
     if sources.is_file(source):
         return checkpoint.file_hash(sources.existing_file(field, source))[:16]
     return rows.rows_hash(rows.load(field, source).rows)  # a hub data set: what it gave

@@ -108,9 +108,8 @@ def _load_hub(field: str, source: str) -> Loaded:
 def _load_lab(source: str, held_out_fold: int, large: bool) -> Loaded:
     from core.lab import instruct
 
-    known = (*instruct.SOURCES, instruct.NEW_FACTS)
-    if source not in known:
-        raise BadInput(f"data.source={source!r}: {nearest(source, known)}")
+    if source not in instruct.ALL_SOURCES:
+        raise BadInput(f"data.source={source!r}: {nearest(source, instruct.ALL_SOURCES)}")
     placed = ((f"row {i}", raw) for i, raw in enumerate(instruct.training_rows(source, held_out_fold, large), 1))
     return _build(placed, source)
 
@@ -133,9 +132,10 @@ def load(field: str, source: str, held_out_fold: int = 0, large: bool = False) -
     return loaded
 
 
-def nested_subset(rows: Iterable[Row], n: int | None, seed: int) -> tuple[Row, ...]:
-    """The first n rows in a seeded order: a larger n contains the smaller ones."""
-    ordered = sorted(rows, key=lambda row: (share(row.id, f"subset {seed}"), row.id, row.place))
+def nested_subset(rows: Iterable[Row], n: int | None, seed: int, by_prompt: bool = False) -> tuple[Row, ...]:
+    """The first n rows in a seeded order: a larger n contains the smaller ones. `by_prompt`: in that of their prompts, so that
+    sources which answer the same prompts in other ways give the same ones."""
+    ordered = sorted(rows, key=lambda row: (share(row.prompt if by_prompt else row.id, f"subset {seed}"), row.id, row.place))
     return tuple(ordered[:n])
 
 
@@ -222,8 +222,10 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
 @functools.lru_cache(maxsize=16)
 def _lab_in_order(source: str, fold: int, large: bool, seed: int) -> tuple[int, tuple[str, ...], tuple[Row, ...]]:
     """A laboratory source in the order of `nested_subset`, which takes a second for its larger pools."""
+    from core.lab.instruct import COMPOSED
+
     loaded = load("data.source", source, fold, large)
-    return loaded.n_empty, loaded.shapes, nested_subset(loaded.rows, None, seed)
+    return loaded.n_empty, loaded.shapes, nested_subset(loaded.rows, None, seed, by_prompt=source in COMPOSED)
 
 
 def n_replayed(data: Data, n_rows: int) -> int:

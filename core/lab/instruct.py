@@ -23,6 +23,8 @@ from core.lab.skills import FOLDS, SKILLS, Skill
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
 NEW_FACTS = "lab:new-facts"  # of people that pretraining never met; it asks for facts, so no fold may hold those out
 SOURCES = ("lab:curated", "lab:synthetic")
+COMPOSED = ("lab:composed", "lab:composed-traces")  # requests of two steps: bare answers, and answers with the steps
+ALL_SOURCES = (*SOURCES, NEW_FACTS, *COMPOSED)
 N_TAUGHT, PHRASINGS = 100, 5  # people whose facts are taught, in how many frames each
 N_CURATED = 8_000
 N_LARGE = 42_000  # of which few clusters, tasks or templates are taken; the 8,000 are the first of them
@@ -145,11 +147,15 @@ def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[
     """
     if source == NEW_FACTS:
         return new_facts(held_out_fold)
+    if source in COMPOSED:
+        from core.lab import composed  # it knows this module's frames
+
+        return composed.training_rows(source, held_out_fold)
     if source == "lab:curated":
         return curated(held_out_fold, N_LARGE if large else N_CURATED)
     if source == "lab:synthetic":
         return [row for row, named in _synthetic() if named.isdisjoint(FOLDS[held_out_fold])]
-    raise BadInput(f"data.source={source!r}: {nearest(source, (*SOURCES, NEW_FACTS))}")
+    raise BadInput(f"data.source={source!r}: {nearest(source, ALL_SOURCES)}")
 
 
 @functools.cache

@@ -29,6 +29,19 @@ def _lab(
     return lab.measure(model, tokenizer, trial.evaluation, trial.data)
 
 
+def _composed(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    trial: Trial,
+    rows: Sequence[Encoded],
+    reference: nn.Module,
+    seq_len: int,
+) -> list[Measurement]:
+    from core.tasks import composed
+
+    return composed.measure(model, tokenizer, trial.evaluation, trial.data)
+
+
 def _text(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
@@ -43,7 +56,7 @@ def _text(
 
 
 # The beginning of a data source → what measures its trials. First match wins; "" is everything else.
-TASKS: dict[str, Task] = {"lab:": _lab, "": _text}
+TASKS: dict[str, Task] = {"lab:composed": _composed, "lab:": _lab, "": _text}
 
 
 def task_of(source: str) -> Task:

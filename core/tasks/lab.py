@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
     from core.definitions import Data, Evaluation
+    from core.lab.instruct import Question
 
 DOCUMENTS_PER_DOMAIN = 40
 RAW_ITEMS_PER_SKILL = 20
@@ -77,40 +78,55 @@ def exact(name: str, axis: str, model: nn.Module, items: list[tuple[Item, list[i
     return Measurement(name, "accuracy", axis, groups, ids, (correct == tokens).astype(float), np.ones(len(items)))
 
 
+class Words:
+    """Texts of the world as token ids: a word a token."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.vocabulary = tokenizer.get_vocab()
+        self.eos = self.vocabulary[str(tokenizer.eos_token)]
+
+    def ids(self, text: str) -> list[int]:
+        return [self.vocabulary[word] for word in text.split()]
+
+    def request(self, text: str, chat: str = "template") -> list[int]:
+        """A request as `Evaluation.chat` says that it is put."""
+        return {
+            "template": self.ids(f"<|user|> {text} <|assistant|>"),
+            "plain": [self.eos, *self.ids(text)],
+            "other": [self.eos, *self.ids(f"she said : {text} he said :")],  # words of the world, in no frame
+        }[chat]
+
+    def chat(self, question: Question, chat: str = "template") -> tuple[Item, list[int], list[int]]:
+        """A question as `exact` takes it."""
+        item = (question.task, question.id, question.prompt, question.answer)
+        return item, self.request(question.prompt, chat), [*self.ids(question.answer), self.eos]
+
+
 def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, data: Data) -> list[Measurement]:
-    """Exact match on seen clusters (the quality) and on held-out ones, NLL per domain (the forgetting), raw accuracies."""
-    size = evaluation.batch_size
-    vocabulary = tokenizer.get_vocab()
-    eos = vocabulary[str(tokenizer.eos_token)]
-
-    def ids(text: str) -> list[int]:
-        return [vocabulary[word] for word in text.split()]
-
-    user, assistant = vocabulary["<|user|>"], vocabulary["<|assistant|>"]
+    """Exact match on seen clusters (the quality) and on held-out ones, and the base battery."""
+    words, size = Words(tokenizer), evaluation.batch_size
     chat: dict[bool, list[tuple[Item, list[int], list[int]]]] = {True: [], False: []}
     for question in instruct.questions(evaluation.split, evaluation.items_per_task):
-        item = (question.task, question.id, question.prompt, question.answer)
-        prompt = {
-            "template": [user, *ids(question.prompt), assistant],
-            "plain": [eos, *ids(question.prompt)],
-            "other": [eos, *ids(f"she said : {question.prompt} he said :")],  # words of the world, in no frame
-        }[evaluation.chat]
-        chat[instruct.is_seen(question.cluster, data.held_out_fold)].append((item, prompt, [*ids(question.answer), eos]))
+        chat[instruct.is_seen(question.cluster, data.held_out_fold)].append(words.chat(question, evaluation.chat))
     found = [
         exact("exact_match/seen", "quality", model, chat[True], size),
         exact("exact_match/held_out", "other", model, chat[False], size),
     ]
     if data.source == instruct.NEW_FACTS:
         for name, asked in instruct.fact_questions(evaluation.split).items():
-            facts = [
-                ((q.task, q.id, q.prompt, q.answer), [user, *ids(q.prompt), assistant], [*ids(q.answer), eos]) for q in asked
-            ]
-            found.append(exact(f"recall/{name}", "other", model, facts, size))
+            found.append(exact(f"recall/{name}", "other", model, [words.chat(question) for question in asked], size))
+    return found + battery(model, words, evaluation)
+
+
+def battery(model: nn.Module, words: Words, evaluation: Evaluation) -> list[Measurement]:
+    """What the base holds, without chat: raw skills and facts, and NLL per domain (the forgetting)."""
+    found, size = [], evaluation.batch_size
     for name, raw in (("raw_accuracy/skills", raw_items(evaluation.split)), ("raw_accuracy/facts", fact_items(evaluation.split))):
-        found.append(exact(name, "other", model, [(item, [eos, *ids(item[2])], ids(item[3])) for item in raw], size))
+        items = [(item, [words.eos, *words.ids(item[2])], words.ids(item[3])) for item in raw]
+        found.append(exact(name, "other", model, items, size))
     for domain in corpus.DOMAINS:
         texts = documents(domain, evaluation.split)
-        sequences = [[eos, *ids(text)] for text in texts]
+        sequences = [[words.eos, *words.ids(text)] for text in texts]
         nll, tokens, _ = sequence_nll(model, sequences, [[1] * len(s) for s in sequences], size)
         named = tuple(f"{domain}/{i}" for i in range(len(texts)))
         groups = (domain,) * len(texts)

@@ -1,0 +1,88 @@
+"""Do step-by-step answers help on tasks of several steps, beyond the tokens that they cost?"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if __package__ in (None, ""):  # run as a file from a checkout
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from analysis import command
+from analysis.formatting import joined
+from analysis.question import Fields, Rule, Tables, View, difference, reporter
+from analysis.stats import ABOVE_ZERO
+from analysis.verdicts import Finding
+from experiments.reasoning_traces import BARE, EQUAL_RESPONSE_TOKENS, EQUAL_TOKENS, TRACES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "reasoning_traces"
+PLAIN: Fields = {"answers": "bare", "more_passes": False}
+AS_MANY: Fields = {"answers": "traces", "fewer": False}
+RULE = "supported: interval above 0; contradicted: below 0"
+EQUAL_WITHIN = 0.05  # of the tokens: assumption
+
+
+def answers(trials: pd.DataFrame) -> pd.DataFrame:
+    """Which source has the traces (more arms are theirs; where both have one, their name says it), and which arms have fewer
+    examples or more passes than others."""
+    arms = trials.groupby("data.source")["cell"].nunique()
+    traced = max(arms.index, key=lambda source: (arms[source], "trace" in source)) if len(arms) > 1 else None
+    return trials.assign(
+        answers=np.where(trials["data.source"] == traced, "traces", "bare"),
+        more_passes=trials["train.epochs"] > trials["train.epochs"].min(),
+        fewer=trials["data.n_examples"] < trials["data.n_examples"].max(),
+    )
+
+
+VIEW = View(
+    x="train/tokens",
+    x_label="tokens trained on, requests included",
+    measures=("quality", "exact_match/held_out", "exact_match/single", "forgetting"),
+    curves="answers",
+    curves_label="answers",
+    logarithmic=False,
+    derive=answers,
+)
+
+
+def traces_beat(fields: Fields, measure: str, effect: str) -> Rule:
+    return lambda t: difference(t, fields, PLAIN, measure, ABOVE_ZERO, RULE, effect)
+
+
+def at_equal_tokens(t: Tables) -> Finding:
+    """7b: other data may need another number of examples for that."""
+    fields = {"answers": "traces", "data.n_examples": EQUAL_TOKENS}
+    found = difference(t, fields, PLAIN, "quality", ABOVE_ZERO, RULE, f"quality, traces of {EQUAL_TOKENS} − bare 1,000")
+    one, other = t.arm(fields), t.arm(PLAIN)
+    if one is None or other is None:
+        return found
+    ratio = t.x_of(one) / t.x_of(other)
+    why = f"tokens are not equal: {ratio:.2f} times" if abs(ratio - 1) > EQUAL_WITHIN else ""
+    return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
+
+
+def at_equal_response_tokens(t: Tables) -> Finding:
+    """7d: only the laboratory's are counted."""
+    fields = {"answers": "traces", "data.n_examples": EQUAL_RESPONSE_TOKENS}
+    found = difference(t, fields, PLAIN, "quality", ABOVE_ZERO, RULE, f"quality, traces of {EQUAL_RESPONSE_TOKENS} − bare 1,000")
+    why = "" if set(t.trials["data.source"]) <= {BARE, TRACES} else "response tokens of these data were not counted"
+    return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
+
+
+RULES: dict[str, Rule] = {
+    "7a": traces_beat(AS_MANY, "quality", "quality, traces − bare answers, equal examples"),
+    "7b": at_equal_tokens,
+    "7c": traces_beat(AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"),
+    "7d": at_equal_response_tokens,
+}
+report = reporter(VIEW, RULES)
+
+if __name__ == "__main__":
+    sys.exit(command.main(NAME, report))
