@@ -12,6 +12,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
+from analysis.overlay import PublishedCurve
 from analysis.question import AT_MOST_TWO_POINTS, Rule, View, combination, difference, reporter
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 
@@ -27,6 +28,11 @@ def matching(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(matching=np.where(trials["train.steps"].isna(), "equal epochs", "equal steps"))
 
 
+# The figure prints no values; the text says that it is flat.
+LIMA = PublishedCurve(
+    "quality", (2_000, 4_000, 8_000, 16_000, 32_000), (3.8,) * 5, "Zhou 2023, Fig. 6",
+    "helpfulness of 1 to 6 by examples, 7 B, about 3.8 throughout", "https://arxiv.org/abs/2305.11206", curve="equal epochs",
+)  # fmt: skip
 VIEW = View(
     x="data.n_examples",
     x_label="curated examples",
@@ -34,6 +40,7 @@ VIEW = View(
     curves="matching",
     derive=matching,
     fits={"quality": "rising", "exact_match/held_out": "rising"},
+    published=(LIMA,),
 )
 
 

@@ -1,4 +1,4 @@
-"""Parts of a report that every question has: what differs between arms beyond the axis, failures, provenance."""
+"""Parts of a report that every question has: what keeps a comparison from deciding, failures, provenance."""
 
 from __future__ import annotations
 
@@ -23,17 +23,6 @@ LEDGER_NOTE = (
     "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
     "first step of Holm. p: two-sided, Holm over the claims tested.\n"
 )
-RESOLVED = (  # what a trial's fields turned into, and on what it ran
-    "dtype", "device", "threads", "optimizer", "seq_len_tokens", "template_hash", "target_modules", "data", "model", "eval_data",
-    "base_text", "train_rows_hash", "evaluation_rows_hash", "git_commit",
-)  # fmt: skip
-
-# Which of these facts follow from which axis.
-FOLLOWS = {
-    "data.": ("data", "train_rows_hash"),
-    "model.": ("model", "template_hash", "dtype", "seq_len_tokens", "target_modules", "evaluation_rows_hash"),
-    "adapter.targets": ("target_modules",),
-}
 
 
 def at_the_edge(cells: pd.DataFrame) -> list[str]:
@@ -53,9 +42,9 @@ def hindrance(cells: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
 
 
-def not_forgetting(cells: pd.DataFrame, arms: Sequence[Arm]) -> str:
+def not_forgetting(cells: pd.DataFrame, arms: Sequence[Arm], measure: str = "forgetting") -> str:
     """Why a text that tuning makes easier for the model says nothing about forgetting; "" for one that does."""
-    highest = cells.set_index("cell")["forgetting_high"]
+    highest = cells.set_index("cell")[f"{measure}_high"]
     below = [arm.cell for arm in arms if highest.get(arm.cell, float("nan")) < 0]
     return f"the text does not measure forgetting: its NLL falls ({', '.join(below)})" if below else ""
 
@@ -78,10 +67,14 @@ def failed(row: pd.Series) -> str:
     return f"{n} of {n + int(row['seeds']) + int(row['tuned'])}"
 
 
-def save(made: Figure, frames: Mapping[str, pd.DataFrame], texts: Mapping[str, str], output: Path) -> list[Path]:
-    """Writes a report's figure, frames (as CSV) and texts below `output` and returns the files."""
+def save(
+    made: Figure, frames: Mapping[str, pd.DataFrame], texts: Mapping[str, str], output: Path, column: Figure | None = None
+) -> list[Path]:
+    """Writes a report's figure (`column`: the same for one column of print), frames (as CSV) and texts below `output` and
+    returns the files."""
     output.mkdir(parents=True, exist_ok=True)
     files = style.save(made, output / "figure")
+    files += style.save(column, output / "figure_column")[1:] if column else []
     for name, frame in frames.items():
         files.append(output / f"{name}.csv")
         frame.to_csv(files[-1], index=False)
@@ -94,46 +87,6 @@ def save(made: Figure, frames: Mapping[str, pd.DataFrame], texts: Mapping[str, s
 def verdicts_json(verdicts: Sequence[dict[str, object]]) -> str:
     """verdicts.json."""
     return json.dumps(list(verdicts), indent=1, ensure_ascii=False) + "\n"
-
-
-def differing_costs(paired: pd.DataFrame) -> list[str]:
-    """Steps and tokens, over the seeds that all arms share, where they differ by more than 1 %."""
-    found: list[str] = []
-    for name in ("train/steps", "train/tokens"):
-        means = paired.groupby("cell")[name].mean() if name in paired else pd.Series(dtype=float)
-        if means.max() > 1.01 * means.min():
-            found.append(f"{name} differs between arms: {means.min():,.0f} to {means.max():,.0f}")
-    return found
-
-
-def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFrame, list[str]]:
-    """The arms' final trials of the seeds that finished in all of them, and a line if some arm lacks seeds."""
-    chosen = trials[trials["fingerprint"].isin({name for arm in arms for name in arm.final.values()})]
-    seeds = {arm.cell: ", ".join(map(str, sorted(arm.final))) for arm in arms}
-    shown = "; ".join(f"{cell}: {text or 'none'}" for cell, text in seeds.items())
-    lines = [f"finished seeds differ between arms ({shown}); differences are over the common ones"]
-    lines = lines if len(set(seeds.values())) > 1 else []
-    shared = set.intersection(*(set(arm.final) for arm in arms if arm.final))
-    if not shared:
-        lines.append("no seed finished in all arms, so it was not checked in what else they differ")
-    return chosen[chosen["seed"].isin(shared)], lines
-
-
-def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:
-    """Fields and facts other than the question's axes whose values, over the seeds that all arms share, differ."""
-    versions = [name for name in paired.columns if name.startswith("version.")]
-    found = []
-    expected = (
-        axes | {"seed"} | {fact for prefix, facts in FOLLOWS.items() if any(a.startswith(prefix) for a in axes) for fact in facts}
-    )
-    for name in sorted((set(field_types()) | set(RESOLVED) | set(versions)) & set(paired.columns) - expected):
-        of_lora = name.startswith("adapter.") or name == "target_modules"
-        rows = paired[paired["adapter.method"] == "lora"] if of_lora else paired
-        values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
-        if values.nunique() > 1:
-            shown = "; ".join(f"{cell}: {', '.join(dict.fromkeys(v))}" for cell, v in values.items())
-            found.append(f"{name} differs between arms: {shown}")
-    return found
 
 
 def held_equal(final: pd.DataFrame) -> str:

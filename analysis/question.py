@@ -18,10 +18,11 @@ import numpy as np
 import pandas as pd
 
 from analysis import arms as a
-from analysis import formatting, page
+from analysis import confounds, formatting, page
 from analysis.arms import Arm, Panel
 from analysis.command import Report
-from analysis.question_fits import HEADER, fits, rows
+from analysis.overlay import PublishedCurve
+from analysis.question_fits import HEADER, Fitted, fits, legend, rows
 from analysis.stats import Estimate, Region, mean_interval
 from analysis.verdicts import Finding, ledger, rows_as_text
 from core.definitions import BadInput, Experiment
@@ -34,6 +35,7 @@ EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/drift")  #
 Fields = Mapping[str, object]  # dotted fields → values: which arm is meant
 AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)  # of accuracy: "no gain"
 NOT_WORSE = Region(-0.02, math.inf)  # "costs nothing"
+BARS = "Bars at the bottom: where 95 % of the gain is reached, with the 95 % interval."
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,10 @@ class View:
     logarithmic: bool = True
     derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
     fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
+    published: tuple[PublishedCurve, ...] = ()  # laid over our curves
+    behind: tuple[str, ...] = ()  # measures that rules and sections look at and the table of arms leaves out
+    draw: Callable[[Tables, Sequence[Fitted], bool], Figure] | None = None  # (tables, laws, narrow): a figure of its own
+    sections: Callable[[Tables], list[str]] = lambda t: []  # of its own, for report.md, after the arms
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,12 @@ class Tables:
     cells: pd.DataFrame  # one row an arm: x, curve, learning rate, counts, and name, name_low, name_high of every measure
     axes: frozenset[str]  # the fields that the experiment makes different
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
+    order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
+
+    @property
+    def shown(self) -> list[str]:
+        """The measures of the table of arms."""
+        return [name for name in self.panels if name not in self.view.behind]
 
     def arm(self, fields: Fields) -> Arm | None:
         """The one arm with a final trial whose fields have these values; None if there is none, or more than one."""
@@ -95,13 +107,30 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
     if not final:
         raise BadInput(f"{experiment.name}: no final trial has finished {page.n_failed(trials)}")
     there = {"quality", "forgetting", *items["measure"]}
-    panels = {name: a.panel(items, final, name) for name in dict.fromkeys((*view.measures, *EVERYWHERE)) if name in there}
+    panels = {
+        name: a.panel(items, _measured(items, final, name), name)
+        for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.behind)) if name in there
+    }  # fmt: skip
     first = trials[trials["state"] == "finished"].iloc[0]
     units = {name: a.unit(name, first) for name in panels}
-    means = {arm.cell: {name: a.mean(arm, scores) for name, scores in panels.items() if arm.final} for arm in found}
+    means = {arm.cell: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
     cells = pd.DataFrame([_cell(arm, trials[trials["cell"] == arm.cell], panels, means[arm.cell], view) for arm in found])
     axes = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
-    return Tables(view, trials, found, panels, means, units, cells, frozenset(axes), bool(experiment.tune))
+    order = tuple(experiment.vary.get(view.x, ()))
+    return Tables(view, trials, found, panels, means, units, cells, frozenset(axes), bool(experiment.tune), order)
+
+
+def _measured(items: pd.DataFrame, final: list[str], name: str) -> list[str]:
+    """The final trials that have a measure: not every kind of data is asked everything."""
+    if name in ("quality", "forgetting"):
+        return final
+    having = set(items.loc[items["measure"] == name, "fingerprint"])
+    return [fingerprint for fingerprint in final if fingerprint in having]
+
+
+def has(arm: Arm, scores: Panel) -> bool:
+    """Whether the arm's final trials, one at least, were all scored on this measure."""
+    return bool(arm.final) and set(arm.final.values()) <= scores.rows.keys()
 
 
 def _cell(arm: Arm, own: pd.DataFrame, measures: Iterable[str], means: Mapping[str, Estimate], view: View) -> dict[str, object]:
@@ -157,6 +186,8 @@ def combination(
     if why := lacks(t, measure, in_points) or "; ".join(f"no arm with {which}" for which in lacking):
         return _untested(rule, effect, why)
     found = [(arm, weight) for arm, weight in arms if arm is not None]
+    if without := [arm.cell for arm, _ in found if not has(arm, t.panels[measure])]:
+        return _untested(rule, effect, f"no {formatting.readable(measure)} of {', '.join(without)}")
     e = contrast(found, t.panels[measure])
     if e is None:
         return _untested(rule, effect, "no common seed")
@@ -204,7 +235,7 @@ def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, ef
         return _untested(rule, effect, why)
     wanted = [arm for arm in t.arms if all(arm.fields.get(name) == value for name, value in fields.items())]
     most = max((len(arm.final) for arm in wanted), default=0)
-    found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most]
+    found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most and has(arm, t.panels[measure])]
     if len(found) < 3:
         return _untested(rule, effect, f"{len(found)} arms finished, a trend needs 3")
     weights = slope_weights(np.log([t.x_of(arm) for arm in found]))
@@ -230,7 +261,7 @@ def hindrance(t: Tables, measure: str, *arms: Arm) -> str:
     few = [arm.cell for arm in arms if _short(t, arm)]
     parts = [page.hindrance(t.cells, arms, t.tuned)]
     parts += [f"fewer rows than data.n_examples: {', '.join(few)}"] if few else []
-    parts += [page.not_forgetting(t.cells, arms)] if measure == "forgetting" else []
+    parts += [page.not_forgetting(t.cells, arms, measure)] if measure.startswith(("forgetting", "nll/")) else []
     return formatting.joined(*parts)
 
 
@@ -243,7 +274,7 @@ def _short(t: Tables, arm: Arm) -> bool:
 
 def measured(t: Tables) -> str:
     """On how many items each measure stands, and what quality was before tuning."""
-    items = "; ".join(f"{formatting.heading(name)}: {scores.n_items} items" for name, scores in t.panels.items())
+    items = "; ".join(f"{formatting.heading(name)}: {t.panels[name].n_items} items" for name in t.shown)
     before = page.before(t.trials).removeprefix("; ")
     return f"{items}. Quality: {before}." if before else items + "."
 
@@ -258,31 +289,52 @@ def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     header = [
         "cell",
         "learning rate",
-        *(f"{formatting.heading(name)} ({t.units[name]})" for name in t.panels),
+        *(f"{formatting.heading(name)} ({t.units[name]})" for name in t.shown),
         "seeds",
         "failed",
     ]
     body = []
     for arm in t.where({}) + [arm for arm in t.arms if not arm.final]:
         row = t.cells[t.cells["cell"] == arm.cell].iloc[0]
-        means = (formatting.estimate(t.means[arm.cell].get(name)) for name in t.panels)
+        means = (formatting.estimate(t.means[arm.cell].get(name)) for name in t.shown)
         body.append([arm.cell, page.rate(row), *means, str(row["seeds"]), page.failed(row)])
     return header, body
 
 
-def cautions(t: Tables) -> list[str]:
-    """In what arms differ beyond the question's axes, which seeds are missing, whose best rate is at the edge."""
-    paired, lines = page.common_seeds(t.trials, t.arms)
-    lines += page.differing_fields(paired, set(t.axes))
-    lines += [] if t.view.x == STEPS_VARY else page.differing_costs(paired)
-    if "train.learning_rate" not in t.axes:
-        lines.append("the learning rate is the same in every arm, not retuned")
+def differences(t: Tables) -> list[str]:
+    """In what arms differ beyond the question's axes, over the seeds that all share."""
+    paired, _ = confounds.common_seeds(t.trials, t.arms)
+    found = confounds.beyond(paired, t.axes, t.view.x == STEPS_VARY)
+    return found + (confounds.not_tuned(t.cells) if t.tuned else [])
+
+
+def other_cautions(t: Tables) -> list[str]:
+    """Which seeds are missing, which source is too small, whose best rate is at the edge."""
+    _, lines = confounds.common_seeds(t.trials, t.arms)
     few = [arm.cell for arm in t.arms if _short(t, arm)]
     lines += [f"the source has fewer rows than data.n_examples: {', '.join(few)}"] if few else []
     return lines + page.at_the_edge(t.cells)
 
 
-def markdown(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment) -> str:
+def cautions(t: Tables) -> list[str]:
+    """Everything that a reader must know before comparing arms."""
+    return differences(t) + other_cautions(t)
+
+
+def caption(t: Tables, found: Sequence[Fitted]) -> str:
+    """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
+    drawn = ["Points: means; lines: 95 % intervals over seeds and items (none with one seed; a triangle: cut by the axis)."]
+    if found:
+        drawn += ["Curves: the best law by AICc with its 95 % band over redrawn seeds; dashed: not identified."]
+        drawn += [BARS] if any(one.best.plateau.known for one in found) else []
+        drawn += [legend(found) + "."]
+    drawn += [one.caption for one in t.view.published if one.measure in t.panels]
+    others = confounds.lines(other_cautions(t))
+    parts = [" ".join(drawn), confounds.caption(differences(t), "**"), f"**Caution:** {others}." if others else ""]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def markdown(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, found: Sequence[Fitted]) -> str:
     """report.md."""
     final = t.trials[(t.trials["state"] == "finished") & (t.trials["phase"] == "final")]
     design = [
@@ -292,42 +344,45 @@ def markdown(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Exper
         *(f"- **Caution:** {line}." for line in cautions(t)),
     ]
     return "\n".join([
-        f"# {experiment.question}\n", "![figure](figure.png)\n", "Points: means; lines: 95 % intervals over seeds and items.\n",
+        f"# {experiment.question}\n", "![figure](figure.png)\n", caption(t, found),
         "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)), page.LEDGER_NOTE,
         "\n".join(f"- {row['id']}: {row['rule']}." for row in verdicts) + "\n",
-        "## Arms\n", formatting.markdown(*table(t)), *_curves(t), "## Design\n", "\n".join(design) + "\n",
+        "## Arms\n", formatting.markdown(*table(t)), *t.view.sections(t), *_curves(found),
+        "## Design\n", "\n".join(design) + "\n",
         "## Trials and failures\n", page.failures(t.trials), "## Provenance (MLflow run ids)\n", page.provenance(t.trials),
     ])  # fmt: skip
 
 
-def _curves(t: Tables) -> list[str]:
+def _curves(found: Sequence[Fitted]) -> list[str]:
     """The section on the laws that the curves follow, if the view wants one and there are levels enough."""
-    found = fits(t)
     said = "Laws by AICc over level means of the common seeds; intervals from redrawn seeds (analysis/scaling.py).\n"
     return ["## Curves\n", formatting.markdown(HEADER, rows(found)), said] if found else []
 
 
-def write(t: Tables, verdicts: Sequence[dict[str, object]], figure: Figure, experiment: Experiment, output: Path) -> list[Path]:
-    """Writes everything below `output` and returns the files."""
-    header, rows = table(t)
+def write(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, output: Path) -> list[Path]:
+    """Draws the figure, writes everything below `output` and returns the files."""
+    from analysis import question_figure
+
+    draw = t.view.draw or question_figure.draw
+    header, body = table(t)
+    found, guard = fits(t), confounds.caption(differences(t))
     texts = {
-        "table.md": formatting.markdown(header, rows),
-        "table.tex": formatting.latex(header, rows, experiment.question, f"tab:{experiment.name.replace('_', '-')}"),
+        "table.md": formatting.markdown(header, body) + f"\n{guard}\n",
+        "table.tex": formatting.latex(header, body, f"{experiment.question} {guard}", f"tab:{experiment.name.replace('_', '-')}"),
         "verdicts.json": page.verdicts_json(verdicts),
-        "report.md": markdown(t, verdicts, experiment),
+        "report.md": markdown(t, verdicts, experiment, found),
     }
-    return page.save(figure, {"trials": t.trials, "cells": t.cells}, texts, output)
+    frames = {"trials": t.trials, "cells": t.cells}
+    return page.save(draw(t, found, False), frames, texts, output, draw(t, found, True))
 
 
 def reporter(view: View, rules: Mapping[str, Rule]) -> Callable[[pd.DataFrame, pd.DataFrame, Experiment, Path], Report]:
     """The analysis of a question, for analysis/command.py: compute, judge, draw, write."""
 
     def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:
-        from analysis.question_figure import draw
-
         tables = compute(trials, items, experiment, view)
         verdicts = judge(tables, experiment, rules)
-        files = write(tables, verdicts, draw(tables), experiment, output)
+        files = write(tables, verdicts, experiment, output)
         note = page.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
         terminal = page.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables))
         return Report(files, tables.cells, verdicts, page.about(trials), note, terminal)

@@ -1,64 +1,179 @@
 """The figure of a question: one panel for each measure, its mean with the 95 % interval along x, a curve for each level of
-the question's second axis."""
+the question's second axis. Where a law was fitted it is drawn through the points with its band (dashed: not identified) and
+a bar where it levels off; what is published is laid over it in grey.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis import style
-from analysis.formatting import heading, readable, rise
+from analysis import formatting, style
+from analysis.arms import is_change
+from analysis.question_fits import Fitted, label
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from analysis.question import Tables
 
+LEGEND_WIDTH = 44  # characters in a panel
+PANELS = 4  # at least, where there are as many measures
+NAMES = {"lora": "LoRA"}
+Colour = tuple[float, float, float]
 
-PANELS = 4
+
+@dataclass(frozen=True)
+class Axis:
+    """Where on x the points of a figure stand."""
+
+    levels: list[object]
+    numeric: bool
+    logarithmic: bool
+
+    def at(self, values: Sequence[object], place: float) -> np.ndarray:
+        """Positions of these levels; curves are moved aside by `place` (−0.5 to 0.5 times their number), so that equal arms do
+        not hide each other: by 2 % of the axis a curve."""
+        raw = np.array([float(str(x)) if self.numeric else float(self.levels.index(x)) for x in values])
+        scale = np.log if self.logarithmic else np.asarray
+        places = scale(np.array([float(str(x)) for x in self.levels])) if self.numeric else np.zeros(1)
+        step = 0.022 * float(np.ptp(places)) if self.numeric else 0.12
+        moved = scale(raw) + place * step
+        return np.exp(moved) if self.logarithmic else moved
 
 
-def draw(t: Tables) -> Figure:
-    """One panel a measure, two in a row."""
-    names = list(t.panels)[:PANELS]
-    n = len(names)
-    figure, panels = style.figure(math.ceil(n / 2), min(n, 2), 2.7 * math.ceil(n / 2))
+def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
+    """One panel a measure, two in a row; `narrow`: one in a row, for one column of print."""
+    names = list(t.panels)[: max(PANELS, len(t.view.measures))]
+    columns = 1 if narrow else min(len(names), 2)
+    rows = math.ceil(len(names) / columns)
     cells = t.cells[t.cells["seeds"] > 0]
+    curves = _ordered(cells["curve"])
+    crowded = len(curves) > 1 or bool(t.view.published)
+    figure, panels = style.figure(
+        rows, columns, (2.5 if narrow else 2.7) * rows + 0.3 * crowded, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH
+    )
+    axis = _axis(t, cells)
+    handles: dict[str, Artist] = {}
     for panel, name in zip(panels, names, strict=False):
-        _panel(panel, t, cells, name)
-    for spare in panels[n:]:
+        handles |= _panel(panel, t, cells.dropna(subset=[name]), name, axis, curves, [f for f in found if f.measure == name])
+    for spare in panels[len(names) :]:
         spare.set_visible(False)
+    if len(handles) > 1:
+        _legend(figure, handles, t.view.curves_label, 60 if narrow else 125)
     return figure
 
 
-def _panel(panel: Axes, t: Tables, cells: pd.DataFrame, name: str) -> None:
+def _axis(t: Tables, cells: pd.DataFrame) -> Axis:
     numeric = all(isinstance(x, int | float) for x in cells["x"])
-    levels = list(dict.fromkeys(cells["x"] if not numeric else sorted(cells["x"])))
-    curves = _ordered(cells["curve"])
-    for index, curve in enumerate(curves):
-        own = cells[cells["curve"] == curve].assign(at=lambda rows: [x if numeric else levels.index(x) for x in rows["x"]])
-        own = own.sort_values("at")
-        shift = 1.0 + 0.03 * (index - (len(curves) - 1) / 2)  # so that intervals beside each other can be told apart
-        at = own["at"].to_numpy(float) * shift if numeric and t.view.logarithmic else own["at"].to_numpy(float) + (shift - 1) * 3
-        colour, marker = style.curve(t.view.curves, curve, index)
-        panel.plot(
-            at, own[name], marker + ("-" if numeric else ""), color=colour, mec="white", mew=0.7, markersize=5, label=str(curve)
-        )
-        panel.vlines(at, own[name + "_low"], own[name + "_high"], color=colour, linewidth=0.9)
-    if numeric and t.view.logarithmic:
+    if numeric:
+        return Axis(sorted(set(cells["x"])), True, t.view.logarithmic)
+    there = list(dict.fromkeys(cells["x"]))
+    return Axis([*(x for x in t.order if x in there), *(x for x in there if x not in t.order)], False, False)
+
+
+def _legend(figure: Figure, handles: dict[str, Artist], title: str, width: int) -> None:
+    """Above the panels, where it hides nothing; `width` in characters."""
+    names = [f"{title}: {name}" if title and i == 0 else name for i, name in enumerate(handles)]
+    fit = max(1, next((n for n in range(len(names), 0, -1) if n * (max(map(len, names)) + 9) <= width), 1))
+    fit = len(names) if sum(len(name) + 9 for name in names) <= width else fit
+    figure.legend(handles.values(), names, loc="outside upper left", ncols=fit, borderaxespad=0.4, borderpad=0.2)
+
+
+def _panel(
+    panel: Axes, t: Tables, cells: pd.DataFrame, name: str, axis: Axis, curves: list[object], found: Sequence[Fitted]
+) -> dict[str, Artist]:
+    """Draws one measure; the handles of its curves, by name."""
+    handles: dict[str, Artist] = {}
+    theirs = [one for one in t.view.published if one.measure == name and axis.numeric]
+    placed = {one: xy for one in theirs if (xy := one.beside(*_means(cells, one.curve, name)))}
+    values = np.concatenate([cells[name].to_numpy(float), *(y for _, y in placed.values())])
+    if len(cells):
+        panel.set_ylim(*style.limits(values, cells[name + "_low"].to_numpy(float), cells[name + "_high"].to_numpy(float)))
+    if axis.logarithmic:
         panel.set_xscale("log")
-        _ticks(panel, levels)
-    elif not numeric:
-        panel.set_xticks(range(len(levels)), [str(level) for level in levels], rotation=20 if len(levels) > 4 else 0)
+    if axis.numeric and len(axis.levels) == 1:
+        middle = float(str(axis.levels[0]))
+        panel.set_xlim(middle / 2, middle * 2) if middle > 0 else panel.set_xlim(middle - 1, middle + 1)
+    if (is_change(name)) and panel.get_ylim()[0] < 0 < panel.get_ylim()[1]:
+        panel.axhline(0, color=style.MUTED, linewidth=0.7, zorder=1)
+    laws: list[Artist] = []
+    for index, curve in enumerate(curves):
+        own = cells[cells["curve"] == curve]
+        fitted = next((one for one in found if one.curve == str(curve)), None)
+        colour, marker = _look(t, own, curve, index, len(curves))
+        at = axis.at(list(own["x"]), index - (len(curves) - 1) / 2)
+        handles |= _points(panel, own.iloc[np.argsort(at)], np.sort(at), name, colour, marker, axis.numeric and fitted is None)
+        laws += [_law(panel, fitted, colour, len(laws), len(curves) > 1)] if fitted else []
+    for one, xy in placed.items():
+        handles[one.name] = style.published(panel, *xy, one.name)[0]
+    _label(panel, t, name, axis)
+    if laws:
+        panel.legend(handles=laws, fontsize=6.5, handlelength=1.6).set_in_layout(False)
+    return handles
+
+
+def _means(cells: pd.DataFrame, curve: str, name: str) -> tuple[list[float], list[float]]:
+    own = cells[cells["curve"] == curve].sort_values("x")
+    return own["x"].astype(float).to_list(), own[name].astype(float).to_list()
+
+
+def _look(t: Tables, own: pd.DataFrame, curve: object, index: int, n_curves: int) -> tuple[Colour, str]:
+    """Colour and marker: a lone curve has its method's."""
+    methods = set(own["method"])
+    return style.curve(t.view.curves, methods.pop() if n_curves == 1 and len(methods) == 1 else curve, index)
+
+
+def _points(
+    panel: Axes, own: pd.DataFrame, at: np.ndarray, name: str, colour: Colour, marker: str, joined: bool
+) -> dict[str, Artist]:
+    """Means and intervals of one curve; its handle for the legend."""
+    if own.empty:
+        return {}
+    (line,) = panel.plot(
+        at, own[name], marker + ("-" if joined else ""), color=colour, mec="white", mew=0.7, markersize=5, zorder=4
+    )
+    for x, low, high in zip(at, own[name + "_low"], own[name + "_high"], strict=True):
+        style.interval(panel, x, low, high, colour, 0.9)
+    curve = str(own["curve"].iloc[0])
+    return {NAMES.get(curve, curve): line} if curve else {"here": line}
+
+
+def _law(panel: Axes, one: Fitted, colour: Colour, order: int, named: bool) -> Artist:
+    """The law with its band, and at the bottom where it levels off; its handle for the legend."""
+    x_K = one.best.fit.points.x_KV[:, 0]
+    x = np.geomspace(x_K.min(), x_K.max(), 120)
+    panel.fill_between(x, *one.best.band(x), color=colour, alpha=0.16, linewidth=0, zorder=0.5)
+    text = f"{one.curve}: {label(one)}" if named else label(one)
+    text = text if len(text) < LEGEND_WIDTH else text.replace(", ", ",\n", 1)
+    (line,) = panel.plot(
+        x, one.best.fit.predict(x), color=colour, linewidth=1.0, linestyle="--" if one.doubt else "-", label=text, zorder=3
+    )
+    e = one.best.plateau
+    if e.known:
+        height, where = 0.02 + 0.03 * order, panel.get_xaxis_transform()
+        panel.plot([e.low, e.high], [height] * 2, color=colour, linewidth=2, solid_capstyle="butt", transform=where)
+        panel.plot(e.value, height, "|", color=colour, markersize=6, mew=1.4, transform=where)
+    return line
+
+
+def _label(panel: Axes, t: Tables, name: str, axis: Axis) -> None:
+    if axis.numeric and axis.logarithmic:
+        panel.set_xticks(*style.ticks(axis.levels, True))  # type: ignore[arg-type]
+        panel.set_xticks(np.array([]), minor=True)
+    elif not axis.numeric:
+        panel.set_xticks(range(len(axis.levels)), [str(x) for x in axis.levels], rotation=20 if len(axis.levels) > 4 else 0)
+        panel.set_xlim(-0.5, len(axis.levels) - 0.5)
     panel.set_xlabel(t.view.x_label)
-    panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
+    panel.set_ylabel(f"{'change' if name.startswith('raw_accuracy') else formatting.heading(name)} ({t.units[name]})")
     panel.set_title(_title(t, name))
-    if len(curves) > 1 and name == next(iter(t.panels)):  # once, in the first panel
-        panel.legend(title=t.view.curves_label or None, title_fontsize=7)
 
 
 def _ordered(values: pd.Series) -> list[object]:
@@ -66,18 +181,10 @@ def _ordered(values: pd.Series) -> list[object]:
     return sorted(found) if all(isinstance(v, int | float) for v in found) else sorted(found, key=str)
 
 
-def _ticks(panel: Axes, levels: list[float]) -> None:
-    """The levels themselves, as many as fit."""
-    step = math.ceil(len(levels) / 6)
-    shown = levels[::-1][::step][::-1]
-    panel.set_xticks(shown, [f"{level:,.3g}" if level < 1 or level != round(level) else f"{level:,.0f}" for level in shown])
-    panel.set_xticks(np.array([]), minor=True)
-
-
 def _title(t: Tables, name: str) -> str:
     first = t.trials[t.trials["state"] == "finished"].iloc[0]
     if name == "quality":
-        return f"Quality: {readable(str(first['quality_measure']))}"
+        return f"Quality: {formatting.readable(str(first['quality_measure']))}"
     if name == "forgetting":
-        return f"Forgetting: {rise(str(first['forgetting_measures']))}"
-    return readable(name).capitalize() + (" (change)" if name.startswith("raw_accuracy") else "")
+        return f"Forgetting: {formatting.rise(str(first['forgetting_measures']))}"
+    return formatting.readable(name).capitalize() + (" (change)" if name.startswith("raw_accuracy") else "")

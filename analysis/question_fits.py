@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,27 @@ class Fitted:
     best: Curve
     held_out_error: float
 
+    @property
+    def doubt(self) -> str:
+        """Why the law is not identified; nothing where no other does as well and all its parameters are known."""
+        own = self.best.fit.law
+        if not self.comparison.as_good:
+            return self.comparison.said
+        rivals = ", ".join(name for name in self.comparison.as_good if name != own)
+        lost = ", ".join(name for name, e in self.best.parameters.items() if not e.known)
+        return formatting.joined(f"as good: {rivals}" if rivals else "", f"{lost} not identified" if lost else "")
+
+
+# What a law is called in a figure, and the parameter that tells its shape.
+NAMED = {
+    "flat": ("flat", "level"),
+    "logarithmic": ("logarithmic", "slope"),
+    "power": ("power law with limit", "exponent"),
+    "exponential": ("exponential", "scale"),
+    "michaelis": ("Michaelis–Menten", "half"),
+    "logistic": ("logistic", "midpoint"),
+}
+
 
 def fits(t: Tables) -> list[Fitted]:
     """A fit for each curve with at least four levels and two common seeds, of each measure that the view wants fitted."""
@@ -37,15 +59,16 @@ def fits(t: Tables) -> list[Fitted]:
     if not t.view.fits:
         return found
     for level in dict.fromkeys(t.cells["curve"]):
-        arms = [arm for arm in t.where({}) if t.cells.loc[t.cells["cell"] == arm.cell, "curve"].iloc[0] == level]
-        seeds = sorted(set.intersection(*(set(arm.final) for arm in arms))) if arms else []
-        if len(arms) < LEAST_LEVELS or len(seeds) < 2:
-            continue
-        x_K = np.array([t.x_of(arm) for arm in arms])
+        of_curve = [arm for arm in t.where({}) if t.cells.loc[t.cells["cell"] == arm.cell, "curve"].iloc[0] == level]
         for measure, direction in t.view.fits.items():
             if measure not in t.panels:
                 continue
             scores = t.panels[measure]
+            arms = [arm for arm in of_curve if set(arm.final.values()) <= scores.rows.keys()]
+            seeds = sorted(set.intersection(*(set(arm.final) for arm in arms))) if arms else []
+            if len(arms) < LEAST_LEVELS or len(seeds) < 2:
+                continue
+            x_K = np.array([t.x_of(arm) for arm in arms])
             scores_SK = np.array([scores.of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds])
             limits = (0.0, 1.0) if t.units[measure] == "accuracy" else (-math.inf, math.inf)
             points = from_seeds(x_K, scores_SK, direction, limits)
@@ -56,13 +79,35 @@ def fits(t: Tables) -> list[Fitted]:
     return found
 
 
-def rows(found: list[Fitted]) -> list[list[str]]:
+def label(one: Fitted) -> str:
+    """The law in a legend: its shape's parameter with the interval, if it is identified."""
+    name, shape = NAMED[one.best.fit.law]
+    return f"{name}, not identified" if one.doubt else f"{name}, {_parameter(shape, one.best.parameters[shape])}"
+
+
+def legend(found: Sequence[Fitted]) -> str:
+    """The laws in a caption: why one is not identified, and where it levels off."""
+    parts = []
+    for one in found:
+        where = formatting.readable(one.measure) + (f" ({one.curve})" if one.curve else "")
+        at = f", 95 % of the gain at {_plateau(one.best.plateau)}" if one.best.plateau.known else ""
+        parts.append(f"{where}: {label(one)}" + (f" ({one.doubt})" if one.doubt else "") + at)
+    return "; ".join(parts)
+
+
+def _plateau(e: Estimate) -> str:
+    """A place on the x axis: three digits, no powers of ten."""
+    value, low, high = (f"{float(f'{x:.2g}'):,g}" if x < 1e6 else f"{x:.2g}" for x in (e.value, e.low, e.high))
+    return f"{value} [{low}, {high}]"
+
+
+def rows(found: Sequence[Fitted]) -> list[list[str]]:
     """The fits as rows under HEADER; what is not identified is said, not given."""
     return [
         [
             one.curve or "all", formatting.readable(one.measure), one.comparison.said,
             "; ".join(_parameter(name, e) for name, e in one.best.parameters.items()),
-            formatting.estimate(one.best.plateau).replace("×", "") if one.best.plateau.known else one.best.plateau.why,
+            _plateau(one.best.plateau) if one.best.plateau.known else one.best.plateau.why,
             formatting.number(one.held_out_error),
         ]
         for one in found
@@ -70,4 +115,4 @@ def rows(found: list[Fitted]) -> list[list[str]]:
 
 
 def _parameter(name: str, e: Estimate) -> str:
-    return f"{name} {e.value:.3g} [{e.low:.3g}, {e.high:.3g}]" if e.known else f"{name} {e.why}"
+    return f"{name} {e.value:.2g} [{e.low:.2g}, {e.high:.2g}]" if e.known else f"{name} {e.why}"

@@ -89,10 +89,8 @@ def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str, publi
     for position, cell in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
         colour = _colour(cell)
         style.interval(panel, position, cell[f"{name}_low"], cell[f"{name}_high"], colour, 1.1)
-        base = cell[name] - cell[f"{name}_vs_full"]
-        style.interval(
-            panel, position, base + cell[f"{name}_vs_full_low"], base + cell[f"{name}_vs_full_high"], colour, 5, alpha=0.4
-        )
+        low, high = (cell[name] - cell[f"{name}_vs_full"] + cell[f"{name}_vs_full{end}"] for end in ("_low", "_high"))
+        style.interval(panel, position, low, high, colour, 5, alpha=0.4)
         _marker(panel, position, cell[name], str(cell["method"]), colour)
     panel.set_xticks(positions, [*(str(int(rank)) for rank in lora["rank"]), *["full"] * len(full)])
     panel.set_xlim(-0.5, positions[-1] + 0.5)
@@ -106,10 +104,8 @@ def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str, publi
 def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:
     """Quality against forgetting; better is up and to the left."""
     axes = ("forgetting", "quality")
-    x_limits, y_limits = (
-        style.limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes
-    )
-    panel.set(xlim=x_limits, ylim=y_limits)
+    limits = [style.limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes]
+    panel.set(xlim=limits[0], ylim=limits[1])
     panel.grid(axis="x", color=style.GRID, linewidth=0.6)
     for cell in cells.to_dict("records"):
         colour = _colour(cell)

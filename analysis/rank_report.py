@@ -9,15 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from analysis import formatting, style
+from analysis import confounds, formatting, style
 from analysis.formatting import readable, rise
 from analysis.page import (
     LEDGER_NOTE,
     at_the_edge,
     before,
-    common_seeds,
-    differing_costs,
-    differing_fields,
     failed,
     failures,
     held_equal,
@@ -28,6 +25,7 @@ from analysis.page import (
     terminal_text,
     verdicts_json,
 )
+from analysis.rank_figure import HU
 from analysis.stats import Estimate
 from analysis.verdicts import rows_as_text
 
@@ -37,29 +35,33 @@ if TYPE_CHECKING:
     from analysis.rank_vs_quality import Tables
 
 CAPTION = (
-    "**a, b** thin: 95 % interval of the mean (new seeds and items, on these bases); thick: 95 % interval of the paired "
-    "difference from full fine-tuning, drawn around the arm's mean; where it misses the dashed line, the arm differs from "
-    "full. A triangle: cut by the axis. **c** 95 % intervals of the means; dotted: Pareto front. **d** one tuning run a "
-    "point, 95 % interval over items; ring: the rate that was chosen; bars on top: optimum by a parabola with its "
-    "(approximate) 95 % interval; triangle: below the untuned base."
+    "**a, b** thin: 95 % interval of the mean (new seeds and items, on these bases); thick and pale: 95 % interval of the "
+    "paired difference from full fine-tuning, drawn around the arm's mean; where it misses the dashed line, the arm differs "
+    "from full. A triangle: cut by the axis. Grey: published, normalised. **c** 95 % intervals of the means; dotted: Pareto "
+    "front. **d** one tuning run a point, 95 % interval over items; ring: the rate that was chosen; bars on top: optimum by a "
+    "parabola with its (approximate) 95 % interval, an arrow where it goes on beyond the rates tried; triangle: below the "
+    "untuned base."
 )
 PRINTED = (0, 1, 3, 4, 6, 7, 10, 11)  # the columns of `cell_table` that fit on a page; the terminal has room for six
 TERMINAL = (0, 1, 3, 6, 10, 11)
 Verdicts = Sequence[dict[str, object]]
 
 
-def write(tables: Tables, verdicts: Verdicts, figure: Figure, question: str, output: Path) -> list[Path]:
+def write(
+    tables: Tables, verdicts: Verdicts, figure: Figure, question: str, output: Path, column: Figure | None = None
+) -> list[Path]:
     """Writes everything below `output` and returns the files."""
     frames = {"trials": tables.trials, "cells": tables.cells, "learning_rate": tables.learning_rate}
     header, rows = cell_table(tables)
-    caption = f"{question} Mean [95 % interval over seeds and items]; differences from full fine-tuning are paired."
+    guard = confounds.caption(differences(tables))
+    caption = f"{question} Mean [95 % interval over seeds and items]; differences from full fine-tuning are paired. {guard}"
     texts = {
-        "table.md": formatting.markdown(header, rows),
+        "table.md": formatting.markdown(header, rows) + f"\n{guard}\n",
         "table.tex": formatting.latex(*_columns(header, rows, PRINTED), caption, "tab:rank-vs-quality"),
         "verdicts.json": verdicts_json(verdicts),
         "report.md": page(tables, verdicts, question),
     }
-    return save(figure, frames, texts, output)
+    return save(figure, frames, texts, output, column)
 
 
 def _cell_estimate(row: pd.Series, name: str, seeds: int, scale: str = "linear") -> Estimate | None:
@@ -103,13 +105,15 @@ def _optimum(e: Estimate) -> str:
     return f"{style.rate_text(e.value)} [{style.rate_text(e.low)}, {style.rate_text(e.high)}]"
 
 
-def confounds(tables: Tables) -> list[str]:
-    """What a reader must know: fields, inputs, machines and costs in which arms differ although they are not the axis,
-    the tuned field or paired by seed; seeds that some arms lack; a base text that does not measure forgetting; optima at
-    the edge of the range."""
-    paired, found = common_seeds(tables.trials, tables.arms)
-    axes = {"adapter.rank", "adapter.method", "train.learning_rate"}
-    found += differing_fields(paired, axes) + differing_costs(paired)
+def differences(tables: Tables) -> list[str]:
+    """In what arms differ although it is not the axis, the tuned field or paired by seed."""
+    paired, _ = confounds.common_seeds(tables.trials, tables.arms)
+    return confounds.beyond(paired, {"adapter.rank", "adapter.method", "train.learning_rate"})
+
+
+def other_cautions(tables: Tables) -> list[str]:
+    """Seeds that some arms lack; a base text that does not measure forgetting; optima at the edge of the range."""
+    _, found = confounds.common_seeds(tables.trials, tables.arms)
     better = tables.cells[tables.cells["forgetting_high"] < 0]
     if len(better):
         found.append(
@@ -117,6 +121,11 @@ def confounds(tables: Tables) -> list[str]:
             "than the base does, so the text is unlike what the base was pretrained on and does not measure forgetting"
         )
     return found + at_the_edge(tables.cells)
+
+
+def cautions(tables: Tables) -> list[str]:
+    """Everything that a reader must know before comparing arms."""
+    return differences(tables) + other_cautions(tables)
 
 
 def design(tables: Tables) -> str:
@@ -143,7 +152,7 @@ def design(tables: Tables) -> str:
         "speak for other bases. Differences are paired by seed and item. Learning-rate optimum: parabola near the top, "
         "Fieller's interval, approximate where the curve is lopsided.",
     ]
-    lines += [f"- **Caution:** {line}." for line in confounds(tables)] or ["- No arm differs beyond its axis."]
+    lines += [f"- **Caution:** {line}." for line in cautions(tables)] or ["- No arm differs beyond its axis."]
     return "\n".join(lines) + "\n"
 
 
@@ -156,12 +165,18 @@ def measures(tables: Tables) -> str:
     )
 
 
+def _guard(tables: Tables) -> str:
+    """What stands directly under the figure and its caption: what arms differ in, and the other cautions."""
+    cautions = confounds.lines(other_cautions(tables))
+    return confounds.caption(differences(tables), "**") + "\n" + (f"\n**Caution:** {cautions}.\n" if cautions else "")
+
+
 def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
     """report.md."""
     rules = "\n".join(f"- {row['id']}: {row['rule']}." for row in verdicts)
     return "\n".join([
         f"# {question}\n", "![figure](figure.png)\n",
-        CAPTION + "\n",
+        CAPTION + f" {HU.caption}\n", _guard(tables),
         "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)),
         LEDGER_NOTE,
         rules + "\n", "## Cells\n", formatting.markdown(*cell_table(tables)), "## Design\n", design(tables),
@@ -176,4 +191,4 @@ def note(tables: Tables, verdicts: Verdicts) -> str:
 
 def terminal(tables: Tables, verdicts: Verdicts) -> str:
     """Cells and verdicts for the terminal, in its width."""
-    return terminal_text(*_columns(*cell_table(tables), TERMINAL), measures(tables), verdicts, confounds(tables))
+    return terminal_text(*_columns(*cell_table(tables), TERMINAL), measures(tables), verdicts, cautions(tables))

@@ -190,7 +190,7 @@ def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, ou
 
     tables = compute(trials, items)
     verdicts = judge(tables, experiment.claims)
-    files = rank_report.write(tables, verdicts, draw(tables), experiment.question, output)
+    files = rank_report.write(tables, verdicts, draw(tables), experiment.question, output, draw(tables, narrow=True))
     note, terminal = rank_report.note(tables, verdicts), rank_report.terminal(tables, verdicts)
     return Report(files, tables.cells, verdicts, about(trials), note, terminal)
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
 
 TEXT_WIDTH = 6.9  # inches: two columns of a conference paper
+COLUMN_WIDTH = 3.35  # one of them
 # Okabe & Ito (2008), safe for colour-blind readers. LoRA is blue: its ranks go from light to dark, so that they keep
 # their order in grey print; full fine-tuning is vermillion with another marker.
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#e4e4e4"
@@ -32,19 +37,70 @@ def colour(method: str, rank: int | None = None) -> tuple[float, float, float]:
     return red, green, blue
 
 
-PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#1a1a1a")  # Okabe & Ito
-MARKERS = "oDs^vPX"
+# Curves that are not methods have neither LoRA's blues nor full fine-tuning's vermillion (Okabe & Ito, and a dark violet).
+PALETTE = ("#009E73", "#CC79A7", "#E69F00", "#1a1a1a", "#6A3D9A")
+MARKERS = "s^vPX"
 
 
 def curve(field: str | None, level: object, index: int) -> tuple[tuple[float, float, float], str]:
-    """Colour and marker of one curve: a method's or rank's own where the curves are that, else the next of the palette."""
+    """Colour and marker of one curve: a method's or rank's own where the level is one ("lora", "full", "r = 16", or a number on
+    `field` adapter.rank), else the next of the palette."""
     from matplotlib.colors import to_rgb
 
-    if field == "adapter.method":
+    if level in METHOD_COLOUR:
         return colour(str(level)), METHOD_MARKER[str(level)]
-    if field == "adapter.rank" and isinstance(level, int | float):
-        return colour("lora", int(level)), METHOD_MARKER["lora"]
+    rank = level if field == "adapter.rank" else str(level).removeprefix("r = ") if str(level).startswith("r = ") else None
+    if rank is not None and float(str(rank)) > 0:
+        return colour("lora", int(float(str(rank)))), METHOD_MARKER["lora"]
     return to_rgb(PALETTE[index % len(PALETTE)]), MARKERS[index % len(MARKERS)]
+
+
+def limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
+    """Limits that show every value, and intervals up to 1.5 times the values' range beyond them: with two seeds an
+    interval can be so wide that nothing else would be seen; `interval` marks where it was cut."""
+    span = max(float(np.ptp(values)), 0.5 * float(np.nanmedian(high - low)) if np.isfinite(high - low).any() else 0.0) or 0.1
+    bottom = max(float(np.nanmin(np.append(low, values))), float(values.min()) - 1.5 * span)
+    top = min(float(np.nanmax(np.append(high, values))), float(values.max()) + 1.5 * span)
+    margin = 0.06 * (top - bottom) or 0.06 * span  # all cells alike
+    return bottom - margin, top + margin
+
+
+def interval(
+    panel: Axes, x: float, low: float, high: float, colour: tuple[float, float, float], width: float, alpha: float = 1.0
+) -> None:
+    """A vertical interval; a triangle at the edge where the axis cuts it. The panel's limits must be set."""
+    if not (math.isfinite(low) and math.isfinite(high)):
+        return
+    panel.plot([x, x], [low, high], color=colour, linewidth=width, solid_capstyle="butt", zorder=2, alpha=alpha)
+    bottom, top = panel.get_ylim()
+    for cut, edge, mark in ((low < bottom, bottom, "v"), (high > top, top, "^")):
+        if cut:
+            panel.plot(x, edge, mark, color=colour, markersize=4, clip_on=False, zorder=3)
+
+
+def published(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> list[Line2D]:
+    """A published curve, in grey below ours; the handle for a legend."""
+    look: dict[str, Any] = {"color": MUTED, "linestyle": (0, (1, 1.2)), "linewidth": 1.1, "marker": "o", "markersize": 3}
+    return panel.plot(x, y, mfc="white", mew=0.8, label=name, zorder=1.5, **look)
+
+
+def ticks(levels: Sequence[float], logarithmic: bool, room: float = 0.035) -> tuple[list[float], list[str]]:
+    """The levels to mark and their labels: the first and the last, and those between that leave room for their labels.
+    `room`: the width of a character as a share of the axis."""
+    small = 0 < min(levels) < 0.01
+    text = {x: rate_text(x) if small and x < 1 else f"{x:,.0f}" if x == round(x) else f"{x:,.3g}" for x in levels}
+    at = {x: math.log(x) if logarithmic else x for x in levels}
+    first, last = min(levels), max(levels)
+    share = (at[last] - at[first]) or 1.0
+
+    def clear(x: float, other: float) -> bool:
+        return abs(at[x] - at[other]) / share > room * (len(text[x]) + len(text[other]) + 1) / 2
+
+    kept = [first] if first == last else [first, last]
+    for x in sorted(levels):
+        if x not in kept and all(clear(x, other) for other in kept):
+            kept.append(x)
+    return sorted(kept), [text[x] for x in sorted(kept)]
 
 
 def text_colour(background: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -55,8 +111,8 @@ def text_colour(background: tuple[float, float, float]) -> tuple[float, float, f
     return red * share, green * share, blue * share
 
 
-def figure(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
-    """An empty figure of text width with rows × columns lettered panels; needs no display."""
+def figure(rows: int, columns: int, height: float, width: float = TEXT_WIDTH) -> tuple[Figure, list[Axes]]:
+    """An empty figure with rows × columns lettered panels; needs no display."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as NewFigure
@@ -64,7 +120,7 @@ def figure(rows: int, columns: int, height: float) -> tuple[Figure, list[Axes]]:
 
     mpl.rcParams.update(_RC)  # type: ignore[arg-type]
     layout = ConstrainedLayoutEngine(w_pad=0.06, h_pad=0.06, wspace=0.04, hspace=0.05)
-    made = NewFigure(figsize=(TEXT_WIDTH, height), layout=layout)
+    made = NewFigure(figsize=(width, height), layout=layout)
     FigureCanvasAgg(made)
     panels = list(made.subplots(rows, columns, squeeze=False).flat)
     for letter, panel in zip("abcdefgh", panels, strict=False):

@@ -12,6 +12,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
+from analysis.overlay import PublishedCurve
 from analysis.question import Rule, View, reporter, trend
 from analysis.stats import ABOVE_ZERO
 
@@ -28,6 +29,11 @@ def breadth(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(breadth=count, unit=np.where(by_cluster, "clusters", "tasks"))
 
 
+FLAN = PublishedCurve(
+    "exact_match/held_out", (1, 2, 3, 4, 5, 6, 7), (49.9, 55.0, 59.3, 59.2, 60.8, 61.9, 63.5), "Wei 2021, Fig. 6",
+    "zero-shot average over held-out clusters, %, by clusters in tuning, 137 B", "https://arxiv.org/abs/2109.01652",
+    curve="clusters",
+)  # fmt: skip
 VIEW = View(
     x="breadth",
     x_label="clusters or tasks trained on (1,000 examples)",
@@ -35,6 +41,7 @@ VIEW = View(
     curves="unit",
     derive=breadth,
     fits={"exact_match/held_out": "rising"},
+    published=(FLAN,),
 )
 
 

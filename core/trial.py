@@ -123,6 +123,7 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
     metrics |= {
         "rows/available": chosen.n_available,
         "rows/used": len(training.rows),
+        "rows/response_tokens": sum(sum(row.mask) for row in training.rows) / len(training.rows),  # a row
         "rows/truncated": training.n_truncated,
         "rows/skipped_too_long": training.n_too_long,
         "rows/skipped_empty": chosen.n_empty,

@@ -202,19 +202,19 @@ def test_two_cells_of_one_rank_are_refused() -> None:
 def test_arms_that_differ_beyond_the_axis_are_named() -> None:
     trials, items = sweep(truth())
     trials.loc[trials["cell"] == "full", "data.n_examples"] = 500
-    assert any("data.n_examples differs" in line for line in rank_report.confounds(compute(trials, items)))
-    assert not any("differ" in line for line in rank_report.confounds(compute(*sweep(truth()))))
+    assert any("data.n_examples differs" in line for line in rank_report.cautions(compute(trials, items)))
+    assert not any("differ" in line for line in rank_report.cautions(compute(*sweep(truth()))))
 
 
 @pytest.mark.parametrize("fact", ["dtype", "device", "git_commit", "version.torch", "train_rows_hash", "target_modules"])
 def test_arms_that_differ_in_a_resolved_fact_are_named(fact: str) -> None:
     trials, items = sweep(truth())
     trials[fact] = np.where(trials["cell"] == "lora r=16", "one", "another")
-    assert any(f"{fact} differs" in line for line in rank_report.confounds(compute(trials, items)))
+    assert any(f"{fact} differs" in line for line in rank_report.cautions(compute(trials, items)))
 
 
 def test_arms_with_other_seeds_are_named() -> None:
-    found = rank_report.confounds(compute(*sweep(truth(), failed=(("lora r=4", "final", 2),))))
+    found = rank_report.cautions(compute(*sweep(truth(), failed=(("lora r=4", "final", 2),))))
     assert any("finished seeds differ" in line and "lora r=4: 0, 1;" in line for line in found)
 
 
@@ -244,8 +244,8 @@ def test_cells_give_mean_sd_interval_and_n(usual: Tables) -> None:
 
 def test_a_base_text_that_measures_no_forgetting_is_said(usual: Tables) -> None:
     below = dataclasses.replace(usual, cells=usual.cells.assign(forgetting_high=-0.1))
-    assert any("does not measure forgetting" in line for line in rank_report.confounds(below))
-    assert not any("does not measure forgetting" in line for line in rank_report.confounds(usual))
+    assert any("does not measure forgetting" in line for line in rank_report.cautions(below))
+    assert not any("does not measure forgetting" in line for line in rank_report.cautions(usual))
 
 
 def test_report_files_are_complete_and_repeat(usual: Tables, tmp_path: Path) -> None:

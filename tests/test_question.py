@@ -63,7 +63,17 @@ def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: 
     assert set(module.RULES) == {claim.id for claim in experiment.claims}
     made = module.report(*question(truths(name), tuned=bool(experiment.tune)), experiment, tmp_path)
     files = {file.name for file in made.files}
-    assert files == {"figure.png", "figure.pdf", "trials.csv", "cells.csv", "table.md", "table.tex", "verdicts.json", "report.md"}
+    assert files == {
+        "figure.png",
+        "figure.pdf",
+        "figure_column.pdf",
+        "trials.csv",
+        "cells.csv",
+        "table.md",
+        "table.tex",
+        "verdicts.json",
+        "report.md",
+    }
     page = (tmp_path / "report.md").read_text()
     assert all(claim.statement in page for claim in experiment.claims)
     assert all(cell.label in made.terminal for cell in plan.cells(experiment))

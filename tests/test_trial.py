@@ -271,6 +271,11 @@ def test_too_long_and_empty_rows_are_counted(make_model: Callable[..., str], tmp
     assert metrics["rows/skipped_too_long"] > 0
     assert metrics["rows/truncated"] > 0
     assert 25 <= total <= 45
+    few = Data(source=str(path), n_examples=8, seq_len_tokens=48, eval_share=0.3)
+    path.write_text("".join(json.dumps(raw) + "\n" for raw in raws[:40]))
+    alike = run(tiny(make_model("llama"), str(path), data=few), tmp_path / "alike")["metrics"]["rows/response_tokens"]
+    assert alike == round(alike)  # every answer is "five"
+    assert 1 < alike < metrics["rows/response_tokens"]  # some are 60 times as long, cut at 48 tokens
 
 
 def test_base_text_becomes_the_forgetting_axis(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:

@@ -1,0 +1,280 @@
+"""Figures and the confound guard: what is drawn, what is published beside it, and what arms differ in beyond their axis."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
+from simulated import CellTruth, question
+
+import experiments
+from analysis import confounds, style
+from analysis.overlay import PublishedCurve
+from analysis.question import Tables, compute, differences, markdown
+from analysis.question_figure import draw
+from analysis.question_fits import Fitted, fits, label, legend
+from analysis.rank_figure import HU
+from analysis.rank_vs_quality import compute as compute_ranks
+from core.definitions import BadInput
+
+
+def quantities(ability: dict[int, float], **fields: object) -> Tables:
+    """data_quantity with equal epochs alone: arms of these sizes and abilities."""
+    module, experiment = importlib.import_module("analysis.data_quantity"), experiments.load("data_quantity")
+    cells = {f"n_examples={n}": CellTruth({"data.n_examples": n, "train.steps": None} | fields, a, a) for n, a in ability.items()}
+    return compute(*question(cells, seed_sd=0.02, n_items=2_000), experiment, module.VIEW)
+
+
+Fit = tuple[Tables, list[Fitted]]
+SIZES = (25, 50, 100, 200, 500, 1_000, 2_000, 4_000, 8_000)
+
+
+@pytest.fixture(scope="module")
+def saturating() -> Fit:
+    t = quantities({n: 3 - 5 * float(np.exp(-n / 300)) for n in SIZES})
+    return t, fits(t)
+
+
+def rivals(one: Fitted, difference: float) -> Fitted:
+    """The same fit with every other law this far behind in AICc."""
+    first, *rest = one.comparison.rows
+    rows = (first, *(dataclasses.replace(row, difference=difference, penalty=0.0) for row in rest))
+    return dataclasses.replace(one, comparison=dataclasses.replace(one.comparison, rows=rows))
+
+
+def law_of(t: Tables, one: Fitted) -> tuple[Axes, Line2D]:
+    """The panel of quality, and its one line along the law."""
+    panel = draw(t, [one]).axes[0]
+    x_K = one.best.fit.points.x_KV[:, 0]
+    smooth = np.geomspace(x_K.min(), x_K.max(), 120)
+    (line,) = [line for line in panel.lines if np.array_equal(line.get_xdata(), smooth)]
+    return panel, line
+
+
+def test_an_identified_law_is_drawn_solid_with_its_band_and_its_plateau_and_named(saturating: Fit) -> None:
+    t, found = saturating
+    one = rivals(found[0], 50.0)
+    assert one.doubt == ""
+    panel, line = law_of(t, one)
+    assert line.get_linestyle() == "-"
+    assert str(line.get_label()).replace("\n", " ") == label(one)
+    assert "[" in label(one)
+    assert np.allclose(line.get_ydata(), one.best.fit.predict(np.asarray(line.get_xdata())))
+    assert {to_rgb(line.get_color()), to_rgb(panel.collections[0].get_facecolor()[0][:3])} == {style.colour("lora")}
+    e = one.best.plateau
+    assert any(np.array_equal(bar.get_xdata(), [e.low, e.high]) for bar in panel.lines)
+    assert "95 % of the gain at" in legend([one])
+
+
+def test_a_law_that_is_not_identified_is_drawn_dashed_and_said(saturating: Fit) -> None:
+    t, found = saturating
+    one = rivals(found[0], 1.0)
+    assert "as good" in one.doubt
+    _, line = law_of(t, one)
+    assert line.get_linestyle() == "--"
+    assert "not identified" in str(line.get_label())
+    assert f"not identified ({one.doubt})" in markdown(t, [], experiments.load("data_quantity"), [one])
+    unknown = replace_parameter(rivals(found[0], 50.0))
+    assert unknown.doubt == "limit not identified"
+    assert law_of(t, unknown)[1].get_linestyle() == "--"
+
+
+def replace_parameter(one: Fitted) -> Fitted:
+    """The same fit, its limit not known."""
+    limit = dataclasses.replace(one.best.parameters["limit"], low=np.nan, high=np.nan, why="not identified: ends at a bound")
+    return dataclasses.replace(one, best=dataclasses.replace(one.best, parameters=one.best.parameters | {"limit": limit}))
+
+
+def test_points_are_joined_only_where_no_law_is_drawn(saturating: Fit) -> None:
+    t, found = saturating
+    quality, *_, skills = draw(t, found).axes[:4]
+    joined = [[line for line in panel.lines if line.get_marker() not in ("None", "|") and len(line.get_xdata()) == len(SIZES)]
+              for panel in (quality, skills)]  # fmt: skip
+    assert [lines[0].get_linestyle() for lines in joined] == ["None", "-"]
+
+
+# ---- what is published
+
+
+def curve(**changes: object) -> PublishedCurve:
+    return dataclasses.replace(PublishedCurve("quality", (1, 2, 4), (50.0, 60.0, 55.0), "Name 2020", "%", "https://x"), **changes)  # type: ignore[arg-type]
+
+
+def test_a_normalised_curve_begins_on_ours_and_spans_our_range() -> None:
+    x, y = curve().beside([1, 2, 4], [0.2, 0.3, 0.4])  # type: ignore[misc]
+    assert list(x) == [1, 2, 4]
+    assert y == pytest.approx([0.2, 0.4, 0.3])
+    _, falling = curve().beside([1, 2, 4], [0.4, 0.3, 0.2])  # type: ignore[misc]
+    assert falling == pytest.approx([0.4, 0.6, 0.5])  # a published rise is drawn as one
+    _, loss = curve(lower_is_better=True).beside([1, 2, 4], [0.2, 0.3, 0.4])  # type: ignore[misc]
+    assert loss == pytest.approx([0.2, 0.0, 0.1])
+    _, flat = curve(y=(3.8, 3.8, 3.8)).beside([1, 4], [0.2, 0.4])  # type: ignore[misc]
+    assert flat == pytest.approx([0.2, 0.2, 0.2])
+    inside, between = curve().beside([1, 3], [0.2, 0.4])  # type: ignore[misc]
+    assert list(inside) == [1, 2]
+    assert between[1] == pytest.approx(0.2 + 0.2 * np.log(2) / np.log(3))
+    assert curve().beside([10, 100], [0.2, 0.4]) is None
+
+
+def test_a_curve_in_our_units_is_drawn_as_it_is_and_says_nothing_of_normalisation() -> None:
+    own = curve(normalised=False)
+    assert list(own.beside([1, 2], [0.1, 0.2])[1]) == [50.0, 60.0, 55.0]  # type: ignore[index]
+    assert "normalised" not in own.name + own.caption
+    assert "normalised" in curve().name
+    assert "normalised" in curve().caption
+    with pytest.raises(BadInput, match="Name 2020: one y for every x"):
+        curve(x=(1, 2))
+
+
+def test_the_published_curve_is_drawn_in_grey_and_named_under_the_figure() -> None:
+    t = quantities({n: 0.3 * float(np.log(n)) for n in SIZES})
+    panel = draw(t).axes[0]
+    (line,) = [line for line in panel.lines if "published: Zhou 2023, Fig. 6 (normalised)" in str(line.get_label())]
+    assert to_rgb(line.get_color()) == to_rgb(style.MUTED)
+    assert np.ptp(np.asarray(line.get_ydata(), dtype=float)) == 0
+    assert "Published: Zhou 2023, Fig. 6" in markdown(t, [], experiments.load("data_quantity"), [])
+
+
+def test_what_is_laid_over_our_curves_is_what_was_published(shared: Path) -> None:
+    tables = {t["id"]: t for t in json.loads((shared / "reference" / "published.json").read_text())["tables"]}
+    flan, lima = (importlib.import_module(f"analysis.{name}").VIEW.published[0] for name in ("task_diversity", "data_quantity"))
+    assert list(zip(flan.x, flan.y, strict=True)) == [(row["clusters"], row["y"]) for row in tables["flan_clusters"]["data"]]
+    assert list(lima.x) == tables["lima_quantity"]["data"]["x"]
+    assert "about 3.8 throughout" in tables["lima_quantity"]["data"]["y_description"]
+    assert list(zip(HU.x, HU.y, strict=True)) == [(row["r"], row["val_loss"]) for row in tables["lora_rank_gpt2m"]["data"]][:8]
+    assert [flan.url, lima.url, HU.url] == [tables[name]["url"] for name in ("flan_clusters", "lima_quantity", "lora_rank_gpt2m")]
+
+
+# ---- the confound guard
+
+
+def arms(**columns: list[object]) -> pd.DataFrame:
+    """Two arms of LoRA with two paired seeds each; a column has a value for each arm."""
+    fixed = {"adapter.method": ["lora"] * 2, "adapter.rank": [16, 16], "adapter.alpha_over_rank": [2.0, 2.0],
+             "adapter.rank_stabilized": [False, False], "train/steps": [189, 189], "train/tokens": [48_000.0, 48_000.0],
+             "rows/used": [1_000, 1_000], "train.batch_size": [16, 16]}  # fmt: skip
+    table = pd.DataFrame({"cell": ["a", "b"]} | fixed | columns)
+    return pd.concat([table.assign(seed=seed) for seed in (0, 1)])
+
+
+AXES = ("data.source", "adapter.rank", "train.learning_rate")
+
+
+def test_arms_that_differ_in_nothing_are_said_to() -> None:
+    assert confounds.beyond(arms(), AXES) == []
+    assert confounds.caption([]) == "Arms differ in nothing beyond the axis."
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        (
+            {"adapter.rank": [1, 64]},
+            "alpha differs with the rank: 2 to 128 (the scale of LoRA's update, alpha / rank, is held at 2)",
+        ),
+        (
+            {"adapter.rank": [1, 64], "adapter.rank_stabilized": [True, True]},
+            "the scale of LoRA's update, alpha / √rank, differs with the rank: 2 to 16",
+        ),
+        (
+            {"adapter.rank": [1, 64], "adapter.alpha_over_rank": [32.0, 0.5]},
+            "the scale of LoRA's update, alpha / rank, differs with the rank: 0.5 to 32 (alpha is held at 32)",
+        ),
+        ({"adapter.alpha_over_rank": [1.0, 2.0]}, "adapter.alpha_over_rank differs between arms: a: 1.0; b: 2.0"),
+        ({"rows/response_tokens": [2.0, 5.0]}, "tokens in a training answer differ between arms: 2 to 5"),
+        ({"train/tokens": [48_000.0, 96_000.0]}, "tokens in a training sequence (answers alone were not counted) differ between"),
+        ({"train/steps": [189, 378]}, "train/steps differs between arms: 189 to 378"),
+    ],
+)
+def test_a_confound_is_named(columns: dict[str, list[object]], said: str) -> None:
+    found = confounds.beyond(arms(**columns), AXES)
+    assert any(line.startswith(said) for line in found), found
+    assert said.split(":")[0].split(" (")[0] in confounds.caption(found)
+
+
+def test_what_is_an_axis_or_within_chance_is_not_named() -> None:
+    ranks = {"adapter.rank": [1, 64], "adapter.alpha_over_rank": [32.0, 0.5]}
+    assert confounds.beyond(arms(**ranks), (*AXES, "adapter.alpha_over_rank")) == []
+    answers = {"rows/response_tokens": [2.0, 2.1], "train/tokens": [48_000.0, 48_100.0]}
+    assert confounds.beyond(arms(**answers), AXES) == []
+    # 25 rows make 2 steps of 16 and 9: the same tokens a sequence as with 1,000
+    few = {"rows/used": [25, 1_000], "train/steps": [6, 189], "train/tokens": [75 * 16.0, 3_000 * 16.0]}
+    assert not any("sequence" in line for line in confounds.beyond(arms(**few), AXES))
+    assert confounds.beyond(arms(**few), AXES, costs_vary=True) == []
+    assert confounds.beyond(arms(), AXES[:2]) == ["the learning rate is the same in every arm, not retuned"]
+
+
+def test_the_guard_stands_under_the_figure_and_under_the_table(tmp_path: Path) -> None:
+    module, experiment = importlib.import_module("analysis.target_modules"), experiments.load("target_modules")
+    cells = {f"r={r}": CellTruth({"adapter.targets": "mlp", "adapter.rank": r}) for r in (4, 16)}
+    frames = question(cells)
+    made = module.report(*frames, experiment, tmp_path)
+    line = "Differs beyond the axis: alpha differs with the rank: 8 to 32"
+    under_the_figure = (tmp_path / "report.md").read_text().split("## Verdicts")[0].replace("**", "")
+    assert line in under_the_figure
+    assert line in (tmp_path / "table.md").read_text()
+    assert "alpha differs with the rank" in (tmp_path / "table.tex").read_text()
+    assert "alpha differs with the rank" in made.terminal
+    same = compute(*question({name: dataclasses.replace(c, fields=c.fields | {"adapter.rank": 16}) for name, c in cells.items()}),
+                   experiment, module.VIEW)  # fmt: skip
+    assert differences(same) == []
+
+
+def test_arms_that_were_to_be_tuned_and_were_not_are_named() -> None:
+    module, experiment = importlib.import_module("analysis.target_modules"), experiments.load("target_modules")
+    cells = {t: CellTruth({"adapter.targets": t, "adapter.rank": 16}) for t in ("mlp", "attention")}
+    assert differences(compute(*question(cells, tuned=False), experiment, module.VIEW)) == [
+        "learning rate not tuned: attention, mlp"
+    ]
+
+
+# ---- how figures look
+
+
+def test_a_method_and_a_rank_have_their_colour_in_every_figure() -> None:
+    assert style.curve("kind", "full", 0) == style.curve("adapter.method", "full", 3)
+    assert style.curve("kind", "r = 16", 2)[0] == style.curve("adapter.rank", 16, 0)[0] == style.colour("lora", 16)
+    others = {style.curve("matching", name, i)[0] for i, name in enumerate(("equal epochs", "equal steps", "x", "y", "z"))}
+    assert len(others) == 5
+    assert not others & {style.colour("full"), style.colour("lora")}
+
+
+def test_ticks_have_the_ends_and_do_not_overlap() -> None:
+    at, text = style.ticks([1, 2, 3, 4, 6, 9, 10, 30], True)
+    assert (at[0], at[-1]) == (1, 30)
+    assert 10 not in at
+    assert style.ticks([9_760, 624_691, 891_136], True)[1] == ["9,760", "891,136"]
+    assert style.ticks([1e-4, 6.3e-4, 4e-3, 2.5e-2], True)[1] == ["1e-4", "6.3e-4", "4e-3", "2.5e-2"]
+    assert len(text) == len(at)
+
+
+def test_levels_that_are_no_numbers_stand_in_the_order_of_their_question() -> None:
+    module, experiment = importlib.import_module("analysis.chat_template"), experiments.load("chat_template")
+    cells = {f"{c} {on}": CellTruth({"evaluation.chat": c, "train.loss_on": on})
+             for on in ("response", "all") for c in ("plain", "other", "template")}  # fmt: skip
+    panel = draw(compute(*question(cells, tuned=False), experiment, module.VIEW)).axes[0]
+    assert [tick.get_text() for tick in panel.get_xticklabels()] == ["template", "other", "plain"]
+    marks = [line.get_xdata() for line in panel.lines if len(line.get_xdata()) == 3]
+    assert not np.isclose(marks[0], marks[1]).any()  # equal arms stand beside each other
+
+
+def test_an_optimum_that_goes_on_beyond_the_rates_tried_ends_in_an_arrow() -> None:
+    from simulated import ArmTruth, sweep
+
+    from analysis.rank_figure import draw as draw_ranks
+
+    t = compute_ranks(*sweep({"lora r=4": ArmTruth(), "full": ArmTruth(best_rate=1e-3)}))
+    rates = t.learning_rate["train.learning_rate"].astype(float)
+    e = t.optima["full"]
+    for low, high, arrows in ((e.low, e.high, set()), (e.low, 2 * rates.max(), {">"}), (rates.min() / 2, e.high, {"<"})):
+        optima = {cell: dataclasses.replace(one, low=low, high=high) for cell, one in t.optima.items()}
+        panel = draw_ranks(dataclasses.replace(t, optima=optima)).axes[3]
+        assert {line.get_marker() for line in panel.lines} & {"<", ">"} == arrows
