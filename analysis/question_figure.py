@@ -116,7 +116,8 @@ def _panel(
         handles[one.name] = style.published(panel, *xy, one.name)[0]
     _label(panel, t, name, axis)
     if laws:
-        panel.legend(handles=laws, fontsize=6.5, handlelength=1.6).set_in_layout(False)
+        # Above the bars at the bottom; out of the layout, which would make room for a long name by narrowing the panel.
+        panel.legend(handles=laws, fontsize=6.5, handlelength=1.6, bbox_to_anchor=(0, 0.09, 1, 0.91)).set_in_layout(False)
     return handles
 
 
@@ -172,7 +173,8 @@ def _label(panel: Axes, t: Tables, name: str, axis: Axis) -> None:
         panel.set_xticks(range(len(axis.levels)), [str(x) for x in axis.levels], rotation=20 if len(axis.levels) > 4 else 0)
         panel.set_xlim(-0.5, len(axis.levels) - 0.5)
     panel.set_xlabel(t.view.x_label)
-    panel.set_ylabel(f"{'change' if name.startswith('raw_accuracy') else formatting.heading(name)} ({t.units[name]})")
+    short = "change" if name.startswith("raw_accuracy") else "rise" if name.startswith("nll/") else formatting.heading(name)
+    panel.set_ylabel(f"{short} ({t.units[name]})")
     panel.set_title(_title(t, name))
 
 
@@ -187,4 +189,6 @@ def _title(t: Tables, name: str) -> str:
         return f"Quality: {formatting.readable(str(first['quality_measure']))}"
     if name == "forgetting":
         return f"Forgetting: {formatting.rise(str(first['forgetting_measures']))}"
+    if name.startswith("nll/"):
+        return f"Forgetting: {formatting.rise(name)}"
     return formatting.readable(name).capitalize() + (" (change)" if name.startswith("raw_accuracy") else "")

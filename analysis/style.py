@@ -39,7 +39,7 @@ def colour(method: str, rank: int | None = None) -> tuple[float, float, float]:
 
 # Curves that are not methods have neither LoRA's blues nor full fine-tuning's vermillion (Okabe & Ito, and a dark violet).
 PALETTE = ("#009E73", "#CC79A7", "#E69F00", "#1a1a1a", "#6A3D9A")
-MARKERS = "s^vPX"
+MARKERS = "s^vp<"
 
 
 def curve(field: str | None, level: object, index: int) -> tuple[tuple[float, float, float], str]:
