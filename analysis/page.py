@@ -113,12 +113,20 @@ def failures(trials: pd.DataFrame) -> str:
 
 
 def provenance(trials: pd.DataFrame) -> str:
-    """Commit, input hashes and run ids."""
+    """What it cost, commit, input hashes and run ids."""
     done = trials[trials["state"] == "finished"]
     names = [n for n in ("sweep", "git_commit", "data", "model", "eval_data", "base_text") if n in done]
-    lines = [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
+    lines = [f"- cost: {cost(trials)}"]
+    lines += [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
     lines += [f"- {cell}: {', '.join(map(str, rows['run_id']))}" for cell, rows in done[done["phase"] == "final"].groupby("cell")]
     return "\n".join(lines) + "\n"
+
+
+def cost(trials: pd.DataFrame) -> str:
+    """How many trials and how much of their time, on what."""
+    seconds = trials["seconds"].astype(float).sum() if "seconds" in trials else float("nan")
+    machine = ", ".join(sorted({str(one) for one in trials["device"].dropna()})) if "device" in trials else ""
+    return formatting.joined(f"{len(trials)} trials", f"{seconds / 3600:.2f} hours of trials, added up", machine)
 
 
 def n_failed(trials: pd.DataFrame) -> str:
