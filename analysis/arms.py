@@ -28,6 +28,7 @@ class Panel:
     n_items: int
     crossed: bool
     limits: tuple[float, float] = (-math.inf, math.inf)  # what a mean can be
+    groups: tuple[str, ...] = ()  # which group each stratum is; none where not crossed
 
     def of(self, fingerprints: list[str]) -> np.ndarray:
         """Scores of these trials: (trials, items)."""
@@ -74,8 +75,8 @@ def _panel(chosen: pd.DataFrame, fingerprints: list[str], change: bool) -> Panel
     n_items = int((~np.isnan(scores_FI)).sum(axis=1).max()) if linear_FI.size else 0
     if not same:
         return Panel(np.nanmean(linear_FI, axis=1, keepdims=True), np.zeros(1, dtype=int), rows, n_items, False)
-    strata_I = pd.factorize(labels.droplevel([2, 3]))[0]  # measure and group
-    return Panel(linear_FI, strata_I, rows, n_items, True)
+    strata_I, named = pd.factorize(labels.droplevel([2, 3]))  # measure and group
+    return Panel(linear_FI, strata_I, rows, n_items, True, groups=tuple(str(group) for _, group in named))
 
 
 def _linearised(scores_FI: np.ndarray, weights_FI: np.ndarray, measure_I: np.ndarray) -> np.ndarray:
