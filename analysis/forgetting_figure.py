@@ -166,7 +166,7 @@ def _loss(panel: Axes, t: Tables) -> None:
         panel.legend(title="LoRA", title_fontsize=7)
         panel.set_ylim(bottom=0)
     else:
-        _empty(panel, "needs the losses of 4 arms of LoRA")
+        _empty(panel, "needs the losses of 5 arms of LoRA")
     panel.set_xlabel("fine-tuning loss, last tenth of training (nats/token)")
     panel.set_ylabel(_cost(t))
     panel.set_title("Against the fine-tuning loss")

@@ -22,6 +22,7 @@ from core.lab.skills import FOLDS, SKILLS
 RANDOM_STATE = 20_250_703
 METHODS = ("LoRA r=4", "LoRA r=16", "LoRA r=64", "full")
 EPOCHS = 3.0
+LEAST_POINTS = 5  # that a straight line and its AICc need
 DOMAINS = tuple(DOMAIN_SHARES)
 CLUSTER_OF = {skill.name: skill.cluster for skill in SKILLS}
 # The clusters of instructions that ask for what a domain tells. All others stand in the domain "skills"; nothing asks for
@@ -116,7 +117,7 @@ def up_to_best(t: Tables, method: str) -> list[Arm]:
 def loss_points(t: Tables, kind: str) -> Cloud | None:
     """Forgetting against the fine-tuning loss at the end, of "lora" (all ranks) or "full"."""
     arms = [arm for method in METHODS if (method == "full") == (kind == "full") for arm in up_to_best(t, method)]
-    return _cloud(t, arms, "train/loss_last_tenth", 4)
+    return _cloud(t, arms, "train/loss_last_tenth", LEAST_POINTS)
 
 
 def step_points(t: Tables, method: str) -> Cloud | None:

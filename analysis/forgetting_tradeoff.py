@@ -140,7 +140,7 @@ def linear_in_loss(t: Tables) -> Finding:
     )
     points = plane.loss_points(t, "lora")
     if points is None:
-        return _none(rule, effect, "needs the losses of 4 arms of LoRA with 2 seeds in common")
+        return _none(rule, effect, "needs the losses of 5 arms of LoRA with 2 seeds in common")
     e = straightness(points.x_SK, points.y_SK, t.panels["forgetting"].n_items)
     note = f"{points.x_SK.shape[1]} arms; {plane.said_of_shapes(points)}"
     return Finding(e, PUBLISHED_R2, rule, effect, note=note, hindrance=hindrance(t, "forgetting", *points.arms))

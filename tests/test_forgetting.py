@@ -141,6 +141,15 @@ def test_the_report_has_every_part(tmp_path: Path) -> None:
     assert {"figure.png", "figure.pdf"} <= {file.name for file in made.files}
 
 
+@pytest.mark.parametrize("kept", [["lora r=16 learning_rate=0.0016"], ["full"], ["epochs=1"], ["r=4", "full"]])
+def test_part_of_the_arms_has_a_report(kept: list[str], tmp_path: Path) -> None:
+    trials, items = laboratory(Truth(), seeds=2)
+    trials = trials[[any(part in cell for part in kept) for cell in trials["cell"]]]
+    made = MODULE.report(trials, items[items["fingerprint"].isin(trials["fingerprint"])], EXPERIMENT, tmp_path)
+    assert len(made.cells) == trials["cell"].nunique()
+    assert (tmp_path / "figure.pdf").is_file()
+
+
 def test_shares_of_the_mix_follow_the_held_out_fold() -> None:
     for fold in range(4):
         assert sum(plane.share_of_mix(name, fold) for name in plane.DOMAINS) == pytest.approx(1)
