@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import experiments as questions
 from core import preflight
 from core.data.rows import is_lab
-from core.definitions import Experiment, Trial, flatten
-from sweeps import ledger, plan
+from core.definitions import DEFAULT_ARM, Experiment, LogUniform, OpenSearch, Trial, flatten
+from sweeps import ledger, plan, recipes
 from sweeps.ledger import Outcome
 from sweeps.progress import clock
 from sweeps.resources import memory_gib, n_cores
@@ -52,7 +52,35 @@ def tuning(experiment: Experiment) -> list[str]:
     ]
     fixed = [name for name in questions.load(experiment.name).tune if name not in experiment.tune]
     values = flatten(experiment.base)
+    lines += _searched(experiment.search) if experiment.search else []
     return lines + [f"tuning is off: {name}={values[name]:g} in every arm" for name in fixed]
+
+
+def _searched(search: OpenSearch) -> list[str]:
+    """What is searched, and how many configurations go how far."""
+    shown = {
+        name: f"{levels.low:g} to {levels.high:g}" if isinstance(levels, LogUniform) else ", ".join(map(str, levels))
+        for name, levels in search.space.items()
+    }
+    rungs = ", ".join(f"{size} on {label}" for size, label in zip(search.sizes(), search.labels(), strict=True))
+    return [
+        *(f"searched: {name}: {values}" for name, values in shown.items()),
+        f"{search.configurations} configurations, {search.startup} spread evenly, then {search.batch} proposed at a time; "
+        f"{rungs} (share of a configuration's own tokens)",
+    ]
+
+
+def _rows(experiment: Experiment) -> list[tuple[str, int, int, Trial]]:
+    """Label, tuning trials, final trials and a trial that shows their size: of an open search from the middle of its space."""
+    found, search, base = [], experiment.search, experiment.base
+    if search:
+        for label, size, share in zip(search.labels(), search.sizes(), search.rungs, strict=True):
+            found.append((label, size, 0, plan.overridden(base, recipes.middle(search, base, share))))
+    for cell in plan.cells(experiment):
+        values = recipes.middle(search, base, 1.0) if search and cell.label != DEFAULT_ARM else cell.overrides
+        trial = plan.overridden(base, {**plan.seed_overrides(experiment, 0), **values})
+        found.append((cell.label, experiment.tune_trials if cell.tune else 0, len(experiment.seeds), trial))
+    return found
 
 
 def cautions(experiment: Experiment) -> list[str]:
@@ -91,15 +119,12 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
 
 def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources, notes: Sequence[str]) -> str:
     """Cells, trials, tokens, estimated time and memory, and what is worth a note."""
-    first = {cell.label: cell for cell in plan.cells(experiment)}
     rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "memory GiB", "about")]
     total = total_tokens = 0.0
     shown: preflight.Inputs | None = None
-    for label, cell in first.items():
-        trial = plan.overridden(experiment.base, {**plan.seed_overrides(experiment, 0), **cell.overrides})
+    for label, n_tuning, n_final, trial in _rows(experiment):
         inputs = preflight.inspect(trial)
         shown = shown or inputs
-        n_tuning, n_final = (experiment.tune_trials if cell.tune else 0), len(experiment.seeds)
         each = seconds_per_trial(trial, inputs, share)
         total += (n_tuning + n_final) * each
         total_tokens += (n_tuning + n_final) * inputs.tokens
@@ -115,7 +140,7 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
     if measured:
         each = statistics.median(measured)
-        left = clock(max(n_tuning + n_final - len(done), 0) * each / at_once)
+        left = clock(max(n_tuning + n_final - len(done) - sum(cell.omitted() for cell in search.cells), 0) * each / at_once)
         time = f"{left} (median of {len(measured)} finished trials: {each:.1f} s)"
     else:
         time = f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
@@ -135,7 +160,7 @@ def status(experiment: Experiment, sweep: str, directory: Path) -> str:
     failed = [(job, outcome) for job, outcome in done if outcome.failed]
     holder = ledger.holder(directory)
     running = f"running now ({holder})" if holder else "not running"
-    total = sum(plan.count_trials(experiment))
+    total = sum(plan.count_trials(experiment)) - sum(cell.omitted() for cell in search.cells)
     lines = [
         f"{experiment.name} {sweep[:8]} in {directory}",
         f"  {len(done)}/{total} trials done, {len(failed)} failed; {running}",
@@ -143,7 +168,8 @@ def status(experiment: Experiment, sweep: str, directory: Path) -> str:
     for cell in search.cells:
         phases = [job.phase for job, _ in done if job.cell == cell.cell.label]
         counts = f"{phases.count('tune')}/{cell.n_tune} tuning, {phases.count('final')}/{len(experiment.seeds)} final"
+        counts += " (another arm or the rung has fewer)" if cell.omitted() else ""
         chosen = (cell.best() if cell.tuned() else None) or {}
-        values = ", ".join(f"{name.rpartition('.')[2]} {value:.3g}" for name, value in chosen.items())
+        values = recipes.said(chosen)
         lines.append(f"  {cell.cell.label:<16} {counts}" + (f", chosen: {values}" if values else ""))
     return "\n".join(lines + [f"  failed: {job.name}: {outcome.state}: {outcome.reason}" for job, outcome in failed])

@@ -32,6 +32,8 @@ class Outcome:
     quality: float | None
     seconds: float
     reason: str = ""
+    quality_before: float | None = None
+    forgetting: float | None = None
 
     @property
     def failed(self) -> bool:
@@ -55,7 +57,9 @@ def outcome(path: Path) -> Outcome:
     """The outcome that a result.json holds."""
     try:
         row = json.loads(path.read_text())
-        return Outcome(row["state"], row["metrics"].get("quality"), float(row["seconds"]), row.get("reason") or "")
+        metrics = row["metrics"]
+        axes = metrics.get("quality_before"), metrics.get("forgetting")
+        return Outcome(row["state"], metrics.get("quality"), float(row["seconds"]), row.get("reason") or "", *axes)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); delete it and the trial runs again") from None
 

@@ -16,11 +16,14 @@ from dataclasses import dataclass
 from itertools import product
 
 from core.definitions import (
+    DEFAULT_ARM,
+    FOUND_ARMS,
     RESULT_VERSION,
     BadInput,
     Experiment,
     Full,
     LogUniform,
+    OpenSearch,
     Scalar,
     Trial,
     content_hash,
@@ -85,7 +88,8 @@ class Job:
 
 def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     """The experiment after `--set FIELD=VALUE`: on a varied field the values replace its levels, on a tuned field the
-    value fixes it and a range LOW..HIGH is searched instead, on any other field it changes the base trial.
+    value fixes it and a range LOW..HIGH is searched instead, on any other field it changes the base trial. A field of an
+    open search takes levels or a range; one value ends its search.
 
     Raises:
         BadInput: no such field (with the nearest name), or a value out of range.
@@ -103,6 +107,8 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
     if name in SET_BY_PHASE:
         raise BadInput(f"--set {name}={text}: the sweep sets this itself; {SET_BY_PHASE[name]}")
     base = experiment.base
+    if experiment.search and name in experiment.search.space:
+        return _set_searched(experiment, experiment.search, name, text)
     if ".." in text and isinstance(flatten(base).get(name), int | float):
         return dataclasses.replace(experiment, tune={**experiment.tune, name: _range(experiment, name, text)})
     if name in experiment.vary:
@@ -121,6 +127,19 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
     return replace_in_base(experiment, name, value)
 
 
+def _set_searched(experiment: Experiment, search: OpenSearch, name: str, text: str) -> Experiment:
+    """The open search with other levels or another range of a field; without the field where one value is given."""
+    if ".." in text:
+        found: LogUniform | tuple[Scalar, ...] = _range(experiment, name, text)
+    else:
+        found = tuple(dict.fromkeys(parse_value(experiment.base, name, part.strip()) for part in text.split(",")))
+    if isinstance(found, tuple) and len(found) == 1:
+        space = {field: levels for field, levels in search.space.items() if field != name}
+        fixed = dataclasses.replace(experiment, search=None, base=replace_field(experiment.base, name, found[0]))
+        return dataclasses.replace(fixed, search=dataclasses.replace(search, space=space))
+    return dataclasses.replace(experiment, search=dataclasses.replace(search, space={**search.space, name: found}))
+
+
 def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> tuple[Mapping[str, Scalar], ...]:
     """The arms beside the grid after new levels of a varied field: of fewer levels those that are left, else the new level
     in the place of the old one."""
@@ -135,8 +154,10 @@ def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) ->
 
 def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
     """The tuned field's search range from "1e-4..1e-1", its grid as it was."""
-    if name not in experiment.tune:
-        tuned = ", ".join(experiment.tune) or "no field"
+    searched = experiment.search.space.get(name) if experiment.search else experiment.tune.get(name)
+    if not isinstance(searched, LogUniform):
+        spaces = experiment.search.space if experiment.search else experiment.tune
+        tuned = ", ".join(field for field, space in spaces.items() if isinstance(space, LogUniform)) or "no field"
         raise BadInput(f"--set {name}={text}: a range fits only a field that the experiment tunes ({tuned})")
     words = text.split("..")
     if len(words) != 2 or not all(words) or "..." in text:
@@ -146,7 +167,7 @@ def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
         replace_field(experiment.base, name, end)
     if high < LEAST_RANGE * low:  # nearer, three significant digits would not tell the points apart
         raise BadInput(f"--set {name}={text}: the high end must be at least {LEAST_RANGE} times the low end")
-    return dataclasses.replace(experiment.tune[name], low=low, high=high)
+    return dataclasses.replace(searched, low=low, high=high)
 
 
 def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experiment:
@@ -219,6 +240,7 @@ def smoke(experiment: Experiment) -> Experiment:
     return dataclasses.replace(
         experiment,
         base=base,
+        search=_small(experiment.search) if experiment.search else None,
         vary={name: tuple(dict.fromkeys(levels)) for name, levels in ends.items()},
         also=tuple(arm for arm in experiment.also if not set(SIZES) & set(arm)),
         tune={name: dataclasses.replace(space, grid=3) for name, space in experiment.tune.items()},
@@ -227,9 +249,22 @@ def smoke(experiment: Experiment) -> Experiment:
     )
 
 
+def _small(search: OpenSearch) -> OpenSearch:
+    """Nine configurations of few rows and epochs on two rungs: three reach the whole training."""
+    space = dict(search.space)
+    if isinstance(sizes := space.get("data.n_examples"), tuple):
+        space["data.n_examples"] = tuple(dict.fromkeys(min(int(size or SMOKE_ROWS), SMOKE_ROWS) for size in sizes))
+    if isinstance(epochs := space.get("train.epochs"), LogUniform):
+        space["train.epochs"] = LogUniform(min(epochs.low, 1.0), 2.0)
+    return OpenSearch(space=space, configurations=9, startup=6, batch=3, rungs=(1 / 3, 1.0), least_gain=search.least_gain)
+
+
 def cells(experiment: Experiment) -> list[Cell]:
     """The full grid over `vary`, then the arms of `also`, but for those of `without`; every cell built once, so that a bad
-    value is met here. Labels and order don't depend on what is left out: an arm that comes later has the same trials."""
+    value is met here. Labels and order don't depend on what is left out: an arm that comes later has the same trials.
+    Of an open search: its arms, whose settings are not known yet."""
+    if experiment.search:
+        return [Cell(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS) if label not in experiment.without]
     grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
     arms: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
     trials = [overridden(experiment.base, arm) for arm in arms]
@@ -268,7 +303,8 @@ def _labels(trials: Sequence[Trial], arms: Sequence[Mapping[str, Scalar]]) -> li
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
     """The fields in which cells differ, in the order in which the experiment names them."""
-    return tuple(dict.fromkeys([*experiment.vary, *(name for arm in experiment.also for name in arm)]))
+    searched = (*experiment.search.space, "train.epochs") if experiment.search else ()
+    return tuple(dict.fromkeys([*experiment.vary, *(name for arm in experiment.also for name in arm), *searched]))
 
 
 def seed_overrides(experiment: Experiment, index: int) -> dict[str, Scalar]:
@@ -281,7 +317,7 @@ def _n_variants(experiment: Experiment) -> int:
     return math.lcm(*(len(values) for values in experiment.with_seed.values()))
 
 
-def tuning_job(experiment: Experiment, cell: Cell, number: int, values: Mapping[str, float], inspect: Inspect) -> Job:
+def tuning_job(experiment: Experiment, cell: Cell, number: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
     """Tuning trial `number` of a cell: the tuning seed, scored on the validation split."""
     if TUNE_SEED in experiment.seeds:
         raise BadInput(f"experiment {experiment.name}: seed {TUNE_SEED} is the tuning seed; choose another final seed")
@@ -290,7 +326,7 @@ def tuning_job(experiment: Experiment, cell: Cell, number: int, values: Mapping[
     return Job(cell.label, "tune", number, trial, inspect(trial), axes(experiment))
 
 
-def final_job(experiment: Experiment, cell: Cell, index: int, values: Mapping[str, float], inspect: Inspect) -> Job:
+def final_job(experiment: Experiment, cell: Cell, index: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
     """The cell's chosen setting with final seed number `index`, scored on the test split."""
     trial = overridden(experiment.base, {**seed_overrides(experiment, index), **cell.overrides, **values})
     trial = overridden(trial, {"seed": experiment.seeds[index], "evaluation.split": "test"})
@@ -298,11 +334,15 @@ def final_job(experiment: Experiment, cell: Cell, index: int, values: Mapping[st
 
 
 def probes(experiment: Experiment) -> list[Trial]:
-    """One trial for every distinct input of the sweep: each cell with each entry of `with_seed` (for checks and estimates)."""
+    """One trial for every distinct input of the sweep: each cell, and each value of an open search, with each entry of
+    `with_seed` (for checks and estimates)."""
+    settings = [cell.overrides for cell in cells(experiment)]
+    for name, levels in experiment.search.space.items() if experiment.search else ():
+        settings += [{name: value} for value in (levels if isinstance(levels, tuple) else (levels.low, levels.high))]
     return list(
         dict.fromkeys(
-            overridden(experiment.base, {**seed_overrides(experiment, index), **cell.overrides})
-            for cell in cells(experiment)
+            overridden(experiment.base, {**seed_overrides(experiment, index), **setting})
+            for setting in settings
             for index in range(_n_variants(experiment))
         )
     )
@@ -324,13 +364,14 @@ def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
         "inputs": [{kind: value for kind, value in found.items() if kind not in hidden} for found in inputs],
         "version": RESULT_VERSION,
     }
-    return content_hash(what)
+    return content_hash(what | ({"search": dataclasses.asdict(experiment.search)} if experiment.search else {}))
 
 
 def count_trials(experiment: Experiment) -> tuple[int, int]:
     """How many tuning trials and how many final trials the sweep has."""
     found = cells(experiment)
-    return sum(experiment.tune_trials for cell in found if cell.tune), len(found) * len(experiment.seeds)
+    searched = sum(experiment.search.sizes()) if experiment.search else 0
+    return searched + sum(experiment.tune_trials for cell in found if cell.tune), len(found) * len(experiment.seeds)
 
 
 def tuning_grid(cell: Cell, tune_trials: int) -> list[dict[str, float]]:

@@ -9,8 +9,10 @@ import threading
 import time
 from typing import TextIO
 
+from core.definitions import flatten
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
+from sweeps.recipes import said
 from sweeps.search import CellSearch, Search
 
 REDRAW_SECONDS = 1.0
@@ -26,9 +28,8 @@ def clock(seconds: float) -> str:
 
 def setting(cell: CellSearch, job: Job) -> str:
     """The tuned values of a job: "learning_rate=0.0055"."""
-    fields = {name.rpartition(".")[2]: name for name in cell.cell.tune}
-    values = {short: getattr(getattr(job.trial, name.partition(".")[0]), short) for short, name in fields.items()}
-    return " ".join(f"{short}={value:.3g}" for short, value in values.items())
+    values = flatten(job.trial)
+    return said({name: values[name] for name in cell.fields})
 
 
 def silence(stream: TextIO) -> None:
@@ -90,8 +91,8 @@ class Progress:
         return max(self.total - self._given_up() - self.done, 0)
 
     def _given_up(self) -> int:
-        """Final trials that will never run, because no setting of their cell worked."""
-        return sum(len(cell.experiment.seeds) for cell in self.search.cells if cell.hopeless())
+        """Trials that will never run, because no setting of their cell worked or there is nothing to run for them."""
+        return sum(cell.omitted() + len(cell.experiment.seeds) * cell.hopeless() for cell in self.search.cells)
 
     def _ended_line(self, job: Job, outcome: Outcome) -> str:
         cell = next(cell for cell in self.search.cells if cell.cell.label == job.cell)

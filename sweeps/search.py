@@ -1,4 +1,5 @@
-"""Which trial runs next: tuning inside each cell, then the cell's best setting with fresh seeds. The owner of Optuna.
+"""Which trial runs next: tuning inside each cell, then the cell's best setting with fresh seeds. An open search has other
+parts (sweeps/search_recipes.py), handed out in the same way. The two own Optuna.
 
 Results do not depend on timing or on interruption. The first points of a cell are a fixed grid and may run at once; after
 them Optuna proposes one at a time, from the cell's results in the order of their numbers, with a sampler seeded by cell
@@ -14,10 +15,11 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.definitions import Experiment, content_hash
+from core.definitions import Experiment, Scalar, content_hash
 from sweeps.ledger import Outcome
 from sweeps.plan import Cell, Inspect, Job, cells, final_job, tuning_grid, tuning_job
 
@@ -34,8 +36,10 @@ class CellSearch:
 
     def __init__(self, experiment: Experiment, cell: Cell, inspect: Inspect) -> None:
         self.cell, self.experiment, self.inspect = cell, experiment, inspect
+        self.fields = tuple(cell.tune)  # in which the tuning trials differ
         self.n_tune = experiment.tune_trials if cell.tune else 0
         self.points: list[Values] = tuning_grid(cell, self.n_tune)
+        self.directions: list[Any] = ["maximize"]
         self.jobs: dict[tuple[str, int], Job] = {}
         self.outcomes: dict[str, Outcome] = {}
 
@@ -53,7 +57,7 @@ class CellSearch:
             tuning.append(self._tuning(len(tuning)))
         return tuning
 
-    def best(self) -> Values | None:
+    def best(self) -> Mapping[str, Scalar] | None:
         """The setting with the highest quality on validation; {} without tuning, None if every tuning trial failed."""
         if not self.n_tune:
             return {}
@@ -61,7 +65,7 @@ class CellSearch:
         scored = [
             (found.quality, -number) for number, found in enumerate(tried) if not found.failed and found.quality is not None
         ]
-        return self.points[-max(scored)[1]] if scored else None
+        return dict(self.points[-max(scored)[1]]) if scored else None
 
     def tuned(self) -> bool:
         """Whether tuning is over."""
@@ -70,6 +74,19 @@ class CellSearch:
     def hopeless(self) -> bool:
         """Whether tuning is over and no setting worked: there is nothing to run with fresh seeds."""
         return self.tuned() and self.best() is None
+
+    def omitted(self) -> int:
+        """How many trials of the plan there is nothing to run for."""
+        return 0
+
+    def told(self, job: Job, outcome: Outcome) -> optuna.trial.FrozenTrial:
+        """A tuning trial as Optuna keeps it."""
+        import optuna
+
+        scored = not outcome.failed and outcome.quality is not None
+        state = optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL
+        value, space = outcome.quality if scored else None, _space(self.cell)
+        return optuna.trial.create_trial(state=state, params=dict(self.points[job.number]), distributions=space, value=value)
 
     def _tuning(self, number: int) -> Job:
         at = ("tune", number)
@@ -127,15 +144,24 @@ def _space(cell: Cell) -> dict[str, Any]:
     return {name: FloatDistribution(space.low * 0.99, space.high * 1.01, log=True) for name, space in cell.tune.items()}
 
 
+def parts(experiment: Experiment, inspect: Inspect) -> list[CellSearch]:
+    """What a search consists of: a part for each cell; of an open search one for each rung and one for each arm."""
+    if experiment.search:
+        from sweeps import search_recipes
+
+        return search_recipes.parts(experiment, experiment.search, inspect)
+    return [CellSearch(experiment, cell, inspect) for cell in cells(experiment)]
+
+
 class Search:
     """All cells of a sweep: hands out jobs in a fair order and takes their outcomes."""
 
     def __init__(
         self, experiment: Experiment, inspect: Inspect, sweep: str, known: dict[str, Outcome], studies: Path | None
     ) -> None:
-        self.cells = [CellSearch(experiment, cell, inspect) for cell in cells(experiment)]
+        self.cells = parts(experiment, inspect)
         self.known, self.running = dict(known), set[str]()
-        self.record = StudyRecord(studies, sweep) if studies and experiment.tune else None
+        self.record = StudyRecord(studies, sweep) if studies and (experiment.tune or experiment.search) else None
         for cell in self.cells:
             self._replay(cell)
 
@@ -221,28 +247,17 @@ class StudyRecord:
             self.rests_until = time.monotonic() + REST_SECONDS
 
     def _write(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
-        import optuna
-
-        study, present = self._study(cell.cell.label)
+        study, present = self._study(cell.cell.label, cell.directions)
         label = f"{job.key} {outcome.state}"
         if label in present:
             return
-        values = cell.points[job.number]
-        scored = not outcome.failed and outcome.quality is not None
-        state = optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL
-        attributes = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state, "reason": outcome.reason}
-        study.add_trial(
-            optuna.trial.create_trial(
-                state=state,
-                params=dict(values),
-                distributions=_space(cell.cell),
-                value=outcome.quality if scored else None,
-                user_attrs=attributes | {"label": label},
-            )
-        )
+        told = cell.told(job, outcome)
+        told.user_attrs = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state}
+        told.user_attrs |= {"reason": outcome.reason, "label": label}
+        study.add_trial(told)
         present.add(label)
 
-    def _study(self, label: str) -> tuple[optuna.Study, set[str]]:
+    def _study(self, label: str, directions: list[Any]) -> tuple[optuna.Study, set[str]]:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -251,6 +266,6 @@ class StudyRecord:
             self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=waits)
         if label not in self.studies:
             name = f"{self.sweep} {label}"
-            study = optuna.create_study(storage=self.storage, study_name=name, direction="maximize", load_if_exists=True)
+            study = optuna.create_study(storage=self.storage, study_name=name, directions=directions, load_if_exists=True)
             self.studies[label] = (study, {trial.user_attrs.get("label", "") for trial in study.trials})
         return self.studies[label]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import preflight, tracking
-from core.definitions import Experiment, Scalar, flatten
+from core.definitions import Experiment, LogUniform, Scalar, flatten
 from core.tracking import Store, TrialRecord
 from sweeps import ledger, plan
 from sweeps.ledger import Outcome
@@ -121,7 +121,11 @@ class Sweep:
 
     def _ranges(self) -> dict[str, str]:
         """The parent run's tags that say what was tuned, and where."""
-        return {f"tunelab.tune.{name}": f"{space.low:g} to {space.high:g}" for name, space in self.experiment.tune.items()}
+        spaces = {**self.experiment.tune, **(self.experiment.search.space if self.experiment.search else {})}
+        return {
+            f"tunelab.tune.{name}": f"{space.low:g} to {space.high:g}" if isinstance(space, LogUniform) else str(space)
+            for name, space in spaces.items()
+        }
 
     def _account(self, book: Logbook) -> bool:
         """Says what failed and what could not be logged; whether there is nothing to say.

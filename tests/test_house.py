@@ -33,7 +33,7 @@ MAY_IMPORT = {
 OWNERS: dict[str, tuple[str, ...]] = {
     "mlflow": ("core/tracking.py",),
     "ray": ("sweeps/executor.py",),
-    "optuna": ("sweeps/search.py",),
+    "optuna": ("sweeps/search*.py", "analysis/importance.py"),
     "trl": ("core/train.py",),
     "bitsandbytes": ("core/model.py",),
     "matplotlib": ("analysis/style.py", "analysis/*figure*.py"),

@@ -1,0 +1,208 @@
+"""What is the best trade-off between quality and forgetting in this budget, and which settings decide it?
+
+The arms are compared as in every question, on the test split with fresh seeds. Beside them stands the search: what every
+configuration reached at its rung on validation, and how much each setting decides there (analysis/importance.py).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if __package__ in (None, ""):  # run as a file from a checkout
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from analysis import command, formatting, page, question
+from analysis.front import Box, hypervolume, on_front
+from analysis.importance import NOTHING, Importance, importance
+from analysis.question import NOT_WORSE, Rule, Tables, View, difference
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Estimate
+from analysis.verdicts import Finding
+from core.definitions import DEFAULT_ARM, FOUND_ARMS, Experiment, OpenSearch
+from experiments.best_recipe import EXPERIMENT
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from analysis.command import Report
+
+NAME = "best_recipe"
+RANDOM_STATE = 20_250_701
+DRAWS = 50  # of configurations and forests; 0.1 to 0.2 s each
+SEARCHED = tuple(EXPERIMENT.search.space) if EXPERIMENT.search else ()
+RATE, RANK = "train.learning_rate", "adapter.rank"
+ARMS = (DEFAULT_ARM, *FOUND_ARMS)
+USUAL = {"cell": DEFAULT_ARM}
+
+
+def configurations(trials: pd.DataFrame) -> pd.DataFrame:
+    """The search's finished trials, one row each: `share` of the training, the settings as they were searched (the epochs of the
+    whole training), quality and forgetting on validation."""
+    found = trials[(trials["phase"] == "tune") & (trials["state"] == "finished") & ~trials["cell"].isin(ARMS)]
+    found = found.assign(share=[OpenSearch.share(str(label)) for label in found["cell"]])
+    epochs = found["train.epochs"].astype(float) / found["share"].astype(float)
+    return found.assign(**{"train.epochs": [float(f"{value:.3g}") for value in epochs]})
+
+
+def deciding(t: Tables, measure: str) -> Importance | str:
+    """How much each setting decides of a measure at the first rung, where all configurations are; or why that is not known."""
+    tried = configurations(t.trials)
+    first = tried[tried["share"] == tried["share"].min()]
+    settings = first[[name for name in SEARCHED if first[name].nunique(dropna=False) > 1]]
+    values_K = first[measure].to_numpy(float) if len(first) else np.empty(0)
+    return importance(settings, values_K, RANDOM_STATE, DRAWS)
+
+
+def box(tried: pd.DataFrame) -> Box | None:
+    """What hypervolumes are shares of: up to the best quality of all trials and to what that one forgets; None without a gain."""
+    if tried.empty:
+        return None
+    best, before = tried.loc[tried["quality"].astype(float).idxmax()], float(tried["quality_before"].mean())
+    found = Box(before, float(best["quality"]), float(best["forgetting"]))
+    return found if found.quality_best > before and found.forgetting_worst > 0 else None
+
+
+def volume(tried: pd.DataFrame, inside: Box) -> np.ndarray:
+    """The hypervolume of the first 1, 2, … of these trials."""
+    quality, forgetting = tried["quality"].to_numpy(float), tried["forgetting"].to_numpy(float)
+    return np.array([hypervolume(quality[:k], forgetting[:k], inside) for k in range(1, len(quality) + 1)])
+
+
+def front(tried: pd.DataFrame) -> pd.DataFrame:
+    """Those that no other beats in both, along forgetting."""
+    kept = on_front(tried["quality"].to_numpy(float), tried["forgetting"].to_numpy(float))
+    return tried[kept].sort_values("forgetting")
+
+
+def _by_importance(t: Tables, measure: str, estimate: Callable[[Importance], Estimate], effect: str) -> Finding:
+    rule = "supported: interval above 0; contradicted: below 0"
+    found = deciding(t, measure)
+    missing = [name for name in (RATE, RANK) if not isinstance(found, str) and name not in found.draws]
+    if isinstance(found, str) or missing:
+        return Finding(None, None, rule, effect, note=found if isinstance(found, str) else f"not searched: {', '.join(missing)}")
+    note = "of the first rung's trials, one seed; the interval is over configurations and forests"
+    return Finding(estimate(found), ABOVE_ZERO, rule, effect, "share of the variance", note=note)
+
+
+RULES: dict[str, Rule] = {
+    "16g": lambda t: difference(
+        t, {"cell": "best quality"}, USUAL, "quality", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        "quality, best found − usual recipe",
+    ),
+    "16h": lambda t: difference(
+        t, {"cell": "knee"}, USUAL, "forgetting", BELOW_ZERO, "supported: interval below 0; contradicted: above 0",
+        "forgetting, knee − usual recipe",
+    ),
+    "16i": lambda t: difference(
+        t, {"cell": "knee"}, USUAL, "quality", NOT_WORSE, "supported: interval above −0.02; contradicted: below",
+        "quality, knee − usual recipe", in_points=True,
+    ),
+    "18d": lambda t: _by_importance(
+        t, "quality", lambda found: found.difference(RATE, RANK), "share of quality's variance, learning rate − rank"
+    ),
+    "13g": lambda t: _by_importance(
+        t, "forgetting", lambda found: found.over_all_others(RATE), "share of forgetting's variance, learning rate − the next"
+    ),
+}  # fmt: skip
+
+
+FIGURE = (
+    "Figure: a, the trials of the search on validation by rung (its share of a configuration's own tokens), arms on test; b, c, "
+    "below; d, what the trials of a rung dominate, in the order in which they started: the share of the box from the untouched "
+    "base to the best quality and what that one forgets.\n"
+)
+SHARES = (
+    "Share of the variance at the first rung that a setting explains alone (fANOVA), over the range of the trials; the rest is "
+    "interaction. Intervals: 95 %, over redrawn configurations and forests; other seeds of training are not in them. "
+    f"{NOTHING}: a made-up setting, so what is not above it decides nothing that this many configurations can show. The whole "
+    "training may be decided by other settings than its first rung.\n"
+)
+
+
+def sections(t: Tables) -> list[str]:
+    """The recipes, the search, what decides."""
+    there = [_recipe(t, arm) for arm in ARMS if t.arm({"cell": arm})]
+    return [
+        "## Recipes\n",
+        formatting.markdown(["arm", *map(_short, SEARCHED)], there),
+        "An arm that is not listed is the same recipe as one above it, or was left out.\n",
+        "## The search\n",
+        _rungs(t),
+        FIGURE,
+        "## What decides\n",
+        *(_deciding(t, measure) for measure in ("quality", "forgetting")),
+        SHARES,
+    ]
+
+
+def _short(name: str) -> str:
+    return name.rpartition(".")[2].replace("_", " ")
+
+
+def _recipe(t: Tables, arm: str) -> list[str]:
+    row = t.trials[(t.trials["cell"] == arm) & (t.trials["phase"] == "final")].iloc[0]
+    return [arm, *(_value(row[name]) for name in SEARCHED)]
+
+
+def _value(value: object) -> str:
+    if isinstance(value, float):
+        return "all" if math.isnan(value) else f"{value:.3g}"
+    return "all" if value is None else str(value)
+
+
+def _rungs(t: Tables) -> str:
+    """A line for each rung: how many, what they cost, the best quality and the front."""
+    rows = []
+    for _, own in configurations(t.trials).groupby("share"):
+        best = own.loc[own["quality"].astype(float).idxmax()]
+        at_best = f"{float(best['quality']):.3f} at {float(best['forgetting']):.2f}"
+        rows.append([str(best["cell"]), str(len(own)), f"{own['train/tokens'].mean():,.0f}", at_best, str(len(front(own)))])
+    header = ["rung", "configurations", "mean tokens", "best quality at forgetting (validation)", "on the front"]
+    return formatting.markdown(header, rows) if rows else "No trial of the search is in this store.\n"
+
+
+def _deciding(t: Tables, measure: str) -> str:
+    found = deciding(t, measure)
+    if isinstance(found, str):
+        return f"{measure.capitalize()}: {found}.\n"
+    ordered = sorted(found.whole, key=lambda name: -found.whole[name])
+    return formatting.markdown(
+        [f"share of {measure}'s variance", "95 % interval"],
+        [[_short(name), formatting.estimate(found.of(name))] for name in ordered],
+    )
+
+
+def draw(t: Tables, found: object, narrow: bool) -> Figure:
+    """The figure (analysis/recipe_figure.py)."""
+    from analysis.recipe_figure import draw as drawn
+
+    return drawn(t, narrow)
+
+
+VIEW = View(x="cell", x_label="arm", measures=("quality", "forgetting", "exact_match/held_out", "raw_accuracy/skills"),
+            draw=draw, sections=sections)  # fmt: skip
+
+
+def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:
+    """As every question's, but that the search's trials are in no arm."""
+    final = trials[trials["phase"] == "final"]
+    tables = question.compute(final, items, experiment, VIEW)
+    axes = frozenset({*SEARCHED, "train.steps"})
+    tables = replace(tables, trials=trials, axes=axes)
+    verdicts = question.judge(tables, experiment, RULES)
+    files = question.write(tables, verdicts, experiment, output)
+    header, rows = question.table(tables)
+    note = page.short_ledger(verdicts) + "\n" + formatting.markdown(header, rows)
+    terminal = page.terminal_text(header, rows, question.measured(tables), verdicts, question.cautions(tables))
+    return command.Report(files, tables.cells, verdicts, page.about(trials), note, terminal)
+
+
+if __name__ == "__main__":
+    sys.exit(command.main(NAME, report))

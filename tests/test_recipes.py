@@ -1,0 +1,355 @@
+"""An open search with a made-up laboratory: promotions, determinism, definitions, and what its analysis says of known effects."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import random
+from collections import Counter
+from collections.abc import Callable
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import CellTruth, question
+
+import experiments
+from analysis import best_recipe
+from analysis.importance import NOTHING, Importance, importance
+from core.definitions import DEFAULT_ARM, FOUND_ARMS, BadInput, Experiment, LogUniform, OpenSearch, Trial, flatten
+from sweeps import plan, recipes
+from sweeps.ledger import Outcome
+from sweeps.plan import Job
+from sweeps.search import Search
+
+REAL = experiments.load("best_recipe")
+SPACE = {
+    "adapter.rank": (2, 8, 32),
+    "adapter.targets": ("attention", "all-linear"),
+    "train.learning_rate": LogUniform(1e-4, 1e-1),
+    "train.epochs": LogUniform(1.0, 9.0),
+}
+SEARCH = OpenSearch(space=SPACE, configurations=18, startup=6, batch=6)
+EXPERIMENT = Experiment(name="made_up", question="?", base=Trial(), vary={}, search=SEARCH, seeds=(0, 1))
+
+
+def inspect(trial: Trial) -> dict[str, str]:
+    return {"data": "d", "model": "m"}
+
+
+def effects(trial: Trial) -> tuple[float, float]:
+    """Gain and forgetting: both rise with the learning rate, gain falls again past 1e-2."""
+    rate, steps = math.log10(trial.train.learning_rate), math.log(trial.train.epochs)
+    return 0.8 - 0.2 * (rate + 2) ** 2 + 0.05 * steps, 0.3 * 10 ** (0.6 * (rate + 2)) * (1 + 0.2 * steps)
+
+
+def truth(job: Job) -> Outcome:
+    gain, cost = effects(job.trial)
+    return Outcome("finished", 0.1 + gain, 1.0, "", 0.1, cost * (1 + random.Random(job.key).gauss(0, 0.01)))
+
+
+def new(known: dict[str, Outcome], studies: Path | None = None, experiment: Experiment = EXPERIMENT) -> Search:
+    return Search(experiment, inspect, "sweep0", known, studies)
+
+
+def drive(
+    search: Search,
+    outcome: Callable[[Job], Outcome] = truth,
+    slots: int = 1,
+    order: random.Random | None = None,
+    stop: int = 10**9,
+) -> list[Job]:
+    """Runs a search with `slots` at a time, outcomes arriving in random order; the jobs that were told."""
+    running: list[Job] = []
+    told: list[Job] = []
+    while len(told) < stop:
+        while len(running) < slots and (job := search.next()) is not None:
+            running.append(job)
+        if not running:
+            break
+        job = running.pop(order.randrange(len(running)) if order else 0)
+        search.tell(job, outcome(job))
+        told.append(job)
+    return told
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, Outcome]:
+    search = new({})
+    told = drive(search)
+    assert search.finished()
+    return {job.key: truth(job) for job in told}
+
+
+def recipe(job: Job, share: float) -> dict[str, object]:
+    flat = flatten(job.trial)
+    return {name: flat[name] for name in SPACE} | {"train.epochs": float(f"{job.trial.train.epochs / share:.3g}")}
+
+
+def test_rungs_share_out_the_epochs_and_the_best_go_on(whole: dict[str, Outcome]) -> None:
+    search = new(whole)
+    jobs = {
+        share: [job for job in search.jobs() if job.cell == label]
+        for share, label in zip(SEARCH.rungs, SEARCH.labels(), strict=True)
+    }
+    assert [len(found) for found in jobs.values()] == [18, 6, 2] == SEARCH.sizes()
+    assert SEARCH.labels() == ["rung 1/9", "rung 1/3", "rung 1"]
+    assert [OpenSearch.share(label) for label in SEARCH.labels()] == pytest.approx(SEARCH.rungs)
+    seen = {share: [recipe(job, share) for job in found] for share, found in jobs.items()}
+    assert all(
+        upper in lower
+        for high, low in zip(SEARCH.rungs[1:], SEARCH.rungs, strict=False)
+        for upper in seen[high]
+        for lower in [seen[low]]
+    )
+    assert {(job.trial.seed, job.trial.evaluation.split) for found in jobs.values() for job in found} == {
+        (plan.TUNE_SEED, "validation")
+    }
+    first = jobs[SEARCH.rungs[0]]
+    scores = [(whole[job.key].quality - 0.1, whole[job.key].forgetting) for job in first]  # type: ignore[operator]
+    leading = recipes.ranking(scores, SEARCH.least_gain)[:6]  # type: ignore[arg-type]
+    assert [recipe(first[i], 1 / 9) for i in sorted(leading)] == seen[1 / 3]
+
+
+def test_finals_are_the_base_and_what_had_the_whole_training(whole: dict[str, Outcome]) -> None:
+    search = new(whole)
+    last = [recipe(job, 1.0) for job in search.jobs() if job.cell == "rung 1"]
+    finals = {job.cell: job for job in search.jobs() if job.phase == "final"}
+    assert finals[DEFAULT_ARM].trial == dataclasses.replace(EXPERIMENT.base, seed=1)
+    assert set(finals) - {DEFAULT_ARM} <= set(FOUND_ARMS)
+    assert all(recipe(job, 1.0) in last for label, job in finals.items() if label != DEFAULT_ARM)
+    total, left_out = sum(plan.count_trials(EXPERIMENT)), sum(cell.omitted() for cell in search.cells)
+    assert len(whole) == total - left_out == len(search.jobs())
+    assert left_out == 2 * (4 - len(finals))
+
+
+@pytest.mark.parametrize("slots", [2, 7])
+def test_neither_the_order_of_outcomes_nor_an_interruption_matters(whole: dict[str, Outcome], slots: int) -> None:
+    assert {job.key for job in drive(new({}), slots=slots, order=random.Random(slots))} == set(whole)
+    for stop in range(0, len(whole), 5):
+        known = {job.key: truth(job) for job in drive(new({}), slots=slots, order=random.Random(stop), stop=stop)}
+        assert {job.key for job in drive(new(known))} == set(whole) - set(known)
+
+
+def test_failures_are_not_promoted_and_do_not_stop_the_search() -> None:
+    def outcome(job: Job) -> Outcome:
+        if job.phase == "tune" and job.trial.train.learning_rate > 1e-2:
+            return Outcome("diverged", None, 1.0, "the loss is not finite")
+        return truth(job)
+
+    search = new({})
+    told = drive(search, outcome, slots=3, order=random.Random(0))
+    assert search.finished()
+    assert all(
+        job.trial.train.learning_rate <= 1e-2 for job in told if job.cell in ("rung 1/3", "rung 1") or job.cell in FOUND_ARMS
+    )
+    nothing = new({})
+    told = drive(nothing, lambda job: Outcome("crashed", None, 1.0, "no") if job.phase == "tune" else truth(job))
+    assert nothing.finished()
+    assert {job.cell for job in told} == {"rung 1/9", DEFAULT_ARM}
+    assert [cell.hopeless() for cell in nothing.cells] == [False] * 4 + [True] * 3
+    assert sum(cell.omitted() for cell in nothing.cells) == 8
+
+
+def test_the_study_holds_every_trial_once(whole: dict[str, Outcome], tmp_path: Path) -> None:
+    import optuna
+
+    studies = tmp_path / "optuna.db"
+    for known in (dict(list(whole.items())[:9]), whole):
+        assert new(known, studies).close() == 0
+    storage = optuna.storages.RDBStorage(f"sqlite:///{studies}")
+    found = {name: optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)}
+    assert {name: len(study.trials) for name, study in found.items()} == {
+        "sweep0 rung 1/9": 18,
+        "sweep0 rung 1/3": 6,
+        "sweep0 rung 1": 2,
+    }
+    assert all(len(study.directions) == 2 for study in found.values())
+    storage.engine.dispose()
+
+
+def test_fronts_and_ranking_against_brute_force() -> None:
+    rng = random.Random(0)
+    for _ in range(30):
+        scores = [(rng.randrange(6) / 5, rng.randrange(6) / 5) for _ in range(rng.randrange(1, 14))]
+
+        def depth(i: int, scores: list[tuple[float, float]] = scores) -> int:
+            """The longest chain of points that beat one another, down to i: the number of its front."""
+            better = [j for j, s in enumerate(scores) if s != scores[i] and s[0] >= scores[i][0] and s[1] <= scores[i][1]]
+            return 1 + max((depth(j) for j in better), default=-1)
+
+        for number, front in enumerate(recipes.fronts(scores)):
+            assert front == [i for i in range(len(scores)) if depth(i) == number]
+        order = recipes.ranking(scores, 0.5)
+        assert sorted(order) == list(range(len(scores)))
+        best = max(gain for gain, _ in scores)
+        kept = [scores[i][0] >= 0.5 * best > 0 for i in order]
+        assert kept == sorted(kept, reverse=True)
+
+
+def test_on_a_front_the_loneliest_go_first_and_learning_nothing_goes_last() -> None:
+    scores = [(1.0, 1.0), (0.95, 0.9), (0.94, 0.88), (0.7, 0.3), (0.6, 0.2), (0.0, 0.0)]
+    assert recipes.ranking(scores, 0.5) == [0, 4, 3, 2, 1, 5]
+    assert recipes.ranking([(-0.2, 0.1), (-0.1, 0.5)], 0.5) == [1, 0]
+
+
+def test_arms_are_the_ends_and_the_knee() -> None:
+    scores = [(1.0, 1.0), (0.9, 0.2), (0.6, 0.1), (0.65, 0.19), (0.1, 0.0)]
+    assert recipes.arms(scores, 0.5) == {"best quality": 0, "knee": 1, "least forgetting": 2}
+    assert recipes.arms(scores[:1], 0.5) == {"best quality": 0}
+    assert recipes.arms([(1.0, 0.5), (0.6, 0.2)], 0.5) == {"best quality": 0, "least forgetting": 1}
+    assert recipes.arms([], 0.5) == {}
+
+
+def test_the_first_configurations_fill_the_space() -> None:
+    found = recipes.filling(SPACE, 48, (), 0)
+    assert len({tuple(one.values()) for one in found}) == 48
+    kinds = Counter((one["adapter.rank"], one["adapter.targets"]) for one in found)
+    counts = [kinds[rank, targets] for rank, targets in product((2, 8, 32), ("attention", "all-linear"))]
+    assert max(counts) - min(counts) <= 4  # drawn at random they differ by 9 on average
+    assert all(1e-4 <= float(str(one["train.learning_rate"])) <= 1e-1 for one in found)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"rungs": (1 / 3, 1 / 9, 1.0)}, "must rise"), ({"rungs": ()}, "must rise"), ({"startup": 19}, "startup=19"),
+        ({"configurations": 8}, "too few for 3 rungs"), ({"space": {}}, "must have a field"), ({"reduction": 1}, "reduction=1"),
+        ({"space": {"adapter.rank": (4,)}}, "adapter.rank: needs two"), ({"least_gain": 1.0}, "least_gain"),
+        ({"space": {"adapter.rank": (4, 8)}}, "the space has only 2"),
+    ],
+)  # fmt: skip
+def test_a_bad_search_is_one_line(change: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=said) as error:
+        dataclasses.replace(SEARCH, **change)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("space", "said"),
+    [
+        ({"adapter.rank": (0, 4)}, "adapter.rank=0"), ({"adapter.rnk": (1, 4)}, "adapter.rank"), ({"seed": (1, 2)}, "seed"),
+        ({"adapter.rank": LogUniform(1.0, 4.0)}, "whole number"), ({"train.steps": (10, 20)}, "train.steps"),
+        ({"train.learning_rate": LogUniform(1.0, 50.0)}, "learning_rate=50"),
+    ],
+)  # fmt: skip
+def test_a_bad_field_is_one_line(space: dict[str, object], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        dataclasses.replace(EXPERIMENT, search=dataclasses.replace(SEARCH, space={**SPACE, **space}))
+
+
+def test_a_search_has_no_grid() -> None:
+    with pytest.raises(BadInput, match="no vary"):
+        dataclasses.replace(EXPERIMENT, vary={"adapter.rank": (1, 2)})
+
+
+def test_settings_change_the_space() -> None:
+    changed = plan.apply_settings(
+        REAL, ["adapter.rank=4,8", "train.learning_rate=1e-3..1e-2", "train.epochs=2", "data.source=lab:synthetic"]
+    )
+    assert changed.search is not None
+    assert changed.search.space["adapter.rank"] == (4, 8)
+    assert changed.search.space["train.learning_rate"] == LogUniform(1e-3, 1e-2)
+    assert "train.epochs" not in changed.search.space
+    assert (changed.base.train.epochs, changed.base.data.source) == (2, "lab:synthetic")
+    assert recipes.at_rung({}, 1 / 3, changed.base) == {"train.epochs": 0.6667}
+    for setting, said in (
+        ("adapter.rank=1..4", "range fits only"),
+        ("train.steps=9", "train.steps"),
+        ("adapter.rank=0,4", "rank=0"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            plan.apply_settings(REAL, [setting])
+    assert plan.sweep_id(changed, inspect) != plan.sweep_id(REAL, inspect)
+    assert plan.sweep_id(plan.with_seeds(plan.without(REAL, ["knee"]), 9), inspect) == plan.sweep_id(REAL, inspect)
+    assert sum(plan.count_trials(plan.smoke(REAL))) <= 16
+
+
+def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd.DataFrame, pd.DataFrame]:
+    """A sweep of the real search in which one setting decides quality and forgetting."""
+    cells = {DEFAULT_ARM: CellTruth({}), **{arm: CellTruth({"adapter.rank": 4}) for arm in FOUND_ARMS}}
+    cells["best quality"] = dataclasses.replace(cells["best quality"], ability=best)
+    cells["knee"] = dataclasses.replace(cells["knee"], forgetting=0.2)
+    finals, items = question(cells, tuned=False)
+    assert REAL.search is not None
+    rng, rows = np.random.default_rng(0), []
+    for place, (share, label) in enumerate(zip(REAL.search.rungs, REAL.search.labels(), strict=True)):
+        found = recipes.filling(REAL.search.space, 81, (), 3)[: REAL.search.sizes()[place]]
+        for number, one in enumerate(found):
+            value = one[deciding]
+            level = (math.log(float(str(value))) if not isinstance(value, str) else len(value) / 3) + rng.normal(0, 0.1)
+            row = {**finals.iloc[0], **recipes.at_rung(one, share, REAL.base), "cell": label, "phase": "tune", "seed": 1_000}
+            rows.append(
+                row
+                | {
+                    "fingerprint": f"{label} {number}",
+                    "train/tokens": 9e4 * share,
+                    "quality": 0.5 + 0.05 * level,
+                    "forgetting": 9 + level,
+                }
+            )
+    return pd.concat([finals, pd.DataFrame(rows)], ignore_index=True), items
+
+
+def analysed(tmp_path: Path, **truth: float | str) -> tuple[dict[str, dict[str, object]], str]:
+    made = best_recipe.report(*frames(**truth), REAL, tmp_path)  # type: ignore[arg-type]
+    assert {"figure.png", "figure_column.pdf", "report.md"} <= {file.name for file in made.files}
+    assert sorted(made.cells["cell"]) == sorted((DEFAULT_ARM, *FOUND_ARMS))
+    return {str(row["id"]): row for row in made.verdicts}, (tmp_path / "report.md").read_text()
+
+
+def test_the_report_judges_the_arms_and_names_what_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best_recipe, "DRAWS", 10)
+    found, page = analysed(tmp_path)
+    assert [found[name]["verdict"] for name in ("16g", "16h", "18d", "13g")] == ["supported"] * 4
+    assert "| rung 1/9 | 81 | 10,000 |" in page
+    assert "| knee | 4 | all-linear |" in page
+    found, _ = analysed(tmp_path, best=0.0, deciding="adapter.rank")
+    assert [found[name]["verdict"] for name in ("16g", "18d", "13g")] == ["contradicted"] * 3
+
+
+def test_the_hypervolume_grows_along_the_search() -> None:
+    trials = pd.DataFrame({"quality": [0.5, 0.1, 0.9], "forgetting": [1.0, 0.2, 2.0], "quality_before": 0.1})
+    inside = best_recipe.box(trials)
+    assert inside is not None
+    assert best_recipe.volume(trials, inside) == pytest.approx([0.25, 0.25, 0.25])  # 0.4 / 0.8 of the gain for half of the cost
+    assert list(best_recipe.front(trials)["quality"]) == [0.1, 0.5, 0.9]
+    assert best_recipe.box(trials.assign(quality=0.1)) is None
+
+
+def test_without_the_search_what_decides_is_not_tested() -> None:
+    trials, items = frames()
+    from analysis import question as q
+
+    final = trials[trials["phase"] == "final"]
+    found = {str(row["id"]): row for row in q.judge(q.compute(final, items, REAL, best_recipe.VIEW), REAL, best_recipe.RULES)}
+    assert [found[name]["verdict"] for name in ("18d", "13g")] == ["not tested"] * 2
+    assert "fANOVA needs" in str(found["18d"]["note"])
+
+
+def test_importance_finds_the_one_setting_that_matters_and_no_other() -> None:
+    rng = np.random.default_rng(1)
+    settings = pd.DataFrame({
+        "rank": rng.choice([2, 8, 32], 80), "targets": rng.choice(["a", "b", "c"], 80), "clusters": rng.choice([2, None], 80),
+        "rate": 10 ** rng.uniform(-4, -1, 80),
+    })  # fmt: skip
+    found = importance(settings, -((np.log10(settings["rate"].to_numpy()) + 2.5) ** 2) + rng.normal(0, 0.1, 80), 0, draws=12)
+    assert isinstance(found, Importance)
+    assert found.of("rate").low > 0.7
+    assert all(found.of(name).high < 0.1 for name in ("rank", "targets", "clusters", NOTHING))
+    assert found.over_all_others("rate").low > 0.6
+    assert found.difference("rank", "rate").high < -0.6
+    noise = importance(settings, rng.normal(size=80), 0, draws=12)
+    assert isinstance(noise, Importance)
+    assert all(noise.difference(name, NOTHING).low < 0 for name in settings)  # nothing decides, and nothing is claimed
+    by_words = importance(settings, (settings["targets"] == "b").to_numpy(float), 0, draws=12)
+    assert isinstance(by_words, Importance)
+    assert by_words.of("targets").low > 0.9
+
+
+def test_importance_of_few_or_equal_configurations_is_not_known() -> None:
+    settings = pd.DataFrame({"rank": np.arange(30)})
+    assert "needs 20" in str(importance(settings[:19], np.arange(19.0), 0, 5))
+    assert "the same" in str(importance(settings, np.ones(30), 0, 5))
