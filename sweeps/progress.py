@@ -88,11 +88,15 @@ class Progress:
         return max(self._remaining() * mean - spent, 0.0) / self.slots
 
     def _remaining(self) -> int:
-        return max(self.total - self._given_up() - self.done, 0)
+        return max(self._planned() - self._given_up() - self.done, 0)
+
+    def _planned(self) -> int:
+        """Trials of the plan, but for those for which there is nothing to run."""
+        return self.total - sum(cell.omitted() for cell in self.search.cells)
 
     def _given_up(self) -> int:
-        """Trials that will never run, because no setting of their cell worked or there is nothing to run for them."""
-        return sum(cell.omitted() + len(cell.experiment.seeds) * cell.hopeless() for cell in self.search.cells)
+        """Final trials that will never run, because no setting of their cell worked."""
+        return sum(len(cell.experiment.seeds) for cell in self.search.cells if cell.hopeless())
 
     def _ended_line(self, job: Job, outcome: Outcome) -> str:
         cell = next(cell for cell in self.search.cells if cell.cell.label == job.cell)
@@ -100,7 +104,7 @@ class Progress:
             result = f"{outcome.state}: {outcome.reason}"
         else:
             result = f"quality {outcome.quality:.4f} ({job.trial.evaluation.split})  {outcome.seconds:.1f} s"
-        return f"[{self.done:>3}/{self.total}] {job.name:<20} {setting(cell, job):<24} {result}  ETA {self._eta()}"
+        return f"[{self.done:>3}/{self._planned()}] {job.name:<20} {setting(cell, job):<24} {result}  ETA {self._eta()}"
 
     def _eta(self) -> str:
         seconds = self.eta_seconds()
@@ -124,7 +128,7 @@ class Progress:
                     self._draw()
                 elif time.monotonic() - self.last_line > HEARTBEAT_SECONDS and self.running:
                     names = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
-                    self._line(f"[{self.done:>3}/{self.total}] running: {names}  ETA {self._eta()}")
+                    self._line(f"[{self.done:>3}/{self._planned()}] running: {names}  ETA {self._eta()}")
 
     def _by_age(self) -> list[tuple[Job, float]]:
         return sorted(self.running.values(), key=lambda entry: entry[1])
@@ -140,7 +144,7 @@ class Progress:
     def table(self) -> list[str]:
         """The display: one line of counts, one a cell, and what runs now."""
         elapsed = clock(time.monotonic() - self.began)
-        counts = f"{self.done}/{self.total} trials · {len(self.running)} running · {self.failed} failed"
+        counts = f"{self.done}/{self._planned()} trials · {len(self.running)} running · {self.failed} failed"
         rows = [("cell", "tuning", "best so far (validation)", "final", "mean quality (test)")]
         rows += [self._cell_row(cell) for cell in self.search.cells]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]

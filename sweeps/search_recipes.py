@@ -13,6 +13,7 @@ multivariate; after 54 Sobol points .615 ± .019. A little better than filling t
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -38,19 +39,21 @@ class Halving:
 
     def __init__(self, experiment: Experiment, search: OpenSearch, inspect: Inspect) -> None:
         self.base, self.search = experiment.base, search
+        self.lock = threading.RLock()  # the display asks from a thread of its own, and one batch must not be proposed twice
         self.recipes = recipes.first(search)
         self.promoted: dict[int, list[int]] = {}  # rung → its configurations, once they are known
         self.rungs = [Rung(experiment, inspect, self, place) for place in range(len(search.rungs))]
 
     def members(self, place: int) -> list[int]:
         """The configurations known to train at a rung, in the order of their numbers."""
-        if place:
-            if place not in self.promoted and self.rungs[place - 1].tuned():
-                self.promoted[place] = self.rungs[place - 1].leading(self.search.sizes()[place])
-            return self.promoted.get(place, [])
-        while len(self.recipes) < self.search.configurations and all(map(self.rungs[0].outcome, range(len(self.recipes)))):
-            self.recipes += self._proposed(min(self.search.batch, self.search.configurations - len(self.recipes)))
-        return list(range(len(self.recipes)))
+        with self.lock:
+            if place:
+                if place not in self.promoted and self.rungs[place - 1].tuned():
+                    self.promoted[place] = self.rungs[place - 1].leading(self.search.sizes()[place])
+                return self.promoted.get(place, [])
+            while len(self.recipes) < self.search.configurations and all(map(self.rungs[0].outcome, range(len(self.recipes)))):
+                self.recipes += self._proposed(min(self.search.batch, self.search.configurations - len(self.recipes)))
+            return list(range(len(self.recipes)))
 
     def arms(self) -> dict[str, Recipe] | None:
         """Arm → its recipe, of those that had the whole training; None before the end of the search."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
+import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,7 +22,7 @@ import experiments
 from analysis import best_recipe
 from analysis.importance import NOTHING, Importance, importance
 from core.definitions import DEFAULT_ARM, FOUND_ARMS, BadInput, Experiment, LogUniform, OpenSearch, Trial, flatten
-from sweeps import plan, recipes
+from sweeps import plan, recipes, search_recipes
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
 from sweeps.search import Search
@@ -131,6 +134,26 @@ def test_neither_the_order_of_outcomes_nor_an_interruption_matters(whole: dict[s
     for stop in range(0, len(whole), 5):
         known = {job.key: truth(job) for job in drive(new({}), slots=slots, order=random.Random(stop), stop=stop)}
         assert {job.key for job in drive(new(known))} == set(whole) - set(known)
+
+
+def test_who_looks_on_from_another_thread_changes_nothing(whole: dict[str, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    def slowly(*arguments: Any) -> list[recipes.Recipe]:
+        time.sleep(0.05)
+        return propose(*arguments)
+
+    propose, search, over = search_recipes.propose, new({}), threading.Event()
+    monkeypatch.setattr(search_recipes, "propose", slowly)
+
+    def look() -> None:
+        while not over.wait(0.001):
+            assert sum(cell.omitted() + cell.hopeless() for cell in search.cells) >= 0
+
+    onlooker = threading.Thread(target=look)
+    onlooker.start()
+    told = drive(search)
+    over.set()
+    onlooker.join()
+    assert {job.key for job in told} == set(whole)
 
 
 def test_failures_are_not_promoted_and_do_not_stop_the_search() -> None:
