@@ -18,10 +18,11 @@ import numpy as np
 if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis import command, formatting, page, question
+from analysis import command, formatting, page, question, question_report
 from analysis.front import Box, hypervolume, on_front
 from analysis.importance import NOTHING, Importance, importance
-from analysis.question import NOT_WORSE, Rule, Tables, View, difference
+from analysis.question import Tables, View
+from analysis.question_rules import NOT_WORSE, Rule, difference
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Estimate
 from analysis.verdicts import Finding
 from core.definitions import DEFAULT_ARM, FOUND_ARMS, Experiment, OpenSearch
@@ -196,11 +197,11 @@ def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, ou
     tables = question.compute(final, items, experiment, VIEW)
     axes = frozenset({*SEARCHED, "train.steps"})
     tables = replace(tables, trials=trials, axes=axes)
-    verdicts = question.judge(tables, experiment, RULES)
-    files = question.write(tables, verdicts, experiment, output)
-    header, rows = question.table(tables)
+    verdicts = question_report.judge(tables, experiment, RULES)
+    files = question_report.write(tables, verdicts, experiment, output)
+    header, rows = question_report.table(tables)
     note = page.short_ledger(verdicts) + "\n" + formatting.markdown(header, rows)
-    terminal = page.terminal_text(header, rows, question.measured(tables), verdicts, question.cautions(tables))
+    terminal = page.terminal_text(header, rows, question_report.measured(tables), verdicts, question_report.cautions(tables))
     return command.Report(files, tables.cells, verdicts, page.about(trials), note, terminal)
 
 

@@ -13,7 +13,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis.overlay import PublishedCurve
-from analysis.question import AT_MOST_TWO_POINTS, Rule, View, combination, difference, reporter
+from analysis.question import View
+from analysis.question_report import reporter
+from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, combination, difference
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 
 if TYPE_CHECKING:

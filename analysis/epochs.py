@@ -12,7 +12,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import AT_MOST_TWO_POINTS, Rule, Tables, View, combination, difference, reporter, slope_weights
+from analysis.question import Tables, View
+from analysis.question_report import reporter
+from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, combination, difference, slope_weights
 from analysis.stats import ABOVE_ZERO
 from analysis.verdicts import Finding
 

@@ -19,7 +19,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
 from analysis import command
 from analysis import forgetting_plane as plane
 from analysis.forgetting_laws import exponent, straightness
-from analysis.question import Fields, Rule, Tables, View, combination, costs, hindrance, lacks, reporter, slope_weights
+from analysis.question import Fields, Tables, View
+from analysis.question_report import reporter
+from analysis.question_rules import Rule, combination, costs, hindrance, lacks, slope_weights
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
 from analysis.verdicts import Finding
 

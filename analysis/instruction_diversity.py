@@ -9,7 +9,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import Rule, View, difference, reporter, trend
+from analysis.question import View
+from analysis.question_report import reporter
+from analysis.question_rules import Rule, difference, trend
 from analysis.stats import ABOVE_ZERO, Region
 
 NAME = "instruction_diversity"

@@ -14,7 +14,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis.formatting import joined
-from analysis.question import Rule, Tables, View, hindrance, lacks, reporter, trend
+from analysis.question import Tables, View
+from analysis.question_report import reporter
+from analysis.question_rules import Rule, hindrance, lacks, trend
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
 from analysis.verdicts import Finding
 

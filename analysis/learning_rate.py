@@ -14,7 +14,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis.optimum import learning_rate_optimum
-from analysis.question import Rule, Tables, View, reporter, trend
+from analysis.question import Tables, View
+from analysis.question_report import reporter
+from analysis.question_rules import Rule, trend
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
 from analysis.verdicts import Finding
 

@@ -14,20 +14,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command, formatting
 from analysis.optimum import learning_rate_optimum
-from analysis.question import (
-    AT_MOST_TWO_POINTS,
-    Fields,
-    Rule,
-    Tables,
-    View,
-    contrast,
-    costs,
-    difference,
-    hindrance,
-    lacks,
-    reporter,
-    trend,
-)
+from analysis.question import Fields, Tables, View
+from analysis.question_report import reporter
+from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, contrast, costs, difference, hindrance, lacks, trend
 from analysis.scaling import Comparison, Curve, compare, curve, from_seeds, seed_draws
 from analysis.stats import ABOVE_ZERO, Estimate, Region, quotient_of_estimates
 from analysis.verdicts import Finding

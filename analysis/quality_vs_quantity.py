@@ -12,7 +12,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import AT_MOST_TWO_POINTS, NOT_WORSE, Fields, Rule, View, difference, reporter
+from analysis.question import Fields, View
+from analysis.question_report import reporter
+from analysis.question_rules import AT_MOST_TWO_POINTS, NOT_WORSE, Rule, difference
 from analysis.stats import ABOVE_ZERO, Region
 
 if TYPE_CHECKING:

@@ -14,7 +14,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis.formatting import joined
-from analysis.question import Fields, Rule, Tables, View, difference, reporter
+from analysis.question import Fields, Tables, View
+from analysis.question_report import reporter
+from analysis.question_rules import Rule, difference
 from analysis.stats import ABOVE_ZERO
 from analysis.verdicts import Finding
 from experiments.reasoning_traces import BARE, EQUAL_RESPONSE_TOKENS, EQUAL_TOKENS, TRACES

@@ -10,7 +10,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import NOT_WORSE, Rule, View, combination, difference, reporter
+from analysis.question import View
+from analysis.question_report import reporter
+from analysis.question_rules import NOT_WORSE, Rule, combination, difference
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
 
 if TYPE_CHECKING:

@@ -12,7 +12,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import Rule, Tables, View, difference, relative, reporter
+from analysis.question import Tables, View
+from analysis.question_report import reporter
+from analysis.question_rules import Rule, difference, relative
 from analysis.stats import ABOVE_ZERO, Region
 from analysis.verdicts import Finding
 

@@ -13,7 +13,9 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis.overlay import PublishedCurve
-from analysis.question import Rule, View, reporter, trend
+from analysis.question import View
+from analysis.question_report import reporter
+from analysis.question_rules import Rule, trend
 from analysis.stats import ABOVE_ZERO
 
 if TYPE_CHECKING:

@@ -18,9 +18,10 @@ from simulated import CellTruth, question
 import experiments
 from analysis import confounds, style
 from analysis.overlay import PublishedCurve
-from analysis.question import Tables, compute, differences, markdown
+from analysis.question import Tables, compute
 from analysis.question_figure import draw
 from analysis.question_fits import Fitted, fits, label, legend
+from analysis.question_report import differences, markdown
 from analysis.rank_figure import HU
 from analysis.rank_vs_quality import compute as compute_ranks
 from core.definitions import BadInput

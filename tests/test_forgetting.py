@@ -14,7 +14,8 @@ from simulated import CellTruth, question
 import experiments
 from analysis import forgetting_laws as laws
 from analysis import forgetting_plane as plane
-from analysis.question import Tables, compute, judge
+from analysis.question import Tables, compute
+from analysis.question_report import judge
 from analysis.scaling import seed_draws
 from sweeps import plan
 

@@ -13,10 +13,11 @@ import pytest
 from simulated import CellTruth, question
 
 import experiments
-from analysis import command, report
-from analysis import question as q
-from analysis.question import Tables, View, compute, contrast, judge, slope_weights
+from analysis import command, question_report, question_rules, report
+from analysis.question import Tables, View, compute
 from analysis.question_fits import fits
+from analysis.question_report import judge
+from analysis.question_rules import contrast, slope_weights
 from analysis.stats import ABOVE_ZERO
 from core.definitions import BadInput
 from sweeps import plan
@@ -168,7 +169,7 @@ def test_a_trend_is_the_least_squares_slope_of_the_means_and_its_interval_covers
     for state in range(60):
         cells = {f"e{e}": CellTruth({"train.epochs": e}, forgetting=1 + 0.3 * np.log(e)) for e in (1.0, 2.0, 4.0, 8.0)}
         t = compute(*question(cells, n_items=20, seed_sd=0.1, tuned=False, random_state=state), experiment, view)
-        e = q.trend(t, {}, "forgetting", ABOVE_ZERO, "", "").estimate
+        e = question_rules.trend(t, {}, "forgetting", ABOVE_ZERO, "", "").estimate
         assert e is not None
         hits.append(e.low <= 0.3 * 1.005 <= e.high)  # seeds are log-normal: the mean is half a per cent higher
         means = [float(t.cells.loc[t.cells["cell"] == arm.cell, "forgetting"].iloc[0]) for arm in t.where({})]
@@ -185,7 +186,7 @@ def test_a_contrast_uses_the_seeds_that_all_arms_share() -> None:
     e = contrast([(arm, 1.0) for arm in t.arms], t.panels["quality"])
     assert e is not None
     assert e.n_seeds == 3
-    assert any("finished seeds differ" in line for line in q.cautions(t))
+    assert any("finished seeds differ" in line for line in question_report.cautions(t))
 
 
 def test_an_arm_at_the_edge_of_its_range_decides_nothing() -> None:
@@ -322,7 +323,7 @@ def test_arms_of_a_comparison_that_differ_in_steps_say_so() -> None:
     tables, found = analysed("quality_vs_quantity", cells)
     assert "189 to 2,000 steps" in str(found["3d"]["note"])
     assert "steps" not in str(found["3c"]["note"])
-    assert any("train/steps differs" in line for line in q.cautions(tables))
+    assert any("train/steps differs" in line for line in question_report.cautions(tables))
 
 
 def test_a_source_with_fewer_rows_than_asked_for_decides_nothing() -> None:
@@ -331,7 +332,7 @@ def test_a_source_with_fewer_rows_than_asked_for_decides_nothing() -> None:
     }
     tables, found = analysed("data_quantity", cells)
     assert "fewer rows than data.n_examples: n_examples=8000" in str(found["3a"]["note"])
-    assert any("n_examples=1000" in line for line in q.cautions(tables))
+    assert any("n_examples=1000" in line for line in question_report.cautions(tables))
 
 
 def test_knowledge_tells_what_was_brought_out_from_what_was_added() -> None:

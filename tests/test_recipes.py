@@ -345,9 +345,13 @@ def test_the_hypervolume_grows_along_the_search() -> None:
 def test_without_the_search_what_decides_is_not_tested() -> None:
     trials, items = frames()
     from analysis import question as q
+    from analysis import question_report
 
     final = trials[trials["phase"] == "final"]
-    found = {str(row["id"]): row for row in q.judge(q.compute(final, items, REAL, best_recipe.VIEW), REAL, best_recipe.RULES)}
+    found = {
+        str(row["id"]): row
+        for row in question_report.judge(q.compute(final, items, REAL, best_recipe.VIEW), REAL, best_recipe.RULES)
+    }
     assert [found[name]["verdict"] for name in ("18d", "13g")] == ["not tested"] * 2
     assert "fANOVA needs" in str(found["18d"]["note"])
 

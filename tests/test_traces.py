@@ -15,7 +15,8 @@ from simulated import CellTruth, question
 from test_question import truths
 
 import experiments
-from analysis.question import compute, judge
+from analysis.question import compute
+from analysis.question_report import judge
 from core import preflight
 from core.data import rows
 from core.definitions import Data, Evaluation, Trial, replace_field
