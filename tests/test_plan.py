@@ -220,7 +220,7 @@ def test_other_sources_take_the_places_of_the_old_ones_in_every_arm() -> None:
     with pytest.raises(BadInput, match="give 2 values"):
         plan.apply_settings(EXPERIMENT, ["data.source=good.jsonl"])
     curated = plan.apply_settings(EXPERIMENT, ["data.source=lab:curated"])
-    assert labels(curated) == ["source=lab:curated"]
+    assert labels(curated) == ["source=lab:curated", "source=lab:curated n_clusters=2"]
 
 
 def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
