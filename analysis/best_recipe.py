@@ -202,7 +202,7 @@ def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, ou
     header, rows = question_report.table(tables)
     note = page.short_ledger(verdicts) + "\n" + formatting.markdown(header, rows)
     terminal = page.terminal_text(header, rows, question_report.measured(tables), verdicts, question_report.cautions(tables))
-    return command.Report(files, tables.cells, verdicts, page.about(trials), note, terminal)
+    return command.Report(files, tables.cells, verdicts, page.about(trials), page.origin(trials), note, terminal)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@ class Report:
     cells: pd.DataFrame
     verdicts: list[dict[str, object]]  # the ledger: one row a claim (analysis/verdicts.py)
     about: str  # sweep, models and data, in a few words
+    origin: str  # commit and cost
     note: str  # Markdown, for the parent run's description
     terminal: str
 

@@ -74,7 +74,7 @@ def save(
     returns the files."""
     output.mkdir(parents=True, exist_ok=True)
     files = style.save(made, output / "figure")
-    files += style.save(column, output / "figure_column")[1:] if column else []
+    files += [style.save_vector(column, output / "figure_column")] if column else []
     for name, frame in frames.items():
         files.append(output / f"{name}.csv")
         frame.to_csv(files[-1], index=False)
@@ -120,6 +120,12 @@ def provenance(trials: pd.DataFrame) -> str:
     lines += [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
     lines += [f"- {cell}: {', '.join(map(str, rows['run_id']))}" for cell, rows in done[done["phase"] == "final"].groupby("cell")]
     return "\n".join(lines) + "\n"
+
+
+def origin(trials: pd.DataFrame) -> str:
+    """Of which commit the trials are, and what they cost."""
+    commits = ", ".join(sorted({str(one)[:10] for one in trials["git_commit"].dropna()})) if "git_commit" in trials else ""
+    return formatting.joined(f"commit {commits}" if commits else "", cost(trials))
 
 
 def cost(trials: pd.DataFrame) -> str:

@@ -131,6 +131,6 @@ def reporter(view: View, rules: Mapping[str, Rule]) -> Callable[[pd.DataFrame, p
         files = write(tables, verdicts, experiment, output)
         note = page.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
         terminal = page.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables))
-        return Report(files, tables.cells, verdicts, page.about(trials), note, terminal)
+        return Report(files, tables.cells, verdicts, page.about(trials), page.origin(trials), note, terminal)
 
     return report

@@ -184,7 +184,7 @@ def _matched(
 def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:
     """Compute, judge, draw, write."""
     from analysis import rank_report
-    from analysis.page import about
+    from analysis.page import about, origin
     from analysis.rank_figure import draw
     from analysis.rank_verdicts import judge
 
@@ -192,7 +192,7 @@ def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, ou
     verdicts = judge(tables, experiment.claims)
     files = rank_report.write(tables, verdicts, draw(tables), experiment.question, output, draw(tables, narrow=True))
     note, terminal = rank_report.note(tables, verdicts), rank_report.terminal(tables, verdicts)
-    return Report(files, tables.cells, verdicts, about(trials), note, terminal)
+    return Report(files, tables.cells, verdicts, about(trials), origin(trials), note, terminal)
 
 
 if __name__ == "__main__":

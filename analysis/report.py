@@ -92,6 +92,8 @@ def write(made: Mapping[str, command.Report], missing: Mapping[str, str], direct
     header, body = rows_as_text(rows)
     body = [[f"{row['question']}: {row['about']}", *cells] for row, cells in zip(rows, body, strict=True)]
     ledger = formatting.markdown(["question", *header], body)
+    ran = [[f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
+    ledger += "\n" + formatting.markdown(["command, beside options", "sweep, models, data", "made by"], ran)
     (directory / "ledger.md").write_text(ledger, encoding="utf-8")
     (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
 

@@ -131,11 +131,17 @@ def figure(rows: int, columns: int, height: float, width: float = TEXT_WIDTH) ->
 
 
 def save(made: Figure, stem: Path) -> list[Path]:
-    """The figure as <stem>.png (300 dpi) and <stem>.pdf (vector, fonts embedded); the same bytes for the same figure."""
-    paths = [stem.with_suffix(".png"), stem.with_suffix(".pdf")]
-    made.savefig(paths[0], dpi=300, metadata={"Software": None})
-    made.savefig(paths[1], metadata={"CreationDate": None, "ModDate": None})
-    return paths
+    """The figure as <stem>.png (300 dpi) and <stem>.pdf; the same bytes for the same figure."""
+    png = stem.with_suffix(".png")
+    made.savefig(png, dpi=300, metadata={"Software": None})
+    return [png, save_vector(made, stem)]
+
+
+def save_vector(made: Figure, stem: Path) -> Path:
+    """The figure as <stem>.pdf, fonts embedded."""
+    path = stem.with_suffix(".pdf")
+    made.savefig(path, metadata={"CreationDate": None, "ModDate": None})
+    return path
 
 
 def rate_text(rate: float) -> str:
