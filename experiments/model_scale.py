@@ -2,8 +2,8 @@
 
 Claims after Zhang et al. 2024 (finetuning's loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows
 with scale) and Schulman et al. 2025 (optimal learning rate, rank). The laboratory's ladder: 0.2, 0.9 and 4 M parameters,
-pretrained by one recipe on the same 18 M tokens, so that a larger base also knows its world better. One base of each size: what
-is said of size is said of these three. The learning rate is tuned inside each arm.
+pretrained by one recipe, learning rates included, on as many tokens; what each knows of its world stands in its card
+(core/lab/bases). One base of each size: what is said of size is said of these three. The learning rate is tuned inside each arm.
 """
 
 from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial

@@ -21,11 +21,19 @@ from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
 from core.tasks import lab as battery
 
+SMALL_KNOWS = (0.5, 0.5)  # accuracy of raw skills and of facts, at least
+
 
 @pytest.fixture(scope="module", params=lab.names())
 def base(request: pytest.FixtureRequest) -> tuple[Path, Any, Any]:
     path = lab.base_path(request.param)
-    return path, AutoModelForCausalLM.from_pretrained(path).eval(), AutoTokenizer.from_pretrained(path)
+    model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()  # stored in float16, the largest
+    return path, model, AutoTokenizer.from_pretrained(path)
+
+
+def is_small(path: Path) -> bool:
+    """The bases of 0.2 M parameters know less of their world."""
+    return "small" in path.name
 
 
 def card(path: Path) -> dict[str, Any]:
@@ -33,8 +41,11 @@ def card(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_there_are_two_and_others_are_refused() -> None:
-    assert len(lab.names()) >= 2
+def test_there_is_a_ladder_of_them_and_others_are_refused() -> None:
+    sizes = {name: card(lab.base_path(name))["parameters"] for name in lab.names()}
+    assert {"lab:base-0", "lab:base-1", "lab:base-small-0", "lab:base-small-1", "lab:base-large-0"} == set(sizes)
+    assert sizes["lab:base-small-0"] * 4 < sizes["lab:base-0"] < sizes["lab:base-large-0"] / 4
+    assert sum(file.stat().st_size for name in sizes for file in lab.base_path(name).glob("*.*")) < 25e6
     with pytest.raises(BadInput, match="did you mean 'lab:base-"):
         lab.base_path("lab:base-9")
 
@@ -55,8 +66,8 @@ def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> 
     found: dict[str, Measurement] = {
         one.name: one for one in battery.measure(model, tokenizer, Evaluation(split="validation", items_per_task=10), Data())
     }
-    assert found["raw_accuracy/skills"].mean >= 0.90
-    assert found["raw_accuracy/facts"].mean >= 0.95
+    assert found["raw_accuracy/skills"].mean >= (SMALL_KNOWS[0] if is_small(path) else 0.90)
+    assert found["raw_accuracy/facts"].mean >= (SMALL_KNOWS[1] if is_small(path) else 0.95)
     assert found["exact_match/seen"].mean <= 0.05
     assert found["exact_match/held_out"].mean <= 0.05
     assert card(path)["raw_accuracy_of"].startswith(f"{len(card(path)['raw_accuracy_per_skill'])} of the {len(SKILLS)} skills;")
@@ -71,10 +82,10 @@ def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> 
 
 
 def test_it_knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:
-    _, model, tokenizer = base
+    path, model, tokenizer = base
     found = {one.name: one.mean for one in battery.measure(model, tokenizer, Evaluation(items_per_task=10), Data())}
-    assert found["raw_accuracy/skills"] >= 0.90
-    assert found["raw_accuracy/facts"] >= 0.95
+    assert found["raw_accuracy/skills"] >= (SMALL_KNOWS[0] if is_small(path) else 0.90)
+    assert found["raw_accuracy/facts"] >= (SMALL_KNOWS[1] if is_small(path) else 0.95)
     assert max(found["exact_match/seen"], found["exact_match/held_out"]) <= 0.05
 
 
