@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,8 +22,7 @@ from analysis.front import Box, hypervolume, on_front
 from analysis.importance import NOTHING, Importance, importance
 from analysis.question import Tables, View
 from analysis.question_rules import NOT_WORSE, Rule, difference
-from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Estimate
-from analysis.verdicts import Finding
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO
 from core.definitions import DEFAULT_ARM, FOUND_ARMS, Experiment, OpenSearch
 from experiments.best_recipe import EXPERIMENT
 
@@ -82,16 +80,6 @@ def front(tried: pd.DataFrame) -> pd.DataFrame:
     return tried[kept].sort_values("forgetting")
 
 
-def _by_importance(t: Tables, measure: str, estimate: Callable[[Importance], Estimate], effect: str) -> Finding:
-    rule = "supported: interval above 0; contradicted: below 0"
-    found = deciding(t, measure)
-    missing = [name for name in (RATE, RANK) if not isinstance(found, str) and name not in found.draws]
-    if isinstance(found, str) or missing:
-        return Finding(None, None, rule, effect, note=found if isinstance(found, str) else f"not searched: {', '.join(missing)}")
-    note = "of the first rung's trials, one seed; the interval is over configurations and forests"
-    return Finding(estimate(found), ABOVE_ZERO, rule, effect, "share of the variance", note=note)
-
-
 RULES: dict[str, Rule] = {
     "16g": lambda t: difference(
         t, {"cell": "best quality"}, USUAL, "quality", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
@@ -104,12 +92,6 @@ RULES: dict[str, Rule] = {
     "16i": lambda t: difference(
         t, {"cell": "knee"}, USUAL, "quality", NOT_WORSE, "supported: interval above −0.02; contradicted: below",
         "quality, knee − usual recipe", in_points=True,
-    ),
-    "18d": lambda t: _by_importance(
-        t, "quality", lambda found: found.difference(RATE, RANK), "share of quality's variance, learning rate − rank"
-    ),
-    "13g": lambda t: _by_importance(
-        t, "forgetting", lambda found: found.over_all_others(RATE), "share of forgetting's variance, learning rate − the next"
     ),
 }  # fmt: skip
 

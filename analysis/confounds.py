@@ -40,14 +40,14 @@ def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFram
     lines = [f"finished seeds differ between arms ({shown}); differences are over the common ones"]
     lines = lines if len(set(seeds.values())) > 1 else []
     shared = set.intersection(*(set(arm.final) for arm in arms if arm.final))
-    if not shared:
-        lines.append("no seed finished in all arms, so it was not checked in what else they differ")
     return chosen[chosen["seed"].isin(shared)], lines
 
 
 def beyond(paired: pd.DataFrame, axes: Iterable[str], costs_vary: bool = False) -> list[str]:
     """Everything in which arms differ that is neither an axis nor follows from one. `costs_vary`: steps and tokens are what the
     question varies."""
+    if paired.empty:
+        return ["no seed finished in all arms, so it was not checked in what they differ"]
     axes = set(axes)
     found = differing_fields(paired, axes) + ([] if costs_vary else differing_costs(paired))
     found += lora_scale(paired, axes) + answer_lengths(paired)

@@ -70,10 +70,10 @@ def line(law: str, x_K: Array, y_K: Array, at_M: Array) -> Array:
 
 
 def straightness(x_SK: Array, y_SK: Array, n_items: int) -> Estimate:
-    """R² of a straight line through each seed's K points, with Student's t over the seeds. Noise of single runs bends a line
-    as a law does, so this is what a published R² is: of runs, not of means."""
+    """R² of a falling straight line through each seed's K points (−R² where forgetting rises with the loss), with Student's t
+    over the seeds. Noise of single runs bends a line as a law does, so this is what a published R² is: of runs, not of means."""
     r_S = np.array([np.corrcoef(x_K, y_K)[0, 1] for x_K, y_K in zip(x_SK, y_SK, strict=True)])
-    return mean_interval(r_S[:, None] ** 2, n_items=n_items)
+    return mean_interval(-(r_S * np.abs(r_S))[:, None], n_items=n_items)
 
 
 def exponent(steps_K: Array, y_SK: Array, n_items: int) -> Estimate | None:

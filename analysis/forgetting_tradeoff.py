@@ -138,7 +138,7 @@ def linear_in_loss(t: Tables) -> Finding:
     """13e: over all of LoRA's arms up to the rate that is best for quality; beyond it the loss no longer falls."""
     rule, effect = (
         "supported: interval of R² above .94; contradicted: below",
-        "R² of forgetting on the fine-tuning loss, in a seed's runs",
+        "R² of forgetting falling with the fine-tuning loss (below 0: it rises), in a seed's runs",
     )
     points = plane.loss_points(t, "lora")
     if points is None:

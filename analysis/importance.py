@@ -9,7 +9,6 @@ never below 0, so a few configurations give every setting some share, and this i
 from __future__ import annotations
 
 import functools
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -35,16 +34,6 @@ class Importance:
     def of(self, name: str) -> Estimate:
         """One setting's share."""
         return self._estimate(self.whole[name], self.draws[name])
-
-    def difference(self, first: str, second: str) -> Estimate:
-        """How much more the first decides than the second."""
-        return self._estimate(self.whole[first] - self.whole[second], self.draws[first] - self.draws[second])
-
-    def over_all_others(self, name: str) -> Estimate:
-        """How much more this setting decides than the next important one."""
-        others = [other for other in self.draws if other not in (name, NOTHING)]
-        draws_N = self.draws[name] - np.max([self.draws[other] for other in others], axis=0)
-        return self._estimate(self.whole[name] - max(self.whole[other] for other in others), draws_N)
 
     def _estimate(self, value: float, draws_N: np.ndarray) -> Estimate:
         low, high = percentile_interval(draws_N)
@@ -100,7 +89,7 @@ def _shares(table: pd.DataFrame, values_K: np.ndarray, space: Mapping[str, Any],
         params = {name: float(x) if _is_range(space[name]) else str(x) for name, x in row.items()}
         study.add_trial(optuna.trial.create_trial(params=params, distributions=dict(space), value=float(value)))
     found = optuna.importance.FanovaImportanceEvaluator(n_trees=TREES, seed=seed).evaluate(study)
-    return {name: found.get(name, 0.0) if math.isfinite(found.get(name, 0.0)) else 0.0 for name in table}
+    return {name: found[name] for name in table}
 
 
 def _is_range(distribution: Any) -> bool:

@@ -18,7 +18,7 @@ from analysis.stats import BELOW_ZERO, Region
 NAME = "label_noise"
 VIEW = View(
     x="data.noise_share",
-    x_label="share of rows with another row's answer",
+    x_label="share of rows with a wrong answer",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
     logarithmic=False,
 )

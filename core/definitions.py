@@ -108,7 +108,7 @@ class Data:
     replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
     replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
     best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
-    noise_share: float = 0.0  # share of the training rows whose response is another row's
+    noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
 
     def __post_init__(self) -> None:
         _require(bool(self.source), self, "source", "lab:curated, lab:synthetic, a file or a hub id")

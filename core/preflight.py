@@ -138,6 +138,8 @@ def _check_sources(trial: Trial) -> None:
     if (domain := trial.data.replay_domain) is not None:
         from core.lab.corpus import DOMAINS
 
+        if not trial.data.replay_share:
+            raise BadInput(f"data.replay_domain={domain}: replays nothing without a data.replay_share")
         if domain not in DOMAINS:
             raise BadInput(f"data.replay_domain={domain!r}: {nearest(domain, DOMAINS)}, or none for all")
     if trial.data.eval_source is not None and rows.is_lab(trial.data.eval_source):

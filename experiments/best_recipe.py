@@ -1,13 +1,14 @@
 """What is the best trade-off between quality and forgetting in a budget, and which settings decide it?
 
 An open search instead of a grid: rank, target modules, learning rate, epochs, examples and clusters at once, by successive
-halving on tokens (Li et al. 2020, ASHA, in its synchronous form). The first rung gives every configuration a ninth of its
-training; the best trade-offs go on. Three arms then run with fresh seeds on the test split beside the project's usual recipe.
+halving (Li et al. 2020, ASHA, in its synchronous form). The first rung gives every configuration a ninth of its own tokens;
+the best trade-offs go on. Three arms then run with fresh seeds on the test split beside the project's usual recipe, which was
+not searched for and takes 189 steps where a found one may take 1,125: the report says what each takes.
 """
 
 from core.definitions import Claim, Data, Experiment, LogUniform, Lora, OpenSearch, Published, Train, Trial
 
-BIDERMAN, SCHULMAN = "https://arxiv.org/abs/2405.09673", "https://thinkingmachines.ai/blog/lora/"
+BIDERMAN = "https://arxiv.org/abs/2405.09673"
 
 EXPERIMENT = Experiment(
     name="best_recipe",
@@ -32,7 +33,7 @@ EXPERIMENT = Experiment(
     claims=(
         Claim(
             id="16g",
-            statement="The usual recipe (rank 16 on all layers, 3 epochs of 1,000 examples) is not the best: a search finds more quality",
+            statement="The usual recipe (rank 16 on all layers, 3 epochs of 1,000 examples) is not the best: a search finds more quality, at up to six times the steps",
             published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
         ),
         Claim(
@@ -43,20 +44,6 @@ EXPERIMENT = Experiment(
         Claim(
             id="16i",
             statement="The knee of the search costs at most 2 points of quality against the usual recipe",
-            published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
-        ),
-        Claim(
-            id="18d",
-            statement="The learning rate decides more of quality than the rank does",
-            published=Published(
-                effect="best rate moves by less than 2× from rank 4 to 512; no rate within 90 % of LoRA's best",
-                source="Schulman 2025; Biderman 2024",
-                url=SCHULMAN,
-            ),
-        ),
-        Claim(
-            id="13g",
-            statement="Of all settings, the learning rate decides most of forgetting",
             published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
         ),
     ),

@@ -38,7 +38,7 @@ EXPERIMENT = Experiment(
     claims=(
         Claim(
             id="11a",
-            statement="Domains absent from the tuning mix forget more than those it asks about (LoRA, rank 16)",
+            statement="Domains of text that no tuning row asks about (code and prose in every fold) forget more than those asked about (LoRA, rank 16)",
             published=Published(
                 effect="uneven: 7 to 17 % reasoning, 17 to 28 % reading comprehension", source="Luo 2023, Table 4", url=LUO
             ),
@@ -57,7 +57,7 @@ EXPERIMENT = Experiment(
             id="12c",
             statement="At equal steps and equal rate, LoRA (rank 16) forgets less than full fine-tuning",
             published=Published(
-                effect="at 20 B tokens of code .635 of the source domains kept, full .545", source="Biderman 2024, Table S2",
+                effect="at 20 B tokens of code, each at its best rate: source-domain accuracy .635, full .545", source="Biderman 2024, Table S2",
                 url=BIDERMAN,
             ),
         ),
@@ -65,7 +65,7 @@ EXPERIMENT = Experiment(
             id="12d",
             statement="At equal quality, LoRA (rank 16) forgets less than full fine-tuning: loss on pretraining text",
             published=Published(
-                effect="r 256 against full: .631 kept against .446 (code), .599 against .599 (math)",
+                effect="r 256 against full, source-domain accuracy: .631 against .446 (code), .599 against .599 (math)",
                 source="Biderman 2024 (our reading)", url=BIDERMAN,
             ),
         ),
@@ -73,7 +73,7 @@ EXPERIMENT = Experiment(
             id="12e",
             statement="At equal quality, LoRA (rank 16) forgets less than full fine-tuning: accuracy of raw skills",
             published=Published(
-                effect="r 256 against full: .631 kept against .446 (code), .599 against .599 (math)",
+                effect="r 256 against full, source-domain accuracy: .631 against .446 (code), .599 against .599 (math)",
                 source="Biderman 2024 (our reading)", url=BIDERMAN,
             ),
         ),
@@ -86,13 +86,13 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="13e",
-            statement="Forgetting is linear in the fine-tuning loss (LoRA)",
+            statement="Forgetting is inverse-linear in the fine-tuning loss (LoRA)",
             published=Published(effect="R² above .94", source="Kalajdzievski 2024", url=KALAJDZIEVSKI),
         ),
         Claim(
             id="13f",
             statement="Forgetting is a power of the steps, with an exponent of about 0.15 (LoRA, rank 16)",
-            published=Published(effect="exponent .147 (OpenOrca)", source="Kalajdzievski 2024", url=KALAJDZIEVSKI),
+            published=Published(effect="exponent .147 of a shifted power law (OpenOrca)", source="Kalajdzievski 2024", url=KALAJDZIEVSKI),
         ),
     ),
 )  # fmt: skip

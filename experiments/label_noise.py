@@ -1,6 +1,6 @@
 """How many wrong answers do curated data bear?
 
-A share of the 1,000 rows has the answer of another of that share: right in form, wrong in content, nested over the shares.
+A share of the 1,000 rows has another answer of its task instead: right in form, wrong in content, nested over the shares.
 Claims after Zhou et al. 2023 (LIMA: quality over quantity); the synthetic rows of quality_vs_quantity have a weaker model's
 errors instead. The learning rate is the same in every arm.
 """
@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
         Claim(
             id="4d",
             statement="10 % wrong answers cost at most 5 points",
-            published=Published(effect="no measured effect found", source="practitioners' rule", url=LIMA),
+            published=Published(effect="no measured effect found", source="compare Zhou 2023", url=LIMA),
         ),
     ),
 )

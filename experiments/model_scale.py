@@ -24,19 +24,19 @@ EXPERIMENT = Experiment(
     claims=(
         Claim(
             id="28a",
-            statement="A larger base is better after tuning (500 examples, rank 16)",
+            statement="Of these three bases a larger one is better after tuning (500 examples, rank 16)",
             published=Published(
                 effect="loss ∝ X^-α, α = .31 to .36 (LoRA, translation)", source="Zhang 2024, Table 4", url=ZHANG
             ),
         ),
         Claim(
             id="28b",
-            statement="The base's size buys more than data: an e-fold of parameters more than an e-fold of examples",
+            statement="Of these three bases, size buys more than data: an e-fold of parameters more than an e-fold of examples",
             published=Published(effect="α = .31 to .36 against β = .025 to .081 (LoRA)", source="Zhang 2024, Table 4", url=ZHANG),
         ),
         Claim(
             id="28c",
-            statement="A larger base forgets more (500 examples, rank 16)",
+            statement="Of these three bases a larger one forgets more (500 examples, rank 16)",
             published=Published(
                 effect="forgetting 9.2 % at 1.2 B, 20.2 % at 3.7 B (mT0, domain knowledge)", source="Luo 2023, Table 4", url=LUO
             ),
@@ -44,7 +44,7 @@ EXPERIMENT = Experiment(
         Claim(
             id="28d",
             statement="The best learning rate carries over from the smallest to the largest base (within a factor of 2)",
-            published=Published(effect="LoRA's optimum falls with width by a small power", source="Schulman 2025", url=SCHULMAN),
+            published=Published(effect="a power of the width; no exponent printed", source="Schulman 2025", url=SCHULMAN),
         ),
         Claim(
             id="28e",

@@ -1,6 +1,6 @@
 """1,000 curated examples against 52,000 synthetic ones?
 
-Claims after Zhou et al. 2023 (LIMA), Taori et al. 2023 (Alpaca) and Chen et al. 2023 (AlpaGasus: keep the best tenth). The synthetic rows come from a weaker teacher by the
+Claims after Zhou et al. 2023 (LIMA), Taori et al. 2023 (Alpaca) and Chen et al. 2023 (AlpaGasus: 9K of 52K kept by score). The synthetic rows come from a weaker teacher by the
 Self-Instruct road; of the 52,000 a fold of the laboratory gives about 32,000 (core/lab/disjoint.py says which it leaves out).
 Equal steps: every arm takes the steps of 1,000 examples in 3 epochs. Whole: one epoch over all of them, eleven times as
 many steps. The best tenth is chosen by the score that each synthetic row carries: the mean log-probability that its teacher
@@ -64,13 +64,13 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="5a",
-            statement="The best tenth of the synthetic rows by score beats all of them (one epoch)",
+            statement="The best tenth of the synthetic rows by score (3 epochs) beats all of them (1 epoch, three times the steps)",
             published=Published(effect="9K of 52K preferred to all", source="Chen 2023", url=ALPAGASUS),
         ),
         Claim(
             id="5b",
             statement="1,000 of the best tenth by score beat 1,000 drawn from all synthetic rows",
-            published=Published(effect="9K chosen preferred to 9K random", source="Chen 2023", url=ALPAGASUS),
+            published=Published(effect="9K chosen of 52K preferred to all", source="Chen 2023", url=ALPAGASUS),
         ),
     ),
 )

@@ -11,7 +11,12 @@ from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Sca
 HU = "https://arxiv.org/abs/2106.09685"
 SCHULMAN = "https://thinkingmachines.ai/blog/lora/"
 FEW, MANY, TAUGHT = 250, 4_000, 2_000
-NEW: dict[str, Scalar] = {"data.source": "lab:new-facts", "data.n_examples": TAUGHT}
+
+
+def of_new_facts(name: str, value: Scalar) -> dict[str, Scalar]:
+    """The arm with this field on rows half of which teach new facts."""
+    return {"data.source": "lab:new-facts", "data.n_examples": TAUGHT, name: value}
+
 
 EXPERIMENT = Experiment(
     name="rank_vs_data",
@@ -20,9 +25,10 @@ EXPERIMENT = Experiment(
     vary={"adapter.rank": (1, 16, 64), "data.n_examples": (FEW, MANY)},
     also=(
         {"adapter.rank": 128, "data.n_examples": MANY},
-        *({"adapter.method": "full", "data.n_examples": n} for n in (FEW, MANY)),
-        *(NEW | {"adapter.rank": rank} for rank in (1, 16, 64)),
-        NEW | {"adapter.method": "full"},
+        {"adapter.method": "full", "data.n_examples": FEW},
+        {"adapter.method": "full", "data.n_examples": MANY},
+        *(of_new_facts("adapter.rank", rank) for rank in (1, 16, 64)),
+        of_new_facts("adapter.method", "full"),
     ),
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
@@ -42,7 +48,11 @@ EXPERIMENT = Experiment(
         Claim(
             id="16e",
             statement="More than rank 64 adds little: rank 128 is at most 2 points better (4,000 curated examples)",
-            published=Published(effect="E2E validation loss 1.16 at rank 16, 1.16 at 1,024", source="Hu 2021, Table 18", url=HU),
+            published=Published(
+                effect="E2E validation loss 1.16 at rank 64, 1.16 at 128 and 512, 1.17 at 1,024",
+                source="Hu 2021, Table 18",
+                url=HU,
+            ),
         ),
         Claim(
             id="16f",

@@ -40,13 +40,15 @@ EXPERIMENT = Experiment(
             id="14d",
             statement="Mixing in 40 % code keeps code: it removes at least half of the forgetting there",
             published=Published(
-                effect="about 40 % code in the mix; no measured effect found", source="practitioners' rule", url=IBRAHIM
+                effect="about 40 % code in the mix: a practitioners' rule, no measured effect found",
+                source="compare Ibrahim 2024",
+                url=IBRAHIM,
             ),
         ),
         Claim(
             id="14e",
             statement="What is mixed in keeps itself alone: at 25 %, code saves less of all forgetting than all domains do",
-            published=Published(effect="no measured effect found", source="practitioners' rule", url=IBRAHIM),
+            published=Published(effect="no measured effect found", source="compare Ibrahim 2024", url=IBRAHIM),
         ),
     ),
 )

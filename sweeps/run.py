@@ -163,6 +163,10 @@ def command(chosen: argparse.Namespace) -> int:
     from sweeps import describe
 
     experiment = configured(chosen)
+    if chosen.retry and experiment.search:
+        raise BadInput(
+            f"--retry {chosen.retry}: {experiment.name} proposed from its trials as they came out; start anew with --output DIR"
+        )
     lab, remote = is_lab(experiment.base.model.name), chosen.ray_address is not None
     share = share_out(chosen.gpus_per_trial, chosen.concurrency, chosen.trial_timeout, remote, lab)
     check(experiment)

@@ -173,9 +173,10 @@ class RecipeArm(CellSearch):
 
 def _score(outcome: Outcome | None) -> Score | None:
     """Gain in quality and forgetting of a trial that finished with both."""
-    if outcome is None or outcome.failed or outcome.quality is None or outcome.forgetting is None:
+    if outcome is None or outcome.failed:
         return None
-    return outcome.quality - (outcome.quality_before or 0.0), outcome.forgetting
+    quality, before, forgetting = outcome.quality, outcome.quality_before, outcome.forgetting
+    return None if quality is None or before is None or forgetting is None else (quality - before, forgetting)
 
 
 def _distributions(search: OpenSearch) -> dict[str, Any]:

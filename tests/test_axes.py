@@ -81,14 +81,19 @@ def test_the_best_share_keeps_the_rows_with_the_highest_scores(tmp_path: Path) -
 def test_noise_exchanges_answers_nested_and_leaves_the_others_alone() -> None:
     plain, few, many = (train_rows(noise_share=share) for share in (0.0, 0.1, 0.5))
     wrong = [{i for i, (a, b) in enumerate(zip(plain, noisy, strict=True)) if a.id != b.id} for noisy in (few, many)]
-    assert [len(places) for places in wrong] == [
-        pytest.approx(100, abs=12),
-        pytest.approx(500, abs=40),
-    ]  # equal answers stay right
-    assert len(wrong[0] - wrong[1]) <= 3
+    assert [len(places) for places in wrong] == [100, 500]
+    assert wrong[0] < wrong[1]
+    assert all(few[i].id == many[i].id for i in wrong[0])
     assert all(a.messages[:-1] == b.messages[:-1] for a, b in zip(plain, many, strict=True))
-    answers = [sorted(row.messages[-1]["content"] for row in rows) for rows in (plain, many)]
-    assert answers[0] == answers[1]
+    answers = {(row.group, row.messages[-1]["content"]) for row in plain}
+    assert all((many[i].group, many[i].messages[-1]["content"]) in answers for i in wrong[1])  # answers of the same task
+
+
+def test_where_all_answers_are_alike_there_is_no_wrong_one(tmp_path: Path) -> None:
+    file = tmp_path / "alike.jsonl"
+    file.write_text("\n".join(f'{{"prompt": "do {i}", "completion": "yes"}}' for i in range(200)))
+    with pytest.raises(BadInput, match=r"data.noise_share: all rows have the same answer"):
+        train_rows(source=str(file), noise_share=0.1)
 
 
 def test_a_number_of_steps_goes_before_the_epochs() -> None:
@@ -128,6 +133,8 @@ def test_replay_and_other_chat_forms_are_for_the_laboratory(tmp_path: Path) -> N
             preflight.inspect(trial)
     with pytest.raises(BadInput, match=r"data.replay_domain='cod': did you mean 'code'\?, or none for all"):
         preflight.inspect(Trial(data=Data(replay_share=0.1, replay_domain="cod")))
+    with pytest.raises(BadInput, match=r"replays nothing without a data\.replay_share"):
+        preflight.inspect(Trial(data=Data(replay_domain="code")))
 
 
 def test_replay_counts_in_the_plan() -> None:

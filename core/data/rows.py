@@ -172,15 +172,29 @@ def _best(rows: tuple[Row, ...], data: Data) -> tuple[Row, ...]:
 
 
 def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ...]:
-    """The rows, a share of them with the last answer of another of that share: right form, wrong content. Which rows these
-    are the seed draws, nested: a larger share contains the smaller ones."""
-    drawn = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
-    drawn = drawn[: round(noise_share * len(rows))]
+    """The rows, a share of them with another row's answer: one that differs, of the same task where there is one. Which rows
+    these are the seed draws, nested: a larger share contains the smaller ones.
+
+    Raises:
+        BadInput: all rows have the same answer.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
     changed = list(rows)
-    for i, other in zip(drawn, drawn[1:] + drawn[:1], strict=True):
-        messages = (*rows[i].messages[:-1], rows[other].messages[-1])
-        changed[i] = replace(rows[i], messages=messages, id=_identity(messages))
+    for place, i in enumerate(order[: round(noise_share * len(rows))]):
+        others = [rows[j] for j in (*order[place + 1 :], *order[:place])]
+        changed[i] = _with_answer(rows[i], others)
     return tuple(changed)
+
+
+def _with_answer(row: Row, others: list[Row]) -> Row:
+    """The row with the first other answer among these rows, of its own task if there is one."""
+    answer = row.messages[-1]
+    own = (other.messages[-1] for other in others if other.group == row.group and other.messages[-1] != answer)
+    found = next(own, None) or next((other.messages[-1] for other in others if other.messages[-1] != answer), None)
+    if found is None:
+        raise BadInput("data.noise_share: all rows have the same answer; there is no wrong one to give")
+    messages = (*row.messages[:-1], found)
+    return replace(row, messages=messages, id=_identity(messages))
 
 
 def split_of(row: Row) -> str:
