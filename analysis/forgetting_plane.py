@@ -73,16 +73,26 @@ def scores(t: Tables, arms: Sequence[Arm], seeds: Sequence[int], measure: str) -
 
 def matched(t: Tables, first: str, second: str, measure: str = "forgetting", epochs: float = EPOCHS) -> Matched | None:
     """Two methods at equal quality; None without two rates of each and a common seed."""
-    sides = curve(t, first, epochs), curve(t, second, epochs)
-    seeds = common([*sides[0], *sides[1]])
+    return matched_arms(t, curve(t, first, epochs), curve(t, second, epochs), measure)
+
+
+def matched_arms(
+    t: Tables, first: Sequence[Arm], second: Sequence[Arm], measure: str, seeds: Sequence[int] = (), place: int | None = None
+) -> Matched | None:
+    """Two curves along the learning rate at equal quality; None without two rates of each and a common seed. `seeds`: only
+    these (none: all that finished in all arms). `place`: another number moves the crossings otherwise, while seeds and items are
+    resampled alike."""
+    sides, seeds = (first, second), seeds or common([*first, *second])
     if min(map(len, sides)) < 2 or not seeds:
         return None
     rates = tuple(np.array([arm.rate for arm in arms]) for arms in sides)
     quality, cost = (tuple(scores(t, arms, seeds, name) for arms in sides) for name in ("quality", measure))
     strata = t.panels["quality"].strata_I, t.panels[measure].strata_I
-    before = float(t.trials["quality_before"].astype(float).mean())
-    rng = np.random.default_rng(RANDOM_STATE)
-    return matched_over_seeds((rates[0], rates[1]), (quality[0], quality[1]), (cost[0], cost[1]), *strata, before, rng)
+    trials = {arm.final[seed] for arms in sides for arm in arms for seed in seeds}
+    before = float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())
+    rng, crossing = np.random.default_rng(RANDOM_STATE), None if place is None else np.random.default_rng((RANDOM_STATE, place))
+    pairs = ((rates[0], rates[1]), (quality[0], quality[1]), (cost[0], cost[1]))
+    return matched_over_seeds(*pairs, *strata, before, rng, crossing=crossing)
 
 
 @dataclass(frozen=True)

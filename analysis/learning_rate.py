@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +11,12 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.optimum import learning_rate_optimum
+from analysis.forgetting_plane import common, scores
+from analysis.optimum import log_ratios, ratio_over_seeds
 from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, trend
-from analysis.stats import ABOVE_ZERO, Region, mean_interval
+from analysis.stats import ABOVE_ZERO, Region
 from analysis.verdicts import Finding
 
 NAME = "learning_rate"
@@ -42,24 +41,18 @@ def ratio_of_optima(t: Tables) -> Finding:
     """18c: the top of each seed's two curves; over the seeds, Student's t on the logarithm of their ratio."""
     rule, effect = "supported: interval within 5–20×; contradicted: outside", "best learning rate of LoRA ÷ full's, seed by seed"
     arms = {method: t.where({"adapter.method": method}) for method in ("lora", "full")}
-    each = [set(arm.final) for found in arms.values() for arm in found]
-    seeds = sorted(set.intersection(*each)) if each else []
+    seeds = common([arm for found in arms.values() for arm in found])
     if min(map(len, arms.values())) < 3 or not seeds:
         return Finding(None, None, rule, effect, note="needs 3 learning rates of each method with a seed in common")
     quality = t.panels["quality"]
-    logs, lost = [], []
-    for seed in seeds:
-        curves = {
-            method: (np.array([t.x_of(arm) for arm in found]), quality.of([arm.final[seed] for arm in found]).mean(axis=1))
-            for method, found in arms.items()
-        }
-        optima = learning_rate_optimum(curves, quality.n_items)
-        lost += [f"seed {seed}, {method}: {e.why}" for method, e in optima.items() if math.isnan(e.value)]
-        logs.append(math.log(optima["lora"].value / optima["full"].value))
+    curves = {
+        method: (np.array([t.x_of(arm) for arm in found]), scores(t, found, seeds, "quality").mean(axis=2))
+        for method, found in arms.items()
+    }
+    logs_S, lost = log_ratios(curves, seeds, quality.n_items)
     if lost:
-        return Finding(None, None, rule, effect, note=f"{'; '.join(lost)}")
-    e = mean_interval(np.array(logs)[:, None], n_items=quality.n_items)
-    ratio = replace(e, value=math.exp(e.value), low=math.exp(e.low), high=math.exp(e.high), scale="log")
+        return Finding(None, None, rule, effect, note="; ".join(lost))
+    ratio = ratio_over_seeds(logs_S, quality.n_items)
     return Finding(ratio, ABOUT_TEN, rule, effect, "ratio")
 
 

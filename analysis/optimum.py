@@ -9,12 +9,12 @@ is called not bracketed (too flat or noisy a curve: not located): the range was 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.stats import Estimate, no_interval, t_quantile
+from analysis.stats import Estimate, mean_interval, no_interval, t_quantile
 
 WINDOW_DECADES = 1.3  # about two points of a five-point grid over 2.5 decades on either side of the best
 # Real curves are not parabolas: they rise slowly and fall off a cliff. A quarter of the distance to the neighbours,
@@ -100,3 +100,26 @@ def learning_rate_optimum(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], n
         cell: _vertex(fit, noise, df, n_items) if isinstance(fit, _Fit) else no_interval(math.nan, 1, n_items, fit, "log")
         for cell, fit in fits.items()
     }
+
+
+def log_ratios(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray]], seeds: Sequence[int], n_items: int
+) -> tuple[np.ndarray, list[str]]:
+    """How many times the first curve's best learning rate is the second's in each seed, from two curves {name: (learning
+    rates (K,), qualities (K, S))}: the logarithms (S,), and in words which curves have no top (nan there)."""
+    logs: list[float] = []
+    lost: dict[str, list[str]] = {}
+    for i, seed in enumerate(seeds):
+        optima = learning_rate_optimum({name: (rates_K, q_KS[:, i]) for name, (rates_K, q_KS) in curves.items()}, n_items)
+        for name, e in optima.items():
+            if math.isnan(e.value):
+                lost.setdefault(f"{name} {e.why}", []).append(str(seed))
+        first, second = optima.values()
+        logs.append(math.log(first.value / second.value))
+    return np.array(logs), [f"{what} (seed {', '.join(which)})" for what, which in lost.items()]
+
+
+def ratio_over_seeds(logs_S: np.ndarray, n_items: int) -> Estimate:
+    """The ratio whose logarithms these are in each seed: Student's t on the logarithm."""
+    e = mean_interval(logs_S[:, None], n_items=n_items)
+    return replace(e, value=math.exp(e.value), low=math.exp(e.low), high=math.exp(e.high), scale="log")

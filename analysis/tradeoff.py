@@ -135,8 +135,16 @@ def _over_shares(point_T: np.ndarray, draws_TN: np.ndarray, n_seeds: int, n_item
     if not usable.any():
         why = "not bracketed: a curve starts above the common quality; try lower learning rates"
         return no_interval(math.nan, n_seeds, n_items, why)
-    value = float(point_T[usable].mean())
-    draws_N = np.ma.masked_invalid(draws_TN[usable]).mean(axis=0).filled(np.nan)
+    return _from_draws(float(point_T[usable].mean()), _mean_over_shares(point_T, draws_TN), n_seeds, n_items)
+
+
+def _mean_over_shares(point_T: np.ndarray, draws_TN: np.ndarray) -> np.ndarray:
+    """Draws (N,) of the mean over the shares that the point estimate has, nan where a draw has none of them."""
+    return np.ma.masked_invalid(draws_TN[~np.isnan(point_T)]).mean(axis=0).filled(np.nan)  # type: ignore[no-any-return]
+
+
+def _from_draws(value: float, draws_N: np.ndarray, n_seeds: int, n_items: int) -> Estimate:
+    """A value with the percentile interval of its draws, if nearly all of them are known."""
     lost = float(np.isnan(draws_N).mean())
     if lost > 0.05:
         return no_interval(value, n_seeds, n_items, f"not bracketed in {lost:.0%} of the bootstrap; try lower learning rates")
@@ -147,11 +155,12 @@ def _over_shares(point_T: np.ndarray, draws_TN: np.ndarray, n_seeds: int, n_item
 
 @dataclass(frozen=True)
 class Matched:
-    """Forgetting of two arms at equal quality, and how much more the second forgets."""
+    """Forgetting of two arms at equal quality, and how much more the second forgets, also in each bootstrap draw (N,)."""
 
     first: Estimate
     second: Estimate
     difference: Estimate
+    draws_N: np.ndarray
 
 
 def matched_over_seeds(
@@ -163,10 +172,12 @@ def matched_over_seeds(
     quality_before: float,
     rng: np.random.Generator,
     n: int = 1_000,
+    crossing: np.random.Generator | None = None,
 ) -> Matched:
     """Forgetting at equal quality where every learning rate ran with every seed: of each arm its rates (K,), sorted upwards,
     quality (K, S, I) and forgetting (K, S, J). Random are the seeds (the same in both arms), the items and the place of the
-    crossing between two rates (`CROSSING`)."""
+    crossing between two rates (`CROSSING`). With the same state of `rng` two pairs of arms meet the same seeds and items;
+    `crossing` (None: `rng`) must then differ, as they cross at different places."""
     (_, n_seeds, n_items), n_first = quality[0].shape, len(rates[0])
     both = np.concatenate(quality), np.concatenate(forgetting)
 
@@ -177,9 +188,22 @@ def matched_over_seeds(
     point_2T = _levels(rates, means, quality_before, [0.0, 0.0])[..., 0]
     points_3T = [*point_2T, point_2T[1] - point_2T[0]]
     if n_seeds < 2:
-        return Matched(*(no_interval(float(point_T.mean()), n_seeds, n_items, NEEDS_SEEDS) for point_T in points_3T))
+        one, two, more = (no_interval(float(point_T.mean()), n_seeds, n_items, NEEDS_SEEDS) for point_T in points_3T)
+        return Matched(one, two, more, np.empty(0))
     means = split(*joint_draws(*both, strata_I, strata_J, rng, n))
-    moved: list[np.ndarray | float] = [CROSSING * rng.normal(size=quality_NK.shape) for quality_NK, _ in means]
+    places = crossing or rng
+    moved: list[np.ndarray | float] = [CROSSING * places.normal(size=quality_NK.shape) for quality_NK, _ in means]
     draws_2TN = _levels(rates, means, quality_before, moved)
     draws_3TN = [*draws_2TN, draws_2TN[1] - draws_2TN[0]]
-    return Matched(*(_over_shares(*pair, n_seeds, n_items) for pair in zip(points_3T, draws_3TN, strict=True)))
+    one, two, more = (_over_shares(*pair, n_seeds, n_items) for pair in zip(points_3T, draws_3TN, strict=True))
+    return Matched(one, two, more, _mean_over_shares(points_3T[2], draws_3TN[2]))
+
+
+def further(one: Matched, other: Matched) -> Estimate:
+    """By how much the difference at equal quality is larger in `one` than in `other`: pairs of arms that were scored on the same
+    items with the same seeds, and resampled with the same state of the generator."""
+    e, reference = one.difference, other.difference
+    value = e.value - reference.value
+    if not (e.known and reference.known):
+        return no_interval(value, e.n_seeds, e.n_items, e.why or reference.why)
+    return _from_draws(value, one.draws_N - other.draws_N, e.n_seeds, e.n_items)
