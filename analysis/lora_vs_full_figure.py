@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from analysis.stats import Estimate
 
 PUBLISHED_RATIO = 9.8  # Schulman 2025
-TICKS = (0.5, 1, 2, 5, 10, 20, 50)
+TICKS = (0.5, 1, 2, 3, 5, 10, 20, 50)
 
 
 def draw(t: Tables, narrow: bool = False) -> Figure:
@@ -29,8 +29,8 @@ def draw(t: Tables, narrow: bool = False) -> Figure:
     figure, panels = style.figure(rows, columns, 2.3 * rows + 0.2, width)
     labels = {
         effects.RATIO: ("Best learning rates", "LoRA's ÷ full's"),
-        effects.NLL: ("Forgetting, equal quality", f"full − LoRA ({t.units.get(effects.NLL, '')}); right: LoRA less"),
-        effects.SKILLS: ("Raw skills lost, equal quality", "full − LoRA (accuracy); right: LoRA less"),
+        effects.NLL: ("Forgetting, equal quality", f"full − LoRA ({t.units.get(effects.NLL, '')})\nright: LoRA forgets less"),
+        effects.SKILLS: ("Raw skills lost, equal quality", "full − LoRA (accuracy)\nright: LoRA loses less"),
     }
     for panel, (what, (title, label)) in zip(panels, labels.items(), strict=True):
         _panel(panel, [effects.level(t, name, what) for name in CONDITIONS], what == effects.RATIO)
@@ -52,7 +52,7 @@ def _panel(panel: Axes, found: list[Estimate], ratio: bool) -> None:
     if ratio:
         panel.axvline(PUBLISHED_RATIO, color=style.MUTED, linestyle=(0, (1, 1.2)), linewidth=1.1, zorder=1)
         panel.text(
-            PUBLISHED_RATIO, -0.52, f" {PUBLISHED_RATIO:g} published", color=style.MUTED, fontsize=6.5, ha="right", va="top"
+            PUBLISHED_RATIO, -0.52, f"published {PUBLISHED_RATIO:g}  ", color=style.MUTED, fontsize=6.5, ha="right", va="top"
         )
         low, high = panel.get_xlim()
         panel.set_xticks([x for x in TICKS if low <= x <= high], [f"{x:g}" for x in TICKS if low <= x <= high])

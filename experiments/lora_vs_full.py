@@ -17,12 +17,11 @@ from core.definitions import Claim, Experiment, Lora, Published, Scalar, Trial
 BIDERMAN, SCHULMAN = "https://arxiv.org/abs/2405.09673", "https://thinkingmachines.ai/blog/lora/"
 BASELINE = "baseline"
 N_RATES = 5
-# Five rates from the rise of quality to past its top, a step of 2.83 apart. Where the top lies lower (a stronger update) the
-# five are moved down by a step, where it lies higher (a narrow base) up. Tried: the wide base needs no lower rates, LoRA at 2.5e-4
-# comes to .11 there and at 5.7e-3 to .91.
-STEPS = (8.8e-5, 2.5e-4, 7e-4, 2e-3, 5.7e-3, 1.6e-2, 4.5e-2)
-FULL_STEPS = (3.5e-5, 1e-4, 2.8e-4, 8e-4, 2.3e-3, 6.4e-3, 1.8e-2)
-LOWER, USUAL, HIGHER = 0, 1, 2  # where the five begin
+# Five rates from the rise of quality to past its top, a step of 2.83 apart; where the update is stronger they begin a step lower.
+# Tried on one seed: quality rises and falls inside these on the bases of 0.2 M (both methods) and 4 M (LoRA) as well.
+STEPS = (8.8e-5, 2.5e-4, 7e-4, 2e-3, 5.7e-3, 1.6e-2)
+FULL_STEPS = (3.5e-5, 1e-4, 2.8e-4, 8e-4, 2.3e-3, 6.4e-3)
+LOWER, USUAL = 0, 1  # where the five begin
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ CONDITIONS: dict[str, Condition] = {
     "rank 64": Condition({"adapter.rank": 64}, LOWER, full=False),
     "constant schedule": Condition({"train.schedule": "constant"}, LOWER),
     "new facts": Condition({"data.source": "lab:new-facts"}),
-    "narrow base": Condition({"model.name": "lab:base-small-0"}, HIGHER),
+    "narrow base": Condition({"model.name": "lab:base-small-0"}),
     "wide base": Condition({"model.name": "lab:base-large-0"}),
 }
 ARMS = [arm for condition in CONDITIONS.values() for arm in condition.arms()]
