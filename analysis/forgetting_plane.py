@@ -92,7 +92,7 @@ def matched_arms(
     before = float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())
     rng, crossing = np.random.default_rng(RANDOM_STATE), None if place is None else np.random.default_rng((RANDOM_STATE, place))
     pairs = ((rates[0], rates[1]), (quality[0], quality[1]), (cost[0], cost[1]))
-    return matched_over_seeds(*pairs, *strata, before, rng, crossing=crossing)
+    return matched_over_seeds(*pairs, *strata, before, rng, crossing=crossing, n_items=t.panels["quality"].n_items)
 
 
 @dataclass(frozen=True)

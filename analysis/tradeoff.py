@@ -173,12 +173,15 @@ def matched_over_seeds(
     rng: np.random.Generator,
     n: int = 1_000,
     crossing: np.random.Generator | None = None,
+    n_items: int | None = None,
 ) -> Matched:
     """Forgetting at equal quality where every learning rate ran with every seed: of each arm its rates (K,), sorted upwards,
     quality (K, S, I) and forgetting (K, S, J). Random are the seeds (the same in both arms), the items and the place of the
     crossing between two rates (`CROSSING`). With the same state of `rng` two pairs of arms meet the same seeds and items;
-    `crossing` (None: `rng`) must then differ, as they cross at different places."""
-    (_, n_seeds, n_items), n_first = quality[0].shape, len(rates[0])
+    `crossing` (None: `rng`) must then differ, as they cross at different places. `n_items` (None: I): how many items stand
+    behind a score where seeds were asked different ones, so that there is one column of means."""
+    n_seeds, n_first = quality[0].shape[1], len(rates[0])
+    n_items = quality[0].shape[2] if n_items is None else n_items
     both = np.concatenate(quality), np.concatenate(forgetting)
 
     def split(quality_NC: np.ndarray, forgetting_NC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
