@@ -392,7 +392,7 @@ def test_label_noise_tells_a_cost_from_a_cost_that_can_be_borne() -> None:
 
 
 def test_replay_compares_the_arms_of_one_domain_with_those_of_all() -> None:
-    levels = {"replay_share=0": 1.0, "replay_share=0.4 replay_domain=code": 0.1, "replay_share=0.25 replay_domain=code": 0.6}
+    levels = {"replay_share=0": 1.0, "replay_share=0.4 replay_domain=code": -0.1, "replay_share=0.25 replay_domain=code": 0.6}
     cells = {label: dataclasses.replace(t, forgetting=levels.get(label, 0.2)) for label, t in truths("replay").items()}
     assert levels.keys() < cells.keys()
     _, found = analysed("replay", cells, tuned=False, seed_sd=0.01)
