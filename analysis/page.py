@@ -80,7 +80,7 @@ def save(
     files += [style.save_vector(column, output / "figure_column")] if column else []
     for name, frame in frames.items():
         files.append(output / f"{name}.csv")
-        frame.to_csv(files[-1], index=False)
+        frame.drop(columns="model_path", errors="ignore").to_csv(files[-1], index=False)  # of this machine; MLflow keeps it
     for name, text in texts.items():
         files.append(output / name)
         files[-1].write_text(text, encoding="utf-8")
