@@ -65,21 +65,23 @@ def joint(t: Tables) -> tuple[Comparison, Curve] | None:
 
 def sections(t: Tables) -> list[str]:
     """The joint law and the best learning rates, for report.md."""
-    found = joint(t)
-    lines = ["## Size of the base and data together\n"]
+    rates = [[arm.cell, formatting.estimate(e) if e.known else e.why] for arm, e in optima(t)]
+    return [
+        "## Size of the base and data together\n", *_law(joint(t)),
+        "## Best learning rates\n", formatting.markdown(["arm", "top of the parabola [95 % interval]"], rates),
+    ]  # fmt: skip
+
+
+def _law(found: tuple[Comparison, Curve] | None) -> list[str]:
     if found is None:
-        return [*lines, "Not fitted: needs two sizes, two numbers of examples, six arms and two common seeds.\n"]
+        return ["Not fitted: needs two sizes, two numbers of examples, six arms and two common seeds.\n"]
     comparison, best = found
     compared = [row for row in comparison.rows if not row.why]
     laws = [[row.law, formatting.number(row.difference), formatting.number(row.held_out_error)] for row in compared]
     known = {name: formatting.estimate(e) if e.known else e.why for name, e in best.parameters.items()}
     parameters = "; ".join(f"{name} {text}" for name, text in known.items())
-    rates = [[arm.cell, formatting.estimate(e) if e.known else e.why] for arm, e in optima(t)]
-    of_law = ["law of quality in (parameters, examples)", "AICc above the best", "error at the largest base"]
-    return [
-        *lines, formatting.markdown(of_law, laws), f"{best.fit.law}: {parameters}. {comparison.said}.\n",
-        "## Best learning rates\n", formatting.markdown(["arm", "top of the parabola [95 % interval]"], rates),
-    ]  # fmt: skip
+    header = ["law of quality in (parameters, examples)", "AICc above the best", "error at the largest base"]
+    return [formatting.markdown(header, laws), f"{best.fit.law}: {parameters}. {comparison.said}.\n"]
 
 
 def optima(t: Tables) -> list[tuple[Arm, Estimate]]:

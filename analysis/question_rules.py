@@ -43,8 +43,9 @@ def slope_weights(x_K: np.ndarray) -> np.ndarray:
     return weights
 
 
-def _untested(rule: str, effect: str, why: str) -> Finding:
-    return Finding(None, None, rule, effect, note=f"{why}")
+def untested(rule: str, effect: str, why: str) -> Finding:
+    """A claim that this sweep has nothing to say about."""
+    return Finding(None, None, rule, effect, note=why)
 
 
 def combination(
@@ -61,13 +62,13 @@ def combination(
     arms = [(t.arm(fields), weight) for fields, weight in parts]
     lacking = [shown(fields) for (fields, _), (arm, _) in zip(parts, arms, strict=True) if arm is None]
     if why := lacks(t, measure, in_points) or "; ".join(f"no arm with {which}" for which in lacking):
-        return _untested(rule, effect, why)
+        return untested(rule, effect, why)
     found = [(arm, weight) for arm, weight in arms if arm is not None]
     if without := [arm.cell for arm, _ in found if not has(arm, t.panels[measure])]:
-        return _untested(rule, effect, f"no {formatting.readable(measure)} of {', '.join(without)}")
+        return untested(rule, effect, f"no {formatting.readable(measure)} of {', '.join(without)}")
     e = contrast(found, t.panels[measure])
     if e is None:
-        return _untested(rule, effect, "no common seed")
+        return untested(rule, effect, "no common seed")
     sides = [arm for arm, _ in found]
     return Finding(e, region, rule, effect, t.units[measure], note=costs(t, *sides), hindrance=hindrance(t, measure, *sides))
 
@@ -109,16 +110,16 @@ def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, ef
     """Finding on the slope of one measure on ln x, over the arms with these fields: the rise per e-fold of x. An arm with
     fewer than half of the others' seeds is left out, and the note names the arms that are missing."""
     if why := lacks(t, measure):
-        return _untested(rule, effect, why)
+        return untested(rule, effect, why)
     wanted = [arm for arm in t.arms if all(arm.fields.get(name) == value for name, value in fields.items())]
     most = max((len(arm.final) for arm in wanted), default=0)
     found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most and has(arm, t.panels[measure])]
     if len(found) < 3:
-        return _untested(rule, effect, f"{len(found)} arms finished, a trend needs 3")
+        return untested(rule, effect, f"{len(found)} arms finished, a trend needs 3")
     weights = slope_weights(np.log([t.x_of(arm) for arm in found]))
     e = contrast(list(zip(found, map(float, weights), strict=True)), t.panels[measure])
     if e is None:
-        return _untested(rule, effect, "no common seed")
+        return untested(rule, effect, "no common seed")
     missing = ", ".join(arm.cell for arm in wanted if arm not in found)
     note = formatting.joined(f"without {missing}" if missing else "", costs(t, *found))
     return Finding(e, region, rule, effect, f"{t.units[measure]} per e-fold", note=note, hindrance=hindrance(t, measure, *found))

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "reasoning_traces"
 PLAIN: Fields = {"answers": "bare", "more_passes": False}
+MORE_PASSES: Fields = {"answers": "bare", "more_passes": True}
 AS_MANY: Fields = {"answers": "traces", "fewer": False}
 RULE = "supported: interval above 0; contradicted: below 0"
 EQUAL_WITHIN = 0.05  # of the tokens: assumption
@@ -83,6 +84,9 @@ RULES: dict[str, Rule] = {
     "7b": at_equal_tokens,
     "7c": traces_beat(AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"),
     "7d": at_equal_response_tokens,
+    "7e": lambda t: difference(
+        t, AS_MANY, MORE_PASSES, "quality", ABOVE_ZERO, RULE, "quality, traces − bare answers with more passes, equal tokens"
+    ),
 }
 report = reporter(VIEW, RULES)
 

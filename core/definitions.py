@@ -384,6 +384,7 @@ class OpenSearch:
             "space: must have a field": bool(self.space),
             f"{one}: needs two different levels, or a range": one is None,
             f"rungs={rungs}: must rise from above 0 to 1": rungs == tuple(sorted({*rungs, 1})) and rungs[0] > 0,
+            f"rungs={rungs}: two of them have one label, of {', '.join(self.labels())}": len(set(self.labels())) == len(rungs),
             f"reduction={self.reduction}: must be at least 2": self.reduction >= 2,
             f"startup={self.startup}: must be at least 1 and at most configurations={self.configurations}":
                 1 <= self.startup <= self.configurations,

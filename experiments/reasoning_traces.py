@@ -68,5 +68,12 @@ EXPERIMENT = Experiment(
                 url="https://arxiv.org/abs/2305.02301",
             ),
         ),
+        Claim(
+            id="7e",
+            statement="More passes over bare answers do not make up for traces, at equal training tokens",
+            published=Published(
+                effect="no measured effect found", source="compare Hsieh 2023", url="https://arxiv.org/abs/2305.02301"
+            ),
+        ),
     ),
 )

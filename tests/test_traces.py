@@ -311,7 +311,7 @@ def test_traces_that_help_only_by_their_tokens_are_told_apart() -> None:
     }
     found = judged(cells, n_items=4_000, seed_sd=0.02)
     assert {name: row["verdict"] for name, row in found.items()} == {
-        "7a": "supported", "7b": "undecided", "7c": "supported", "7d": "contradicted",
+        "7a": "supported", "7b": "undecided", "7c": "supported", "7d": "contradicted", "7e": "undecided",
     }  # fmt: skip
 
 
