@@ -132,9 +132,9 @@ def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
     return final[final["train.learning_rate"] == rate]
 
 
-def seeds_of(first: Arm, second: Arm) -> list[int]:
-    """Seeds that finished in both arms: the pairs."""
-    return sorted(set(first.final) & set(second.final))
+def seeds_of(*arms: Arm) -> list[int]:
+    """Seeds that finished in all these arms: of two, the pairs."""
+    return sorted(set.intersection(*(set(arm.final) for arm in arms))) if arms else []
 
 
 def mean(arm: Arm, scores: Panel) -> Estimate:

@@ -17,12 +17,14 @@ import numpy as np
 if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis import command, formatting, page, question, question_report
+from analysis import command, formatting, question
 from analysis.front import Box, hypervolume, on_front
 from analysis.importance import NOTHING, Importance, importance
 from analysis.question import Tables, View
+from analysis.question_report import reporter
 from analysis.question_rules import NOT_WORSE, Rule, difference
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
+from analysis.verdicts import IS_ABOVE, IS_BELOW
 from core.definitions import DEFAULT_ARM, FOUND_ARMS, Experiment, OpenSearch
 from experiments.best_recipe import EXPERIMENT
 
@@ -30,13 +32,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from analysis.command import Report
-
 NAME = "best_recipe"
 RANDOM_STATE = 20_250_701
 DRAWS = 50  # of configurations and forests; 0.1 to 0.2 s each
 SEARCHED = tuple(EXPERIMENT.search.space) if EXPERIMENT.search else ()
-RATE, RANK = "train.learning_rate", "adapter.rank"
 ARMS = (DEFAULT_ARM, *FOUND_ARMS)
 USUAL = {"cell": DEFAULT_ARM}
 
@@ -82,11 +81,11 @@ def front(tried: pd.DataFrame) -> pd.DataFrame:
 
 RULES: dict[str, Rule] = {
     "16g": lambda t: difference(
-        t, {"cell": "best quality"}, USUAL, "quality", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        t, {"cell": "best quality"}, USUAL, "quality", ABOVE_ZERO, IS_ABOVE,
         "quality, best found − usual recipe",
     ),
     "16h": lambda t: difference(
-        t, {"cell": "knee"}, USUAL, "forgetting", BELOW_ZERO, "supported: interval below 0; contradicted: above 0",
+        t, {"cell": "knee"}, USUAL, "forgetting", BELOW_ZERO, IS_BELOW,
         "forgetting, knee − usual recipe",
     ),
     "16i": lambda t: difference(
@@ -173,19 +172,13 @@ VIEW = View(x="cell", x_label="arm", measures=("quality", "forgetting", "exact_m
             draw=draw, sections=sections)  # fmt: skip
 
 
-def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:
-    """As every question's, but that the search's trials are in no arm."""
-    final = trials[trials["phase"] == "final"]
-    tables = question.compute(final, items, experiment, VIEW)
-    axes = frozenset({*SEARCHED, "train.steps"})
-    tables = replace(tables, trials=trials, axes=axes)
-    verdicts = question_report.judge(tables, experiment, RULES)
-    files = question_report.write(tables, verdicts, experiment, output)
-    header, rows = question_report.table(tables)
-    note = page.short_ledger(verdicts) + "\n" + formatting.markdown(header, rows)
-    terminal = page.terminal_text(header, rows, question_report.measured(tables), verdicts, question_report.cautions(tables))
-    return command.Report(files, tables.cells, verdicts, page.about(trials), page.origin(trials), note, terminal)
+def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables:
+    """As of every question, but that the search's trials are in no arm."""
+    tables = question.compute(trials[trials["phase"] == "final"], items, experiment, view)
+    return replace(tables, trials=trials, axes=frozenset({*SEARCHED, "train.steps"}))
 
+
+report = reporter(VIEW, RULES, compute)
 
 if __name__ == "__main__":
     sys.exit(command.main(NAME, report))

@@ -13,6 +13,7 @@ from analysis.question import View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, difference
 from analysis.stats import ABOVE_ZERO
+from analysis.verdicts import IS_ABOVE
 
 NAME = "chat_template"
 VIEW = View(
@@ -22,13 +23,12 @@ VIEW = View(
     curves="train.loss_on",
     curves_label="loss on",
 )
-RULE = "supported: interval above 0; contradicted: below 0"
 
 
 def matching_beats(chat: str) -> Rule:
     """8a, 8b: with the loss on responses."""
     right, wrong = ({"evaluation.chat": form, "train.loss_on": "response"} for form in ("template", chat))
-    return lambda t: difference(t, right, wrong, "quality", ABOVE_ZERO, RULE, f"quality, training's template − {chat}")
+    return lambda t: difference(t, right, wrong, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, training's template − {chat}")
 
 
 RULES: dict[str, Rule] = {
@@ -36,7 +36,7 @@ RULES: dict[str, Rule] = {
     "8b": matching_beats("other"),
     "9": lambda t: difference(
         t, {"evaluation.chat": "template", "train.loss_on": "response"}, {"evaluation.chat": "template", "train.loss_on": "all"},
-        "quality", ABOVE_ZERO, RULE, "quality, loss on responses − on all tokens",
+        "quality", ABOVE_ZERO, IS_ABOVE, "quality, loss on responses − on all tokens",
     ),
 }  # fmt: skip
 report = reporter(VIEW, RULES)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import formatting
-from analysis.arms import Arm
+from analysis.arms import Arm, seeds_of
 from analysis.load import field_types
 
 RESOLVED = (  # what a trial's fields turned into, and on what it ran
@@ -39,7 +39,7 @@ def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFram
     shown = "; ".join(f"{cell}: {text or 'none'}" for cell, text in seeds.items())
     lines = [f"finished seeds differ between arms ({shown}); differences are over the common ones"]
     lines = lines if len(set(seeds.values())) > 1 else []
-    shared = set.intersection(*(set(arm.final) for arm in arms if arm.final))
+    shared = seeds_of(*(arm for arm in arms if arm.final))
     return chosen[chosen["seed"].isin(shared)], lines
 
 

@@ -17,6 +17,7 @@ from analysis.question import View
 from analysis.question_report import reporter
 from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, combination, difference
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
+from analysis.verdicts import IS_ABOVE, IS_BELOW
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,8 +64,8 @@ def share_reached(n: int, region: Region, rule: str) -> Rule:
 RULES: dict[str, Rule] = {
     "3a": no_gain("equal epochs"),
     "3b": no_gain("equal steps"),
-    "6a": share_reached(500, ABOVE_ZERO, "supported: interval above 0; contradicted: below 0"),
-    "6b": share_reached(100, BELOW_ZERO, "supported: interval below 0; contradicted: above 0"),
+    "6a": share_reached(500, ABOVE_ZERO, IS_ABOVE),
+    "6b": share_reached(100, BELOW_ZERO, IS_BELOW),
 }
 report = reporter(VIEW, RULES)
 

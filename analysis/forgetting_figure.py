@@ -15,18 +15,21 @@ from analysis.formatting import heading
 from analysis.scaling import seed_draws
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from analysis.arms import Arm
     from analysis.question import Tables
+    from analysis.question_fits import Fitted
 
 SURE = 0.5  # of being on the front
 SIDES = (("LoRA r=16", -0.13), ("full", 0.13))
 Colour = tuple[float, float, float]
 
 
-def draw(t: Tables, narrow: bool = False) -> Figure:
+def draw(t: Tables, _: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
     """Four panels, two in a row; `narrow`: one in a row."""
     rows, columns, width = (4, 1, style.COLUMN_WIDTH) if narrow else (2, 2, style.TEXT_WIDTH)
     figure, panels = style.figure(rows, columns, 2.65 * rows + 0.3, width)

@@ -4,13 +4,14 @@ points of forgetting against loss and against steps. Pure.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis.arms import Arm
+from analysis.arms import Arm, seeds_of
 from analysis.forgetting_laws import shapes
 from analysis.front import Box, front_probability, hypervolume_interval
 from analysis.question import Tables
@@ -59,11 +60,6 @@ def curve(t: Tables, method: str, epochs: float | None = EPOCHS) -> list[Arm]:
     return t.where({"method": method, "train.epochs": epochs})
 
 
-def common(arms: Sequence[Arm]) -> list[int]:
-    """The seeds that finished in all these arms."""
-    return sorted(set.intersection(*(set(arm.final) for arm in arms))) if arms else []
-
-
 def scores(t: Tables, arms: Sequence[Arm], seeds: Sequence[int], measure: str) -> np.ndarray:
     """Item scores of these arms and seeds, (arms, seeds, items); of an accuracy that may be lost, what was lost."""
     panel = t.panels[measure]
@@ -71,6 +67,7 @@ def scores(t: Tables, arms: Sequence[Arm], seeds: Sequence[int], measure: str) -
     return sign * np.stack([panel.of([arm.final[seed] for seed in seeds]) for arm in arms])
 
 
+@functools.lru_cache(maxsize=32)  # rules, tables and figure ask for the same
 def matched(t: Tables, first: str, second: str, measure: str = "forgetting", epochs: float = EPOCHS) -> Matched | None:
     """Two methods at equal quality; None without two rates of each and a common seed."""
     return matched_arms(t, curve(t, first, epochs), curve(t, second, epochs), measure)
@@ -82,7 +79,7 @@ def matched_arms(
     """Two curves along the learning rate at equal quality; None without two rates of each and a common seed. `seeds`: only
     these (none: all that finished in all arms). `place`: another number moves the crossings otherwise, while seeds and items are
     resampled alike."""
-    sides, seeds = (first, second), seeds or common([*first, *second])
+    sides, seeds = (first, second), seeds or seeds_of(*first, *second)
     if min(map(len, sides)) < 2 or not seeds:
         return None
     rates = tuple(np.array([arm.rate for arm in arms]) for arms in sides)
@@ -105,7 +102,7 @@ class Cloud:
 
 
 def _cloud(t: Tables, arms: list[Arm], column: str, least: int) -> Cloud | None:
-    seeds = common(arms)
+    seeds = seeds_of(*arms)
     if len(arms) < least or len(seeds) < 2 or column not in t.trials:
         return None
     x_by_name = t.trials.set_index("fingerprint")[column].astype(float)
@@ -117,7 +114,7 @@ def _cloud(t: Tables, arms: list[Arm], column: str, least: int) -> Cloud | None:
 def up_to_best(t: Tables, method: str) -> list[Arm]:
     """A method's arms of every length, up to the rate that is best for quality."""
     arms = curve(t, method)
-    seeds = common(arms)
+    seeds = seeds_of(*arms)
     if not seeds:
         return []
     best = arms[int(scores(t, arms, seeds, "quality").mean(axis=(1, 2)).argmax())].rate
@@ -147,7 +144,7 @@ def said_of_shapes(points: Cloud) -> str:
 def on_the_front(t: Tables) -> dict[str, float]:
     """How surely each arm, of whatever length, is on the front of all: cell → probability."""
     arms = t.where({})
-    seeds = common(arms)
+    seeds = seeds_of(*arms)
     if not seeds:
         return {}
     strata = t.panels["quality"].strata_I, t.panels["forgetting"].strata_I
@@ -168,7 +165,7 @@ def hypervolumes(t: Tables) -> dict[str, Estimate]:
     found = {}
     for method in METHODS:
         arms = curve(t, method)
-        if seeds := common(arms):
+        if seeds := seeds_of(*arms):
             strata = t.panels["quality"].strata_I, t.panels["forgetting"].strata_I
             quality, forgetting = (scores(t, arms, seeds, name) for name in ("quality", "forgetting"))
             rng = np.random.default_rng(RANDOM_STATE)

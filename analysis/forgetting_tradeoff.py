@@ -18,27 +18,24 @@ if __package__ in (None, ""):  # run as a file from a checkout
 
 from analysis import command
 from analysis import forgetting_plane as plane
+from analysis.forgetting_figure import draw
 from analysis.forgetting_laws import exponent, straightness
+from analysis.forgetting_tables import sections
 from analysis.formatting import joined
 from analysis.question import Fields, Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, combination, costs, hindrance, lacks, slope_weights, untested
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
-from analysis.verdicts import Finding
+from analysis.verdicts import IS_ABOVE, Finding
+from experiments.forgetting_tradeoff import LORA_RATE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from matplotlib.figure import Figure
-
-    from analysis.question_fits import Fitted
+    pass
 
 NAME = "forgetting_tradeoff"
-GOOD_RATE = 1.6e-3  # of rank 16: where the experiment's number of epochs varies
-WORKING: Fields = {"method": "LoRA r=16", "train.epochs": 3.0, "train.learning_rate": GOOD_RATE}
+WORKING: Fields = {"method": "LoRA r=16", "train.epochs": 3.0, "train.learning_rate": LORA_RATE}
 OVER_FIVE_POINTS = Region(-np.inf, -0.05)  # of accuracy lost
 PUBLISHED_R2, ABOUT_015 = Region(0.94, np.inf), Region(0.0735, 0.294)  # .147 within a factor of 2
-SIDES = "supported: interval above 0; contradicted: below 0"
 SEEDS = "the interval is over new seeds, on these items"
 
 
@@ -47,7 +44,7 @@ def domains_outside(t: Tables) -> Finding:
     effect = "rise of NLL, domains absent from the mix − present"
     arm, domains = t.arm(WORKING), [name for name in plane.DOMAINS if f"nll/{name}" in t.panels]
     if arm is None or len(domains) < len(plane.DOMAINS):
-        return untested(SIDES, effect, "needs rank 16 at its working rate and the six domains of the laboratory")
+        return untested(IS_ABOVE, effect, "needs rank 16 at its working rate and the six domains of the laboratory")
     folds = plane.folds(t, arm)
     rises = {d: t.panels[f"nll/{d}"].of(list(arm.final.values())).mean(axis=1) for d in domains}
     values = [
@@ -56,7 +53,7 @@ def domains_outside(t: Tables) -> Finding:
         for i, fold in enumerate(folds)
     ]
     e = mean_interval(np.array(values)[:, None], n_items=sum(t.panels[f"nll/{d}"].n_items for d in domains))
-    return Finding(e, ABOVE_ZERO, SIDES, effect, t.units["forgetting"], note=SEEDS, hindrance=hindrance(t, "forgetting", arm))
+    return Finding(e, ABOVE_ZERO, IS_ABOVE, effect, t.units["forgetting"], note=SEEDS, hindrance=hindrance(t, "forgetting", arm))
 
 
 def skills_outside(t: Tables) -> Finding:
@@ -64,19 +61,19 @@ def skills_outside(t: Tables) -> Finding:
     effect, measure = "accuracy lost by raw skills, clusters outside the mix − in it", "raw_accuracy/skills"
     arm = t.arm(WORKING)
     if why := lacks(t, measure) or ("" if arm else "no rank 16 at its working rate"):
-        return untested(SIDES, effect, why)
+        return untested(IS_ABOVE, effect, why)
     assert arm is not None
     scores = t.panels[measure]
     clusters = [plane.CLUSTER_OF.get(group) for group in scores.groups]
     if not clusters or None in clusters:
-        return untested(SIDES, effect, "the raw skills are not those of the laboratory")
+        return untested(IS_ABOVE, effect, "the raw skills are not those of the laboratory")
     values = []
     for lost_I, fold in zip(-scores.of(list(arm.final.values())), plane.folds(t, arm), strict=True):
         outside_G = np.array([cluster in plane.FOLDS[fold] for cluster in clusters])
         outside_I = outside_G[scores.strata_I]
         values.append(lost_I[outside_I].mean() - lost_I[~outside_I].mean())
     e = mean_interval(np.array(values)[:, None], n_items=scores.n_items)
-    return Finding(e, ABOVE_ZERO, SIDES, effect, "accuracy", note=SEEDS, hindrance=hindrance(t, measure, arm))
+    return Finding(e, ABOVE_ZERO, IS_ABOVE, effect, "accuracy", note=SEEDS, hindrance=hindrance(t, measure, arm))
 
 
 def warning(t: Tables) -> Finding:
@@ -92,13 +89,13 @@ def at_equal_rate(t: Tables) -> Finding:
     sides = [{float(str(arm.fields["train.learning_rate"])) for arm in plane.curve(t, name)} for name in ("full", "LoRA r=16")]
     rates = sorted(set.intersection(*sides))
     if not rates:
-        return untested(SIDES, effect, "no rate that both ran at")
+        return untested(IS_ABOVE, effect, "no rate that both ran at")
     parts: list[tuple[Fields, float]] = [
         ({"method": name, "train.epochs": 3.0, "train.learning_rate": rate}, sign / len(rates))
         for name, sign in (("full", 1.0), ("LoRA r=16", -1.0))
         for rate in rates
     ]
-    found = combination(t, parts, "forgetting", ABOVE_ZERO, SIDES, effect)
+    found = combination(t, parts, "forgetting", ABOVE_ZERO, IS_ABOVE, effect)
     said = joined(f"{len(rates)} rates, {rates[0]:.2g} to {rates[-1]:.2g}", found.note)
     return replace(found, note=said) if found.estimate else found
 
@@ -108,14 +105,16 @@ def at_equal_quality(measure: str, effect: str, unit: str) -> Rule:
 
     def rule(t: Tables) -> Finding:
         if why := lacks(t, measure):
-            return untested(SIDES, effect, why)
+            return untested(IS_ABOVE, effect, why)
         found = plane.matched(t, "LoRA r=16", "full", measure)
         if found is None:
-            return untested(SIDES, effect, "needs two rates of each with a seed in common")
+            return untested(IS_ABOVE, effect, "needs two rates of each with a seed in common")
         arms = [*plane.curve(t, "LoRA r=16"), *plane.curve(t, "full")]
         said = f"80–95 % of the gain that both reach; {costs(t, *arms)}".removesuffix("; ")
         unit_here = unit or t.units["forgetting"]
-        return Finding(found.difference, ABOVE_ZERO, SIDES, effect, unit_here, note=said, hindrance=hindrance(t, measure, *arms))
+        return Finding(
+            found.difference, ABOVE_ZERO, IS_ABOVE, effect, unit_here, note=said, hindrance=hindrance(t, measure, *arms)
+        )
 
     return rule
 
@@ -125,12 +124,12 @@ def rises_with_rate(t: Tables) -> Finding:
     effect = "rise of forgetting with the learning rate, mean over methods"
     curves = [arms for name in plane.METHODS if len(arms := plane.curve(t, name)) > 2]
     if not curves:
-        return untested(SIDES, effect, "needs three rates of a method")
+        return untested(IS_ABOVE, effect, "needs three rates of a method")
     parts: list[tuple[Fields, float]] = []
     for arms in curves:
         weights = slope_weights(np.log([t.x_of(arm) for arm in arms])) / len(curves)
         parts += [({"cell": arm.cell}, float(w)) for arm, w in zip(arms, weights, strict=True)]
-    found = combination(t, parts, "forgetting", ABOVE_ZERO, SIDES, effect)
+    found = combination(t, parts, "forgetting", ABOVE_ZERO, IS_ABOVE, effect)
     return replace(found, unit=f"{t.units['forgetting']} per e-fold")
 
 
@@ -159,20 +158,6 @@ def power_of_steps(t: Tables) -> Finding:
     if e is None:
         return untested(rule, effect, "a run did not forget")
     return Finding(e, ABOUT_015, rule, effect, note=SEEDS, hindrance=hindrance(t, "forgetting", *points.arms))
-
-
-def draw(t: Tables, found: Sequence[Fitted], narrow: bool) -> Figure:
-    """The question's own figure."""
-    from analysis.forgetting_figure import draw as drawn
-
-    return drawn(t, narrow)
-
-
-def sections(t: Tables) -> list[str]:
-    """The question's own tables."""
-    from analysis.forgetting_tables import sections as written
-
-    return written(t)
 
 
 VIEW = View(

@@ -18,7 +18,7 @@ from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, hindrance, lacks, trend
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
-from analysis.verdicts import Finding
+from analysis.verdicts import IS_ABOVE, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ RULES: dict[str, Rule] = {
         "facts of unheard people, rank 16",
     ),
     "10b": lambda t: of_seeds(
-        t, {"recall/known": 1.0, "recall/taught": -1.0}, ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        t, {"recall/known": 1.0, "recall/taught": -1.0}, ABOVE_ZERO, IS_ABOVE,
         "facts of pretraining − facts of tuning, rank 16",
     ),
     "10c": lambda t: trend(

@@ -14,6 +14,7 @@ from analysis.question import View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, difference
 from analysis.stats import BELOW_ZERO, Region
+from analysis.verdicts import IS_BELOW
 
 NAME = "label_noise"
 VIEW = View(
@@ -27,7 +28,7 @@ AT_MOST_FIVE_POINTS = Region(-0.05, math.inf)
 
 RULES: dict[str, Rule] = {
     "4c": lambda t: difference(
-        t, TENTH, RIGHT, "quality", BELOW_ZERO, "supported: interval below 0; contradicted: above 0", "quality, 10 % wrong − none"
+        t, TENTH, RIGHT, "quality", BELOW_ZERO, IS_BELOW, "quality, 10 % wrong − none"
     ),
     "4d": lambda t: difference(
         t, TENTH, RIGHT, "quality", AT_MOST_FIVE_POINTS, "supported: interval above −0.05; contradicted: below",

@@ -11,7 +11,8 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.forgetting_plane import common, scores
+from analysis.arms import seeds_of
+from analysis.forgetting_plane import scores
 from analysis.optimum import log_ratios, ratio_over_seeds
 from analysis.question import Tables, View
 from analysis.question_report import reporter
@@ -41,7 +42,7 @@ def ratio_of_optima(t: Tables) -> Finding:
     """18c: the top of each seed's two curves; over the seeds, Student's t on the logarithm of their ratio."""
     rule, effect = "supported: interval within 5–20×; contradicted: outside", "best learning rate of LoRA ÷ full's, seed by seed"
     arms = {method: t.where({"adapter.method": method}) for method in ("lora", "full")}
-    seeds = common([arm for found in arms.values() for arm in found])
+    seeds = seeds_of(*(arm for found in arms.values() for arm in found))
     if min(map(len, arms.values())) < 3 or not seeds:
         return Finding(None, None, rule, effect, note="needs 3 learning rates of each method with a seed in common")
     quality = t.panels["quality"]

@@ -16,23 +16,20 @@ if __package__ in (None, ""):  # run as a file from a checkout
 from analysis import command, formatting
 from analysis import lora_vs_full_effects as effects
 from analysis.lora_vs_full_effects import NLL, RATIO, SKILLS
+from analysis.lora_vs_full_figure import draw
 from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, hindrance
 from analysis.stats import ABOVE_ZERO, Estimate, Region
-from analysis.verdicts import Finding
+from analysis.verdicts import IS_ABOVE, Finding
 from experiments.lora_vs_full import BASELINE, CONDITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from matplotlib.figure import Figure
-
-    from analysis.question_fits import Fitted
 
 NAME = "lora_vs_full"
 WIDENS, LOWERS, WITHIN_TWO = Region(1.0, math.inf), Region(0.0, 1.0), Region(0.5, 2.0)
-SIDES = "supported: interval above 0; contradicted: below 0"
 FORGETS, SKILLS_LOST = "forgetting of full − LoRA at equal quality", "raw skills lost, full − LoRA at equal quality"
 RATES = "best learning rate of LoRA ÷ full's"
 
@@ -47,14 +44,16 @@ def _finding(t: Tables, e: Estimate, region: Region, rule: str, effect: str, uni
 
 def at_equal_quality(name: str) -> Rule:
     """12f, 12g: LoRA forgets less under this condition, in NLL."""
-    return lambda t: _finding(t, effects.level(t, name, NLL), ABOVE_ZERO, SIDES, f"{FORGETS}, {name}", t.units.get(NLL, ""), name)
+    return lambda t: _finding(
+        t, effects.level(t, name, NLL), ABOVE_ZERO, IS_ABOVE, f"{FORGETS}, {name}", t.units.get(NLL, ""), name
+    )
 
 
 def wider(t: Tables) -> Finding:
     """12h: the widest base against the narrowest."""
     e = effects.shift(t, "wide base", NLL, against="narrow base")
     effect = f"({FORGETS}), wide base − narrow"
-    return _finding(t, e, ABOVE_ZERO, SIDES, effect, t.units.get(NLL, ""), "wide base", "narrow base")
+    return _finding(t, e, ABOVE_ZERO, IS_ABOVE, effect, t.units.get(NLL, ""), "wide base", "narrow base")
 
 
 def ratio_moves(name: str, against: str, region: Region, rule: str) -> Rule:
@@ -107,13 +106,6 @@ def sections(t: Tables) -> list[str]:
     )
     sentences = "\n".join(sentence(name, own) for name, own in found.items())
     return ["## What it depends on\n", formatting.markdown(header, body), note, f"{sentences}\n"]
-
-
-def draw(t: Tables, found: Sequence[Fitted], narrow: bool) -> Figure:
-    """The question's own figure."""
-    from analysis.lora_vs_full_figure import draw as drawn
-
-    return drawn(t, narrow)
 
 
 VIEW = View(

@@ -3,14 +3,15 @@ quality; and how far a condition moves these, paired with another by seed and it
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from analysis.arms import Arm
-from analysis.forgetting_plane import common, matched_arms, scores
+from analysis.arms import Arm, seeds_of
+from analysis.forgetting_plane import matched_arms, scores
 from analysis.optimum import log_ratios, ratio_over_seeds
 from analysis.question import Tables
 from analysis.question_rules import lacks
@@ -52,7 +53,7 @@ def _lacking(t: Tables, what: str, *names: str) -> str:
 
 def _seeds(t: Tables, *names: str) -> list[int]:
     """The seeds that all arms of these conditions share."""
-    return common([arm for name in names for side in sides(t, name) for arm in side])
+    return seeds_of(*(arm for name in names for side in sides(t, name) for arm in side))
 
 
 def _logs(t: Tables, name: str, seeds: Sequence[int]) -> tuple[np.ndarray, str]:
@@ -71,6 +72,7 @@ def _matched(t: Tables, name: str, what: str, seeds: Sequence[int]) -> Matched:
     return found
 
 
+@functools.lru_cache(maxsize=64)  # rules, table and figure ask for the same
 def level(t: Tables, name: str, what: str) -> Estimate:
     """LoRA's best rate ÷ full's, or what full forgets more than LoRA at equal quality, under a condition."""
     if why := _lacking(t, what, name):
@@ -79,6 +81,7 @@ def level(t: Tables, name: str, what: str) -> Estimate:
     return _ratio(t, *_logs(t, name, seeds)) if what == RATIO else _matched(t, name, what, seeds).difference
 
 
+@functools.lru_cache(maxsize=64)
 def shift(t: Tables, name: str, what: str, against: str = BASELINE) -> Estimate:
     """By what factor the ratio, or by how much the difference, is larger under one condition than under another."""
     if why := _lacking(t, what, name, against):

@@ -13,17 +13,20 @@ from analysis import style
 from experiments.lora_vs_full import BASELINE, CONDITIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from analysis.question import Tables
+    from analysis.question_fits import Fitted
     from analysis.stats import Estimate
 
 PUBLISHED_RATIO = 9.8  # Schulman 2025
 TICKS = (0.5, 1, 2, 3, 5, 10, 20, 50)
 
 
-def draw(t: Tables, narrow: bool = False) -> Figure:
+def draw(t: Tables, _: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
     """Three panels beside each other; `narrow`: below each other."""
     rows, columns, width = (3, 1, style.COLUMN_WIDTH) if narrow else (1, 3, style.TEXT_WIDTH)
     figure, panels = style.figure(rows, columns, 2.3 * rows + 0.2, width)

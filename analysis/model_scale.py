@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,13 +12,15 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command, formatting
+from analysis.arms import seeds_of
 from analysis.optimum import learning_rate_optimum
 from analysis.question import Fields, Tables, View
+from analysis.question_fits import points_of
 from analysis.question_report import reporter
 from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, contrast, costs, difference, hindrance, lacks, trend
-from analysis.scaling import Comparison, Curve, compare, curve, from_seeds, seed_draws
+from analysis.scaling import Comparison, Curve, compare, curve, seed_draws
 from analysis.stats import ABOVE_ZERO, Estimate, Region, quotient_of_estimates
-from analysis.verdicts import Finding
+from analysis.verdicts import IS_ABOVE, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,15 +50,12 @@ def grid(t: Tables) -> list[Arm]:
 def joint(t: Tables) -> tuple[Comparison, Curve] | None:
     """Competing laws of quality in parameters and examples over the seeds that all arms share; None with too few arms."""
     arms = grid(t)
-    seeds = sorted(set.intersection(*(set(arm.final) for arm in arms))) if arms else []
-    if len(arms) < 6 or len(seeds) < 2:
+    if len(arms) < 6 or len(seeds_of(*arms)) < 2:
         return None
     x_K2 = np.array([[t.x_of(arm), float(str(arm.fields["data.n_examples"]))] for arm in arms])
     if np.any(x_K2.min(axis=0) == x_K2.max(axis=0)):
         return None
-    scores_SK = np.array([t.panels["quality"].of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds])
-    limits = (0.0, 1.0) if t.units["quality"] == "accuracy" else (-math.inf, math.inf)
-    points = from_seeds(x_K2, scores_SK, "rising", limits)
+    points, scores_SK = points_of(t, arms, "quality", x_K2, "rising")
     found = compare(points)
     law = next((row.law for row in found.rows if row.law in JOINT), JOINT[0])
     return found, curve(points, law, seed_draws(scores_SK, np.random.default_rng(RANDOM_STATE)))
@@ -95,7 +93,7 @@ def optima(t: Tables) -> list[tuple[Arm, Estimate]]:
 
 def size_against_data(t: Tables) -> Finding:
     """28b: the slope of quality on the logarithm of parameters less that on the logarithm of examples, over the grid."""
-    rule, effect = "supported: interval above 0; contradicted: below 0", "quality per e-fold of parameters − of examples"
+    rule, effect = IS_ABOVE, "quality per e-fold of parameters − of examples"
     arms = grid(t)
     if why := lacks(t, "quality") or ("" if len(arms) >= 6 else f"{len(arms)} arms of rank 16 finished, needs 6"):
         return Finding(None, None, rule, effect, note=why)

@@ -16,6 +16,7 @@ from analysis.question import Fields, View
 from analysis.question_report import reporter
 from analysis.question_rules import AT_MOST_TWO_POINTS, NOT_WORSE, Rule, difference
 from analysis.stats import ABOVE_ZERO, Region
+from analysis.verdicts import IS_ABOVE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +66,7 @@ def compared(first: Fields, second: Fields, measure: str, region: Region, effect
 
 def better(first: Fields, second: Fields, measure: str, effect: str) -> Rule:
     """A difference between two arms against none."""
-    rule = "supported: interval above 0; contradicted: below 0"
+    rule = IS_ABOVE
     return lambda t: difference(t, first, second, measure, ABOVE_ZERO, rule, effect)
 
 

@@ -45,9 +45,10 @@ class View:
     sections: Callable[[Tables], list[str]] = lambda t: []  # of its own, for report.md, after the arms
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Tables:
-    """Everything the figure, the table and the verdicts are made from."""
+    """Everything the figure, the table and the verdicts are made from. Equal to itself alone, so that what is costly can be
+    kept by it."""
 
     view: View
     trials: pd.DataFrame  # one row a trial, failed ones included

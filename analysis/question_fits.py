@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis import formatting
-from analysis.scaling import Comparison, Curve, compare, curve, from_seeds, seed_draws
+from analysis.arms import seeds_of
+from analysis.scaling import Comparison, Curve, Points, compare, curve, from_seeds, seed_draws
 from analysis.stats import Estimate
 
 if TYPE_CHECKING:
+    from analysis.arms import Arm
     from analysis.question import Tables
 
 HEADER = ["curve", "measure", "best law (AICc)", "parameters [95 % interval]", "95 % of the gain at", "error at the largest x"]
@@ -63,20 +65,23 @@ def fits(t: Tables) -> list[Fitted]:
         for measure, direction in t.view.fits.items():
             if measure not in t.panels:
                 continue
-            scores = t.panels[measure]
-            arms = [arm for arm in of_curve if set(arm.final.values()) <= scores.rows.keys()]
-            seeds = sorted(set.intersection(*(set(arm.final) for arm in arms))) if arms else []
-            if len(arms) < LEAST_LEVELS or len(seeds) < 2:
+            arms = [arm for arm in of_curve if set(arm.final.values()) <= t.panels[measure].rows.keys()]
+            if len(arms) < LEAST_LEVELS or len(seeds_of(*arms)) < 2:
                 continue
-            x_K = np.array([t.x_of(arm) for arm in arms])
-            scores_SK = np.array([scores.of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds])
-            limits = (0.0, 1.0) if t.units[measure] == "accuracy" else (-math.inf, math.inf)
-            points = from_seeds(x_K, scores_SK, direction, limits)
+            points, scores_SK = points_of(t, arms, measure, np.array([t.x_of(arm) for arm in arms]), direction)
             comparison = compare(points)
             law = next(row.law for row in comparison.rows)
             best = curve(points, law, seed_draws(scores_SK, np.random.default_rng(RANDOM_STATE)))
             found.append(Fitted(str(level), measure, comparison, best, comparison.rows[0].held_out_error))
     return found
+
+
+def points_of(t: Tables, arms: Sequence[Arm], measure: str, x: np.ndarray, direction: str) -> tuple[Points, np.ndarray]:
+    """What a law is fitted to: these K arms at x over the S seeds that they share, and the scores of each seed (S, K)."""
+    scores = t.panels[measure]
+    scores_SK = np.array([scores.of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds_of(*arms)])
+    limits = (0.0, 1.0) if t.units[measure] == "accuracy" else (-math.inf, math.inf)
+    return from_seeds(x, scores_SK, direction, limits), scores_SK
 
 
 def label(one: Fitted) -> str:

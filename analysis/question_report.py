@@ -8,13 +8,14 @@ from pathlib import Path
 import pandas as pd
 
 from analysis import confounds, formatting, page
-from analysis.command import Report
+from analysis.command import Make, Report
 from analysis.question import Tables, View, compute
 from analysis.question_fits import HEADER, Fitted, fits, legend, rows
 from analysis.question_rules import STEPS_VARY, Rule, short
 from analysis.verdicts import ledger, rows_as_text
 from core.definitions import Experiment
 
+Compute = Callable[["pd.DataFrame", "pd.DataFrame", Experiment, View], Tables]  # trials, items, experiment, view
 BARS = "Bars at the bottom: where 95 % of the gain is reached, with the 95 % interval."
 
 
@@ -122,7 +123,7 @@ def write(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experime
     return page.save(draw(t, found, False), frames, texts, output, draw(t, found, True))
 
 
-def reporter(view: View, rules: Mapping[str, Rule]) -> Callable[[pd.DataFrame, pd.DataFrame, Experiment, Path], Report]:
+def reporter(view: View, rules: Mapping[str, Rule], compute: Compute = compute) -> Make:
     """The analysis of a question, for analysis/command.py: compute, judge, draw, write."""
 
     def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:

@@ -29,7 +29,7 @@ Rule = Callable[[Tables], Finding]
 
 def contrast(weights: Sequence[tuple[Arm, float]], scores: Panel) -> Estimate | None:
     """Σ weight × the arm's mean over the seeds that all of them share; None without a common seed."""
-    seeds = sorted(set.intersection(*(set(arm.final) for arm, _ in weights)))
+    seeds = a.seeds_of(*(arm for arm, _ in weights))
     if not seeds:
         return None
     combined = sum(weight * scores.of([arm.final[seed] for seed in seeds]) for arm, weight in weights)

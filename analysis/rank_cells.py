@@ -53,7 +53,7 @@ def _iqm(arm: a.Arm, scores: a.Panel) -> float:
 def _front(found: list[a.Arm], quality: a.Panel, forgetting: a.Panel, random_state: int) -> dict[str, float]:
     """Probability of being on the Pareto front, over seeds that finished in every cell; empty below two such seeds."""
     ready = [arm for arm in found if arm.final]
-    seeds = sorted(set.intersection(*(set(arm.final) for arm in ready)))
+    seeds = a.seeds_of(*ready)
     if len(seeds) < 2:
         return {}
     q, f = (np.stack([scores.of([arm.final[s] for s in seeds]) for arm in ready]) for scores in (quality, forgetting))

@@ -10,7 +10,7 @@ from analysis import arms as a
 from analysis import page
 from analysis.formatting import joined
 from analysis.stats import ABOVE_ZERO, Estimate, Region, no_interval, quotient_of_estimates
-from analysis.verdicts import Finding, ledger
+from analysis.verdicts import IS_ABOVE, Finding, ledger
 from core.definitions import Claim
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def forgetting_ratio(t: Tables) -> Finding:
 
 def forgetting_at_equal_quality(t: Tables) -> Finding:
     """12b."""
-    rule = "supported: interval above 0; contradicted: below 0"
+    rule = IS_ABOVE
     arm = t.lora(GOOD_RANK)
     effect = f"forgetting of full − LoRA rank {arm.rank if arm else GOOD_RANK} at equal validation quality"
     if arm is None or arm.cell not in t.matched:
@@ -86,7 +86,7 @@ def forgetting_at_equal_quality(t: Tables) -> Finding:
 
 def good_start(t: Tables) -> Finding:
     """16a."""
-    rule = "supported: interval above 0; contradicted: below 0"
+    rule = IS_ABOVE
     good, low = t.lora(GOOD_RANK), t.lora(LOW_RANK)
     if good is None or low is None or good is low or not _pairs(good, low):
         missing = f"arms within an octave of ranks {GOOD_RANK} and {LOW_RANK} with a seed in common"

@@ -14,12 +14,13 @@ from analysis.question import View
 from analysis.question_report import reporter
 from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, combination, difference, relative
 from analysis.stats import ABOVE_ZERO, Region
+from analysis.verdicts import IS_ABOVE
+from experiments.rank_vs_data import FEW, MANY
 
 if TYPE_CHECKING:
     import pandas as pd
 
 NAME = "rank_vs_data"
-FEW, MANY = 250, 4_000
 KINDS = {"lab:new-facts": "with new facts"}
 
 
@@ -54,7 +55,7 @@ RULES: dict[str, Rule] = {
         Region(-0.03, 0.03), "supported: interval within ±3 %; contradicted: outside", "rank 64 against full at 4,000 examples",
     ),
     "16d": lambda t: combination(
-        t, CORNERS, "quality", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        t, CORNERS, "quality", ABOVE_ZERO, IS_ABOVE,
         "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)",
     ),
     "16e": lambda t: difference(
@@ -63,7 +64,7 @@ RULES: dict[str, Rule] = {
     ),
     "16f": lambda t: difference(
         t, TAUGHT | {"adapter.rank": 64}, TAUGHT | {"adapter.rank": 1}, "recall/taught", ABOVE_ZERO,
-        "supported: interval above 0; contradicted: below 0", "recall of taught facts, rank 64 − 1",
+        IS_ABOVE, "recall of taught facts, rank 64 − 1",
     ),
 }  # fmt: skip
 report = reporter(VIEW, RULES)

@@ -130,11 +130,12 @@ def _training_noise(found: list[Arm], quality: Panel, forgetting: Panel) -> Trai
     (resampling items adds that anew); None with one seed or one arm."""
     import numpy as np
 
+    from analysis.arms import seeds_of
     from analysis.stats import mean_products
     from analysis.tradeoff import TrainingNoise
 
     ready = [arm for arm in found if arm.final]
-    seeds = sorted(set.intersection(*(set(arm.final) for arm in ready)))
+    seeds = seeds_of(*ready)
     df = (len(ready) - 1) * (len(seeds) - 1)
     if df < 1:
         return None

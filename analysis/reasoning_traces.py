@@ -18,7 +18,7 @@ from analysis.question import Fields, Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, difference
 from analysis.stats import ABOVE_ZERO
-from analysis.verdicts import Finding
+from analysis.verdicts import IS_ABOVE, Finding
 from experiments.reasoning_traces import BARE, EQUAL_RESPONSE_TOKENS, EQUAL_TOKENS, TRACES
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ NAME = "reasoning_traces"
 PLAIN: Fields = {"answers": "bare", "more_passes": False}
 MORE_PASSES: Fields = {"answers": "bare", "more_passes": True}
 AS_MANY: Fields = {"answers": "traces", "fewer": False}
-RULE = "supported: interval above 0; contradicted: below 0"
 EQUAL_WITHIN = 0.05  # of the tokens: assumption
 
 
@@ -56,13 +55,13 @@ VIEW = View(
 
 
 def traces_beat(fields: Fields, measure: str, effect: str) -> Rule:
-    return lambda t: difference(t, fields, PLAIN, measure, ABOVE_ZERO, RULE, effect)
+    return lambda t: difference(t, fields, PLAIN, measure, ABOVE_ZERO, IS_ABOVE, effect)
 
 
 def at_equal_tokens(t: Tables) -> Finding:
     """7b: other data may need another number of examples for that."""
     fields = {"answers": "traces", "data.n_examples": EQUAL_TOKENS}
-    found = difference(t, fields, PLAIN, "quality", ABOVE_ZERO, RULE, f"quality, traces of {EQUAL_TOKENS} − bare 1,000")
+    found = difference(t, fields, PLAIN, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, traces of {EQUAL_TOKENS} − bare 1,000")
     one, other = t.arm(fields), t.arm(PLAIN)
     if one is None or other is None:
         return found
@@ -74,7 +73,9 @@ def at_equal_tokens(t: Tables) -> Finding:
 def at_equal_response_tokens(t: Tables) -> Finding:
     """7d: only the laboratory's are counted."""
     fields = {"answers": "traces", "data.n_examples": EQUAL_RESPONSE_TOKENS}
-    found = difference(t, fields, PLAIN, "quality", ABOVE_ZERO, RULE, f"quality, traces of {EQUAL_RESPONSE_TOKENS} − bare 1,000")
+    found = difference(
+        t, fields, PLAIN, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, traces of {EQUAL_RESPONSE_TOKENS} − bare 1,000"
+    )
     why = "" if set(t.trials["data.source"]) <= {BARE, TRACES} else "response tokens of these data were not counted"
     return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
 
@@ -85,7 +86,7 @@ RULES: dict[str, Rule] = {
     "7c": traces_beat(AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"),
     "7d": at_equal_response_tokens,
     "7e": lambda t: difference(
-        t, AS_MANY, MORE_PASSES, "quality", ABOVE_ZERO, RULE, "quality, traces − bare answers with more passes, equal tokens"
+        t, AS_MANY, MORE_PASSES, "quality", ABOVE_ZERO, IS_ABOVE, "quality, traces − bare answers with more passes, equal tokens"
     ),
 }
 report = reporter(VIEW, RULES)

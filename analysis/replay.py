@@ -14,6 +14,7 @@ from analysis.question import View
 from analysis.question_report import reporter
 from analysis.question_rules import NOT_WORSE, Rule, combination, difference
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
+from analysis.verdicts import IS_ABOVE, IS_BELOW
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,22 +52,22 @@ def of_code(share: float) -> dict[str, object]:
 RULES: dict[str, Rule] = {
     "14a": lambda t: difference(
         t, of_all(0.05), NONE, "forgetting", BELOW_ZERO,
-        "supported: interval below 0; contradicted: above 0", "forgetting, 5 % replay − none",
+        IS_BELOW, "forgetting, 5 % replay − none",
     ),
     "14b": lambda t: combination(
         t, [(NONE, 0.5), (of_all(0.01), -1.0)], "forgetting", ABOVE_ZERO,
-        "supported: interval above 0; contradicted: below 0", "half of the forgetting without replay − that with 1 %",
+        IS_ABOVE, "half of the forgetting without replay − that with 1 %",
     ),
     "14c": lambda t: difference(
         t, of_all(0.1), NONE, "quality", NOT_WORSE,
         "supported: interval above −0.02; contradicted: below", "quality, 10 % replay − none", in_points=True,
     ),
     "14d": lambda t: combination(
-        t, [(NONE, 0.5), (of_code(0.4), -1.0)], "nll/code", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        t, [(NONE, 0.5), (of_code(0.4), -1.0)], "nll/code", ABOVE_ZERO, IS_ABOVE,
         "half of the forgetting on code without replay − that with 40 % code",
     ),
     "14e": lambda t: difference(
-        t, of_code(0.25), of_all(0.25), "forgetting", ABOVE_ZERO, "supported: interval above 0; contradicted: below 0",
+        t, of_code(0.25), of_all(0.25), "forgetting", ABOVE_ZERO, IS_ABOVE,
         "forgetting over all domains, 25 % code − 25 % of all domains",
     ),
 }  # fmt: skip

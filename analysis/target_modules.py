@@ -16,7 +16,7 @@ from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, difference, relative
 from analysis.stats import ABOVE_ZERO, Region
-from analysis.verdicts import Finding
+from analysis.verdicts import IS_ABOVE, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def more_attention(t: Tables) -> Finding:
 def beats_attention(targets: str) -> Rule:
     """17b, 17c."""
     first, second = ({"adapter.targets": name, "adapter.rank": EQUAL_PARAMETERS[name]} for name in (targets, "attention"))
-    rule = "supported: interval above 0; contradicted: below 0"
+    rule = IS_ABOVE
     return lambda t: difference(
         t, first, second, "quality", ABOVE_ZERO, rule, f"{targets} − attention at equal parameters, quality"
     )

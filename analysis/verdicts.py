@@ -13,6 +13,7 @@ from analysis.stats import LEVEL, Estimate, Region, holm, verdict
 from core.definitions import Claim
 
 MOST_SEEDS = 100  # that a sweep takes
+IS_ABOVE, IS_BELOW = "supported: interval above 0; contradicted: below 0", "supported: interval below 0; contradicted: above 0"
 FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
 
 

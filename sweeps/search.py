@@ -19,7 +19,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.definitions import Experiment, Scalar, content_hash
+from core.definitions import Experiment, LogUniform, Scalar
+from sweeps import recipes
 from sweeps.ledger import Outcome
 from sweeps.plan import Cell, Inspect, Job, cells, final_job, tuning_grid, tuning_job
 
@@ -108,7 +109,7 @@ class CellSearch:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        seed = int(content_hash([self.cell.label, number]), 16) % 2**31
+        seed = recipes.seed_of(self.cell.label, number)
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=0))
         told = [(values, self.outcomes[self._tuning(n).key]) for n, values in enumerate(self.points)]
         qualities = [found.quality for _, found in told if not found.failed and found.quality is not None]
@@ -129,8 +130,7 @@ class CellSearch:
 
     def _inside(self, values: Values) -> Values:
         """In the range, with three significant digits: what a person can read and type again."""
-        spaces = self.cell.tune
-        return {name: float(f"{min(max(value, spaces[name].low), spaces[name].high):.3g}") for name, value in values.items()}
+        return {name: recipes.rounded(self.cell.tune[name], value) for name, value in values.items()}
 
 
 def _distance(one: Values, two: Values) -> float:
@@ -138,10 +138,14 @@ def _distance(one: Values, two: Values) -> float:
 
 
 def _space(cell: Cell) -> dict[str, Any]:
+    return {name: distribution(space) for name, space in cell.tune.items()}
+
+
+def distribution(space: LogUniform) -> optuna.distributions.FloatDistribution:
+    """The range as Optuna has it: three significant digits may round a point just past its end."""
     from optuna.distributions import FloatDistribution
 
-    # three significant digits may round a point just past the end of the range
-    return {name: FloatDistribution(space.low * 0.99, space.high * 1.01, log=True) for name, space in cell.tune.items()}
+    return FloatDistribution(space.low * 0.99, space.high * 1.01, log=True)
 
 
 def parts(experiment: Experiment, inspect: Inspect) -> list[CellSearch]:

@@ -23,7 +23,7 @@ from sweeps import recipes
 from sweeps.ledger import Outcome
 from sweeps.plan import Cell, Inspect, Job, cells, tuning_job
 from sweeps.recipes import Recipe, Score
-from sweeps.search import CellSearch
+from sweeps.search import CellSearch, distribution
 
 if TYPE_CHECKING:
     import optuna
@@ -186,7 +186,7 @@ def _distributions(search: OpenSearch) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, levels in search.space.items():
         if isinstance(levels, LogUniform):
-            found[name] = FloatDistribution(levels.low * 0.99, levels.high * 1.01, log=True)  # rounding may go just past an end
+            found[name] = distribution(levels)
         elif numbers := _numbers(levels):
             found[name] = FloatDistribution(min(numbers), max(numbers), log=True)
         else:

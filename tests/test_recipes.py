@@ -8,7 +8,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from driven import drive, inspect
 from simulated import CellTruth, question
 
 import experiments
@@ -38,10 +38,6 @@ SEARCH = OpenSearch(space=SPACE, configurations=18, startup=6, batch=6)
 EXPERIMENT = Experiment(name="made_up", question="?", base=Trial(), vary={}, search=SEARCH, seeds=(0, 1))
 
 
-def inspect(trial: Trial) -> dict[str, str]:
-    return {"data": "d", "model": "m"}
-
-
 def effects(trial: Trial) -> tuple[float, float]:
     """Gain and forgetting: both rise with the learning rate, gain falls again past 1e-2."""
     rate, steps = math.log10(trial.train.learning_rate), math.log(trial.train.epochs)
@@ -57,31 +53,10 @@ def new(known: dict[str, Outcome], studies: Path | None = None, experiment: Expe
     return Search(experiment, inspect, "sweep0", known, studies)
 
 
-def drive(
-    search: Search,
-    outcome: Callable[[Job], Outcome] = truth,
-    slots: int = 1,
-    order: random.Random | None = None,
-    stop: int = 10**9,
-) -> list[Job]:
-    """Runs a search with `slots` at a time, outcomes arriving in random order; the jobs that were told."""
-    running: list[Job] = []
-    told: list[Job] = []
-    while len(told) < stop:
-        while len(running) < slots and (job := search.next()) is not None:
-            running.append(job)
-        if not running:
-            break
-        job = running.pop(order.randrange(len(running)) if order else 0)
-        search.tell(job, outcome(job))
-        told.append(job)
-    return told
-
-
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Outcome]:
     search = new({})
-    told = drive(search)
+    told = drive(search, truth)
     assert search.finished()
     return {job.key: truth(job) for job in told}
 
@@ -130,10 +105,10 @@ def test_finals_are_the_base_and_what_had_the_whole_training(whole: dict[str, Ou
 
 @pytest.mark.parametrize("slots", [2, 7])
 def test_neither_the_order_of_outcomes_nor_an_interruption_matters(whole: dict[str, Outcome], slots: int) -> None:
-    assert {job.key for job in drive(new({}), slots=slots, order=random.Random(slots))} == set(whole)
+    assert {job.key for job in drive(new({}), truth, slots=slots, order=random.Random(slots))} == set(whole)
     for stop in range(0, len(whole), 5):
-        known = {job.key: truth(job) for job in drive(new({}), slots=slots, order=random.Random(stop), stop=stop)}
-        assert {job.key for job in drive(new(known))} == set(whole) - set(known)
+        known = {job.key: truth(job) for job in drive(new({}), truth, slots=slots, order=random.Random(stop), stop_after=stop)}
+        assert {job.key for job in drive(new(known), truth)} == set(whole) - set(known)
 
 
 def test_who_looks_on_from_another_thread_changes_nothing(whole: dict[str, Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +125,7 @@ def test_who_looks_on_from_another_thread_changes_nothing(whole: dict[str, Outco
 
     onlooker = threading.Thread(target=look)
     onlooker.start()
-    told = drive(search)
+    told = drive(search, truth)
     over.set()
     onlooker.join()
     assert {job.key for job in told} == set(whole)

@@ -6,10 +6,10 @@ import dataclasses
 import math
 import random
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from driven import drive, inspect
 
 from core.definitions import Experiment, LogUniform, Lora, Trial
 from sweeps import plan
@@ -31,10 +31,6 @@ EXPERIMENT = Experiment(
 BEST_RATE = {"lora r=1": 2e-2, "lora r=2": 1e-2, "lora r=4": 5e-3, "full": 6e-4}
 
 
-def inspect(trial: Trial) -> dict[str, str]:
-    return {"data": "d", "model": "m"}
-
-
 def truth(job: Job) -> Outcome:
     """A parabola in log learning rate with a little noise that is the trial's own."""
     distance = math.log10(job.trial.train.learning_rate / BEST_RATE[job.cell])
@@ -46,32 +42,11 @@ def new(known: dict[str, Outcome], studies: Path | None = None, experiment: Expe
     return Search(experiment, inspect, "sweep0", known, studies)
 
 
-def drive(
-    search: Search,
-    outcome: Callable[[Job], Outcome] = truth,
-    slots: int = 1,
-    order: random.Random | None = None,
-    stop_after: int = 10**9,
-) -> list[Job]:
-    """Runs a search with `slots` at a time, outcomes arriving in random order; the jobs that were told, in their order."""
-    running: list[Job] = []
-    told: list[Job] = []
-    while len(told) < stop_after:
-        while len(running) < slots and (job := search.next()) is not None:
-            running.append(job)
-        if not running:
-            break
-        job = running.pop(order.randrange(len(running)) if order else 0)
-        search.tell(job, outcome(job))
-        told.append(job)
-    return told
-
-
 @pytest.fixture(scope="module")
 def whole() -> dict[str, Outcome]:
     """key → outcome of the sweep run without a break, one at a time."""
     search = new({})
-    told = drive(search)
+    told = drive(search, truth)
     assert search.finished()
     return {job.key: truth(job) for job in told}
 
@@ -87,15 +62,15 @@ def test_a_sweep_runs_every_tuning_trial_and_every_seed_once(whole: dict[str, Ou
 @pytest.mark.parametrize("slots", [2, 5])
 def test_the_order_of_outcomes_does_not_matter(whole: dict[str, Outcome], slots: int) -> None:
     search = new({})
-    assert {job.key for job in drive(search, slots=slots, order=random.Random(slots))} == set(whole)
+    assert {job.key for job in drive(search, truth, slots=slots, order=random.Random(slots))} == set(whole)
     assert search.finished()
 
 
 def test_an_interruption_at_any_point_does_not_matter(whole: dict[str, Outcome]) -> None:
     for stop in range(0, len(whole), 4):
-        first = drive(new({}), slots=2, order=random.Random(stop), stop_after=stop)
+        first = drive(new({}), truth, slots=2, order=random.Random(stop), stop_after=stop)
         known = {job.key: truth(job) for job in first}
-        second = drive(new(known))
+        second = drive(new(known), truth)
         assert {job.key for job in second} == set(whole) - set(known)
 
 
@@ -103,11 +78,11 @@ def test_any_subset_of_the_ledger_leads_to_the_same_sweep(whole: dict[str, Outco
     for number in range(4):
         rng = random.Random(number)
         kept = {key: found for key, found in whole.items() if rng.random() < 0.5}
-        assert {job.key for job in drive(new(kept))} == set(whole) - set(kept)
+        assert {job.key for job in drive(new(kept), truth)} == set(whole) - set(kept)
 
 
 def test_tuning_comes_before_finals_and_cells_take_turns() -> None:
-    told = drive(new({}))
+    told = drive(new({}), truth)
     assert [job.name for job in told[:4]] == ["lora r=1 tune 0", "lora r=4 tune 0", "full tune 0", "lora r=1 tune 1"]
     phases = [job.phase for job in told]
     assert phases == ["tune"] * 15 + ["final"] * 6
@@ -178,14 +153,14 @@ def test_a_cell_in_which_nothing_works_ends_without_finals() -> None:
 
 def test_without_tuning_only_finals_run() -> None:
     fixed = plan.apply_settings(EXPERIMENT, ["train.learning_rate=1e-3"])
-    told = drive(new({}, experiment=fixed))
+    told = drive(new({}, experiment=fixed), truth)
     assert len(told) == 6
     assert {(job.phase, job.trial.train.learning_rate) for job in told} == {("final", 1e-3)}
 
 
 def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome]) -> None:
     more = plan.with_seeds(plan.apply_settings(EXPERIMENT, ["adapter.rank=1,2,4"]), 3)
-    told = drive(new(whole, experiment=more))
+    told = drive(new(whole, experiment=more), truth)
     assert sorted(job.name for job in told if job.cell != "lora r=2") == ["full seed 2", "lora r=1 seed 2", "lora r=4 seed 2"]
     assert sum(job.cell == "lora r=2" for job in told) == 8
 
@@ -195,7 +170,7 @@ def test_another_range_goes_on_with_the_same_ledger_and_the_same_studies(whole: 
     new(whole, studies).close()
     wider = plan.apply_settings(EXPERIMENT, ["train.learning_rate=1e-4..5e-1"])
     search = new(whole, studies, wider)
-    told = drive(search)
+    told = drive(search, truth)
     assert search.finished()
     assert search.close() == 0
     assert all(1e-4 < job.trial.train.learning_rate <= 0.5 for job in told if job.phase == "tune")  # the low end was known
@@ -203,7 +178,7 @@ def test_another_range_goes_on_with_the_same_ledger_and_the_same_studies(whole: 
     assert max(job.trial.train.learning_rate for job in told) == 0.5
     labels = [label for found in trials_in(studies).values() for label in found]
     assert len(labels) == len(set(labels)) == 15 + 12
-    assert drive(new(whole | {job.key: truth(job) for job in told}, studies)) == []  # and back to the range before
+    assert drive(new(whole | {job.key: truth(job) for job in told}, studies), truth) == []  # and back to the range before
 
 
 def trials_in(studies: Path) -> dict[str, list[str]]:
@@ -222,7 +197,7 @@ def test_the_study_holds_every_tuning_trial_once_after_interruptions(whole: dict
     studies, known = tmp_path / "optuna.db", dict[str, Outcome]()
     for _ in range(6):
         search = new(known, studies)
-        told = drive(search, slots=2, order=random.Random(len(known)), stop_after=4)
+        told = drive(search, truth, slots=2, order=random.Random(len(known)), stop_after=4)
         known |= {job.key: truth(job) for job in told}
         if len(known) % 8:
             assert search.close() == 0  # else: killed before it could close
@@ -249,7 +224,7 @@ def test_a_locked_study_file_does_not_stop_the_sweep(
     reader.execute("CREATE TABLE other (x)")
     reader.execute("BEGIN EXCLUSIVE")
     search = new({}, studies)
-    told = drive(search)
+    told = drive(search, truth)
     assert {job.key for job in told} == set(whole)
     assert search.close() == 15  # the record lacks them all
     reader.execute("ROLLBACK")

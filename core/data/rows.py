@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from core.data import sources
@@ -179,22 +180,27 @@ def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ..
         BadInput: all rows have the same answer.
     """
     order = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
+    ordered = [rows[i] for i in order]
+    of_task: dict[str, list[Row]] = {}
     changed = list(rows)
+    places = []
+    for row in ordered:
+        own = of_task.setdefault(row.group, [])
+        places.append(len(own))
+        own.append(row)
     for place, i in enumerate(order[: round(noise_share * len(rows))]):
-        others = [rows[j] for j in (*order[place + 1 :], *order[:place])]
-        changed[i] = _with_answer(rows[i], others)
+        others = itertools.chain(_from(of_task[rows[i].group], places[place] + 1), _from(ordered, place + 1))
+        answer = next((other.messages[-1] for other in others if other.messages[-1] != rows[i].messages[-1]), None)
+        if answer is None:
+            raise BadInput("data.noise_share: all rows have the same answer; there is no wrong one to give")
+        messages = (*rows[i].messages[:-1], answer)
+        changed[i] = replace(rows[i], messages=messages, id=_identity(messages))
     return tuple(changed)
 
 
-def _with_answer(row: Row, others: list[Row]) -> Row:
-    """The row with the first other answer among these rows, of its own task if there is one."""
-    answer = row.messages[-1]
-    own = (other.messages[-1] for other in others if other.group == row.group and other.messages[-1] != answer)
-    found = next(own, None) or next((other.messages[-1] for other in others if other.messages[-1] != answer), None)
-    if found is None:
-        raise BadInput("data.noise_share: all rows have the same answer; there is no wrong one to give")
-    messages = (*row.messages[:-1], found)
-    return replace(row, messages=messages, id=_identity(messages))
+def _from(rows: list[Row], place: int) -> Iterator[Row]:
+    """All rows in their order, from this place on and round."""
+    return (rows[i % len(rows)] for i in range(place, place + len(rows)))
 
 
 def split_of(row: Row) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,30 +17,21 @@ if TYPE_CHECKING:
     Task = Callable[[nn.Module, PreTrainedTokenizerBase, Trial, Sequence[Encoded], nn.Module, int], list[Measurement]]
 
 
-def _lab(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    trial: Trial,
-    rows: Sequence[Encoded],
-    reference: nn.Module,
-    seq_len: int,
-) -> list[Measurement]:
-    from core.tasks import lab  # type: ignore[attr-defined,unused-ignore]
+def _lab(module: str) -> Task:
+    """The task of a laboratory source, which makes its own questions: a file here, imported when it is needed."""
 
-    return lab.measure(model, tokenizer, trial.evaluation, trial.data)
+    def measure(
+        model: nn.Module,
+        tokenizer: PreTrainedTokenizerBase,
+        trial: Trial,
+        rows: Sequence[Encoded],
+        reference: nn.Module,
+        seq_len: int,
+    ) -> list[Measurement]:
+        found: list[Measurement] = import_module(f"core.tasks.{module}").measure(model, tokenizer, trial.evaluation, trial.data)
+        return found
 
-
-def _composed(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    trial: Trial,
-    rows: Sequence[Encoded],
-    reference: nn.Module,
-    seq_len: int,
-) -> list[Measurement]:
-    from core.tasks import composed
-
-    return composed.measure(model, tokenizer, trial.evaluation, trial.data)
+    return measure
 
 
 def _text(
@@ -56,7 +48,7 @@ def _text(
 
 
 # The beginning of a data source → what measures its trials. First match wins; "" is everything else.
-TASKS: dict[str, Task] = {"lab:composed": _composed, "lab:": _lab, "": _text}
+TASKS: dict[str, Task] = {"lab:composed": _lab("composed"), "lab:": _lab("lab"), "": _text}
 
 
 def task_of(source: str) -> Task:

@@ -1,0 +1,36 @@
+"""A search that runs without training: jobs are told made-up outcomes, in any order, with or without an end."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+from core.definitions import Trial
+from sweeps.ledger import Outcome
+from sweeps.plan import Job
+from sweeps.search import Search
+
+
+def inspect(trial: Trial) -> dict[str, str]:
+    return {"data": "d", "model": "m"}
+
+
+def drive(
+    search: Search,
+    outcome: Callable[[Job], Outcome],
+    slots: int = 1,
+    order: random.Random | None = None,
+    stop_after: int = 10**9,
+) -> list[Job]:
+    """Runs a search with `slots` at a time, outcomes arriving in random order; the jobs that were told, in their order."""
+    running: list[Job] = []
+    told: list[Job] = []
+    while len(told) < stop_after:
+        while len(running) < slots and (job := search.next()) is not None:
+            running.append(job)
+        if not running:
+            break
+        job = running.pop(order.randrange(len(running)) if order else 0)
+        search.tell(job, outcome(job))
+        told.append(job)
+    return told
