@@ -121,10 +121,10 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     """Cells, trials, tokens, estimated time and memory, and what is worth a note."""
     rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "memory GiB", "about")]
     total = total_tokens = 0.0
-    shown: preflight.Inputs | None = None
+    shown: tuple[preflight.Inputs, bool] | None = None
     for label, n_tuning, n_final, trial in _rows(experiment):
         inputs = preflight.inspect(trial)
-        shown = shown or inputs
+        shown = shown or (inputs, is_lab(trial.data.source))
         each = seconds_per_trial(trial, inputs, share)
         total += (n_tuning + n_final) * each
         total_tokens += (n_tuning + n_final) * inputs.tokens
@@ -146,7 +146,7 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
         time = f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
     return "\n".join([
         f"{experiment.name} {sweep[:8]}: {experiment.question}", *lines,
-        _data_line(shown, is_lab(experiment.base.data.source)),
+        _data_line(*shown),
         *(f"  {line}" for line in notes),
         f"  {n_tuning} tuning + {n_final} final trials, {len(done)} of them finished; {total_tokens:,.0f} tokens in all; "
         f"{share}; about {time}",

@@ -231,6 +231,10 @@ def test_more_examples_than_there_are_are_a_caution(
     assert again == few
     assert line.startswith("  caution: data.n_examples=5,000: ")
     assert "has only 5" in line  # 60 but for the share that is evaluated
+    shutil.copy(rows_file, f"{rows_file}.traces.jsonl")
+    pair = ["--set", f"data.source={rows_file},{rows_file}.traces.jsonl", "--model", own[-3]]
+    assert main(["reasoning_traces", "--dry-run", "--output", str(output), *pair]) == 0
+    assert re.search(r"evaluated on \d rows", capsys.readouterr().out)  # its own: no laboratory in it
     assert main([NAME, "--dry-run", "--output", str(output)]) == 0
     shown = capsys.readouterr().out
     assert "tasks held out for evaluation left out" in shown
