@@ -1,6 +1,6 @@
 """The figure of a question: one panel for each measure, its mean with the 95 % interval along x, a curve for each level of
-the question's second axis. Where a law was fitted it is drawn through the points with its band (dashed: not identified) and
-a bar where it levels off; what is published is laid over it in grey.
+the question's second axis. Where a law was fitted it is drawn through the points with its band (dashed: other laws fit as
+well, or a parameter is not identified) and a bar where it levels off; what is published is laid over it in grey.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _law(panel: Axes, one: Fitted, colour: Colour, order: int, named: bool) -> A
     text = f"{one.curve}: {label(one)}" if named else label(one)
     text = text if len(text) < LEGEND_WIDTH else text.replace(", ", ",\n", 1)
     (line,) = panel.plot(
-        x, one.best.fit.predict(x), color=colour, linewidth=1.0, linestyle="--" if one.doubt else "-", label=text, zorder=3
+        x, one.best.fit.predict(x), color=colour, linewidth=1.0, linestyle="--" if one.in_doubt else "-", label=text, zorder=3
     )
     e = one.best.plateau
     if e.known:

@@ -34,14 +34,18 @@ class Fitted:
     held_out_error: float
 
     @property
-    def doubt(self) -> str:
-        """Why the law is not identified; nothing where no other does as well and all its parameters are known."""
-        own = self.best.fit.law
-        if not self.comparison.as_good:
-            return self.comparison.said
-        rivals = ", ".join(name for name in self.comparison.as_good if name != own)
-        lost = ", ".join(name for name, e in self.best.parameters.items() if not e.known)
-        return formatting.joined(f"as good: {rivals}" if rivals else "", f"{lost} not identified" if lost else "")
+    def rivals(self) -> tuple[str, ...]:
+        """Other laws that fit as well."""
+        return tuple(name for name in self.comparison.as_good if name != self.best.fit.law)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Parameters of the law that the curve does not identify."""
+        return tuple(name for name, e in self.best.parameters.items() if not e.known)
+
+    @property
+    def in_doubt(self) -> bool:
+        return bool(self.rivals or self.unknown or not self.comparison.as_good)
 
 
 # What a law is called in a figure, and the parameter that tells its shape.
@@ -85,18 +89,24 @@ def points_of(t: Tables, arms: Sequence[Arm], measure: str, x: np.ndarray, direc
 
 
 def label(one: Fitted) -> str:
-    """The law in a legend: its shape's parameter with the interval, if it is identified."""
+    """The law in a legend: its shape's parameter with the interval; or what is not known, that is which other laws fit as
+    well and which parameters the curve does not identify."""
     name, shape = NAMED[one.best.fit.law]
-    return f"{name}, not identified" if one.doubt else f"{name}, {_parameter(shape, one.best.parameters[shape])}"
+    if not one.in_doubt:
+        return f"{name}, {_parameter(shape, one.best.parameters[shape])}"
+    laws = " or ".join([name, *(NAMED[rival][0] for rival in one.rivals)])
+    unknown = " and ".join(one.unknown) if one.comparison.as_good else "law"
+    return f"{laws}; {unknown} not identified" if unknown else laws
 
 
 def legend(found: Sequence[Fitted]) -> str:
-    """The laws in a caption: why one is not identified, and where it levels off."""
+    """The laws in a caption, and where they level off."""
     parts = []
     for one in found:
         where = formatting.readable(one.measure) + (f" ({one.curve})" if one.curve else "")
         at = f", 95 % of the gain at {_plateau(one.best.plateau)}" if one.best.plateau.known else ""
-        parts.append(f"{where}: {label(one)}" + (f" ({one.doubt})" if one.doubt else "") + at)
+        why = "" if one.comparison.as_good else f" ({one.comparison.said})"
+        parts.append(f"{where}: {label(one)}{why}{at}")
     return "; ".join(parts)
 
 

@@ -20,7 +20,7 @@ from analysis import confounds, style
 from analysis.overlay import PublishedCurve
 from analysis.question import Tables, compute
 from analysis.question_figure import draw
-from analysis.question_fits import Fitted, fits, label, legend
+from analysis.question_fits import NAMED, Fitted, fits, label, legend
 from analysis.question_report import differences, markdown
 from analysis.rank_figure import HU
 from analysis.rank_vs_quality import compute as compute_ranks
@@ -63,7 +63,7 @@ def law_of(t: Tables, one: Fitted) -> tuple[Axes, Line2D]:
 def test_an_identified_law_is_drawn_solid_with_its_band_and_its_plateau_and_named(saturating: Fit) -> None:
     t, found = saturating
     one = rivals(found[0], 50.0)
-    assert one.doubt == ""
+    assert not one.in_doubt
     panel, line = law_of(t, one)
     assert line.get_linestyle() == "-"
     assert str(line.get_label()).replace("\n", " ") == label(one)
@@ -78,13 +78,15 @@ def test_an_identified_law_is_drawn_solid_with_its_band_and_its_plateau_and_name
 def test_a_law_that_is_not_identified_is_drawn_dashed_and_said(saturating: Fit) -> None:
     t, found = saturating
     one = rivals(found[0], 1.0)
-    assert "as good" in one.doubt
+    assert one.in_doubt
+    assert one.rivals
     _, line = law_of(t, one)
     assert line.get_linestyle() == "--"
-    assert "not identified" in str(line.get_label())
-    assert f"not identified ({one.doubt})" in markdown(t, [], experiments.load("data_quantity"), [one])
+    assert str(line.get_label()).replace("\n", " ") == label(one)
+    assert all(f" or {NAMED[rival][0]}" in label(one) for rival in one.rivals)
+    assert f"{label(one)}, 95 % of the gain at" in markdown(t, [], experiments.load("data_quantity"), [one])
     unknown = replace_parameter(rivals(found[0], 50.0))
-    assert unknown.doubt == "limit not identified"
+    assert label(unknown).endswith("; limit not identified")
     assert law_of(t, unknown)[1].get_linestyle() == "--"
 
 
