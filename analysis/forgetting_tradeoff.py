@@ -9,7 +9,6 @@ import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -28,9 +27,6 @@ from analysis.question_rules import Rule, combination, costs, hindrance, lacks, 
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
 from analysis.verdicts import IS_ABOVE, Finding
 from experiments.forgetting_tradeoff import LORA_RATE
-
-if TYPE_CHECKING:
-    pass
 
 NAME = "forgetting_tradeoff"
 WORKING: Fields = {"method": "LoRA r=16", "train.epochs": 3.0, "train.learning_rate": LORA_RATE}

@@ -66,8 +66,7 @@ def compared(first: Fields, second: Fields, measure: str, region: Region, effect
 
 def better(first: Fields, second: Fields, measure: str, effect: str) -> Rule:
     """A difference between two arms against none."""
-    rule = IS_ABOVE
-    return lambda t: difference(t, first, second, measure, ABOVE_ZERO, rule, effect)
+    return lambda t: difference(t, first, second, measure, ABOVE_ZERO, IS_ABOVE, effect)
 
 
 RULES: dict[str, Rule] = {
