@@ -166,6 +166,8 @@ def _loss(panel: Axes, t: Tables) -> None:
         if best != "line":
             _law(panel, points, best, colour, "-", f"{best} (least error left out)")
         panel.set_xscale("log")
+        panel.set_xticks(*style.round_ticks(*panel.get_xlim()))
+        panel.set_xticks([], minor=True)
         panel.legend(title="LoRA", title_fontsize=7)
         panel.set_ylim(bottom=0)
     else:
@@ -199,11 +201,8 @@ def _steps(panel: Axes, t: Tables) -> None:
 
 
 def _plain_ticks(panel: Axes, steps: set[float]) -> None:
-    """The numbers of steps themselves, and 1, 2, 5, 10, ... of forgetting."""
-    at, labels = style.ticks(sorted(steps), True)
-    panel.set_xticks(at, labels)
-    low, high = panel.get_ylim()
-    rounds = [digit * 10.0**power for power in range(-4, 4) for digit in (1, 2, 5) if low <= digit * 10.0**power <= high]
-    panel.set_yticks(rounds, [f"{x:g}" for x in rounds])
+    """The numbers of steps themselves, and round numbers of forgetting."""
+    panel.set_xticks(*style.ticks(sorted(steps), True))
+    panel.set_yticks(*style.round_ticks(*panel.get_ylim()))
     panel.set_xticks([], minor=True)
     panel.set_yticks([], minor=True)

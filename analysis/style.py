@@ -103,6 +103,19 @@ def ticks(levels: Sequence[float], logarithmic: bool, room: float = 0.035) -> tu
     return sorted(kept), [text[x] for x in sorted(kept)]
 
 
+def round_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
+    """Round numbers between low > 0 and high to mark on a logarithmic axis: 1, 2, 5, 10, ..., or evenly spaced ones where
+    fewer than three of those lie between."""
+    from matplotlib.ticker import MaxNLocator
+
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found = [digit * 10.0**power for power in powers for digit in (1, 2, 5)]
+    if sum(low <= x <= high for x in found) < 3:
+        found = list(MaxNLocator(5).tick_values(low, high))
+    found = [x for x in found if low <= x <= high]
+    return found, [f"{x:g}" for x in found]
+
+
 def text_colour(background: tuple[float, float, float]) -> tuple[float, float, float]:
     """The colour of a line for text beside it: light ones darkened until they can be read on white."""
     red, green, blue = background

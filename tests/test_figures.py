@@ -281,3 +281,10 @@ def test_an_optimum_that_goes_on_beyond_the_rates_tried_ends_in_an_arrow() -> No
         optima = {cell: dataclasses.replace(one, low=low, high=high) for cell, one in t.optima.items()}
         panel = draw_ranks(dataclasses.replace(t, optima=optima)).axes[3]
         assert {line.get_marker() for line in panel.lines} & {"<", ">"} == arrows
+
+
+def test_a_logarithmic_axis_has_round_ticks_that_leave_room() -> None:
+    assert style.round_ticks(0.15, 30.0)[1] == ["0.2", "0.5", "1", "2", "5", "10", "20"]
+    at, labels = style.round_ticks(2.2, 3.9)  # no 1, 2 or 5 in it
+    assert 3 <= len(at) <= 6
+    assert [float(label) for label in labels] == at == [x for x in at if 2.2 <= x <= 3.9]
