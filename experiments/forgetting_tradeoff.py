@@ -63,7 +63,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="12d",
-            statement="At equal quality, LoRA (rank 16) forgets less than full fine-tuning: loss on pretraining text",
+            statement="At equal quality, LoRA (rank 16) forgets less than full fine-tuning: loss on pretraining text (or drift, where none is given)",
             published=Published(
                 effect="r 256 against full, source-domain accuracy: .631 against .446 (code), .599 against .599 (math)",
                 source="Biderman 2024 (our reading)", url=BIDERMAN,
