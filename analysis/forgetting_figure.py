@@ -32,7 +32,7 @@ Colour = tuple[float, float, float]
 def draw(t: Tables, _: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
     """Four panels, two in a row; `narrow`: one in a row."""
     rows, columns, width = (4, 1, style.COLUMN_WIDTH) if narrow else (2, 2, style.TEXT_WIDTH)
-    figure, panels = style.figure(rows, columns, 2.65 * rows + 0.3, width)
+    figure, panels = style.figure(rows, columns, (2.05 if narrow else 2.65) * rows + 0.3, width)
     _plane(panels[0], t)
     _domains(panels[1], t)
     _loss(panels[2], t)

@@ -21,7 +21,7 @@ VIEW = View(
     x="data.noise_share",
     x_label="share of rows with a wrong answer",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
-    logarithmic=False,
+    scale="linear",
 )
 RIGHT, TENTH = {"data.noise_share": 0.0}, {"data.noise_share": 0.1}
 AT_MOST_FIVE_POINTS = Region(-0.05, math.inf)

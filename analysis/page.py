@@ -93,14 +93,22 @@ def verdicts_json(verdicts: Sequence[dict[str, object]]) -> str:
 
 
 def held_equal(final: pd.DataFrame) -> str:
-    """Every field that is the same in all final trials (the adapter's: in all of LoRA's)."""
+    """Every field that is the same in all final trials; an adapter's own fields, which full fine-tuning lacks, in those of
+    LoRA, which is said."""
     lora = final[final["adapter.method"] == "lora"]
-    held = []
+    everywhere: list[str] = []
+    in_lora: list[str] = []
     for name in sorted(set(field_types()) & set(final.columns)):
-        values = (lora if name.startswith("adapter.") else final)[name].drop_duplicates()
+        own = name.startswith("adapter.") and name != "adapter.method"
+        values = (lora if own else final)[name].drop_duplicates()
         if len(values) == 1 and not pd.isna(values.iloc[0]):
-            held.append(f"{name} = {values.iloc[0]}")
-    return ", ".join(held)
+            (in_lora if own and len(lora) < len(final) else everywhere).append(f"{name} = {_plain(values.iloc[0])}")
+    return "; in the arms of LoRA: ".join(", ".join(part) for part in (everywhere, in_lora) if part)
+
+
+def _plain(value: object) -> object:
+    """A whole number that a column with gaps made a float is whole again."""
+    return int(value) if isinstance(value, float) and value == int(value) else value
 
 
 def failures(trials: pd.DataFrame) -> str:
@@ -146,14 +154,15 @@ def n_failed(trials: pd.DataFrame) -> str:
 
 
 def about(trials: pd.DataFrame) -> str:
-    """Which sweep this is, of which models and data."""
+    """Which sweep this is, of which models and data, with how many final seeds."""
     sweep = ", ".join(sorted({str(one)[:8] for one in trials["sweep"].dropna()})) if "sweep" in trials else ""
     names = [
         ", ".join(sorted(map(str, trials[column].dropna().unique())))
         for column in ("model.name", "data.source")
         if column in trials
     ]
-    return formatting.joined(sweep, *names)
+    n_seeds = trials.loc[trials["phase"] == "final", "seed"].nunique()
+    return formatting.joined(sweep, *names, f"{n_seeds} seed" + "s" * (n_seeds != 1))
 
 
 def before(trials: pd.DataFrame) -> str:

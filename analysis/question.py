@@ -36,7 +36,7 @@ class View:
     measures: tuple[str, ...]  # "quality", "forgetting" or a measure's name
     curves: str | None = None
     curves_label: str = ""
-    logarithmic: bool = True
+    scale: str = "log"  # of x: log, linear, or even (the levels side by side, whatever lies between)
     derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
     fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
     published: tuple[PublishedCurve, ...] = ()  # laid over our curves
@@ -60,6 +60,15 @@ class Tables:
     axes: frozenset[str]  # the fields that the experiment makes different
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
+
+    @property
+    def published(self) -> list[PublishedCurve]:
+        """What is laid over the figure: a score's shape is not laid over a likelihood, which has no bounds and no zero."""
+        return [
+            one
+            for one in self.view.published
+            if one.measure in self.panels and (one.measure != "quality" or self.units["quality"] == "accuracy")
+        ]
 
     @property
     def shown(self) -> list[str]:

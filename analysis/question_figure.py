@@ -32,21 +32,27 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Axis:
-    """Where on x the points of a figure stand."""
+    """Where on x the points of a figure stand. `scale`: log, linear, or even."""
 
     levels: list[object]
-    numeric: bool
-    logarithmic: bool
+    scale: str
+
+    @property
+    def numbers(self) -> bool:
+        """Whether what lies between two levels means something."""
+        return all(isinstance(x, int | float) for x in self.levels)
 
     def at(self, values: Sequence[object], place: float) -> np.ndarray:
-        """Positions of these levels; curves are moved aside by `place` (−0.5 to 0.5 times their number), so that equal arms do
-        not hide each other: by 2 % of the axis a curve."""
-        raw = np.array([float(str(x)) if self.numeric else float(self.levels.index(x)) for x in values])
-        scale = np.log if self.logarithmic else np.asarray
-        places = scale(np.array([float(str(x)) for x in self.levels])) if self.numeric else np.zeros(1)
-        step = 0.022 * float(np.ptp(places)) if self.numeric else 0.12
-        moved = scale(raw) + place * step
-        return np.exp(moved) if self.logarithmic else moved
+        """Positions of these levels. Curves are moved aside by `place` (−0.5 to 0.5 times their number), lest equal arms
+        hide each other: by 2 % of a logarithmic axis a curve; on a linear one, where that would look like another level, they
+        stay."""
+        if self.scale == "even":
+            return np.array([self.levels.index(x) + 0.12 * place for x in values])
+        raw = np.array([float(str(x)) for x in values])
+        if self.scale == "linear":
+            return raw
+        span = float(np.ptp(np.log(np.array(self.levels, float))))
+        return raw * math.exp(place * 0.022 * span)
 
 
 def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
@@ -56,9 +62,9 @@ def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figur
     rows = math.ceil(len(names) / columns)
     cells = t.cells[t.cells["seeds"] > 0]
     curves = _ordered(cells["curve"])
-    crowded = len(curves) > 1 or bool(t.view.published)
+    crowded = len(curves) > 1 or bool(t.published)
     figure, panels = style.figure(
-        rows, columns, (2.5 if narrow else 2.7) * rows + 0.3 * crowded, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH
+        rows, columns, (1.75 if narrow else 2.7) * rows + 0.3 * crowded, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH
     )
     axis = _axis(t, cells)
     handles: dict[str, Artist] = {}
@@ -72,11 +78,10 @@ def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figur
 
 
 def _axis(t: Tables, cells: pd.DataFrame) -> Axis:
-    numeric = all(isinstance(x, int | float) for x in cells["x"])
-    if numeric:
-        return Axis(sorted(set(cells["x"])), True, t.view.logarithmic)
+    if all(isinstance(x, int | float) for x in cells["x"]):
+        return Axis(sorted(set(cells["x"])), t.view.scale)
     there = list(dict.fromkeys(cells["x"]))
-    return Axis([*(x for x in t.order if x in there), *(x for x in there if x not in t.order)], False, False)
+    return Axis([*(x for x in t.order if x in there), *(x for x in there if x not in t.order)], "even")
 
 
 def _legend(figure: Figure, handles: dict[str, Artist], title: str, width: int) -> None:
@@ -92,14 +97,14 @@ def _panel(
 ) -> dict[str, Artist]:
     """Draws one measure; the handles of its curves, by name."""
     handles: dict[str, Artist] = {}
-    theirs = [one for one in t.view.published if one.measure == name and axis.numeric]
+    theirs = [one for one in t.published if one.measure == name and axis.scale != "even"]
     placed = {one: xy for one in theirs if (xy := one.beside(*_means(cells, one.curve, name)))}
     values = np.concatenate([cells[name].to_numpy(float), *(y for _, y in placed.values())])
     if len(cells):
         panel.set_ylim(*style.limits(values, cells[name + "_low"].to_numpy(float), cells[name + "_high"].to_numpy(float)))
-    if axis.logarithmic:
+    if axis.scale == "log":
         panel.set_xscale("log")
-    if axis.numeric and len(axis.levels) == 1:
+    if axis.scale != "even" and len(axis.levels) == 1:
         middle = float(str(axis.levels[0]))
         panel.set_xlim(middle / 2, middle * 2) if middle > 0 else panel.set_xlim(middle - 1, middle + 1)
     if (is_change(name)) and panel.get_ylim()[0] < 0 < panel.get_ylim()[1]:
@@ -110,7 +115,7 @@ def _panel(
         fitted = next((one for one in found if one.curve == str(curve)), None)
         colour, marker = _look(t, own, curve, index, len(curves))
         at = axis.at(list(own["x"]), index - (len(curves) - 1) / 2)
-        handles |= _points(panel, own.iloc[np.argsort(at)], np.sort(at), name, colour, marker, axis.numeric and fitted is None)
+        handles |= _points(panel, own.iloc[np.argsort(at)], np.sort(at), name, colour, marker, axis.numbers and fitted is None)
         laws += [_law(panel, fitted, colour, len(laws), len(curves) > 1)] if fitted else []
     for one, xy in placed.items():
         handles[one.name] = style.published(panel, *xy, one.name)[0]
@@ -166,12 +171,15 @@ def _law(panel: Axes, one: Fitted, colour: Colour, order: int, named: bool) -> A
 
 
 def _label(panel: Axes, t: Tables, name: str, axis: Axis) -> None:
-    if axis.numeric and axis.logarithmic:
+    if axis.scale == "log":
         panel.set_xticks(*style.ticks(axis.levels, True))  # type: ignore[arg-type]
         panel.set_xticks(np.array([]), minor=True)
-    elif not axis.numeric:
-        panel.set_xticks(range(len(axis.levels)), [str(x) for x in axis.levels], rotation=20 if len(axis.levels) > 4 else 0)
-        panel.set_xlim(-0.5, len(axis.levels) - 0.5)
+    elif axis.scale == "linear":
+        panel.xaxis.set_major_formatter("{x:,g}")
+    else:
+        names = [f"{x:g}" if axis.numbers else str(x) for x in axis.levels]
+        panel.set_xticks(range(len(names)), names, rotation=20 if len(names) > 4 and not axis.numbers else 0)
+        panel.set_xlim(-0.5, len(names) - 0.5)
     panel.set_xlabel(t.view.x_label)
     short = "change" if name.startswith("raw_accuracy") else "rise" if name.startswith("nll/") else formatting.heading(name)
     panel.set_ylabel(f"{short} ({t.units[name]})")

@@ -70,14 +70,14 @@ def cautions(t: Tables) -> list[str]:
 
 def caption(t: Tables, found: Sequence[Fitted]) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
-    drawn = ["Points: means; lines: 95 % intervals over seeds and items (none with one seed; a triangle: cut by the axis)."]
+    drawn = ["Points: means; lines: 95 % intervals over seeds and items (none with one seed; an arrow: cut by the axis)."]
     if found:
         drawn += [
             "Curves: the best law by AICc with its 95 % band over redrawn seeds; dashed: others fit as well, or not identified."
         ]
         drawn += [BARS] if any(one.best.plateau.known for one in found) else []
         drawn += [legend(found) + "."]
-    drawn += [one.caption for one in t.view.published if one.measure in t.panels]
+    drawn += [one.caption for one in t.published]
     others = confounds.lines(other_cautions(t))
     parts = [" ".join(drawn), confounds.caption(differences(t), "**"), f"**Caution:** {others}." if others else ""]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -39,12 +39,12 @@ HU = PublishedCurve(
 
 def draw(tables: Tables, narrow: bool = False) -> Figure:
     """The four panels; `narrow`: below each other, for one column of print."""
-    shape = (4, 1, 10.4, style.COLUMN_WIDTH) if narrow else (2, 2, 5.4, style.TEXT_WIDTH)
+    shape = (4, 1, 8.4, style.COLUMN_WIDTH) if narrow else (2, 2, 5.4, style.TEXT_WIDTH)
     figure, (quality, forgetting, plane, rates) = style.figure(*shape)
     cells = tables.cells[tables.cells["seeds"] > 0]
     quality_label = f"{readable(tables.quality_name)} ({tables.quality_unit})"
     forgetting_label = f"forgetting ({tables.forgetting_unit})"
-    _by_rank(quality, cells, "quality", quality_label, HU)
+    _by_rank(quality, cells, "quality", quality_label, HU if tables.quality_unit == "accuracy" else None)
     quality.set_title("Quality, each arm at its best learning rate")
     _by_rank(forgetting, cells, "forgetting", forgetting_label)
     forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")

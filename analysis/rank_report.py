@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 CAPTION = (
     "**a, b** thin: 95 % interval of the mean (new seeds and items, on these bases); thick and pale: 95 % interval of the "
     "paired difference from full fine-tuning, drawn around the arm's mean; where it misses the dashed line, the arm differs "
-    "from full. A triangle: cut by the axis. Grey: published, normalised. **c** 95 % intervals of the means; dotted: Pareto "
+    "from full. An arrow: cut by the axis. Grey: published, normalised. **c** 95 % intervals of the means; dotted: Pareto "
     "front. **d** one tuning run a point, 95 % interval over items; ring: the rate that was chosen; bars on top: optimum by a "
     "parabola with its (approximate) 95 % interval, an arrow where it goes on beyond the rates tried; triangle: below the "
     "untuned base."

@@ -49,7 +49,7 @@ VIEW = View(
     measures=("quality", "exact_match/held_out", "exact_match/single", "forgetting"),
     curves="answers",
     curves_label="answers",
-    logarithmic=False,
+    scale="linear",
     derive=answers,
 )
 
@@ -58,16 +58,19 @@ def traces_beat(fields: Fields, measure: str, effect: str) -> Rule:
     return lambda t: difference(t, fields, PLAIN, measure, ABOVE_ZERO, IS_ABOVE, effect)
 
 
-def at_equal_tokens(t: Tables) -> Finding:
-    """7b: other data may need another number of examples for that."""
-    fields = {"answers": "traces", "data.n_examples": EQUAL_TOKENS}
-    found = difference(t, fields, PLAIN, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, traces of {EQUAL_TOKENS} − bare 1,000")
-    one, other = t.arm(fields), t.arm(PLAIN)
-    if one is None or other is None:
-        return found
-    ratio = t.x_of(one) / t.x_of(other)
-    why = f"tokens are not equal: {ratio:.2f} times" if abs(ratio - 1) > EQUAL_WITHIN else ""
-    return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
+def at_equal_tokens(first: Fields, second: Fields, effect: str) -> Rule:
+    """7b, 7e: other data may need another number of examples, or of passes, for that."""
+
+    def rule(t: Tables) -> Finding:
+        found = difference(t, first, second, "quality", ABOVE_ZERO, IS_ABOVE, effect)
+        one, other = t.arm(first), t.arm(second)
+        if one is None or other is None:
+            return found
+        ratio = t.x_of(one) / t.x_of(other)
+        why = f"tokens are not equal: {ratio:.2f} times" if abs(ratio - 1) > EQUAL_WITHIN else ""
+        return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
+
+    return rule
 
 
 def at_equal_response_tokens(t: Tables) -> Finding:
@@ -82,12 +85,12 @@ def at_equal_response_tokens(t: Tables) -> Finding:
 
 RULES: dict[str, Rule] = {
     "7a": traces_beat(AS_MANY, "quality", "quality, traces − bare answers, equal examples"),
-    "7b": at_equal_tokens,
+    "7b": at_equal_tokens(
+        {"answers": "traces", "data.n_examples": EQUAL_TOKENS}, PLAIN, f"quality, traces of {EQUAL_TOKENS} − bare 1,000"
+    ),
     "7c": traces_beat(AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"),
     "7d": at_equal_response_tokens,
-    "7e": lambda t: difference(
-        t, AS_MANY, MORE_PASSES, "quality", ABOVE_ZERO, IS_ABOVE, "quality, traces − bare answers with more passes, equal tokens"
-    ),
+    "7e": at_equal_tokens(AS_MANY, MORE_PASSES, "quality, traces − bare answers with more passes, equal tokens"),
 }
 report = reporter(VIEW, RULES)
 

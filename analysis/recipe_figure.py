@@ -23,7 +23,9 @@ LOOKS = dict(zip(ARMS, zip((style.INK, *style.PALETTE), "s^vP", strict=False), s
 def draw(t: Tables, narrow: bool) -> Figure:
     """Two by two panels; `narrow`: below one another, for one column of print."""
     rows, columns = (4, 1) if narrow else (2, 2)
-    figure, panels = style.figure(rows, columns, 2.6 * rows, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH)
+    figure, panels = style.figure(
+        rows, columns, (2.1 if narrow else 2.6) * rows, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH
+    )
     tried = configurations(t.trials)
     _plane(panels[0], t, tried)
     for panel, measure in zip(panels[1:3], ("quality", "forgetting"), strict=True):

@@ -34,7 +34,7 @@ VIEW = View(
     curves="domain",
     curves_label="documents from",
     derive=domains,
-    logarithmic=False,
+    scale="even",
 )
 NONE = {"data.replay_share": 0.0}
 

@@ -7,6 +7,7 @@ names), and then one ledger of all verdicts: report.html (self-contained, opens 
 from __future__ import annotations
 
 import base64
+import contextlib
 import html
 import importlib
 import re
@@ -44,6 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     directory, uri = chosen.report or chosen.output / "report", command.store(chosen)
+    try:
+        _check_named(uri, chosen.sweep)
+    except BadInput as error:
+        print(f"error: {message(error)}", file=sys.stderr)
+        return 2
     made, missing, failed = _reports(uri, directory, chosen.sweep)
     if not made:
         print(f"error: {next(iter({**failed, **missing}.values()))}", file=sys.stderr)
@@ -55,6 +61,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, why in failed.items():
         print(f"error: {name}: {why}", file=sys.stderr)
     return 3 if failed else 0
+
+
+def _check_named(uri: str, named: Sequence[str]) -> None:
+    """Every id that `--sweep` gives is one of the store's."""
+    known: list[str] = []
+    for name in experiments.names() if named else ():
+        with contextlib.suppress(BadInput):  # this one has not been run
+            known += tracking.sweeps(uri, name)
+    for one in named:
+        if not any(sweep.startswith(one) for sweep in known):
+            have = ", ".join(sweep[:8] for sweep in known) or "none"
+            raise BadInput(f"--sweep {one}: no such sweep; the store has {have}")
 
 
 def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str, command.Report], dict[str, str], dict[str, str]]:
@@ -104,9 +122,9 @@ def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
-    unasked = "".join(f"<li>{name}: {html.escape(why)}</li>" for name, why in missing.items())
+    unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in _by_reason(missing).items())
     parts = [
-        f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}{unasked}</ul><h1>Ledger</h1>",
+        f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
         _coloured(markdown.render(ledger)),
     ]
     parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
@@ -122,6 +140,14 @@ def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger:
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
     )
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    """Why questions are missing, and which."""
+    found: dict[str, list[str]] = {}
+    for name, why in missing.items():
+        found.setdefault(why.replace(f" {name!r}", ""), []).append(name)
+    return found
 
 
 def _coloured(text: str) -> str:

@@ -68,14 +68,14 @@ def limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float
 def interval(
     panel: Axes, x: float, low: float, high: float, colour: tuple[float, float, float], width: float, alpha: float = 1.0
 ) -> None:
-    """A vertical interval; a triangle at the edge where the axis cuts it. The panel's limits must be set."""
+    """A vertical interval; an arrow at the edge where the axis cuts it. The panel's limits must be set."""
     if not (math.isfinite(low) and math.isfinite(high)):
         return
     panel.plot([x, x], [low, high], color=colour, linewidth=width, solid_capstyle="butt", zorder=2, alpha=alpha)
     bottom, top = panel.get_ylim()
-    for cut, edge, mark in ((low < bottom, bottom, "v"), (high > top, top, "^")):
+    for cut, edge, mark in ((low < bottom, bottom, r"$\downarrow$"), (high > top, top, r"$\uparrow$")):
         if cut:
-            panel.plot(x, edge, mark, color=colour, markersize=4, clip_on=False, zorder=3)
+            panel.plot(x, edge, marker=mark, color=colour, markersize=6, mew=0, clip_on=False, zorder=3)
 
 
 def published(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> list[Line2D]:

@@ -450,6 +450,7 @@ class Experiment:
     without: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     search: OpenSearch | None = None
+    laboratory_only: bool = False  # its arms need what only the laboratory has: its corpus, its facts, its own questions
 
     def __post_init__(self) -> None:
         for name in (*self.vary, *self.tune, *self.with_seed, *(self.search.space if self.search else ())):

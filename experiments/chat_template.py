@@ -17,6 +17,7 @@ EXPERIMENT = Experiment(
     vary={"evaluation.chat": ("template", "other", "plain"), "train.loss_on": ("response", "all")},
     seeds=tuple(range(8)),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    laboratory_only=True,
     claims=(
         Claim(
             id="8a",

@@ -18,6 +18,7 @@ EXPERIMENT = Experiment(
     tune_trials=4,
     seeds=(0, 1, 2, 3),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    laboratory_only=True,
     claims=(
         Claim(
             id="10a",

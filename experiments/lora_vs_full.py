@@ -58,6 +58,7 @@ EXPERIMENT = Experiment(
     vary={"train.learning_rate": STEPS[USUAL:][:N_RATES]},
     also=tuple(ARMS[N_RATES:]),  # without the baseline's LoRA, which is the grid
     seeds=(0, 1, 2, 3),
+    laboratory_only=True,
     claims=(
         Claim(
             id="12f",

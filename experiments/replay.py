@@ -18,6 +18,7 @@ EXPERIMENT = Experiment(
     also=tuple({"data.replay_share": share, "data.replay_domain": "code"} for share in (0.05, 0.25, 0.4)),
     seeds=(0, 1, 2, 3, 4, 5),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    laboratory_only=True,
     claims=(
         Claim(
             id="14a",

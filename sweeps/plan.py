@@ -94,11 +94,15 @@ def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experimen
     Raises:
         BadInput: no such field (with the nearest name), or a value out of range.
     """
+    seen: set[str] = set()
     for setting in settings:
         name, equals, text = setting.partition("=")
         name, text = name.strip(), text.strip()
         if not equals or not text or not name:
             raise BadInput(f"--set {setting!r}: must look like train.epochs=2")
+        if name in seen:
+            raise BadInput(f"--set {setting}: {name} is set twice; several levels of one field: {name}=A,B")
+        seen.add(name)
         experiment = _set_field(experiment, name, text)
     return experiment
 
@@ -333,19 +337,18 @@ def final_job(experiment: Experiment, cell: Cell, index: int, values: Mapping[st
     return Job(cell.label, "final", index, trial, inspect(trial), axes(experiment))
 
 
-def probes(experiment: Experiment) -> list[Trial]:
-    """One trial for every distinct input of the sweep: each cell, and each value of an open search, with each entry of
-    `with_seed` (for checks and estimates)."""
-    settings = [cell.overrides for cell in cells(experiment)]
+def probes(experiment: Experiment) -> dict[Trial, str]:
+    """One trial for every distinct input of the sweep, with the label of its arm: each cell, and each value of an open search,
+    with each entry of `with_seed` (for checks and estimates)."""
+    settings = [(cell.label, cell.overrides) for cell in cells(experiment)]
     for name, levels in experiment.search.space.items() if experiment.search else ():
-        settings += [{name: value} for value in (levels if isinstance(levels, tuple) else (levels.low, levels.high))]
-    return list(
-        dict.fromkeys(
-            overridden(experiment.base, {**seed_overrides(experiment, index), **setting})
-            for setting in settings
-            for index in range(_n_variants(experiment))
-        )
-    )
+        ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
+        settings += [(f"{name}={value}", {name: value}) for value in ends]
+    return {
+        overridden(experiment.base, {**seed_overrides(experiment, index), **setting}): label
+        for label, setting in settings
+        for index in range(_n_variants(experiment))
+    }
 
 
 def sweep_id(experiment: Experiment, inspect: Inspect) -> str:

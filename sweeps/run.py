@@ -13,7 +13,7 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
@@ -24,7 +24,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 import experiments
 from core import preflight, tracking
 from core.data.rows import is_lab
-from core.definitions import BadInput, Experiment, message, nearest, one_line
+from core.definitions import BadInput, Experiment, flatten, message, nearest, one_line
 from sweeps import ledger, plan
 from sweeps.progress import silence
 from sweeps.resources import Resources, cautions, check_cluster, share_out
@@ -86,6 +86,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         hint = nearest(unknown[0].partition("=")[0], list(OPTIONS)) if unknown[0].startswith("-") else "one experiment at a time"
         parser.error(f"{unknown[0]}: unknown; {hint}")
+    if len(shown := [name for name in ("list", "dry_run", "status") if getattr(chosen, name)]) > 1:
+        parser.error(f"--{shown[0].replace('_', '-')} and --{shown[1].replace('_', '-')}: one at a time")
     if chosen.all and chosen.experiment is not None:
         parser.error(f"--all runs every experiment: leave out {chosen.experiment}")
     if not (chosen.list or chosen.all) and chosen.experiment is None:
@@ -109,7 +111,16 @@ def configured(chosen: argparse.Namespace) -> Experiment:
             path = Path(value).expanduser()  # absolute, so that the sweep is the same from every directory
             experiment = plan.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
     experiment = plan.without(plan.apply_settings(experiment, chosen.set), chosen.without)
+    _check_laboratory(experiment)
     return plan.with_seeds(experiment, chosen.seeds) if chosen.seeds is not None else experiment
+
+
+def _check_laboratory(experiment: Experiment) -> None:
+    """A question about the laboratory's own world can't be asked of other models or data."""
+    for name in ("model.name", "data.source") if experiment.laboratory_only else ():
+        if not is_lab(value := str(flatten(experiment.base)[name])):
+            why = f"{experiment.name} asks about the laboratory's own corpus, facts or questions"
+            raise BadInput(f"{name}={value}: {why}; leave out --model and --data")
 
 
 def prepare_output(output: Path) -> Path:
@@ -203,13 +214,27 @@ def check(experiment: Experiment) -> None:
     """Every cell with every input of its seeds.
 
     Raises:
-        BadInput: one of them cannot run.
+        BadInput: one of them cannot run; where others can, it says how to leave out those that cannot.
     """
     plan.check_quantization(experiment)
-    for probe in plan.probes(experiment):
-        preflight.inspect(probe)
+    probes = plan.probes(experiment)
+    refused: dict[str, BadInput] = {}
+    for probe, label in probes.items():
+        try:
+            preflight.inspect(probe)
+        except BadInput as error:
+            refused.setdefault(label, error)
+    if refused:
+        first = next(iter(refused.values()))
+        some = set(refused) < set(probes.values()) and not experiment.search
+        raise BadInput(message(first) + (f"; leave them out: {_without(refused)}" if some else "")) from None
     for cell in plan.cells(experiment):
         plan.tuning_grid(cell, experiment.tune_trials)
+
+
+def _without(labels: Iterable[str]) -> str:
+    """The options that leave these arms out."""
+    return " ".join(f"--without {shlex.quote(label)}" for label in labels)
 
 
 def start(chosen: argparse.Namespace, experiment: Experiment, sweep: str, share: Resources, notes: Sequence[str]) -> int:

@@ -13,7 +13,7 @@ import pytest
 from simulated import CellTruth, question
 
 import experiments
-from analysis import command, question_report, question_rules, report
+from analysis import command, page, question_report, question_rules, report
 from analysis.question import Tables, View, compute
 from analysis.question_fits import fits
 from analysis.question_report import judge
@@ -238,6 +238,9 @@ def test_one_page_over_everything_that_ran(
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r'(?:src|href)="(?!data:|#|https://)', page)  # opens offline
     assert '<span class="undecided">' in page
+    assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path / "one"), "--sweep", "9999"]) == 2
+    assert "error: --sweep 9999: no such sweep; the store has eeeeeeee" in capsys.readouterr().err
+    assert not (tmp_path / "one").exists()
     ran["learning_rate"] = "broken"
     assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 3  # the others have their page all the same
     assert "error: learning_rate: AssertionError" in capsys.readouterr().err
@@ -291,6 +294,25 @@ def test_real_data_have_a_report_and_no_verdict_on_points_of_accuracy(name: str,
     in_points = [row for row in made.verdicts if any(word in f"{row['rule']} {row['effect']}" for word in words)]
     assert all(row["verdict"] == "not tested" for row in in_points)
     assert (tmp_path / "figure.pdf").is_file()
+
+
+def test_what_full_fine_tuning_lacks_is_held_equal_in_lora_alone() -> None:
+    trials, _ = question(truths("learning_rate"), tuned=False)
+    said = page.held_equal(trials[trials["phase"] == "final"])
+    everywhere, in_lora = said.split("; in the arms of LoRA: ")
+    assert "adapter." not in everywhere
+    assert "adapter.method" not in in_lora
+    assert "adapter.rank = 16" in in_lora
+    alone = page.held_equal(trials[(trials["phase"] == "final") & (trials["adapter.method"] == "lora")])
+    assert "adapter.method = lora" in alone
+    assert "arms of LoRA" not in alone
+
+
+def test_a_published_score_is_not_laid_over_a_likelihood() -> None:
+    module, experiment = importlib.import_module("analysis.data_quantity"), experiments.load("data_quantity")
+    frames = question(truths("data_quantity"))
+    assert len(compute(*frames, experiment, module.VIEW).published) == 1
+    assert compute(*real(frames), experiment, module.VIEW).published == []
 
 
 def test_text_that_tuning_makes_easier_says_nothing_about_forgetting() -> None:

@@ -79,6 +79,10 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--set", "train.epochs"], ["train.epochs", "must look like"]),
         ([NAME, "--set", "seed=3"], ["seed=3", "--seeds"]),
         ([NAME, "--set", "=3"], ["'=3'", "must look like"]),
+        ([NAME, "--set", "adapter.rank=8", "--set", "adapter.rank=32"], ["adapter.rank=32", "set twice", "adapter.rank=A,B"]),
+        ([NAME, "--status", "--dry-run"], ["--dry-run and --status", "one at a time"]),
+        (["knowledge", "--model", "x"], ["model.name=x", "laboratory's own corpus", "leave out --model and --data"]),
+        (["replay", "--data", "x.jsonl"], ["data.source=x.jsonl", "laboratory's own corpus"]),
         ([NAME, "--set", "data.n_examples=1,2"], ["data.n_examples=1,2", "adapter.rank"]),
         ([NAME, "--without", "ful"], ["--without 'ful'", "lora r=1, lora r=4", "full"]),
         ([NAME, "--set", "model.quantization=nf4"], ["model.quantization=nf4", "--without full"]),
@@ -665,6 +669,13 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
     shown = capsys.readouterr()
     assert "left out: replay: --without 'lora r=64': there is no such arm" in shown.err
     assert experiments.load("rank_vs_quality").question in shown.out
+    wide = ["rank_vs_data", "--model", "lab:base-small-0", "--dry-run"]
+    assert main(wide) == 2
+    line = capsys.readouterr().err
+    assert "adapter.rank=128" in line
+    assert line.endswith("; leave them out: --without 'lora r=128 n_examples=4000'\n")
+    assert main([*wide, "--without", "lora r=128 n_examples=4000"]) == 0
+    capsys.readouterr()
     assert main(["quality_vs_quantity", "--data", "x.jsonl", "--dry-run"]) == 2
     assert "--set data.source=A,B replaces lab:curated, lab:synthetic" in capsys.readouterr().err
     asked: list[str] = []
