@@ -296,6 +296,23 @@ def test_real_data_have_a_report_and_no_verdict_on_points_of_accuracy(name: str,
     assert (tmp_path / "figure.pdf").is_file()
 
 
+def test_own_rows_of_unseen_tasks_answer_whether_breadth_carries_over() -> None:
+    module, experiment = importlib.import_module("analysis.task_diversity"), experiments.load("task_diversity")
+    levels = {
+        label: t.fields.get("data.n_clusters") or t.fields.get("data.n_tasks") for label, t in truths(experiment.name).items()
+    }
+    rising = {
+        label: dataclasses.replace(t, ability=np.log(float(str(levels[label])))) for label, t in truths(experiment.name).items()
+    }
+    trials, items = real(question(rising, tuned=False))
+    found = {row["id"]: row for row in judge(compute(trials, items, experiment, module.VIEW), experiment, module.RULES)}
+    assert {row["verdict"] for row in found.values()} == {"not tested"}  # a share of the same rows holds nothing out
+    own = trials.assign(**{"data.eval_source": "held.jsonl"})
+    found = {row["id"]: row for row in judge(compute(own, items, experiment, module.VIEW), experiment, module.RULES)}
+    assert {row["verdict"] for row in found.values()} == {"supported"}
+    assert all("not checked" in str(row["note"]) for row in found.values())
+
+
 def test_what_full_fine_tuning_lacks_is_held_equal_in_lora_alone() -> None:
     trials, _ = question(truths("learning_rate"), tuned=False)
     said = page.held_equal(trials[trials["phase"] == "final"])
