@@ -28,7 +28,7 @@ STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; } h2 { font-size: 1.1rem; }
 table { border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; margin: 1rem 0; }
-td:nth-child(2), td:nth-child(3) { min-width: 9rem; }
+td:nth-child(3) { min-width: 9rem; }
 th, td { border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #6b6b6b; } img { max-width: 46rem; width: 100%; } a { color: #0072B2; }
 .supported { color: #00664b; font-weight: 600; } .contradicted { color: #b04a00; font-weight: 600; }
@@ -108,12 +108,17 @@ def write(made: Mapping[str, command.Report], missing: Mapping[str, str], direct
     rows = [{"question": name, "about": one.about, **row} for name, one in made.items() for row in one.verdicts]
     pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
     header, body = rows_as_text(rows)
-    body = [[f"{row['question']}: {row['about']}", *cells] for row, cells in zip(rows, body, strict=True)]
+    body = [[_link(str(row["question"])), *cells] for row, cells in zip(rows, body, strict=True)]
     ledger = formatting.markdown(["question", *header], body)
-    ran = [[f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
-    ledger += "\n" + formatting.markdown(["command, beside options", "sweep, models, data", "made by"], ran)
+    ran = [[_link(name), f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
+    ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
     (directory / "ledger.md").write_text(ledger, encoding="utf-8")
     (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
+
+
+def _link(name: str) -> str:
+    """To a question's report; on the one page, to its part."""
+    return f"[{name}]({name}/report.md)"
 
 
 def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
@@ -125,7 +130,7 @@ def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger:
     unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in _by_reason(missing).items())
     parts = [
         f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
-        _coloured(markdown.render(ledger)),
+        _coloured(re.sub(r'href="(\w+)/report\.md"', r'href="#\1"', markdown.render(ledger))),
     ]
     parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
     for name in made:

@@ -119,7 +119,7 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
 
 def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources, notes: Sequence[str]) -> str:
     """Cells, trials, tokens, estimated time and memory, and what is worth a note."""
-    rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "memory GiB", "about")]
+    rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "tensors GiB", "about")]
     total = total_tokens = 0.0
     shown: tuple[preflight.Inputs, bool] | None = None
     for label, n_tuning, n_final, trial in _rows(experiment):
