@@ -49,8 +49,11 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
         if obstacle := finding.hindrance or _few_items(finding):
             notes.append((f"{said} but for this: " if said in ("supported", "contradicted") else "") + obstacle)
             said = "undecided" if finding.estimate is not None else said
-        elif said == "undecided" and (n := seeds_needed(finding, n_tested)):
-            notes.append(f"about {n:,} seeds would decide it, were the effect as estimated")
+        elif said == "undecided" and finding.estimate and finding.estimate.known and finding.estimate.n_seeds > 1:
+            n = seeds_needed(finding, n_tested)
+            notes.append(
+                f"{f'about {n}' if n else f'more than {MOST_SEEDS}'} seeds would decide it, were the effect as estimated"
+            )
         e = finding.estimate
         rows.append({
             "id": claim.id, "statement": claim.statement, "verdict": said, "effect": finding.effect, "unit": finding.unit,
@@ -73,7 +76,7 @@ def _few_items(finding: Finding) -> str:
 
 def seeds_needed(finding: Finding, n_tests: int) -> int | None:
     """About how many seeds would decide the claim with 80 % power if the effect is what was estimated: the error falls with
-    their square root. None where more seeds would not do it, or one was all there could be."""
+    their square root. None where it takes more than MOST_SEEDS, or one was all there could be."""
     e, region = finding.estimate, finding.region
     if e is None or region is None or not e.known or e.n_seeds < 2:
         return None

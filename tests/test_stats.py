@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +13,8 @@ from analysis.front import front_probability, on_front
 from analysis.optimum import learning_rate_optimum
 from analysis.stats import Estimate, Region
 from analysis.tradeoff import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality
-from analysis.verdicts import Finding, seeds_needed
+from analysis.verdicts import Finding, ledger, seeds_needed
+from core.definitions import Claim, Published
 
 DRAWS = 1_200  # Monte-Carlo standard error of a coverage of 95 %: 0.6 points
 # The method itself covers 93–97.8 % over the settings searched (see analysis/stats.py); two standard errors more here.
@@ -278,3 +280,17 @@ def test_no_number_of_seeds_is_named_where_more_would_not_help() -> None:
     e = Estimate(0.0, -0.1, 0.1, 6, 4, 100)
     assert seeds_needed(Finding(e, Region(0, np.inf), "", ""), 1) is None
     assert seeds_needed(Finding(None, None, "", ""), 1) is None
+
+
+def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
+    claim = Claim(id="1", statement="s", published=Published(effect="e", source="s", url="u"))
+
+    def note(value: float) -> str:
+        e = Estimate(value, value - 0.05, value + 0.05, df=7, n_seeds=8, n_items=500)
+        (row,) = ledger([claim], {"1": Finding(e, Region(0, np.inf), "", "")})
+        assert row["verdict"] == "undecided"
+        return str(row["note"])
+
+    near, far = note(0.001), note(0.04)
+    assert near == "more than 100 seeds would decide it, were the effect as estimated"
+    assert re.fullmatch(r"about \d\d seeds would decide it, were the effect as estimated", far)
