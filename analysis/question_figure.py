@@ -86,10 +86,11 @@ def _axis(t: Tables, cells: pd.DataFrame) -> Axis:
 
 def _legend(figure: Figure, handles: dict[str, Artist], title: str, width: int) -> None:
     """Above the panels, where it hides nothing; `width` in characters."""
-    names = [f"{title}: {name}" if title and i == 0 else name for i, name in enumerate(handles)]
+    names = list(handles)
     fit = max(1, next((n for n in range(len(names), 0, -1) if n * (max(map(len, names)) + 9) <= width), 1))
     fit = len(names) if sum(len(name) + 9 for name in names) <= width else fit
-    figure.legend(handles.values(), names, loc="outside upper left", ncols=fit, borderaxespad=0.4, borderpad=0.2)
+    look = {"ncols": fit, "borderaxespad": 0.4, "borderpad": 0.2, "alignment": "left", "title_fontsize": 7}
+    figure.legend(handles.values(), names, loc="outside upper left", title=title or None, **look)
 
 
 def _panel(
