@@ -102,12 +102,16 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
     final = [name for arm in found for name in arm.final.values()]
     if not final:
         raise BadInput(f"{experiment.name}: no final trial has finished {page.n_failed(trials)}")
-    there = {"quality", "forgetting", *items["measure"]}
+    first = trials[trials["state"] == "finished"].iloc[0]
+    twice = {
+        str(first["quality_measure"]),
+        str(first["forgetting_measures"]),
+    }  # as quality and forgetting they stand there already
+    there = {"quality", "forgetting", *items["measure"]} - twice
     panels = {
         name: a.panel(items, _measured(items, final, name), name)
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.behind)) if name in there
     }  # fmt: skip
-    first = trials[trials["state"] == "finished"].iloc[0]
     units = {name: a.unit(name, first) for name in panels}
     means = {arm.cell: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
     cells = pd.DataFrame([_cell(arm, trials[trials["cell"] == arm.cell], panels, means[arm.cell], view) for arm in found])
