@@ -1,7 +1,8 @@
 """Everything that has been run, on one page: `python analysis/report.py`.
 
 For every experiment with a sweep in the store it makes the report of the sweep that ran last (or of one that `--sweep`
-names), and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md and ledger.csv.
+names), and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and
+summary.md (a line a claim).
 """
 
 from __future__ import annotations
@@ -98,11 +99,11 @@ def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str,
 
 
 def write(made: Mapping[str, command.Report], missing: Mapping[str, str], directory: Path) -> None:
-    """ledger.md, ledger.csv and report.html in `directory`."""
+    """ledger.md, ledger.csv, summary.md and report.html in `directory`."""
     import pandas as pd
 
     from analysis import formatting
-    from analysis.verdicts import rows_as_text
+    from analysis.verdicts import rows_as_text, summary
 
     directory.mkdir(parents=True, exist_ok=True)
     rows = [{"question": name, "about": one.about, **row} for name, one in made.items() for row in one.verdicts]
@@ -113,6 +114,7 @@ def write(made: Mapping[str, command.Report], missing: Mapping[str, str], direct
     ran = [[_link(name), f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
     (directory / "ledger.md").write_text(ledger, encoding="utf-8")
+    (directory / "summary.md").write_text(formatting.markdown(*summary(rows)), encoding="utf-8")
     (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -111,6 +112,19 @@ def minimum_detectable_text(row: Mapping[str, object]) -> str:
     if row["scale"] == "log":
         return f"{value:.2g}×"
     return formatting.number(value, formatting.decimals(-value, value), percent=bool(row["percent"]))
+
+
+def summary(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the ledger at reading width: of what an undecided one needs, only the seeds."""
+    header = ["question", "claim", "published", "here [95 % interval]", "verdict"]
+    body = []
+    for row in rows:
+        seeds = re.search(r"(about|more than) [\d,]+ seeds", str(row["note"])) if row["verdict"] == "undecided" else None
+        body.append([
+            str(row["question"]), f"{row['id']}: {row['statement']}", f"{row['published_effect']} ({row['published_source']})",
+            f"{row['shown']} {row['unit']}".removesuffix(" ratio").strip(), str(row["verdict"]) + (f" ({seeds[0]})" if seeds else ""),
+        ])  # fmt: skip
+    return header, body
 
 
 def rows_as_text(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:

@@ -234,6 +234,8 @@ def test_one_page_over_everything_that_ran(
     assert "not run: python sweeps/run.py rank_vs_quality" in said
     ledger = pd.read_csv(tmp_path / "ledger.csv")
     assert list(ledger["id"]) == [claim.id for name in ran for claim in experiments.load(name).claims]
+    lines = (tmp_path / "summary.md").read_text().splitlines()[2:]
+    assert [line.split(" | ")[1].split(":")[0] for line in lines] == list(ledger["id"])
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r'(?:src|href)="(?!data:|#|https://)', page)  # opens offline
