@@ -122,7 +122,8 @@ def summary(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[
         seeds = re.search(r"(about|more than) [\d,]+ seeds", str(row["note"])) if row["verdict"] == "undecided" else None
         body.append([
             str(row["question"]), f"{row['id']}: {row['statement']}", f"{row['published_effect']} ({row['published_source']})",
-            f"{row['shown']} {row['unit']}".removesuffix(" ratio").strip(), str(row["verdict"]) + (f" ({seeds[0]})" if seeds else ""),
+            f"{row['shown']} {row['unit']}".removesuffix(" ratio").strip(),
+            str(row["verdict"]) + (f" ({seeds[0]})" if seeds else ""),
         ])  # fmt: skip
     return header, body
 
