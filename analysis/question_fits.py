@@ -104,15 +104,15 @@ def legend(found: Sequence[Fitted]) -> str:
     parts = []
     for one in found:
         where = formatting.readable(one.measure) + (f" ({one.curve})" if one.curve else "")
-        at = f", 95 % of the gain at {_plateau(one.best.plateau)}" if one.best.plateau.known else ""
+        at = f", 95 % of the gain at {_text(one.best.plateau)}" if one.best.plateau.known else ""
         why = "" if one.comparison.as_good else f" ({one.comparison.said})"
         parts.append(f"{where}: {label(one)}{why}{at}")
     return "; ".join(parts)
 
 
-def _plateau(e: Estimate) -> str:
-    """A place on the x axis: three digits, no powers of ten."""
-    value, low, high = (f"{float(f'{x:.2g}'):,g}" if x < 1e6 else f"{x:.2g}" for x in (e.value, e.low, e.high))
+def _text(e: Estimate) -> str:
+    """A value with its interval: two digits, no powers of ten below a million."""
+    value, low, high = (f"{float(f'{x:.2g}'):,g}" if abs(x) < 1e6 else f"{x:.2g}" for x in (e.value, e.low, e.high))
     return f"{value} [{low}, {high}]"
 
 
@@ -122,7 +122,7 @@ def rows(found: Sequence[Fitted]) -> list[list[str]]:
         [
             one.curve or "all", formatting.readable(one.measure), one.comparison.said,
             "; ".join(_parameter(name, e) for name, e in one.best.parameters.items()),
-            _plateau(one.best.plateau) if one.best.plateau.known else one.best.plateau.why,
+            _text(one.best.plateau) if one.best.plateau.known else one.best.plateau.why,
             formatting.number(one.held_out_error),
         ]
         for one in found
@@ -130,4 +130,4 @@ def rows(found: Sequence[Fitted]) -> list[list[str]]:
 
 
 def _parameter(name: str, e: Estimate) -> str:
-    return f"{name} {e.value:.2g} [{e.low:.2g}, {e.high:.2g}]" if e.known else f"{name} {e.why}"
+    return f"{name} {_text(e)}" if e.known else f"{name} {e.why}"
