@@ -107,8 +107,8 @@ def held_equal(final: pd.DataFrame) -> str:
 
 
 def _plain(value: object) -> object:
-    """A whole number that a column with gaps made a float is whole again."""
-    return int(value) if isinstance(value, float) and value == int(value) else value
+    """Whole numbers without a point, as a column with gaps makes floats of them."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def failures(trials: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
@@ -36,7 +36,7 @@ class View:
     measures: tuple[str, ...]  # "quality", "forgetting" or a measure's name
     curves: str | None = None
     curves_label: str = ""
-    scale: str = "log"  # of x: log, linear, or even (the levels side by side, whatever lies between)
+    scale: Literal["log", "linear", "even"] = "log"  # of x: log, linear, or even (the levels side by side, whatever lies between)
     derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
     fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
     published: tuple[PublishedCurve, ...] = ()  # laid over our curves
@@ -107,7 +107,7 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
         str(first["quality_measure"]),
         str(first["forgetting_measures"]),
     }  # as quality and forgetting they stand there already
-    there = {"quality", "forgetting", *items["measure"]} - twice
+    there = {"quality", "forgetting", *items["measure"]} - twice  # (several measures of forgetting are no one measure)
     panels = {
         name: a.panel(items, _measured(items, final, name), name)
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.behind)) if name in there

@@ -6,6 +6,7 @@ well, or a parameter is not identified) and a bar where it levels off; what is p
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -159,7 +160,7 @@ def _law(panel: Axes, one: Fitted, colour: Colour, order: int, named: bool) -> A
     x = np.geomspace(x_K.min(), x_K.max(), 120)
     panel.fill_between(x, *one.best.band(x), color=colour, alpha=0.16, linewidth=0, zorder=0.5)
     text = f"{one.curve}: {label(one)}" if named else label(one)
-    text = text if len(text) < LEGEND_WIDTH else text.replace(", ", ",\n", 1)
+    text = textwrap.fill(text, LEGEND_WIDTH)
     (line,) = panel.plot(
         x, one.best.fit.predict(x), color=colour, linewidth=1.0, linestyle="--" if one.in_doubt else "-", label=text, zorder=3
     )

@@ -78,7 +78,8 @@ def forgetting_at_equal_quality(t: Tables) -> Finding:
         return _missing(missing, rule, effect)
     sides = [side for side in (arm, t.full) if side]
     bases = " and ".join(sorted(map(str, t.trials.loc[t.trials["phase"] == "tune", "model.name"].unique())))
-    note = joined(_stands_for((arm, GOOD_RANK)), f"from the tuning trials, on {bases}")
+    why = f"from the tuning trials, one a rate, on {bases}: forgetting_tradeoff asks it with seeds"
+    note = joined(_stands_for((arm, GOOD_RANK)), why)
     return Finding(
         t.matched[arm.cell], ABOVE_ZERO, rule, effect, t.forgetting_unit, note=note, hindrance=page.not_forgetting(t.cells, sides)
     )
@@ -138,7 +139,8 @@ def learning_rate_ratio(t: Tables) -> Finding:
         which = " and ".join(f"{who} {e.why}" for who, e in (("LoRA", top), ("full", bottom)) if e.why)
         return Finding(no_interval(math.nan, 1, t.n_tuning_items, which, "log"), ABOUT_TEN, rule, effect, "ratio")
     e = quotient_of_estimates(top, bottom)
-    note = joined(_stands_for((arm, GOOD_RANK)), _direction(e, 1.0, "LoRA's is higher", "LoRA's is lower"))
+    way = _direction(e, 1.0, "LoRA's is higher", "LoRA's is lower")
+    note = joined(_stands_for((arm, GOOD_RANK)), way, "from the tuning trials, one a rate: learning_rate asks it with seeds")
     return Finding(e, ABOUT_TEN, rule, effect, "ratio", note=note)
 
 

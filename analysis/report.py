@@ -8,7 +8,6 @@ summary.md (a line a claim).
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import importlib
 import re
@@ -47,13 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     directory, uri = chosen.report or chosen.output / "report", command.store(chosen)
     try:
-        _check_named(uri, chosen.sweep)
+        found, missing = _sweeps(uri)
+        _check_named(found, chosen.sweep)
     except BadInput as error:
         print(f"error: {message(error)}", file=sys.stderr)
         return 2
-    made, missing, failed = _reports(uri, directory, chosen.sweep)
+    made, failed = _reports(uri, found, directory, chosen.sweep)
     if not made:
-        print(f"error: {next(iter({**failed, **missing}.values()))}", file=sys.stderr)
+        print(f"error: {next(iter(failed.values()))}", file=sys.stderr)
         return 2
     write(made, missing | failed, directory)
     print(f"{len(made)} questions, {sum(len(one.verdicts) for one in made.values())} claims: {directory / 'report.html'}")
@@ -64,29 +64,35 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 3 if failed else 0
 
 
-def _check_named(uri: str, named: Sequence[str]) -> None:
-    """Every id that `--sweep` gives is one of the store's."""
-    known: list[str] = []
-    for name in experiments.names() if named else ():
-        with contextlib.suppress(BadInput):  # this one has not been run
-            known += tracking.sweeps(uri, name)
-    for one in named:
-        if not any(sweep.startswith(one) for sweep in known):
-            have = ", ".join(sweep[:8] for sweep in known) or "none"
-            raise BadInput(f"--sweep {one}: no such sweep; the store has {have}")
-
-
-def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str, command.Report], dict[str, str], dict[str, str]]:
-    """The report of every experiment's last sweep; the experiments that have none; those whose report failed, and why."""
-    made, missing, failed = {}, {}, {}
+def _sweeps(uri: str) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The sweeps of every experiment, the last first, and why the others have none."""
+    found, missing = {}, {}
     for name in experiments.names():
         try:
-            found = tracking.sweeps(uri, name)
+            found[name] = tracking.sweeps(uri, name)
         except BadInput as error:
             missing[name] = f"not run ({message(error).split(': run `')[0]})"
-            continue
-        sweep = next((one for one in found if one.startswith(tuple(named))), found[0]) if named else found[0]
-        if others := [one[:8] for one in found if one != sweep]:
+    if not found:
+        raise BadInput(next(iter(missing.values())))
+    return found, missing
+
+
+def _check_named(found: Mapping[str, Sequence[str]], named: Sequence[str]) -> None:
+    """Every id that `--sweep` gives is one of the store's."""
+    known = [sweep for sweeps in found.values() for sweep in sweeps]
+    for one in named:
+        if not any(sweep.startswith(one) for sweep in known):
+            raise BadInput(f"--sweep {one}: no such sweep; the store has {', '.join(sweep[:8] for sweep in known)}")
+
+
+def _reports(
+    uri: str, found: Mapping[str, Sequence[str]], directory: Path, named: Sequence[str]
+) -> tuple[dict[str, command.Report], dict[str, str]]:
+    """The report of every experiment's last sweep, or of one that `named` begins; those whose report failed, and why."""
+    made, failed = {}, {}
+    for name, sweeps in found.items():
+        sweep = next((one for one in sweeps if one.startswith(tuple(named))), sweeps[0]) if named else sweeps[0]
+        if others := [one[:8] for one in sweeps if one != sweep]:
             print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
         try:
             made[name] = command.analysed(name, importlib.import_module(f"analysis.{name}").report, uri, sweep, directory / name)
@@ -95,7 +101,7 @@ def _reports(uri: str, directory: Path, named: Sequence[str]) -> tuple[dict[str,
         except Exception as error:  # one question's defect must not take the page from the others
             failed[name] = one_line(error)
             traceback.print_exc()
-    return made, missing, failed
+    return made, failed
 
 
 def write(made: Mapping[str, command.Report], missing: Mapping[str, str], directory: Path) -> None:

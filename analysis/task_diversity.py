@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 NAME = "task_diversity"
 HELD_OUT = "exact_match/held_out"
+OF_TRAINED = "rows/evaluated_of_trained_tasks"
 
 
 def breadth(trials: pd.DataFrame) -> pd.DataFrame:
@@ -60,9 +61,17 @@ def carries_over(unit: str) -> Rule:
         if HELD_OUT in t.panels or t.trials["data.eval_source"].isna().any():
             return trend(t, {"unit": unit}, HELD_OUT, ABOVE_ZERO, said, f"rise of held-out exact match with {unit}")
         found = trend(t, {"unit": unit}, "quality", ABOVE_ZERO, said, f"rise of quality on the rows of --eval-data with {unit}")
-        return replace(found, note=joined(found.note, "held out as far as no arm trains on their tasks: not checked"))
+        return replace(found, hindrance=joined(found.hindrance, _not_held_out(t.trials)))
 
     return rule
+
+
+def _not_held_out(trials: pd.DataFrame) -> str:
+    """Why the evaluation rows are no held-out tasks; nothing where they are."""
+    if OF_TRAINED not in trials or trials[OF_TRAINED].isna().any():
+        return "--eval-data names no cluster or task, so that nothing says that these are held out"
+    n = int(trials[OF_TRAINED].max())
+    return f"{n} evaluation rows are of clusters or tasks that --data has" if n else ""
 
 
 RULES: dict[str, Rule] = {"1a": carries_over("clusters"), "1b": carries_over("tasks")}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -51,10 +50,7 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dic
             notes.append((f"{said} but for this: " if said in ("supported", "contradicted") else "") + obstacle)
             said = "undecided" if finding.estimate is not None else said
         elif said == "undecided" and finding.estimate and finding.estimate.known and finding.estimate.n_seeds > 1:
-            n = seeds_needed(finding, n_tested)
-            notes.append(
-                f"{f'about {n}' if n else f'more than {MOST_SEEDS}'} seeds would decide it, were the effect as estimated"
-            )
+            notes.append(_seeds_text(seeds_needed(finding, n_tested)))
         e = finding.estimate
         rows.append({
             "id": claim.id, "statement": claim.statement, "verdict": said, "effect": finding.effect, "unit": finding.unit,
@@ -77,7 +73,8 @@ def _few_items(finding: Finding) -> str:
 
 def seeds_needed(finding: Finding, n_tests: int) -> int | None:
     """About how many seeds would decide the claim with 80 % power if the effect is what was estimated: the error falls with
-    their square root. None where it takes more than MOST_SEEDS, or one was all there could be."""
+    their square root. None where the estimate lies so near the rule's limit that more seeds need not do it, or one was all
+    there could be."""
     e, region = finding.estimate, finding.region
     if e is None or region is None or not e.known or e.n_seeds < 2:
         return None
@@ -89,8 +86,14 @@ def seeds_needed(finding: Finding, n_tests: int) -> int | None:
     needed = e.on_scale(e.minimum_detectable(n_tests))
     if distance < needed / 30:  # a thousand times the seeds: no plan
         return None
-    seeds = max(math.ceil(e.n_seeds * (needed / distance) ** 2), e.n_seeds + 1)
-    return seeds if seeds <= MOST_SEEDS else None
+    return max(math.ceil(e.n_seeds * (needed / distance) ** 2), e.n_seeds + 1)
+
+
+def _seeds_text(n: int | None) -> str:
+    if n is None:
+        return "it lies so near the rule's limit that more seeds need not decide it"
+    how_many = f"about {n}" if n <= MOST_SEEDS else f"more than {MOST_SEEDS}"
+    return f"{how_many} seeds would decide it, were the effect as estimated"
 
 
 def _judge(finding: Finding) -> tuple[str, float]:
@@ -115,15 +118,14 @@ def minimum_detectable_text(row: Mapping[str, object]) -> str:
 
 
 def summary(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the ledger at reading width: of what an undecided one needs, only the seeds."""
+    """Header and cells of the ledger at reading width."""
     header = ["question", "claim", "published", "here [95 % interval]", "verdict"]
     body = []
     for row in rows:
-        seeds = re.search(r"(about|more than) [\d,]+ seeds", str(row["note"])) if row["verdict"] == "undecided" else None
         body.append([
             str(row["question"]), f"{row['id']}: {row['statement']}", f"{row['published_effect']} ({row['published_source']})",
             f"{row['shown']} {row['unit']}".removesuffix(" ratio").strip(),
-            str(row["verdict"]) + (f" ({seeds[0]})" if seeds else ""),
+            str(row["verdict"]) + (f" ({row['note']})" if row["note"] else ""),
         ])  # fmt: skip
     return header, body
 

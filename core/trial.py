@@ -132,6 +132,8 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
         "rows/evaluated_truncated": held_out.n_truncated,
         "rows/evaluated_skipped_too_long": held_out.n_too_long,
     }
+    if chosen.n_of_trained_tasks is not None:
+        metrics["rows/evaluated_of_trained_tasks"] = chosen.n_of_trained_tasks
     facts |= {
         "train_rows_hash": rows.rows_hash(chosen.train),
         "evaluation_rows_hash": rows.rows_hash(chosen.evaluation),

@@ -2,7 +2,7 @@
 
 Claims after Zhou et al. 2023 (LIMA): sixteen times the data gave no gain; and the practitioners' rule that 200–500 pairs are
 needed. Epoch-matched arms see every example three times; step-matched arms all take the steps that 1,000 examples take in 3 epochs. The
-learning rate is tuned inside each arm.
+learning rate is tuned inside each arm. Eight seeds: four, which were planned, left all claims undecided when it first ran.
 """
 
 from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial

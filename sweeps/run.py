@@ -120,7 +120,7 @@ def _check_laboratory(experiment: Experiment) -> None:
     for name in ("model.name", "data.source") if experiment.laboratory_only else ():
         if not is_lab(value := str(flatten(experiment.base)[name])):
             why = f"{experiment.name} asks about the laboratory's own corpus, facts or questions"
-            raise BadInput(f"{name}={value}: {why}; leave out --model and --data")
+            raise BadInput(f"{name}={value}: {why}; leave this option out")
 
 
 def prepare_output(output: Path) -> Path:
@@ -218,16 +218,18 @@ def check(experiment: Experiment) -> None:
     """
     plan.check_quantization(experiment)
     probes = plan.probes(experiment)
-    refused: dict[str, BadInput] = {}
+    refused: dict[str, str] = {}
     for probe, label in probes.items():
         try:
             preflight.inspect(probe)
         except BadInput as error:
-            refused.setdefault(label, error)
+            refused.setdefault(label, message(error))
     if refused:
         first = next(iter(refused.values()))
-        some = set(refused) < set(probes.values()) and not experiment.search
-        raise BadInput(message(first) + (f"; leave them out: {_without(refused)}" if some else "")) from None
+        field = first.partition("=")[0]  # arms that another field keeps from running are another message
+        alike = [label for label, why in refused.items() if why.startswith(f"{field}=")]
+        some = len(alike) < len(set(probes.values())) and not experiment.search
+        raise BadInput(first + (f"; leave out: {_without(alike)}" if some else ""))
     for cell in plan.cells(experiment):
         plan.tuning_grid(cell, experiment.tune_trials)
 

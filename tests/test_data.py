@@ -166,6 +166,26 @@ def test_training_rows_that_are_evaluated_are_left_out_and_counted(tmp_path: Pat
     assert found.n_in_evaluation == 10
 
 
+@pytest.mark.parametrize(
+    ("theirs", "n"),
+    [
+        ({"cluster": "math"}, 10),
+        ({"cluster": "code", "task": "add"}, 0),  # the cluster is another one: the task's name does not matter
+        ({"task": "add"}, 10),
+        ({"task": "sort"}, 0),
+        ({}, None),
+    ],
+)
+def test_evaluation_rows_of_what_is_trained_on_are_counted(theirs: dict[str, str], n: int | None, tmp_path: Path) -> None:
+    ours = {"cluster": "math", "task": "add"}
+    data = Data(
+        source=write(tmp_path / "a.jsonl", [{"instruction": f"q{i}", "output": "a", **ours} for i in range(30)]),
+        eval_source=write(tmp_path / "e.jsonl", [{"instruction": f"Q{i}", "output": "b", **theirs} for i in range(50, 70)]),
+    )
+    found = [rows.select(data, Evaluation(split=split), seed=0).n_of_trained_tasks for split in ("validation", "test")]
+    assert found == [None, None] if n is None else sum(filter(None, found)) == 2 * n
+
+
 def test_too_few_rows_to_evaluate_is_bad_input(tmp_path: Path) -> None:
     data = Data(source=write(tmp_path / "a.jsonl", RAWS[:1]))
     with pytest.raises(BadInput, match="eval_share"):

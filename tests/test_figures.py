@@ -19,7 +19,7 @@ import experiments
 from analysis import confounds, style
 from analysis.overlay import PublishedCurve
 from analysis.question import Tables, compute
-from analysis.question_figure import draw
+from analysis.question_figure import LEGEND_WIDTH, draw
 from analysis.question_fits import NAMED, Fitted, fits, label, legend
 from analysis.question_report import differences, markdown
 from analysis.rank_figure import HU
@@ -83,6 +83,7 @@ def test_a_law_that_is_not_identified_is_drawn_dashed_and_said(saturating: Fit) 
     _, line = law_of(t, one)
     assert line.get_linestyle() == "--"
     assert str(line.get_label()).replace("\n", " ") == label(one)
+    assert max(map(len, str(line.get_label()).split("\n"))) <= LEGEND_WIDTH
     assert all(f" or {NAMED[rival][0]}" in label(one) for rival in one.rivals)
     assert f"{label(one)}, 95 % of the gain at" in markdown(t, [], experiments.load("data_quantity"), [one])
     unknown = replace_parameter(rivals(found[0], 50.0))

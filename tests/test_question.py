@@ -310,9 +310,14 @@ def test_own_rows_of_unseen_tasks_answer_whether_breadth_carries_over() -> None:
     found = {row["id"]: row for row in judge(compute(trials, items, experiment, module.VIEW), experiment, module.RULES)}
     assert {row["verdict"] for row in found.values()} == {"not tested"}  # a share of the same rows holds nothing out
     own = trials.assign(**{"data.eval_source": "held.jsonl"})
-    found = {row["id"]: row for row in judge(compute(own, items, experiment, module.VIEW), experiment, module.RULES)}
-    assert {row["verdict"] for row in found.values()} == {"supported"}
-    assert all("not checked" in str(row["note"]) for row in found.values())
+    for extra, verdict, note in (
+        ({}, "undecided", "names no cluster or task"),
+        ({module.OF_TRAINED: 3.0}, "undecided", "3 evaluation rows are of clusters or tasks that --data has"),
+        ({module.OF_TRAINED: 0.0}, "supported", ""),
+    ):
+        found = judge(compute(own.assign(**extra), items, experiment, module.VIEW), experiment, module.RULES)
+        assert {row["verdict"] for row in found} == {verdict}
+        assert all(note in str(row["note"]) for row in found)
 
 
 def test_what_full_fine_tuning_lacks_is_held_equal_in_lora_alone() -> None:

@@ -81,7 +81,7 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--set", "=3"], ["'=3'", "must look like"]),
         ([NAME, "--set", "adapter.rank=8", "--set", "adapter.rank=32"], ["adapter.rank=32", "set twice", "adapter.rank=A,B"]),
         ([NAME, "--status", "--dry-run"], ["--dry-run and --status", "one at a time"]),
-        (["knowledge", "--model", "x"], ["model.name=x", "laboratory's own corpus", "leave out --model and --data"]),
+        (["knowledge", "--model", "x"], ["model.name=x", "laboratory's own corpus", "leave this option out"]),
         (["replay", "--data", "x.jsonl"], ["data.source=x.jsonl", "laboratory's own corpus"]),
         ([NAME, "--set", "data.n_examples=1,2"], ["data.n_examples=1,2", "adapter.rank"]),
         ([NAME, "--without", "ful"], ["--without 'ful'", "lora r=1, lora r=4", "full"]),
@@ -673,7 +673,7 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
     assert main(wide) == 2
     line = capsys.readouterr().err
     assert "adapter.rank=128" in line
-    assert line.endswith("; leave them out: --without 'lora r=128 n_examples=4000'\n")
+    assert line.endswith("; leave out: --without 'lora r=128 n_examples=4000'\n")
     assert main([*wide, "--without", "lora r=128 n_examples=4000"]) == 0
     capsys.readouterr()
     assert main(["quality_vs_quantity", "--data", "x.jsonl", "--dry-run"]) == 2

@@ -291,6 +291,7 @@ def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
         assert row["verdict"] == "undecided"
         return str(row["note"])
 
-    near, far = note(0.001), note(0.04)
+    near, far = note(0.005), note(0.04)
+    assert note(0.0) == "it lies so near the rule's limit that more seeds need not decide it"
     assert near == "more than 100 seeds would decide it, were the effect as estimated"
     assert re.fullmatch(r"about \d\d seeds would decide it, were the effect as estimated", far)

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from core.data import sources
@@ -58,6 +58,9 @@ class Selection:
     n_available: int  # rows that could be trained on; data.n_examples may ask for more
     n_source: int  # rows of the source with a response
     shapes: tuple[str, ...]
+    n_of_trained_tasks: int | None = (
+        None  # of the evaluation rows, those whose cluster (or task, without clusters) the source has
+    )
 
 
 def share(text: str, salt: str) -> float:
@@ -236,7 +239,18 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
         raise BadInput(f"data.source={data.source}: every row's prompt is in the evaluation rows; none is left to train on")
     pool = restricted(tuple(train), data, seed)  # of training rows alone: every arm is asked the same
     subset = noisy(nested_subset(pool, data.n_examples, seed), data.noise_share, seed)
-    return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(pool), len(loaded.rows), loaded.shapes)
+    trained = _n_of_trained_tasks(scored, train)
+    return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(pool), len(loaded.rows), loaded.shapes, trained)
+
+
+def _n_of_trained_tasks(evaluation: Sequence[Row], source: Sequence[Row]) -> int | None:
+    """How many evaluation rows name a cluster that the source names too; by tasks where rows name no cluster, None where they
+    name neither."""
+    for place in (LABELS.index("cluster"), LABELS.index("task")):
+        theirs, ours = [row.labels[place] for row in evaluation], {row.labels[place] for row in source}
+        if all(theirs) and all(ours):
+            return sum(label in ours for label in theirs)
+    return None
 
 
 @functools.lru_cache(maxsize=16)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,8 +16,8 @@ if TYPE_CHECKING:
     Task = Callable[[nn.Module, PreTrainedTokenizerBase, Trial, Sequence[Encoded], nn.Module, int], list[Measurement]]
 
 
-def _lab(module: str) -> Task:
-    """The task of a laboratory source, which makes its own questions: a file here, imported when it is needed."""
+def _lab(is_composed: bool) -> Task:
+    """The task of a laboratory source, which makes its own questions; imported when it is needed."""
 
     def measure(
         model: nn.Module,
@@ -28,8 +27,9 @@ def _lab(module: str) -> Task:
         reference: nn.Module,
         seq_len: int,
     ) -> list[Measurement]:
-        found: list[Measurement] = import_module(f"core.tasks.{module}").measure(model, tokenizer, trial.evaluation, trial.data)
-        return found
+        from core.tasks import composed, lab
+
+        return (composed if is_composed else lab).measure(model, tokenizer, trial.evaluation, trial.data)
 
     return measure
 
@@ -48,7 +48,7 @@ def _text(
 
 
 # The beginning of a data source → what measures its trials. First match wins; "" is everything else.
-TASKS: dict[str, Task] = {"lab:composed": _lab("composed"), "lab:": _lab("lab"), "": _text}
+TASKS: dict[str, Task] = {"lab:composed": _lab(is_composed=True), "lab:": _lab(is_composed=False), "": _text}
 
 
 def task_of(source: str) -> Task:
