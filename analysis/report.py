@@ -96,6 +96,8 @@ def _reports(
             print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
         try:
             made[name] = command.analysed(name, importlib.import_module(f"analysis.{name}").report, uri, sweep, directory / name)
+            if (few := int(made[name].cells["seeds"].min())) < (asked := len(experiments.load(name).seeds)):
+                print(f"{name}: not at its end: an arm has {few} of the {asked} seeds that the question asks for")
         except BadInput as error:
             failed[name] = message(error)
         except Exception as error:  # one question's defect must not take the page from the others
