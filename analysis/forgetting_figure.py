@@ -169,7 +169,7 @@ def _loss(panel: Axes, t: Tables) -> None:
         panel.set_xticks(*style.round_ticks(*panel.get_xlim()))
         panel.set_xticks([], minor=True)
         panel.legend(title="LoRA", title_fontsize=7)
-        panel.set_ylim(bottom=0)
+        panel.set_ylim(0, 1.25 * panel.get_ylim()[1])  # room for the legend
     else:
         _empty(panel, "needs the losses of 5 arms of LoRA")
     panel.set_xlabel("fine-tuning loss, last tenth of training (nats/token)")
