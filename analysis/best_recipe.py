@@ -18,13 +18,14 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command, formatting, question
+from analysis.formatting import joined
 from analysis.front import Box, hypervolume, on_front
 from analysis.importance import NOTHING, Importance, importance
 from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import NOT_WORSE, Rule, difference
-from analysis.stats import ABOVE_ZERO, BELOW_ZERO
-from analysis.verdicts import IS_ABOVE, IS_BELOW
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
+from analysis.verdicts import IS_ABOVE, IS_BELOW, Finding
 from core.definitions import DEFAULT_ARM, FOUND_ARMS, Experiment, OpenSearch
 from experiments.best_recipe import EXPERIMENT
 
@@ -79,19 +80,25 @@ def front(tried: pd.DataFrame) -> pd.DataFrame:
     return tried[kept].sort_values("forgetting")
 
 
+def of_knee(measure: str, region: Region, rule: str, in_points: bool = False) -> Rule:
+    """16h, 16i. Where the knee is the recipe of best quality, it has no arm of its own, and that arm stands for it."""
+
+    def found(t: Tables) -> Finding:
+        own = t.arm({"cell": "knee"}) is not None
+        arm = {"cell": "knee" if own else "best quality"}
+        finding = difference(t, arm, USUAL, measure, region, rule, f"{measure}, knee − usual recipe", in_points)
+        return finding if own else replace(finding, note=joined("the arm of best quality stands for the knee", finding.note))
+
+    return found
+
+
 RULES: dict[str, Rule] = {
     "16g": lambda t: difference(
         t, {"cell": "best quality"}, USUAL, "quality", ABOVE_ZERO, IS_ABOVE,
         "quality, best found − usual recipe",
     ),
-    "16h": lambda t: difference(
-        t, {"cell": "knee"}, USUAL, "forgetting", BELOW_ZERO, IS_BELOW,
-        "forgetting, knee − usual recipe",
-    ),
-    "16i": lambda t: difference(
-        t, {"cell": "knee"}, USUAL, "quality", NOT_WORSE, "supported: interval above −0.02; contradicted: below",
-        "quality, knee − usual recipe", in_points=True,
-    ),
+    "16h": of_knee("forgetting", BELOW_ZERO, IS_BELOW),
+    "16i": of_knee("quality", NOT_WORSE, "supported: interval above −0.02; contradicted: below", in_points=True),
 }  # fmt: skip
 
 

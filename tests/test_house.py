@@ -68,7 +68,9 @@ def test_the_readme_says_what_the_kept_results_say() -> None:
         for row in trials:
             if row["phase"] == "final" and row["state"] == "finished":
                 seeds[row["cell"]].add(row["seed"])
-        assert {len(found) for found in seeds.values()} == {len(experiments.load(name).seeds)}, name  # run to its end
+        asked = experiments.load(name)
+        finished = {len(found) for found in seeds.values() if found or not asked.search}  # a search tunes without arms
+        assert finished == {len(asked.seeds)}, name  # run to its end
 
 
 def files() -> list[Path]:

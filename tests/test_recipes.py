@@ -308,6 +308,16 @@ def test_the_report_judges_the_arms_and_names_what_decides(tmp_path: Path, monke
     assert found["16g"]["verdict"] == "contradicted"
 
 
+def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best_recipe, "DRAWS", 10)
+    trials, items = frames()
+    lost = trials["cell"].isin(("knee", "least forgetting"))
+    kept = trials[~lost], items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
+    found = {str(row["id"]): row for row in best_recipe.report(*kept, REAL, tmp_path).verdicts}
+    assert all("the arm of best quality stands for the knee" in str(found[name]["note"]) for name in ("16h", "16i"))
+    assert found["16i"]["value"] == found["16g"]["value"]
+
+
 def test_the_hypervolume_grows_along_the_search() -> None:
     trials = pd.DataFrame({"quality": [0.5, 0.1, 0.9], "forgetting": [1.0, 0.2, 2.0], "quality_before": 0.1})
     inside = best_recipe.box(trials)
