@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 RUNGS = ("#C9DDEB", "#7FB2D6", "#1F6AA5")  # light to dark with the share of the training
 LOOKS = dict(zip(ARMS, zip((style.INK, *style.PALETTE), "s^vP", strict=False), strict=True))  # arm → colour, marker
+LITTLE = 0.1  # nats a token: below, forgetting is drawn on a linear scale, as many short trials forget next to nothing
 
 
 def draw(t: Tables, narrow: bool) -> Figure:
@@ -48,8 +49,8 @@ def _plane(panel: Axes, t: Tables, tried: pd.DataFrame) -> None:
     for _, row in t.cells[t.cells["seeds"] > 0].iterrows():
         _arm(panel, row)
     values = np.append(tried["forgetting"].to_numpy(float), t.cells["forgetting"].to_numpy(float))
-    if np.nanmin(values) > 0 and np.nanmax(values) > 10 * np.nanmin(values):
-        panel.set_xscale("log")
+    if np.nanmax(values) > 10 * LITTLE:
+        panel.set_xscale("symlog", linthresh=LITTLE)
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"quality ({t.units['quality']})")
     panel.set_title("Every configuration; arms on test, 95 %")
