@@ -103,11 +103,8 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
     if not final:
         raise BadInput(f"{experiment.name}: no final trial has finished {page.n_failed(trials)}")
     first = trials[trials["state"] == "finished"].iloc[0]
-    twice = {
-        str(first["quality_measure"]),
-        str(first["forgetting_measures"]),
-    }  # as quality and forgetting they stand there already
-    there = {"quality", "forgetting", *items["measure"]} - twice  # (several measures of forgetting are no one measure)
+    # Quality, or forgetting where it is one measure, under its own name would stand there twice.
+    there = {"quality", "forgetting", *items["measure"]} - {first["quality_measure"], first["forgetting_measures"]}
     panels = {
         name: a.panel(items, _measured(items, final, name), name)
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.behind)) if name in there

@@ -91,7 +91,7 @@ def _reports(
     """The report of every experiment's last sweep, or of one that `named` begins; those whose report failed, and why."""
     made, failed = {}, {}
     for name, sweeps in found.items():
-        sweep = next((one for one in sweeps if one.startswith(tuple(named))), sweeps[0]) if named else sweeps[0]
+        sweep = next((one for one in sweeps if one.startswith(tuple(named))), sweeps[0])
         if others := [one[:8] for one in sweeps if one != sweep]:
             print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
         try:

@@ -79,11 +79,11 @@ def measure(
 
     `rows` are held-out rows (real data); `reference` is the untouched base, for drift (None: the model itself is it).
     """
-    from core.tasks import task_of
+    from core import tasks
 
     model.eval()
     with torch.no_grad():
-        found = task_of(trial.data.source)(model, tokenizer, trial, rows, reference if reference is not None else model, seq_len)
+        found = tasks.measure(model, tokenizer, trial, rows, reference if reference is not None else model, seq_len)
     axes = [one.axis for one in found]
     assert axes.count("quality") == 1, axes
     assert "forgetting" in axes, axes

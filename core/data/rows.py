@@ -58,9 +58,7 @@ class Selection:
     n_available: int  # rows that could be trained on; data.n_examples may ask for more
     n_source: int  # rows of the source with a response
     shapes: tuple[str, ...]
-    n_of_trained_tasks: int | None = (
-        None  # of the evaluation rows, those whose cluster (or task, without clusters) the source has
-    )
+    n_of_trained_tasks: int | None = None  # evaluation rows whose cluster (where none is named: task) the source has too
 
 
 def share(text: str, salt: str) -> float:

@@ -1,9 +1,11 @@
-"""Evaluation tasks: which one measures a trial, by its data source. To add a task: a file here and its line in TASKS."""
+"""Evaluation tasks: which one measures a trial, by its data source. To add a task: a file here and its branch below."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
+
+from core.data.rows import is_lab
 
 if TYPE_CHECKING:
     from torch import nn
@@ -13,28 +15,8 @@ if TYPE_CHECKING:
     from core.definitions import Trial
     from core.evaluate import Measurement
 
-    Task = Callable[[nn.Module, PreTrainedTokenizerBase, Trial, Sequence[Encoded], nn.Module, int], list[Measurement]]
 
-
-def _lab(is_composed: bool) -> Task:
-    """The task of a laboratory source, which makes its own questions; imported when it is needed."""
-
-    def measure(
-        model: nn.Module,
-        tokenizer: PreTrainedTokenizerBase,
-        trial: Trial,
-        rows: Sequence[Encoded],
-        reference: nn.Module,
-        seq_len: int,
-    ) -> list[Measurement]:
-        from core.tasks import composed, lab
-
-        return (composed if is_composed else lab).measure(model, tokenizer, trial.evaluation, trial.data)
-
-    return measure
-
-
-def _text(
+def measure(
     model: nn.Module,
     tokenizer: PreTrainedTokenizerBase,
     trial: Trial,
@@ -42,14 +24,12 @@ def _text(
     reference: nn.Module,
     seq_len: int,
 ) -> list[Measurement]:
-    from core.tasks import text
+    """What the trial's task finds. Laboratory sources make their own questions; other data are asked `rows`."""
+    if not is_lab(trial.data.source):
+        from core.tasks import text
 
-    return text.measure(model, tokenizer, trial.evaluation, rows, reference, seq_len)
+        return text.measure(model, tokenizer, trial.evaluation, rows, reference, seq_len)
+    from core.tasks import composed, lab
 
-
-# The beginning of a data source → what measures its trials. First match wins; "" is everything else.
-TASKS: dict[str, Task] = {"lab:composed": _lab(is_composed=True), "lab:": _lab(is_composed=False), "": _text}
-
-
-def task_of(source: str) -> Task:
-    return next(task for beginning, task in TASKS.items() if source.startswith(beginning))
+    task = composed if trial.data.source.startswith("lab:composed") else lab
+    return task.measure(model, tokenizer, trial.evaluation, trial.data)
