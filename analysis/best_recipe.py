@@ -60,11 +60,11 @@ def deciding(t: Tables, measure: str) -> Importance | str:
 
 
 def box(tried: pd.DataFrame) -> Box | None:
-    """What hypervolumes are shares of: up to the best quality of all trials and to what that one forgets; None without a gain."""
+    """What hypervolumes are shares of: up to the best quality and the largest forgetting of all trials; None without a gain."""
     if tried.empty:
         return None
-    best, before = tried.loc[tried["quality"].astype(float).idxmax()], float(tried["quality_before"].mean())
-    found = Box(before, float(best["quality"]), float(best["forgetting"]))
+    before = float(tried["quality_before"].mean())
+    found = Box(before, float(tried["quality"].max()), float(tried["forgetting"].max()))
     return found if found.quality_best > before and found.forgetting_worst > 0 else None
 
 
@@ -81,10 +81,11 @@ def front(tried: pd.DataFrame) -> pd.DataFrame:
 
 
 def of_knee(measure: str, region: Region, rule: str, in_points: bool = False) -> Rule:
-    """16h, 16i. Where the knee is the recipe of best quality, it has no arm of its own, and that arm stands for it."""
+    """16h, 16i. Where the knee is the recipe of best quality, it has no arm of its own, and that arm stands for it; where its
+    trials failed, none does."""
 
     def found(t: Tables) -> Finding:
-        own = t.arm({"cell": "knee"}) is not None
+        own = bool((t.trials["cell"] == "knee").any())
         arm = {"cell": "knee" if own else "best quality"}
         finding = difference(t, arm, USUAL, measure, region, rule, f"{measure}, knee − usual recipe", in_points)
         return finding if own else replace(finding, note=joined("the arm of best quality stands for the knee", finding.note))
@@ -105,7 +106,7 @@ RULES: dict[str, Rule] = {
 FIGURE = (
     "Figure: a, the trials of the search on validation by rung (its share of a configuration's own tokens), arms on test; b, c, "
     "below; d, what the trials of a rung dominate, in the order in which they started: the share of the box from the untouched "
-    "base to the best quality and what that one forgets.\n"
+    "base to the best quality and the largest forgetting of all trials.\n"
 )
 SHARES = (
     "Share of the variance at the first rung that a setting explains alone (fANOVA), over the range of the trials; the rest is "
@@ -121,7 +122,9 @@ def sections(t: Tables) -> list[str]:
     return [
         "## Recipes\n",
         formatting.markdown(["arm", *map(_short, SEARCHED)], there),
-        "An arm that is not listed is the same recipe as one above it, or was left out.\n",
+        "The default recipe is the usual one: neither searched for nor tuned, its learning rate included, so that part of what "
+        "a found recipe gains may be the rate. The knee is the recipe of the front that lies farthest above the line between its "
+        "ends. An arm that is not listed is the same recipe as one above it, or was left out.\n",
         "## The search\n",
         _rungs(t),
         FIGURE,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 SURE = 0.5  # of being on the front
 SIDES = (("LoRA r=16", -0.13), ("full", 0.13))
+ASIDE = 1.03  # of two methods at the same steps, so that neither hides the other
 Colour = tuple[float, float, float]
 
 
@@ -84,7 +85,7 @@ def _plane(panel: Axes, t: Tables) -> None:
     panel.set_xlabel(_cost(t) + ", 95 % intervals")
     panel.set_ylabel(f"{heading('quality')} ({t.units['quality']})")
     panel.set_title("Along the learning rates")
-    _from_zero(panel, cells["forgetting"].dropna().to_numpy(float))
+    style.from_zero(panel, cells["forgetting"].dropna().to_numpy(float))
 
 
 def _shorter(panel: Axes, t: Tables, method: str, colour: Colour) -> None:
@@ -97,12 +98,6 @@ def _shorter(panel: Axes, t: Tables, method: str, colour: Colour) -> None:
         own = cells.loc[[arm.cell for arm in arms]]
         panel.plot(own["forgetting"], own["quality"], "--", color=colour, linewidth=0.9, zorder=1.5)
         panel.plot([], [], "--", color=colour, linewidth=0.9, label=f"{_named(method)}, {epochs:g} epoch")
-
-
-def _from_zero(panel: Axes, values: np.ndarray) -> None:
-    """The axis of forgetting from a little below 0, where there is something to forget."""
-    if len(values) and values.min() > -0.05 * values.max() and values.max() > 0:
-        panel.set_xlim(-0.03 * values.max(), 1.08 * values.max())
 
 
 def _domains(panel: Axes, t: Tables) -> None:
@@ -130,10 +125,10 @@ def _domains(panel: Axes, t: Tables) -> None:
     panel.set_title("At equal quality, by domain")
 
 
-def _points(panel: Axes, t: Tables, points: plane.Cloud) -> None:
-    """Means over seeds with their intervals, in the colour of their method."""
+def _points(panel: Axes, t: Tables, points: plane.Cloud, aside: float = 1.0) -> None:
+    """Means over seeds with their intervals, in the colour of their method; moved aside by this factor."""
     cells = t.cells.set_index("cell")
-    for arm, x, y in zip(points.arms, points.x_SK.mean(axis=0), points.y_SK.mean(axis=0), strict=True):
+    for arm, x, y in zip(points.arms, aside * points.x_SK.mean(axis=0), points.y_SK.mean(axis=0), strict=True):
         colour, marker = _look(_method(arm))
         low, high = cells.loc[arm.cell, ["forgetting_low", "forgetting_high"]]
         panel.plot([x, x], [max(low, 0.05 * y), high], color=colour, linewidth=0.7, zorder=2)  # above 0, for a log axis
@@ -180,12 +175,12 @@ def _loss(panel: Axes, t: Tables) -> None:
 def _steps(panel: Axes, t: Tables) -> None:
     """Forgetting against steps at one rate, both axes logarithmic: a power law is straight."""
     levels: set[float] = set()
-    for method, dashes in (("LoRA r=16", "-"), ("full", "--")):
+    for method, dashes, aside in (("LoRA r=16", "-", 1 / ASIDE), ("full", "--", ASIDE)):
         points = plane.step_points(t, method)
         if points is None or points.y_SK.min() <= 0:
             continue
         levels |= set(points.x_SK.mean(axis=0))
-        _points(panel, t, points)
+        _points(panel, t, points, aside)
         name = f"{_named(method)}, rate {style.rate_text(points.arms[0].rate)}"
         _law(panel, points, "power", _look(method)[0], dashes, name)
     if levels:

@@ -84,3 +84,10 @@ def exponent(steps_K: Array, y_SK: Array, n_items: int) -> Estimate | None:
     x_K = np.log(steps_K) - np.log(steps_K).mean()
     slope_S = np.log(y_SK) @ x_K / float(x_K @ x_K)
     return mean_interval(slope_S[:, None], n_items=n_items)
+
+
+def local_exponents(steps_K: Array, y_K: Array) -> str:
+    """The exponents between neighbouring numbers of steps, in words: alike where a power law holds."""
+    slopes = np.diff(np.log(y_K)) / np.diff(np.log(steps_K))
+    parts = [f"{slope:.2f} from {a:,.0f} to {b:,.0f} steps" for slope, a, b in zip(slopes, steps_K, steps_K[1:], strict=True)]
+    return f"between neighbours {', '.join(parts)}".replace("-", "−")

@@ -18,7 +18,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
 from analysis import command
 from analysis import forgetting_plane as plane
 from analysis.forgetting_figure import draw
-from analysis.forgetting_laws import exponent, straightness
+from analysis.forgetting_laws import exponent, local_exponents, straightness
 from analysis.forgetting_tables import sections
 from analysis.formatting import joined
 from analysis.question import Fields, Tables, View
@@ -140,7 +140,7 @@ def linear_in_loss(t: Tables) -> Finding:
         return untested(rule, effect, "needs the losses of 5 arms of LoRA with 2 seeds in common")
     e = straightness(points.x_SK, points.y_SK, t.panels["forgetting"].n_items)
     note = f"{points.x_SK.shape[1]} arms; {plane.said_of_shapes(points)}; {SEEDS}"
-    return Finding(e, PUBLISHED_R2, rule, effect, note=note, hindrance=hindrance(t, "forgetting", *points.arms))
+    return Finding(e, PUBLISHED_R2, rule, effect, "R²", note=note, hindrance=hindrance(t, "forgetting", *points.arms))
 
 
 def power_of_steps(t: Tables) -> Finding:
@@ -153,7 +153,8 @@ def power_of_steps(t: Tables) -> Finding:
     e = exponent(points.x_SK.mean(axis=0), points.y_SK, t.panels["forgetting"].n_items)
     if e is None:
         return untested(rule, effect, "a run did not forget")
-    return Finding(e, ABOUT_015, rule, effect, note=SEEDS, hindrance=hindrance(t, "forgetting", *points.arms))
+    note = joined(local_exponents(points.x_SK.mean(axis=0), points.y_SK.mean(axis=0)), SEEDS)
+    return Finding(e, ABOUT_015, rule, effect, "exponent", note=note, hindrance=hindrance(t, "forgetting", *points.arms))
 
 
 VIEW = View(

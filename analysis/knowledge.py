@@ -35,7 +35,7 @@ def capacity(trials: pd.DataFrame) -> pd.DataFrame:
 
 VIEW = View(
     x="parameters",
-    x_label="trained parameters (rank 1, 4, 16, 64, full)",
+    x_label="trained parameters (LoRA of rank 1, 4, 16, 64; full last)",
     measures=("recall/taught", "recall/known", "recall/unheard", "raw_accuracy/facts"),
     curves="adapter.method",
     derive=capacity,
@@ -51,7 +51,8 @@ def of_seeds(t: Tables, weights: dict[str, float], region: Region, rule: str, ef
     names = [arm.final[seed] for seed in sorted(arm.final)]
     per_seed = np.sum([weight * t.panels[m].of(names).mean(axis=1) for m, weight in weights.items()], axis=0)
     e = mean_interval(per_seed[:, None], n_items=min(t.panels[m].n_items for m in weights))
-    return Finding(e, region, rule, effect, "accuracy", hindrance=hindrance(t, "quality", arm))
+    note = "the interval is over new seeds, on these items"
+    return Finding(e, region, rule, effect, "accuracy", note=note, hindrance=hindrance(t, "quality", arm))
 
 
 RULES: dict[str, Rule] = {

@@ -13,7 +13,7 @@ if __package__ in (None, ""):  # run as a file from a checkout
 from analysis import command
 from analysis.arms import seeds_of
 from analysis.forgetting_plane import scores
-from analysis.optimum import log_ratios, ratio_over_seeds
+from analysis.optimum import log_ratios, ratio_over_seeds, spacing
 from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, trend
@@ -53,8 +53,8 @@ def ratio_of_optima(t: Tables) -> Finding:
     logs_S, lost = log_ratios(curves, seeds, quality.n_items)
     if lost:
         return Finding(None, None, rule, effect, note="; ".join(lost))
-    ratio = ratio_over_seeds(logs_S, quality.n_items)
-    return Finding(ratio, ABOUT_TEN, rule, effect, "ratio")
+    ratio = ratio_over_seeds(logs_S, [spacing(rates_K) for rates_K, _ in curves.values()], quality.n_items)
+    return Finding(ratio, ABOUT_TEN, rule, effect, "ratio", note="the interval is over new seeds, on these items")
 
 
 RULES: dict[str, Rule] = {"13a": rises("lora"), "13b": rises("full"), "18c": ratio_of_optima}

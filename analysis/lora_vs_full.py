@@ -70,15 +70,15 @@ def _side(e: Estimate, middle: float, words: tuple[str, str, str]) -> str:
 def _of_ratio(e: Estimate, moved: Estimate) -> str:
     if not e.known:
         return f"the ratio of best rates is not known ({e.why})"
-    against = _side(moved, 1.0, ("surely less than", "surely more than", "not surely different from"))
+    against = _side(moved, 1.0, ("less than", "more than", "not different from"))
     return f"LoRA's best rate is {formatting.estimate(e)} full's" + (f", {against} the baseline's" if moved.known else "")
 
 
 def _of_cost(e: Estimate, moved: Estimate, measure: str) -> str:
     if not e.known:
         return f"{measure} is not known ({e.why})"
-    said = f"{measure} {_side(e, 0.0, ('LoRA forgets more', 'LoRA forgets less', 'neither surely forgets less'))}"
-    against = _side(moved, 0.0, ("moved against LoRA", "moved in favour of LoRA", "not surely moved"))
+    said = f"{measure} {_side(e, 0.0, ('LoRA forgets more', 'LoRA forgets less', 'neither forgets less'))}"
+    against = _side(moved, 0.0, ("moved against LoRA", "moved in favour of LoRA", "not moved"))
     return said + (f" ({against} from the baseline)" if moved.known else "")
 
 
@@ -102,7 +102,8 @@ def sections(t: Tables) -> list[str]:
     note = (
         "Ratio: the tops of each seed's two curves, Student's t on the logarithm. Equal quality: 80–95 % of the gain that both "
         "reach; above 0 LoRA forgets less. Differences to the baseline are paired by seed and item; the intervals are each "
-        "condition's own, without a correction for their number.\n"
+        "condition's own, without a correction for their number, and so are the sentences: one thing is called less or more than "
+        "another where the interval says so, at 5 % each.\n"
     )
     sentences = "\n".join(sentence(name, own) for name, own in found.items())
     return ["## What it depends on\n", formatting.markdown(header, body), note, f"{sentences}\n"]

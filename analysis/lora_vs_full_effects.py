@@ -12,7 +12,7 @@ import pandas as pd
 
 from analysis.arms import Arm, seeds_of
 from analysis.forgetting_plane import matched_arms, scores
-from analysis.optimum import log_ratios, ratio_over_seeds
+from analysis.optimum import log_ratios, ratio_over_seeds, spacing
 from analysis.question import Tables
 from analysis.question_rules import lacks
 from analysis.stats import Estimate, no_interval
@@ -78,7 +78,7 @@ def level(t: Tables, name: str, what: str) -> Estimate:
     if why := _lacking(t, what, name):
         return no_interval(math.nan, 0, 0, why)
     seeds = _seeds(t, name)
-    return _ratio(t, *_logs(t, name, seeds)) if what == RATIO else _matched(t, name, what, seeds).difference
+    return _ratio(t, *_logs(t, name, seeds), sides(t, name)) if what == RATIO else _matched(t, name, what, seeds).difference
 
 
 @functools.lru_cache(maxsize=64)
@@ -89,7 +89,9 @@ def shift(t: Tables, name: str, what: str, against: str = BASELINE) -> Estimate:
     seeds = _seeds(t, name, against)
     if what == RATIO:
         (own_S, why), (other_S, other_why) = _logs(t, name, seeds), _logs(t, against, seeds)
-        return _ratio(t, own_S - other_S, "; ".join(filter(None, (why, other_why))))
+        own, other = sides(t, name), sides(t, against)
+        apart = [arms for arms in (*own, *other) if not (arms in own and arms in other)]  # what both have cancels
+        return _ratio(t, own_S - other_S, "; ".join(filter(None, (why, other_why))), apart)
     return further(_matched(t, name, what, seeds), _matched(t, against, what, seeds))
 
 
@@ -99,6 +101,8 @@ def of(t: Tables, name: str) -> dict[str, tuple[Estimate, Estimate]]:
     return {what: (e, shift(t, name, what) if e.known and name != BASELINE else nothing) for what, e in levels.items()}
 
 
-def _ratio(t: Tables, logs_S: np.ndarray, lost: str) -> Estimate:
+def _ratio(t: Tables, logs_S: np.ndarray, lost: str, curves: Sequence[list[Arm]]) -> Estimate:
     n_items = t.panels["quality"].n_items
-    return no_interval(math.nan, len(logs_S), n_items, lost, "log") if lost else ratio_over_seeds(logs_S, n_items)
+    if lost:
+        return no_interval(math.nan, len(logs_S), n_items, lost, "log")
+    return ratio_over_seeds(logs_S, [spacing(np.array([arm.rate for arm in arms])) for arms in curves], n_items)

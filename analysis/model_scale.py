@@ -17,7 +17,7 @@ from analysis.optimum import learning_rate_optimum
 from analysis.question import Fields, Tables, View
 from analysis.question_fits import points_of
 from analysis.question_report import reporter
-from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, contrast, costs, difference, hindrance, lacks, trend
+from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, contrast, costs, difference, hindrance, lacks, trend, untested
 from analysis.scaling import Comparison, Curve, compare, curve, seed_draws
 from analysis.stats import ABOVE_ZERO, Estimate, Region, quotient_of_estimates
 from analysis.verdicts import IS_ABOVE, Finding
@@ -108,31 +108,35 @@ def size_against_data(t: Tables) -> Finding:
     return Finding(e, ABOVE_ZERO, rule, effect, t.units["quality"], note=note, hindrance=obstacle)
 
 
+def ends(t: Tables) -> tuple[Arm, Arm] | str:
+    """The smallest and the largest base at rank 16 and 500 examples, or why one is missing: a base whose trials all failed has
+    no size to go by, so every base must have finished."""
+    wanted = [arm for arm in t.arms if all(arm.fields.get(name) == value for name, value in OF_MIDDLE.items())]
+    if lost := [arm.cell for arm in wanted if not arm.final]:
+        return f"no final trial of {', '.join(lost)}"
+    found = t.where(OF_MIDDLE)
+    return (found[0], found[-1]) if len(found) > 1 else "needs two sizes"
+
+
 def rate_carries_over(t: Tables) -> Finding:
     """28d: the best learning rate of the largest base over that of the smallest."""
     rule, effect = "supported: interval within 0.5–2×; contradicted: outside", "best learning rate, largest base ÷ smallest"
+    if isinstance(both := ends(t), str):
+        return untested(rule, effect, both)
     known = {arm.cell: e for arm, e in optima(t)}
-    arms = [arm for arm in t.where(OF_MIDDLE) if arm.cell in known]
-    if len(arms) < 2:
-        return Finding(None, None, rule, effect, note="needs two sizes with tuning trials")
-    small, large = known[arms[0].cell], known[arms[-1].cell]
-    return Finding(
-        quotient_of_estimates(large, small),
-        WITHIN_TWO,
-        rule,
-        effect,
-        "ratio",
-        hindrance=hindrance(t, "quality", arms[0], arms[-1]),
-    )
+    if lost := [arm.cell for arm in both if arm.cell not in known]:
+        return untested(rule, effect, f"no tuning trials of {', '.join(lost)}")
+    small, large = (known[arm.cell] for arm in both)
+    ratio = quotient_of_estimates(large, small)
+    return Finding(ratio, WITHIN_TWO, rule, effect, "ratio", hindrance=hindrance(t, "quality", *both))
 
 
 def more_rank(t: Tables) -> Finding:
     """28e: rank 64 less rank 16 on the largest base."""
     rule, effect = "supported: interval below +0.02; contradicted: above", "quality, rank 64 − 16, largest base"
-    found = t.where(OF_MIDDLE)
-    if not found:
-        return Finding(None, None, rule, effect, note="no arm of rank 16")
-    own = {"model.name": found[-1].fields["model.name"], "data.n_examples": MIDDLE}
+    if isinstance(both := ends(t), str):
+        return untested(rule, effect, both)
+    own = {"model.name": both[1].fields["model.name"], "data.n_examples": MIDDLE}
     high, good = ({**own, "adapter.rank": rank} for rank in (64, RANK))
     return difference(t, high, good, "quality", AT_MOST_TWO_POINTS, rule, effect, in_points=True)
 

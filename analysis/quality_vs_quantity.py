@@ -70,7 +70,6 @@ def better(first: Fields, second: Fields, measure: str, effect: str) -> Rule:
 
 
 RULES: dict[str, Rule] = {
-    "3c": compared(CURATED, SYNTHETIC, "quality", NOT_WORSE, "curated 1,000 − synthetic 1,000, quality"),
     "3d": compared(CURATED, WHOLE, "quality", NOT_WORSE, "curated 1,000 − all synthetic, quality"),
     "3e": compared(CURATED, WHOLE, "exact_match/held_out", NOT_WORSE, "curated 1,000 − all synthetic, held-out tasks"),
     "3f": compared(LARGER, SYNTHETIC, "quality", AT_MOST_TWO_POINTS, "synthetic 4,000 − 1,000, 3 epochs each, quality"),

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from analysis.question import Tables
 
-LEGEND_WIDTH = 44  # characters in a panel
+LEGEND_WIDTH = 28  # characters: about half a panel, so that there is a corner that holds it
 PANELS = 4  # at least, where there are as many measures
 NAMES = {"lora": "LoRA"}
 Colour = tuple[float, float, float]

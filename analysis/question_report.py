@@ -83,20 +83,23 @@ def caption(t: Tables, found: Sequence[Fitted]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def markdown(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, found: Sequence[Fitted]) -> str:
+def markdown(
+    t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, found: Sequence[Fitted], apart: Sequence[str]
+) -> str:
     """report.md."""
     final = t.trials[(t.trials["state"] == "finished") & (t.trials["phase"] == "final")]
     design = [
         f"- Held equal: {page.held_equal(final)}.",
         f"- Final seeds {', '.join(map(str, sorted(final['seed'].unique())))}, scored on the test split. {measured(t)}",
-        "- Intervals: 95 %, over new seeds and items on these bases; differences and trends are paired by seed and item.",
+        "- Intervals: 95 %, over new seeds and items on these bases, where a note does not say otherwise; differences and trends "
+        "are paired by seed and item.",
         *(f"- **Caution:** {line}." for line in cautions(t)),
     ]
     return "\n".join([
         f"# {experiment.question}\n", "![figure](figure.png)\n", caption(t, found),
         "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)), page.LEDGER_NOTE,
         "\n".join(f"- {row['id']}: {row['rule']}." for row in verdicts) + "\n",
-        "## Arms\n", formatting.markdown(*table(t)), *t.view.sections(t), *_curves(found),
+        "## Arms\n", formatting.markdown(*table(t)), *apart, *t.view.sections(t), *_curves(found),
         "## Design\n", "\n".join(design) + "\n",
         "## Trials and failures\n", page.failures(t.trials), "## Provenance (MLflow run ids)\n", page.provenance(t.trials),
     ])  # fmt: skip
@@ -108,8 +111,29 @@ def _curves(found: Sequence[Fitted]) -> list[str]:
     return ["## Curves\n", formatting.markdown(HEADER, rows(found)), said] if found else []
 
 
-def write(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, output: Path) -> list[Path]:
-    """Draws the figure, writes everything below `output` and returns the files."""
+def by_base(
+    trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View, rules: Mapping[str, Rule], compute: Compute
+) -> list[str]:
+    """Where seeds take turns over several bases, the section with every claim's effect on each base alone."""
+    found: dict[str, dict[str, str]] = {}
+    final = trials["phase"] == "final"
+    for base in map(str, experiment.with_seed.get("model.name", ())):
+        own = trials[~final | (trials["model.name"] == base)]
+        if ((own["phase"] == "final") & (own["state"] == "finished")).any():
+            t = compute(own, items, experiment, view)
+            findings = {claim.id: rules[claim.id](t) for claim in experiment.claims}
+            found[base] = {name: formatting.estimate(f.estimate, True, f.percent) for name, f in findings.items()}
+    if len(found) < 2:
+        return []
+    body = [[claim.id, *(texts[claim.id] for texts in found.values())] for claim in experiment.claims]
+    note = "Each from its own seeds alone. The verdicts take all seeds together, and what differs between bases as their noise.\n"
+    return ["## Each base alone\n", formatting.markdown(["claim", *found], body), note]
+
+
+def write(
+    t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, output: Path, apart: Sequence[str]
+) -> list[Path]:
+    """Draws the figure, writes everything below `output` and returns the files; `apart`: see `by_base`."""
     from analysis import question_figure
 
     draw = t.view.draw or question_figure.draw
@@ -119,7 +143,7 @@ def write(t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experime
         "table.md": formatting.markdown(header, body) + f"\n{guard}\n",
         "table.tex": formatting.latex(header, body, f"{experiment.question} {guard}", f"tab:{experiment.name.replace('_', '-')}"),
         "verdicts.json": page.verdicts_json(verdicts),
-        "report.md": markdown(t, verdicts, experiment, found),
+        "report.md": markdown(t, verdicts, experiment, found, apart),
     }
     frames = {"trials": t.trials, "cells": t.cells}
     return page.save(draw(t, found, False), frames, texts, output, draw(t, found, True))
@@ -131,7 +155,7 @@ def reporter(view: View, rules: Mapping[str, Rule], compute: Compute = compute) 
     def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:
         tables = compute(trials, items, experiment, view)
         verdicts = judge(tables, experiment, rules)
-        files = write(tables, verdicts, experiment, output)
+        files = write(tables, verdicts, experiment, output, by_base(trials, items, experiment, view, rules, compute))
         note = page.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
         terminal = page.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables))
         return Report(files, tables.cells, verdicts, page.about(trials), page.origin(trials), note, terminal)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from analysis import arms as a
 from analysis import page
 from analysis.formatting import joined
-from analysis.stats import ABOVE_ZERO, Estimate, Region, no_interval, quotient_of_estimates
-from analysis.verdicts import IS_ABOVE, Finding, ledger
+from analysis.stats import ABOVE_ZERO, Region, no_interval, quotient_of_estimates
+from analysis.verdicts import IS_ABOVE, Finding, direction, ledger
 from core.definitions import Claim
 
 if TYPE_CHECKING:
@@ -45,13 +45,6 @@ def _hindrance(t: Tables, *arms: a.Arm) -> str:
     return page.hindrance(t.cells, arms, tuned=True)
 
 
-def _direction(e: Estimate, none: float, above: str, below: str) -> str:
-    """Which way the effect goes where its interval excludes `none`: a verdict on a size would hide it."""
-    if not e.known or e.low <= none <= e.high:
-        return ""
-    return above if e.low > none else below
-
-
 def _pairs(first: a.Arm, second: a.Arm) -> bool:
     return bool(a.seeds_of(first, second))
 
@@ -64,7 +57,7 @@ def forgetting_ratio(t: Tables) -> Finding:
     if arm is None or full is None or not _pairs(full, arm):
         return _missing(_rank(GOOD_RANK), rule, effect)
     e = a.ratio(full, arm, t.forgetting)
-    note = joined(_stands_for((arm, GOOD_RANK)), _direction(e, 1.0, "LoRA forgets less", "LoRA forgets more"))
+    note = joined(_stands_for((arm, GOOD_RANK)), direction(e, 1.0, "LoRA forgets less", "LoRA forgets more"))
     return Finding(e, FIVE_TO_EIGHT, rule, effect, "ratio", note=note, hindrance=_hindrance(t, arm, full))
 
 
@@ -107,7 +100,7 @@ def high_rank_equals_full(t: Tables) -> Finding:
         return _missing(_rank(HIGH_RANK), rule, effect)
     e = a.relative(arm, full, t.quality)
     note = joined(
-        _stands_for((arm, HIGH_RANK)), _direction(e, 0.0, "better than full", "worse than full"), page.per_cent_of(t.quality_unit)
+        _stands_for((arm, HIGH_RANK)), direction(e, 0.0, "better than full", "worse than full"), page.per_cent_of(t.quality_unit)
     )
     return Finding(e, Region(-MARGIN, MARGIN), rule, effect, percent=True, note=note, hindrance=_hindrance(t, arm, full))
 
@@ -123,7 +116,7 @@ def lora_near_full(t: Tables) -> Finding:
     if best is None or full is None or not _pairs(best, full):
         return _missing("LoRA and full fine-tuning with a seed in common", rule, effect)
     e = a.relative(best, full, t.quality)
-    note = joined(_direction(e, 0.0, "better than full", "worse than full"), page.per_cent_of(t.quality_unit))
+    note = joined(direction(e, 0.0, "better than full", "worse than full"), page.per_cent_of(t.quality_unit))
     return Finding(e, Region(-MARGIN, math.inf), rule, effect, percent=True, note=note, hindrance=_hindrance(t, best, full))
 
 
@@ -139,7 +132,7 @@ def learning_rate_ratio(t: Tables) -> Finding:
         which = " and ".join(f"{who} {e.why}" for who, e in (("LoRA", top), ("full", bottom)) if e.why)
         return Finding(no_interval(math.nan, 1, t.n_tuning_items, which, "log"), ABOUT_TEN, rule, effect, "ratio")
     e = quotient_of_estimates(top, bottom)
-    way = _direction(e, 1.0, "LoRA's is higher", "LoRA's is lower")
+    way = direction(e, 1.0, "LoRA's is higher", "LoRA's is lower")
     note = joined(_stands_for((arm, GOOD_RANK)), way, "from the tuning trials, one a rate: learning_rate asks it with seeds")
     return Finding(e, ABOUT_TEN, rule, effect, "ratio", note=note)
 

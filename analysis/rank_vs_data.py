@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,11 +11,12 @@ if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import command
-from analysis.question import View
+from analysis.formatting import joined
+from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import AT_MOST_TWO_POINTS, Rule, combination, difference, relative
 from analysis.stats import ABOVE_ZERO, Region
-from analysis.verdicts import IS_ABOVE
+from analysis.verdicts import IS_ABOVE, Finding, direction
 from experiments.rank_vs_data import FEW, MANY
 
 if TYPE_CHECKING:
@@ -49,11 +51,18 @@ SIGNS = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
 CORNERS = [({"adapter.rank": rank, "data.n_examples": n}, sign) for (rank, n), sign in SIGNS.items()]
 TAUGHT = {"data.source": "lab:new-facts"}
 
+
+def rank_64_and_full(t: Tables) -> Finding:
+    """16c."""
+    rule, effect = "supported: interval within ±3 %; contradicted: outside", "rank 64 against full at 4,000 examples"
+    first, second = ({**one, "data.n_examples": MANY} for one in ({"adapter.rank": 64}, {"adapter.method": "full"}))
+    found = relative(t, first, second, "quality", Region(-0.03, 0.03), rule, effect)
+    way = direction(found.estimate, 0.0, "better than full", "worse than full") if found.estimate else ""
+    return replace(found, note=joined(way, found.note))
+
+
 RULES: dict[str, Rule] = {
-    "16c": lambda t: relative(
-        t, {"adapter.rank": 64, "data.n_examples": MANY}, {"adapter.method": "full", "data.n_examples": MANY}, "quality",
-        Region(-0.03, 0.03), "supported: interval within ±3 %; contradicted: outside", "rank 64 against full at 4,000 examples",
-    ),
+    "16c": rank_64_and_full,
     "16d": lambda t: combination(
         t, CORNERS, "quality", ABOVE_ZERO, IS_ABOVE,
         "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)",

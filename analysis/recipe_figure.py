@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 RUNGS = ("#C9DDEB", "#7FB2D6", "#1F6AA5")  # light to dark with the share of the training
 LOOKS = dict(zip(ARMS, zip((style.INK, *style.PALETTE), "s^vP", strict=False), strict=True))  # arm → colour, marker
-LITTLE = 0.1  # nats a token: below, forgetting is drawn on a linear scale, as many short trials forget next to nothing
 
 
 def draw(t: Tables, narrow: bool) -> Figure:
@@ -48,9 +47,7 @@ def _plane(panel: Axes, t: Tables, tried: pd.DataFrame) -> None:
         panel.plot(*at, color=RUNGS[-1], linewidth=0.9, drawstyle="steps-post", label="front, validation")
     for _, row in t.cells[t.cells["seeds"] > 0].iterrows():
         _arm(panel, row)
-    values = np.append(tried["forgetting"].to_numpy(float), t.cells["forgetting"].to_numpy(float))
-    if np.nanmax(values) > 10 * LITTLE:
-        panel.set_xscale("symlog", linthresh=LITTLE)
+    style.from_zero(panel, np.append(tried["forgetting"].to_numpy(float), t.cells["forgetting"].dropna().to_numpy(float)))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"quality ({t.units['quality']})")
     panel.set_title("Every configuration; arms on test, 95 %")

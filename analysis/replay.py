@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis import command
-from analysis.question import View
+from analysis import command, formatting
+from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import NOT_WORSE, Rule, combination, difference
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
@@ -27,14 +27,33 @@ def domains(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(domain=trials["data.replay_domain"].fillna("all domains"))
 
 
+def shares(t: Tables) -> list[str]:
+    """What the shares of sequences are of the tokens and of the tokens in the loss: a document's all, a row's response."""
+    done = t.trials[t.trials["fingerprint"].isin([name for arm in t.arms for name in arm.final.values()])]
+    mean = done.groupby("cell")[["train/tokens", "rows/used", "rows/response_tokens", "train.epochs", "data.replay_share"]].mean()
+    without = mean.loc[mean["data.replay_share"] == 0, "train/tokens"]
+    if without.empty:
+        return []
+    rows = []
+    for arm in t.where({}):
+        own = mean.loc[arm.cell]
+        replayed = own["train/tokens"] - without.iloc[0]
+        in_loss = own["rows/used"] * own["rows/response_tokens"] * own["train.epochs"]
+        of = (own["data.replay_share"], replayed / own["train/tokens"], replayed / (replayed + in_loss))
+        rows.append([arm.cell, *(f"{max(share, 0.0):.0%}".replace("%", " %") for share in of)])
+    header = ["arm", "share of the sequences", "of the tokens", "of the tokens in the loss"]
+    return ["## What is replayed\n", formatting.markdown(header, rows), "Means over the arm's final trials.\n"]
+
+
 VIEW = View(
     x="data.replay_share",
-    x_label="share of replayed pretraining documents",
+    x_label="replayed documents, share of the sequences",
     measures=("forgetting", "nll/code", "quality", "exact_match/held_out", "raw_accuracy/skills"),
     curves="domain",
     curves_label="documents from",
     derive=domains,
     scale="even",
+    sections=shares,
 )
 NONE = {"data.replay_share": 0.0}
 

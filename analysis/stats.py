@@ -5,19 +5,19 @@ random: the seed and the item, so the error of a mean has three parts, estimated
 seed, item (within its stratum: tasks are fixed, their items are a sample) and their interaction.
 
 How the interval was chosen. With three seeds the percentile bootstrap over seeds × items covers 71 % where seeds vary
-much (85 % with five, 92 % with ten; `percentile_interval`, kept because tests/test_stats.py measures it), the t interval
+much (85 % with five, 92 % with ten; tests/test_stats.py measures it), the t interval
 on seed means wastes the items, and generalised pivots cover 97–99 %. `mean_interval` (Satterthwaite's t with two
 constants found by simulation) was searched over all mixtures of the three parts in steps of a tenth, 3, 4, 5 and 10
 seeds, 60 and 1,000 items, 60,000 draws each: it covers 92.9–97.8 % at 3 seeds, 94.0–97.8 at 4, 94.5–97.5 at 5 and
 94.8–96.1 at 10; the highest where all noise is interaction. Binary and continuous items of the size of the laboratory's,
 6,000 draws: 93.3–96.8 %; A/A comparisons are called different 2.5–5.2 % of the time.
-It speaks for new seeds and items on the same bases; with one seed there is no interval.
+It speaks for new seeds and items on the same bases; with one seed there is no interval. Where seeds take turns over two
+bases, what differs between the bases counts as noise between seeds: the interval is then wider than these bases alone need.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,13 +73,18 @@ class Estimate:
             return 0.0 if distance > 0 else 1.0
         return float(stdtr(self.df, -distance / half_width * t_quantile(self.df)))
 
-    def minimum_detectable(self, n_tests: int = 1) -> float:
+    def minimum_detectable(self, n_tests: int = 1, n_seeds: int | None = None) -> float:
         """How far beyond a bound a true effect must lie for a repetition to see that with 80 % power, two-sided at 5 %
-        over `n_tests` (the first step of Holm). A ratio's is a factor above 1."""
+        over `n_tests` (the first step of Holm). A ratio's is a factor above 1. `n_seeds`: of the repetition (None: as many as
+        here); the error falls with their square root, which the items' part of it does not, and its degrees of freedom rise."""
         if not self.known:
             return math.nan
         standard_error = (self.on_scale(self.high) - self.on_scale(self.low)) / 2 / t_quantile(self.df)
-        effect = (t_quantile(self.df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(self.df, POWER))) * standard_error
+        df = self.df
+        if n_seeds is not None:
+            standard_error *= math.sqrt(self.n_seeds / n_seeds)
+            df *= (n_seeds - 1) / (self.n_seeds - 1)
+        effect = (t_quantile(df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(df, POWER))) * standard_error
         return math.exp(effect) if self.scale == "log" else effect
 
 
@@ -210,19 +215,6 @@ def bootstrap_means(scores_CSI: np.ndarray, strata_I: np.ndarray, rng: np.random
     by_seed_NCS = (items_NI @ scores_CSI.reshape(-1, n_items).T.astype(np.float32)).reshape(n, n_cells, n_seeds)
     means_NC: np.ndarray = np.einsum("ncs,ns->nc", by_seed_NCS, seeds_NS) / (n_seeds * n_items)
     return means_NC
-
-
-def crossed_bootstrap(
-    statistic: Callable[[np.ndarray], float], scores_SI: np.ndarray, strata_I: np.ndarray, rng: np.random.Generator, n: int = 500
-) -> np.ndarray:
-    """`statistic(scores_SI)` under n draws of seeds and of items within strata: (n,). `strata_I` must be sorted."""
-    n_seeds, n_items = scores_SI.shape
-    _, starts, codes, sizes = np.unique(strata_I, return_index=True, return_inverse=True, return_counts=True)
-    draws = np.empty(n)
-    for i in range(n):
-        picked = starts[codes] + (rng.random(n_items) * sizes[codes]).astype(int)
-        draws[i] = statistic(scores_SI[rng.integers(n_seeds, size=n_seeds)][:, picked])
-    return draws
 
 
 def percentile_interval(draws_N: np.ndarray, level: float = LEVEL) -> tuple[float, float]:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
+LITTLE = 0.1  # nats a token of forgetting
 TEXT_WIDTH = 6.9  # inches: two columns of a conference paper
 COLUMN_WIDTH = 3.35  # one of them
 # Okabe & Ito (2008), safe for colour-blind readers. LoRA is blue: its ranks go from light to dark, so that they keep
@@ -79,9 +80,9 @@ def interval(
 
 
 def published(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> list[Line2D]:
-    """A published curve, in grey below ours; the handle for a legend."""
+    """A published curve, in grey with open marks, over ours where both lie in one place; the handle for a legend."""
     look: dict[str, Any] = {"color": MUTED, "linestyle": (0, (1, 1.2)), "linewidth": 1.1, "marker": "o", "markersize": 3}
-    return panel.plot(x, y, mfc="white", mew=0.8, label=name, zorder=1.5, **look)
+    return panel.plot(x, y, mfc="white", mew=0.8, label=name, zorder=4.5, **look)
 
 
 def ticks(levels: Sequence[float], logarithmic: bool, room: float = 0.035) -> tuple[list[float], list[str]]:
@@ -97,10 +98,23 @@ def ticks(levels: Sequence[float], logarithmic: bool, room: float = 0.035) -> tu
         return abs(at[x] - at[other]) / share > room * (len(text[x]) + len(text[other]) + 1) / 2
 
     kept = [first] if first == last else [first, last]
-    for x in sorted(levels):
+    for x in sorted(levels, key=lambda x: (len(f"{x:.3g}".split("e")[0].strip("0.")), x)):  # round ones first
         if x not in kept and all(clear(x, other) for other in kept):
             kept.append(x)
     return sorted(kept), [text[x] for x in sorted(kept)]
+
+
+def from_zero(panel: Axes, values: np.ndarray) -> None:
+    """The x axis of forgetting from a little below 0; logarithmic from LITTLE on where some arm forgets ten times as much."""
+    top, bottom = (float(values.max()), float(values.min())) if len(values) else (0.0, 0.0)
+    if top > 10 * LITTLE:
+        panel.set_xscale("symlog", linthresh=LITTLE, linscale=0.5)
+        marks = [0.0, *round_ticks(LITTLE, 1.3 * top)[0]]
+        panel.set_xticks(marks, [f"{x:g}" for x in marks])
+        panel.set_xticks([], minor=True)
+        panel.set_xlim(min(-0.02, 1.1 * bottom), 1.3 * top)
+    elif bottom > -0.05 * top:
+        panel.set_xlim(-0.03 * top, 1.08 * top)
 
 
 def round_ticks(low: float, high: float) -> tuple[list[float], list[str]]:

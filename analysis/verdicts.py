@@ -72,9 +72,9 @@ def _few_items(finding: Finding) -> str:
 
 
 def seeds_needed(finding: Finding, n_tests: int) -> int | None:
-    """About how many seeds would decide the claim with 80 % power if the effect is what was estimated: the error falls with
-    their square root. None where the estimate lies so near the rule's limit that more seeds need not do it, or one was all
-    there could be."""
+    """About how many seeds would decide the claim with 80 % power if the effect is what was estimated (one more than MOST_SEEDS:
+    more than a sweep takes). None where the estimate lies so near the rule's limit that more seeds need not do it, or one was
+    all there could be."""
     e, region = finding.estimate, finding.region
     if e is None or region is None or not e.known or e.n_seeds < 2:
         return None
@@ -86,7 +86,8 @@ def seeds_needed(finding: Finding, n_tests: int) -> int | None:
     needed = e.on_scale(e.minimum_detectable(n_tests))
     if distance < needed / 30:  # a thousand times the seeds: no plan
         return None
-    return max(math.ceil(e.n_seeds * (needed / distance) ** 2), e.n_seeds + 1)
+    counts = range(e.n_seeds + 1, MOST_SEEDS + 1)
+    return next((n for n in counts if e.on_scale(e.minimum_detectable(n_tests, n)) <= distance), MOST_SEEDS + 1)
 
 
 def _seeds_text(n: int | None) -> str:
@@ -105,6 +106,13 @@ def _judge(finding: Finding) -> tuple[str, float]:
 def _plain(value: float) -> float | None:
     """JSON has no nan."""
     return None if math.isnan(value) else round(value, 10)
+
+
+def direction(e: Estimate, none: float, above: str, below: str) -> str:
+    """Which way the effect goes where its interval excludes `none`: a verdict on a size would hide it."""
+    if not e.known or e.low <= none <= e.high:
+        return ""
+    return above if e.low > none else below
 
 
 def minimum_detectable_text(row: Mapping[str, object]) -> str:

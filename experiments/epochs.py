@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="22",
-            statement="Training loss falls from 3 to 15 epochs while quality does not rise (at most 2 points)",
+            statement="Training loss falls from 3 to 15 epochs while quality on seen tasks does not rise (at most 2 points)",
             published=Published(
                 effect="reward rises after the loss overfits", source="Ouyang 2022", url="https://arxiv.org/abs/2203.02155"
             ),

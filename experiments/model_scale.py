@@ -2,7 +2,7 @@
 
 Claims after Zhang et al. 2024 (finetuning's loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows
 with scale) and Schulman et al. 2025 (optimal learning rate, rank). The laboratory's ladder: 0.2, 0.9 and 4 M parameters,
-pretrained by one recipe, learning rates included, on as many tokens; what each knows of its world stands in its card
+pretrained on the same tokens, the largest at half the others' learning rate; what each knows of its world stands in its card
 (core/lab/bases). One base of each size: what is said of size is said of these three. The learning rate is tuned inside each arm.
 """
 
@@ -18,8 +18,8 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"model.name": BASES, "data.n_examples": (125, 500, 2_000)},
     also=tuple({"model.name": name, "data.n_examples": 500, "adapter.rank": rank} for name in BASES for rank in (2, 64)),
-    tune={"train.learning_rate": LogUniform(5e-4, 3.2e-2, grid=4)},
-    tune_trials=5,
+    tune={"train.learning_rate": LogUniform(2.5e-4, 6.4e-2, grid=4)},
+    tune_trials=6,
     seeds=(0, 1, 2, 3),
     claims=(
         Claim(

@@ -33,11 +33,6 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="3c",
-            statement="1,000 curated examples match or beat 1,000 synthetic ones (seen tasks; at most 2 points below)",
-            published=Published(effect="LIMA 65B preferred to or equal with Alpaca 65B", source="Zhou 2023", url=LIMA),
-        ),
-        Claim(
             id="3d",
             statement="1,000 curated examples match or beat all synthetic ones, one epoch (seen tasks; at most 2 points below)",
             published=Published(effect="LIMA 65B preferred to or equal with Alpaca 65B", source="Zhou 2023", url=LIMA),
@@ -54,12 +49,12 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="4a",
-            statement="Quality beats volume: 1,000 curated (right, diverse) examples beat 1,000 synthetic (diverse) ones",
+            statement="Quality counts at equal volume: 1,000 curated (right, diverse) examples beat 1,000 synthetic (diverse) ones",
             published=Published(effect="3.83 against 3.33 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
         ),
         Claim(
             id="4b",
-            statement="Diversity beats volume: 1,000 examples of all clusters beat 1,000 of two clusters (held-out tasks)",
+            statement="Diversity counts at equal volume: 1,000 examples of all clusters beat 1,000 of two clusters (held-out tasks)",
             published=Published(effect="3.83 against 3.49 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
         ),
         Claim(

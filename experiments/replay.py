@@ -2,7 +2,8 @@
 
 Claims after Scialom et al. 2022 (1 % rehearsal), Ibrahim et al. 2024 (5 to 25 % replay) and Iyer et al. 2022 (OPT-IML, 5 %).
 Pretraining documents are added to the 1,000 examples until they are the given share of all sequences, so steps grow with
-the share; the instruction examples and the learning rate are the same in every arm. They come from the whole corpus, or from
+the share; the instruction examples and the learning rate are the same in every arm. A document is longer than a row, and
+all of it is in the loss, so that 1 % of the sequences are 3 % of the tokens and more of the loss: the report says how much. They come from the whole corpus, or from
 its programs alone: code is 7 % of the corpus and no task of the tuning data.
 """
 
@@ -22,24 +23,24 @@ EXPERIMENT = Experiment(
     claims=(
         Claim(
             id="14a",
-            statement="Replaying 5 % pretraining text reduces forgetting",
+            statement="Replayed pretraining text, 5 % of the sequences, reduces forgetting",
             published=Published(effect="forgetting .27 → .21 nats at 5 % (405 M)", source="Ibrahim 2024", url=IBRAHIM),
         ),
         Claim(
             id="14b",
-            statement="1 % replay keeps almost all: it removes at least half of the forgetting",
+            statement="Replayed pretraining text, 1 % of the sequences, removes at least half of the forgetting",
             published=Published(effect="almost 100 % kept at 1 %", source="Scialom 2022", url="https://arxiv.org/abs/2205.12393"),
         ),
         Claim(
             id="14c",
-            statement="Replaying 10 % costs at most 2 points of quality",
+            statement="Replayed pretraining text, 10 % of the sequences, costs at most 2 points of quality",
             published=Published(
                 effect="improves up to 10 %, then decreases", source="Iyer 2022", url="https://arxiv.org/abs/2212.12017"
             ),
         ),
         Claim(
             id="14d",
-            statement="Mixing in 40 % code keeps code: it removes at least half of the forgetting there",
+            statement="Code mixed in, 40 % of the sequences, removes at least half of the forgetting on code",
             published=Published(
                 effect="about 40 % code in the mix: a practitioners' rule, no measured effect found",
                 source="compare Ibrahim 2024",
@@ -48,7 +49,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="14e",
-            statement="What is mixed in keeps itself alone: at 25 %, code saves less of all forgetting than all domains do",
+            statement="At 25 % of the sequences, code alone saves less of all forgetting than documents of all domains do",
             published=Published(effect="no measured effect found", source="compare Ibrahim 2024", url=IBRAHIM),
         ),
     ),

@@ -80,13 +80,13 @@ def analysed(truth: Truth, **settings: int) -> tuple[Tables, dict[str, dict[str,
 @pytest.fixture(scope="module")
 def moved() -> tuple[Tables, dict[str, dict[str, object]]]:
     """As published where the claims say so, and reversed in the baseline."""
-    ratio = {"constant schedule": 5.0, "alpha/rank 8": 1.2}
+    ratio = {"constant schedule": 7.0, "alpha/rank 8": 1.0}
     return analysed(Truth(ratio, {BASELINE: 2.0, "new facts": 0.4, "wide base": 0.4, "narrow base": 2.5}))
 
 
 @pytest.fixture(scope="module")
 def opposite() -> tuple[Tables, dict[str, dict[str, object]]]:
-    ratio = {BASELINE: 1.6, "alpha/rank 8": 3.0, "constant schedule": 0.9, "new facts": 3.0, "wide base": 6.0, "narrow base": 2.0}
+    ratio = {BASELINE: 1.6, "alpha/rank 8": 4.0, "constant schedule": 0.6, "new facts": 3.0, "wide base": 7.0, "narrow base": 1.4}
     return analysed(Truth(ratio, {BASELINE: 2.0, "narrow base": 0.4}))
 
 
@@ -101,7 +101,7 @@ def test_the_opposite_is_contradicted(opposite: tuple[Tables, dict[str, dict[str
 def test_effects_are_those_put_in(moved: tuple[Tables, dict[str, dict[str, object]]]) -> None:
     tables, _ = moved
     for name in CONDITIONS:
-        truth = {"constant schedule": 5.0, "alpha/rank 8": 1.2}.get(name, 3.0)
+        truth = {"constant schedule": 7.0, "alpha/rank 8": 1.0}.get(name, 3.0)
         e = effects.level(tables, name, RATIO)
         assert e.value == pytest.approx(truth, rel=0.2), name
         assert e.low <= truth * 1.1, name
@@ -110,16 +110,16 @@ def test_effects_are_those_put_in(moved: tuple[Tables, dict[str, dict[str, objec
         e = effects.level(tables, name, NLL)
         assert e.value == pytest.approx(float(full[0]) * (1 - lora), rel=0.35), name
         assert effects.level(tables, name, SKILLS).value == pytest.approx(0.1, abs=0.02), name
-    assert effects.shift(tables, "constant schedule", RATIO).value == pytest.approx(5 / 3, rel=0.15)
+    assert effects.shift(tables, "constant schedule", RATIO).value == pytest.approx(7 / 3, rel=0.15)
 
 
 def test_a_sentence_says_what_the_intervals_say(moved: tuple[Tables, dict[str, dict[str, object]]]) -> None:
     said = {name: MODULE.sentence(name, effects.of(moved[0], name)) for name in CONDITIONS}
     assert "by NLL LoRA forgets more;" in said[BASELINE]
     assert "baseline's" not in said[BASELINE]
-    assert "surely more than the baseline's" in said["constant schedule"]
-    assert "surely less than the baseline's" in said["alpha/rank 8"]
-    assert "not surely different from the baseline's" in said["rank 64"]
+    assert "more than the baseline's" in said["constant schedule"]
+    assert "less than the baseline's" in said["alpha/rank 8"]
+    assert "not different from the baseline's" in said["rank 64"]
     assert "by NLL LoRA forgets less (moved in favour of LoRA from the baseline)" in said["wide base"]
     assert all("by raw skills LoRA forgets less" in text for text in said.values())
 

@@ -10,7 +10,7 @@ import pytest
 
 from analysis import stats
 from analysis.front import front_probability, on_front
-from analysis.optimum import learning_rate_optimum
+from analysis.optimum import learning_rate_optimum, log_ratios, ratio_over_seeds, spacing
 from analysis.stats import Estimate, Region
 from analysis.tradeoff import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality
 from analysis.verdicts import Finding, ledger, seeds_needed
@@ -147,11 +147,9 @@ def test_minimum_detectable_effect_is_detected_four_times_in_five() -> None:
 
 
 def test_bootstrap_draws_keep_strata_and_repeat_with_their_seed() -> None:
-    counts = stats.resampled_counts(STRATA, np.random.default_rng(0), 5)
+    counts, again = (stats.resampled_counts(STRATA, np.random.default_rng(0), 5) for _ in range(2))
     assert all(counts[:, g == STRATA].sum(axis=1).tolist() == [25] * 5 for g in range(8))
-    scores = np.random.default_rng(1).normal(size=(3, len(STRATA)))
-    first, again = (stats.crossed_bootstrap(np.mean, scores, STRATA, np.random.default_rng(2), 20) for _ in range(2))
-    assert first.tolist() == again.tolist()
+    assert counts.tolist() == again.tolist()
 
 
 def lopsided(z: np.ndarray) -> np.ndarray:
@@ -182,6 +180,29 @@ def test_learning_rate_optimum_and_ratio_recover_the_truth(shape: Callable[[np.n
     assert len(ratios_hit) > 240
     assert np.mean(tops_hit) >= least
     assert np.mean(ratios_hit) >= 0.93
+
+
+@pytest.mark.parametrize(("n_rates", "n_seeds"), [(7, 6), (5, 4)])
+@pytest.mark.parametrize("shape", [parabola, lopsided, lambda z: FRONTIERS["slow"](z)])
+def test_ratio_over_seeds_is_covered_although_all_seeds_run_at_the_same_rates(
+    shape: Callable[[np.ndarray], np.ndarray], n_rates: int, n_seeds: int
+) -> None:
+    """Where the top falls between the rates is the same in every seed, so that their spread says nothing of it."""
+    rng = np.random.default_rng(14)
+    hits = []
+    for _ in range(150):
+        grid = -2.5 + 0.42 * (np.arange(n_rates) - (n_rates - 1) / 2)
+        tops = rng.uniform(-2.7, -2.3), rng.uniform(-3.2, -2.8)
+        curves = {}
+        for name, top in zip("ab", tops, strict=True):
+            x = grid + round((top + 2.5) / 0.42) * 0.42  # each method's rates lie around its own top
+            curves[name] = 10**x, shape(x - top)[:, None] + rng.normal(0, 0.008, (n_rates, n_seeds))
+        logs_S, lost = log_ratios(curves, range(n_seeds), 100)
+        if not lost:
+            e = ratio_over_seeds(logs_S, [spacing(rates_K) for rates_K, _ in curves.values()], 100)
+            hits.append(e.low <= 10 ** (tops[0] - tops[1]) <= e.high)
+    assert len(hits) > 90
+    assert np.mean(hits) >= 0.93
 
 
 def test_an_optimum_at_the_edge_is_called_not_bracketed() -> None:
