@@ -109,7 +109,7 @@ def forgetting_at_matched_quality(
     quality_before: float,
     noise: TrainingNoise | None,
     rng: np.random.Generator,
-    n: int = 1_000,
+    n: int = 4_000,
 ) -> Estimate:
     """How much more the second arm forgets than the first at equal quality, in units of forgetting.
 
@@ -171,7 +171,7 @@ def matched_over_seeds(
     strata_J: np.ndarray,
     quality_before: float,
     rng: np.random.Generator,
-    n: int = 1_000,
+    n: int = 4_000,
     crossing: np.random.Generator | None = None,
     n_items: int | None = None,
 ) -> Matched:

@@ -164,7 +164,7 @@ def short_run(weights_seed: int, corpus_seed: int, tmp_path: Path) -> list[torch
     vocabulary = pretrain.tokenizer.build()
     model = pretrain.build_model("0.9M", vocabulary)
     n_tokens = 3 * pretrain.BATCH_WINDOWS * pretrain.WINDOW_TOKENS
-    assert pretrain.train(model, vocabulary, corpus_seed, n_tokens, tmp_path / "teacher") == 3
+    assert pretrain.train(model, vocabulary, pretrain.optimizers(model, 5e-3), corpus_seed, n_tokens, tmp_path / "teacher") == 3
     return [weight.detach().clone() for weight in model.parameters()]
 
 
