@@ -171,13 +171,24 @@ def columns(name: str, e: Estimate | None) -> dict[str, float]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
+def at_edge(tried: pd.DataFrame, rate: float) -> bool:
+    """Whether the best learning rate is the lowest or highest tried and quality still rises towards it: where an inner one
+    scores within a standard error (over items) of it, the top is flat and lies inside too."""
+    low, high = tried["train.learning_rate"].min(), tried["train.learning_rate"].max()
+    if not len(tried) or rate not in (low, high):
+        return False
+    scored = tried[tried["state"] == "finished"]
+    best = scored.loc[scored["train.learning_rate"] == rate, ["quality", "quality_se"]].max()
+    inner = scored.loc[scored["train.learning_rate"].between(low, high, inclusive="neither"), "quality"].max()
+    return not inner >= best["quality"] - best["quality_se"]  # also where there is no inner one
+
+
 def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
     """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials."""
     final, tried = chosen_final(own), own[own["phase"] == "tune"]
     done = final[final["state"] == "finished"]
     row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate}
-    ends = (tried["train.learning_rate"].min(), tried["train.learning_rate"].max())
-    row["at_edge"] = bool(len(tried) and arm.rate in ends)
+    row["at_edge"] = at_edge(tried, arm.rate)
     for name in ("trainable_parameters", "seconds"):
         row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
     for name in ("quality", "forgetting"):

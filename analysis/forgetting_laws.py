@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -89,5 +90,5 @@ def exponent(steps_K: Array, y_SK: Array, n_items: int) -> Estimate | None:
 def local_exponents(steps_K: Array, y_K: Array) -> str:
     """The exponents between neighbouring numbers of steps, in words: alike where a power law holds."""
     slopes = np.diff(np.log(y_K)) / np.diff(np.log(steps_K))
-    parts = [f"{slope:.2f} from {a:,.0f} to {b:,.0f} steps" for slope, a, b in zip(slopes, steps_K, steps_K[1:], strict=True)]
+    parts = [f"{slope:.2f} from {a:,.0f} to {b:,.0f} steps" for slope, (a, b) in zip(slopes, pairwise(steps_K), strict=True)]
     return f"between neighbours {', '.join(parts)}".replace("-", "−")

@@ -117,7 +117,7 @@ def by_base(
     """Where seeds take turns over several bases, the section with every claim's effect on each base alone."""
     found: dict[str, dict[str, str]] = {}
     final = trials["phase"] == "final"
-    for base in map(str, experiment.with_seed.get("model.name", ())):
+    for base in dict.fromkeys(map(str, experiment.with_seed.get("model.name", ()))):
         own = trials[~final | (trials["model.name"] == base)]
         if ((own["phase"] == "final") & (own["state"] == "finished")).any():
             t = compute(own, items, experiment, view)

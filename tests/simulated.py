@@ -130,8 +130,8 @@ def question(
             "fingerprint": name, "run_id": name, "adapter.method": "lora", "adapter.rank": 16, "model.name": BASES[seed % 2],
             "train.learning_rate": rate, "train.epochs": 3.0, "data.n_examples": 1000, "quality_measure": "exact_match/seen",
             "quality_unit": "accuracy", "forgetting_unit": "nats/token", "forgetting_measures": "nll/prose, nll/code",
-            "seconds": 5.0, "trainable_parameters": 1e5, "quality_before": 0.0, "git_commit": "0" * 40, "train/loss_last_tenth": 0.1,
-            "train/tokens": 48_000.0, "rows/used": 1_000.0, "rows/response_tokens": 3.0,
+            "seconds": 5.0, "trainable_parameters": 1e5, "quality_before": 0.0, "git_commit": "0" * 40,
+            "train/loss_last_tenth": 0.1, "train/tokens": 48_000.0, "rows/used": 1_000.0, "rows/response_tokens": 3.0,
         } | truth.fields  # fmt: skip
         if row["adapter.method"] == "full":
             row["adapter.rank"] = None

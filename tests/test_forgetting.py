@@ -212,3 +212,11 @@ def test_arms_past_the_best_rate_are_no_part_of_the_law_in_the_loss() -> None:
     assert points is not None
     assert {arm.rate for arm in points.arms} == {2.5e-4, 6.3e-4, 1.6e-3}
     assert points.y_SK.shape == (2, len(points.arms))
+
+
+def test_exponents_between_neighbours_show_where_a_power_law_bends() -> None:
+    steps = np.array([10.0, 100.0, 1_000.0])
+    assert laws.local_exponents(steps, np.sqrt(steps)) == (
+        "between neighbours 0.50 from 10 to 100 steps, 0.50 from 100 to 1,000 steps"
+    )
+    assert "−0.30 from 100 to 1,000 steps" in laws.local_exponents(steps, np.array([1.0, 2.0, 1.0]))

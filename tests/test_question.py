@@ -77,8 +77,23 @@ def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: 
     }
     page = (tmp_path / "report.md").read_text()
     assert all(claim.statement in page for claim in experiment.claims)
+    assert ("## Each base alone" in page) == ("model.name" in experiment.with_seed)
     assert all(cell.label in made.terminal for cell in plan.cells(experiment))
     assert list(made.cells["cell"].sort_values()) == sorted(cell.label for cell in plan.cells(experiment))
+
+
+def test_each_base_alone_has_its_own_effect(tmp_path: Path) -> None:
+    """Wrong answers cost quality on one base and nothing on the other."""
+    trials, items = question(truths("label_noise"), seeds=6, n_items=2_000, tuned=False)
+    module, experiment = importlib.import_module("analysis.label_noise"), experiments.load("label_noise")
+    noisy = set(trials.loc[(trials["data.noise_share"] == 0.1) & (trials["model.name"] == "lab:base-1"), "fingerprint"])
+    worse = items["fingerprint"].isin(noisy) & (items["measure"] == "exact_match/seen")
+    module.report(trials, items.assign(after=items["after"].where(~worse, 0.0)), experiment, tmp_path)
+    section = (tmp_path / "report.md").read_text().partition("## Each base alone")[2]
+    (row,) = (line for line in section.splitlines() if line.startswith("| 4c |"))
+    first, second = (float(cell.split()[0].replace("−", "-")) for cell in row.split("|")[2:4])
+    assert abs(first) < 0.05
+    assert second < -0.3
 
 
 @pytest.mark.parametrize("name", NAMES)
