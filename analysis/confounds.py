@@ -30,6 +30,7 @@ COSTS_ALIKE = 1.01  # steps and tokens
 # Answers of the laboratory vary by 70 %, so that the means of 1,000 rows differ by 2 % by chance (measured), of 100 by 7 %.
 LENGTHS_ALIKE = 1.1
 LONGEST = 110  # characters of a line in a caption
+FEW_ARMS = 8  # whose values are listed one by one
 
 
 def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFrame, list[str]]:
@@ -93,9 +94,16 @@ def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:
         rows = paired[paired["adapter.method"] == "lora"] if of_lora else paired
         values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
         if values.nunique() > 1:
-            shown = "; ".join(f"{cell}: {', '.join(dict.fromkeys(v))}" for cell, v in values.items())
-            found.append(f"{name} differs between arms: {shown}")
+            found.append(f"{name} differs between arms: {_by_value(values)}")
     return found
+
+
+def _by_value(values: pd.Series) -> str:
+    """Each arm with its values; of many arms how many have which."""
+    if len(values) <= FEW_ARMS:
+        return "; ".join(f"{cell}: {', '.join(dict.fromkeys(own))}" for cell, own in values.items())
+    alike = values.map(lambda own: ", ".join(dict.fromkeys(own))).value_counts()
+    return "; ".join(f"{own} ({n} arms)" for own, n in alike.items())
 
 
 def lora_scale(paired: pd.DataFrame, axes: set[str]) -> list[str]:

@@ -71,6 +71,8 @@ def cautions(t: Tables) -> list[str]:
 def caption(t: Tables, found: Sequence[Fitted]) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
     drawn = ["Points: means; lines: 95 % intervals over seeds and items (none with one seed; an arrow: cut by the axis)."]
+    if t.cells["curve"].nunique() > 1 and t.view.draw is None and t.view.scale == "log":
+        drawn += ["Curves are moved aside a little along x, so that none hides another."]
     if found:
         drawn += [
             "Curves: the best law by AICc with its 95 % band over redrawn seeds; dashed: others fit as well, or not identified."

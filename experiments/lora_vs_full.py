@@ -17,8 +17,8 @@ from core.definitions import Claim, Experiment, Lora, Published, Scalar, Trial
 BIDERMAN, SCHULMAN = "https://arxiv.org/abs/2405.09673", "https://thinkingmachines.ai/blog/lora/"
 BASELINE = "baseline"
 N_RATES = 5
-# Five rates from the rise of quality to past its top, a step of 2.83 apart; where the update is stronger they begin a step lower.
-# Tried on one seed: quality rises and falls inside these on the bases of 0.2 M (both methods) and 4 M (LoRA) as well.
+# Five rates from the rise of quality to past its top, a step of 2.83 apart; where the update is stronger they begin a step lower,
+# and on the wide base, which learns at lower rates too, there is one more below.
 STEPS = (8.8e-5, 2.5e-4, 7e-4, 2e-3, 5.7e-3, 1.6e-2)
 FULL_STEPS = (3.5e-5, 1e-4, 2.8e-4, 8e-4, 2.3e-3, 6.4e-3)
 LOWER, USUAL = 0, 1  # where the five begin
@@ -26,18 +26,19 @@ LOWER, USUAL = 0, 1  # where the five begin
 
 @dataclass(frozen=True)
 class Condition:
-    """What differs from the baseline, and with which of STEPS and FULL_STEPS its rates begin. `full` False: the change concerns
-    LoRA alone, so that the baseline's full fine-tuning stands beside it."""
+    """What differs from the baseline; with which of STEPS and FULL_STEPS its rates begin, and how many they are. `full` False: the
+    change concerns LoRA alone, so that the baseline's full fine-tuning stands beside it."""
 
     changes: Mapping[str, Scalar]
     begin: int = USUAL
     full: bool = True
+    rates: int = N_RATES
 
     def arms(self) -> Sequence[Mapping[str, Scalar]]:
         """LoRA's arms, then full fine-tuning's."""
-        lora = [{**self.changes, "train.learning_rate": rate} for rate in STEPS[self.begin :][:N_RATES]]
+        lora = [{**self.changes, "train.learning_rate": rate} for rate in STEPS[self.begin :][: self.rates]]
         full = {"adapter.method": "full", **self.changes}
-        return lora + [{**full, "train.learning_rate": rate} for rate in FULL_STEPS[self.begin :][:N_RATES] if self.full]
+        return lora + [{**full, "train.learning_rate": rate} for rate in FULL_STEPS[self.begin :][: self.rates] if self.full]
 
 
 CONDITIONS: dict[str, Condition] = {
@@ -47,7 +48,7 @@ CONDITIONS: dict[str, Condition] = {
     "constant schedule": Condition({"train.schedule": "constant"}, LOWER),
     "new facts": Condition({"data.source": "lab:new-facts"}),
     "narrow base": Condition({"model.name": "lab:base-small-0"}),
-    "wide base": Condition({"model.name": "lab:base-large-0"}),
+    "wide base": Condition({"model.name": "lab:base-large-0"}, LOWER, rates=N_RATES + 1),
 }
 ARMS = [arm for condition in CONDITIONS.values() for arm in condition.arms()]
 

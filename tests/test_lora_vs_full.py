@@ -157,11 +157,11 @@ def test_a_top_at_the_edge_of_the_rates_is_said_and_decides_nothing() -> None:
 
 def test_every_condition_has_its_rates_and_full_fine_tuning_beside_it(moved: tuple[Tables, dict[str, dict[str, object]]]) -> None:
     labels = [cell.label for cell in plan.cells(EXPERIMENT)]
-    assert len(labels) == sum(N_RATES * (1 + one.full) for one in CONDITIONS.values())
+    assert len(labels) == sum(one.rates * (1 + one.full) for one in CONDITIONS.values())
     assert len(STEPS) == len(FULL_STEPS)
     for name in CONDITIONS:
         lora, full = effects.sides(moved[0], name)
-        assert (len(lora), len(full)) == (N_RATES, N_RATES)
+        assert (len(lora), len(full)) == (CONDITIONS[name].rates, CONDITIONS[name].rates if CONDITIONS[name].full else N_RATES)
         assert {arm.method for arm in full} == {"full"}
         assert [arm.rate for arm in lora] == sorted(arm.rate for arm in lora)
 
