@@ -9,7 +9,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -142,12 +142,14 @@ def _look(t: Tables, own: pd.DataFrame, curve: object, index: int, n_curves: int
 def _points(
     panel: Axes, own: pd.DataFrame, at: np.ndarray, name: str, colour: Colour, marker: str, joined: bool
 ) -> dict[str, Artist]:
-    """Means and intervals of one curve; its handle for the legend."""
+    """Means and intervals of one curve; its handle for the legend. Where it is LoRA's and full fine-tuning's, full has its own
+    marker and stands apart: its number of parameters is no rank."""
     if own.empty:
         return {}
-    (line,) = panel.plot(
-        at, own[name], marker + ("-" if joined else ""), color=colour, mec="white", mew=0.7, markersize=5, zorder=4
-    )
+    apart = (own["method"] == "full").to_numpy() & (own["method"].nunique() > 1)
+    look: dict[str, Any] = {"color": colour, "mec": "white", "mew": 0.7, "markersize": 5, "zorder": 4}
+    (line,) = panel.plot(at[~apart], own.loc[~apart, name], marker + ("-" if joined else ""), **look)
+    panel.plot(at[apart], own.loc[apart, name], style.METHOD_MARKER["full"], **look)
     for x, low, high in zip(at, own[name + "_low"], own[name + "_high"], strict=True):
         style.interval(panel, x, low, high, colour, 0.9)
     curve = str(own["curve"].iloc[0])

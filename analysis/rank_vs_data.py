@@ -38,7 +38,7 @@ def of_data(trials: pd.DataFrame) -> pd.DataFrame:
 
 VIEW = View(
     x="parameters",
-    x_label="trained parameters (LoRA by rank, full last)",
+    x_label="trained parameters (LoRA by rank; diamonds: full)",
     measures=("quality", "recall/taught", "forgetting", "exact_match/held_out"),
     curves="kind",
     curves_label="examples",
