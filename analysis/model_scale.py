@@ -11,7 +11,7 @@ import numpy as np
 if __package__ in (None, ""):  # run as a file from a checkout
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
-from analysis import command, formatting
+from analysis import command, formatting, page
 from analysis.arms import seeds_of
 from analysis.optimum import learning_rate_optimum
 from analysis.question import Fields, Tables, View
@@ -63,7 +63,7 @@ def joint(t: Tables) -> tuple[Comparison, Curve] | None:
 
 def sections(t: Tables) -> list[str]:
     """The joint law and the best learning rates, for report.md."""
-    rates = [[arm.cell, formatting.estimate(e) if e.known else e.why] for arm, e in optima(t)]
+    rates = [[arm.cell, page.best_rate(e)] for arm, e in optima(t)]
     return [
         "## Size of the base and data together\n", *_law(joint(t)),
         "## Best learning rates\n", formatting.markdown(["arm", "top of the parabola [95 % interval]"], rates),

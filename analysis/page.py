@@ -14,6 +14,7 @@ import pandas as pd
 from analysis import formatting, style
 from analysis.arms import FAILED, Arm
 from analysis.load import field_types
+from analysis.stats import Estimate
 from analysis.verdicts import rows_as_text
 
 if TYPE_CHECKING:
@@ -55,6 +56,13 @@ def not_forgetting(cells: pd.DataFrame, arms: Sequence[Arm], measure: str = "for
 def per_cent_of(unit: str) -> str:
     """What a relative difference is relative to, where that is not an accuracy."""
     return "" if unit == "accuracy" else "per cent of the log-likelihood itself"
+
+
+def best_rate(e: Estimate) -> str:
+    """The top of a learning-rate curve with its interval, or why there is none."""
+    if not e.known:
+        return e.why.split(":")[0] if e.why else formatting.NONE
+    return f"{style.rate_text(e.value)} [{style.rate_text(e.low)}, {style.rate_text(e.high)}]"
 
 
 def rate(row: pd.Series) -> str:

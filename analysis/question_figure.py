@@ -6,6 +6,7 @@ well, or a parameter is not identified) and a bar where it levels off; what is p
 from __future__ import annotations
 
 import math
+import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -192,7 +193,13 @@ def _label(panel: Axes, t: Tables, name: str, axis: Axis) -> None:
 
 def _ordered(values: pd.Series) -> list[object]:
     found = list(dict.fromkeys(values))
-    return sorted(found) if all(isinstance(v, int | float) for v in found) else sorted(found, key=str)
+    return sorted(found) if all(isinstance(v, int | float) for v in found) else sorted(found, key=_natural)
+
+
+def _natural(level: object) -> list[str | float]:
+    """Numbers in a name count as numbers: 125 before 2,000."""
+    parts = re.split(r"(\d[\d,]*)", str(level))
+    return [float(part.replace(",", "")) if i % 2 else part for i, part in enumerate(parts)]
 
 
 def _title(t: Tables, name: str) -> str:

@@ -15,6 +15,7 @@ from analysis.page import (
     LEDGER_NOTE,
     at_the_edge,
     before,
+    best_rate,
     failed,
     failures,
     held_equal,
@@ -86,7 +87,7 @@ def cell_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
         optimum = tables.optima[str(row["cell"])]
         share = row["front_probability"]
         body.append([
-            str(row["cell"]), rate(row), _optimum(optimum),
+            str(row["cell"]), rate(row), best_rate(optimum),
             formatting.estimate(_cell_estimate(row, "quality", seeds)),
             formatting.estimate(_cell_estimate(row, "quality_vs_full", seeds), signed=True),
             formatting.number(row["quality_iqm"]),
@@ -97,12 +98,6 @@ def cell_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
             failed(row),
         ])  # fmt: skip
     return header, body
-
-
-def _optimum(e: Estimate) -> str:
-    if not e.known:
-        return e.why.split(":")[0] if e.why else formatting.NONE
-    return f"{style.rate_text(e.value)} [{style.rate_text(e.low)}, {style.rate_text(e.high)}]"
 
 
 def differences(tables: Tables) -> list[str]:
