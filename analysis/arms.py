@@ -171,12 +171,17 @@ def columns(name: str, e: Estimate | None) -> dict[str, float]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
+def at_an_end(tried: pd.DataFrame, rate: float) -> bool:
+    """Whether the best learning rate is the lowest or highest tried."""
+    return bool(len(tried) and rate in (tried["train.learning_rate"].min(), tried["train.learning_rate"].max()))
+
+
 def at_edge(tried: pd.DataFrame, rate: float) -> bool:
-    """Whether the best learning rate is the lowest or highest tried and quality still rises towards it: where an inner one
-    scores within a standard error (over items) of it, the top is flat and lies inside too."""
-    low, high = tried["train.learning_rate"].min(), tried["train.learning_rate"].max()
-    if not len(tried) or rate not in (low, high):
+    """Whether the best learning rate is at an end and quality still rises towards it: where an inner one scores within a
+    standard error (over items) of it, the top is flat and lies inside too."""
+    if not at_an_end(tried, rate):
         return False
+    low, high = tried["train.learning_rate"].min(), tried["train.learning_rate"].max()
     scored = tried[tried["state"] == "finished"]
     best = scored.loc[scored["train.learning_rate"] == rate, ["quality", "quality_se"]].max()
     inner = scored.loc[scored["train.learning_rate"].between(low, high, inclusive="neither"), "quality"].max()
@@ -189,6 +194,7 @@ def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
     done = final[final["state"] == "finished"]
     row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate}
     row["at_edge"] = at_edge(tried, arm.rate)
+    row["flat_to_the_end"] = not row["at_edge"] and at_an_end(tried, arm.rate)
     for name in ("trainable_parameters", "seconds"):
         row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
     for name in ("quality", "forgetting"):

@@ -99,10 +99,12 @@ def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:
 
 
 def _by_value(values: pd.Series) -> str:
-    """Each arm with its values; of many arms how many have which."""
+    """Each arm with its values; of many arms how many have which (of a commit the first digits)."""
     if len(values) <= FEW_ARMS:
         return "; ".join(f"{cell}: {', '.join(dict.fromkeys(own))}" for cell, own in values.items())
-    alike = values.map(lambda own: ", ".join(dict.fromkeys(own))).value_counts()
+    alike = values.map(
+        lambda own: ", ".join(dict.fromkeys(value if len(value) < 40 else value[:10] for value in own))
+    ).value_counts()
     return "; ".join(f"{own} ({n} arms)" for own, n in alike.items())
 
 

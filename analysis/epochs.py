@@ -53,7 +53,7 @@ def loss_without_quality(t: Tables) -> Finding:
         return found
     final = t.trials[(t.trials["phase"] == "final") & (t.trials["state"] == "finished")]
     both = final.pivot_table(index="seed", columns="train.epochs", values="train/loss_last_tenth")[[FEW, MANY]].dropna()
-    if (both[MANY] < both[FEW]).all():
+    if len(both) and (both[MANY] < both[FEW]).all():
         return replace(found, note=joined(f"training loss {both[FEW].mean():.3f} → {both[MANY].mean():.3f}", found.note))
     return Finding(None, None, rule, effect, note="the training loss does not fall in every seed")
 

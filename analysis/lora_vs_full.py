@@ -70,15 +70,15 @@ def _side(e: Estimate, middle: float, words: tuple[str, str, str]) -> str:
 def _of_ratio(e: Estimate, moved: Estimate) -> str:
     if not e.known:
         return f"the ratio of best rates is not known ({e.why})"
-    against = _side(moved, 1.0, ("less than", "more than", "not different from"))
+    against = _side(moved, 1.0, ("less than", "more than", "no difference shown to"))
     return f"LoRA's best rate is {formatting.estimate(e)} full's" + (f", {against} the baseline's" if moved.known else "")
 
 
 def _of_cost(e: Estimate, moved: Estimate, measure: str) -> str:
     if not e.known:
         return f"{measure} is not known ({e.why})"
-    said = f"{measure} {_side(e, 0.0, ('LoRA forgets more', 'LoRA forgets less', 'neither forgets less'))}"
-    against = _side(moved, 0.0, ("moved against LoRA", "moved in favour of LoRA", "not moved"))
+    said = f"{measure} {_side(e, 0.0, ('LoRA forgets more', 'LoRA forgets less', 'it is undecided which forgets less'))}"
+    against = _side(moved, 0.0, ("moved against LoRA", "moved in favour of LoRA", "no move shown"))
     return said + (f" ({against} from the baseline)" if moved.known else "")
 
 

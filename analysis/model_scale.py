@@ -33,6 +33,12 @@ OF_MIDDLE: Fields = {"data.n_examples": MIDDLE, "adapter.rank": RANK}  # the arm
 RANDOM_STATE = 20_240_217
 WITHIN_TWO = Region(0.5, 2.0)
 JOINT = ("joint_logarithmic", "joint_product", "joint_additive")
+FORMULAS = {
+    "joint_logarithmic": "intercept + slope_1 ln X + slope_2 ln D",
+    "joint_product": "limit − coefficient X^−alpha D^−beta",
+    "joint_additive": "limit − coefficient_1 X^−alpha − coefficient_2 D^−beta",
+    "flat": "the same everywhere",
+}
 
 
 def sizes(trials: pd.DataFrame) -> pd.DataFrame:
@@ -75,11 +81,12 @@ def _law(found: tuple[Comparison, Curve] | None) -> list[str]:
         return ["Not fitted: needs two sizes, two numbers of examples, six arms and two common seeds.\n"]
     comparison, best = found
     compared = [row for row in comparison.rows if not row.why]
-    laws = [[row.law, formatting.number(row.difference), formatting.number(row.held_out_error)] for row in compared]
+    laws = [[FORMULAS[row.law], formatting.number(row.difference), formatting.number(row.held_out_error)] for row in compared]
     known = {name: formatting.estimate(e) if e.known else e.why for name, e in best.parameters.items()}
     parameters = "; ".join(f"{name} {text}" for name, text in known.items())
-    header = ["law of quality in (parameters, examples)", "AICc above the best", "error at the largest base"]
-    return [formatting.markdown(header, laws), f"{best.fit.law}: {parameters}. {comparison.said}.\n"]
+    header = ["law of quality in X parameters and D examples", "AICc above the best", "error at the largest base"]
+    doubt = f" {comparison.said.capitalize()}." if len(comparison.as_good) != 1 else ""
+    return [formatting.markdown(header, laws), f"{FORMULAS[best.fit.law]}: {parameters}.{doubt}\n"]
 
 
 def optima(t: Tables) -> list[tuple[Arm, Estimate]]:
@@ -128,7 +135,15 @@ def rate_carries_over(t: Tables) -> Finding:
         return untested(rule, effect, f"no tuning trials of {', '.join(lost)}")
     small, large = (known[arm.cell] for arm in both)
     ratio = quotient_of_estimates(large, small)
-    return Finding(ratio, WITHIN_TWO, rule, effect, "ratio", hindrance=hindrance(t, "quality", *both))
+    return Finding(
+        ratio,
+        WITHIN_TWO,
+        rule,
+        effect,
+        "ratio",
+        note="from the tuning trials, one a rate",
+        hindrance=hindrance(t, "quality", *both),
+    )
 
 
 def more_rank(t: Tables) -> Finding:

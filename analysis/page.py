@@ -69,7 +69,8 @@ def rate(row: pd.Series) -> str:
     """A cell's learning rate as its tables show it."""
     if pd.isna(row["learning_rate"]):
         return formatting.NONE
-    return style.rate_text(row["learning_rate"]) + (" (edge)" if row["at_edge"] else "")
+    end = " (edge)" if row["at_edge"] else " (end, flat)" if row["flat_to_the_end"] else ""
+    return style.rate_text(row["learning_rate"]) + end
 
 
 def failed(row: pd.Series) -> str:

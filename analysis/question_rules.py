@@ -70,7 +70,8 @@ def combination(
     if e is None:
         return untested(rule, effect, "no common seed")
     sides = [arm for arm, _ in found]
-    return Finding(e, region, rule, effect, t.units[measure], note=costs(t, *sides), hindrance=hindrance(t, measure, *sides))
+    note = formatting.joined(costs(t, *sides), flat_ends(t, *sides))
+    return Finding(e, region, rule, effect, t.units[measure], note=note, hindrance=hindrance(t, measure, *sides))
 
 
 def difference(
@@ -132,6 +133,13 @@ def costs(t: Tables, *arms: Arm) -> str:
     final = t.trials[t.trials["fingerprint"].isin([name for arm in arms for name in arm.final.values()])]
     steps = final.groupby("cell")["train/steps"].mean()
     return f"{steps.min():,.0f} to {steps.max():,.0f} steps" if steps.max() > 1.01 * steps.min() else ""
+
+
+def flat_ends(t: Tables, *arms: Arm) -> str:
+    """Whose best learning rate is an end of the range, although the top reaches inside."""
+    flat = t.cells.set_index("cell")["flat_to_the_end"]
+    names = ", ".join(arm.cell for arm in arms if flat[arm.cell])
+    return f"best learning rate at the end of the range, on a flat top: {names}" if names else ""
 
 
 def hindrance(t: Tables, measure: str, *arms: Arm) -> str:

@@ -47,6 +47,7 @@ class Estimate:
     n_items: int
     scale: str = "linear"
     why: str = ""
+    fixed: float = 0.0  # the part of the half width, in quadrature and on the scale, that more seeds do not lessen
 
     @property
     def known(self) -> bool:
@@ -79,12 +80,14 @@ class Estimate:
         here); the error falls with their square root, which the items' part of it does not, and its degrees of freedom rise."""
         if not self.known:
             return math.nan
-        standard_error = (self.on_scale(self.high) - self.on_scale(self.low)) / 2 / t_quantile(self.df)
+        half_width = (self.on_scale(self.high) - self.on_scale(self.low)) / 2
+        standard_error = math.sqrt(max(half_width**2 - self.fixed**2, 0.0)) / t_quantile(self.df)
         df = self.df
         if n_seeds is not None:
             standard_error *= math.sqrt(self.n_seeds / n_seeds)
             df *= (n_seeds - 1) / (self.n_seeds - 1)
         effect = (t_quantile(df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(df, POWER))) * standard_error
+        effect = math.hypot(effect, self.fixed)
         return math.exp(effect) if self.scale == "log" else effect
 
 

@@ -73,8 +73,8 @@ def _few_items(finding: Finding) -> str:
 
 def seeds_needed(finding: Finding, n_tests: int) -> int | None:
     """About how many seeds would decide the claim with 80 % power if the effect is what was estimated (one more than MOST_SEEDS:
-    more than a sweep takes). None where the estimate lies so near the rule's limit that more seeds need not do it, or one was
-    all there could be."""
+    more than a sweep takes). None where the estimate lies so near the rule's limit that more seeds need not do it (also for an
+    error that they do not lessen), or one was all there could be."""
     e, region = finding.estimate, finding.region
     if e is None or region is None or not e.known or e.n_seeds < 2:
         return None
@@ -84,7 +84,7 @@ def seeds_needed(finding: Finding, n_tests: int) -> int | None:
         bounds = [bound for bound in bounds if bound > 0]
     distance = min((abs(e.on_scale(e.value) - e.on_scale(bound)) for bound in bounds), default=0.0)
     needed = e.on_scale(e.minimum_detectable(n_tests))
-    if distance < needed / 30:  # a thousand times the seeds: no plan
+    if distance < max(needed / 30, e.fixed):  # a thousand times the seeds: no plan
         return None
     counts = range(e.n_seeds + 1, MOST_SEEDS + 1)
     return next((n for n in counts if e.on_scale(e.minimum_detectable(n_tests, n)) <= distance), MOST_SEEDS + 1)

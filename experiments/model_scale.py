@@ -2,7 +2,7 @@
 
 Claims after Zhang et al. 2024 (finetuning's loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows
 with scale) and Schulman et al. 2025 (optimal learning rate, rank). The laboratory's ladder: 0.2, 0.9 and 4 M parameters,
-pretrained on the same tokens, the largest at half the others' learning rate; what each knows of its world stands in its card
+pretrained on the same tokens, the largest at half the others' learning rate in its matrices; what each knows of its world stands in its card
 (core/lab/bases). One base of each size: what is said of size is said of these three. The learning rate is tuned inside each arm.
 """
 
@@ -43,7 +43,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="28d",
-            statement="The best learning rate carries over from the smallest to the largest base (within a factor of 2)",
+            statement="LoRA's best learning rate carries over from the smallest to the largest base, within a factor of 2 (500 examples, rank 16)",
             published=Published(effect="a power of the width; no exponent printed", source="Schulman 2025", url=SCHULMAN),
         ),
         Claim(

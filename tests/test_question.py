@@ -484,3 +484,25 @@ def test_model_scale_tells_size_from_data_and_whether_the_recipe_carries_over() 
     assert comparison_and_law is not None
     assert comparison_and_law[1].fit.law in module.JOINT
     assert "joint_" in "".join(module.sections(tables))
+
+
+def test_replay_says_what_its_shares_are_of_the_tokens() -> None:
+    """Documents are as long as rows, and all of one is in the loss where 9 of a row's 48 tokens are."""
+    cells = {}
+    for label, truth in truths("replay").items():
+        tokens = 48_000.0 / (1 - float(str(truth.fields["data.replay_share"])))
+        cells[label] = dataclasses.replace(truth, fields={**truth.fields, "train/tokens": tokens})
+    tables, _ = analysed("replay", cells)
+    text = importlib.import_module("analysis.replay").shares(tables)[1]
+    assert "| replay_share=0 | 0 % | 0 % | 0 % |" in text
+    assert "| replay_share=0.1 | 10 % | 10 % | 37 % |" in text  # 5,333 of 5,333 + 9,000
+
+
+def test_the_largest_base_is_not_the_largest_that_finished() -> None:
+    module, experiment = importlib.import_module("analysis.model_scale"), experiments.load("model_scale")
+    trials, items = question(scaled(size=0.6, data=0.2, forgetting=0.1))
+    largest = trials["model.name"].str.contains("large") & (trials["phase"] == "final")
+    trials = trials.assign(state=trials["state"].where(~largest, "failed"))
+    found = {str(row["id"]): row for row in judge(compute(trials, items, experiment, module.VIEW), experiment, module.RULES)}
+    assert all(found[name]["verdict"] == "not tested" for name in ("28d", "28e"))
+    assert "no final trial of" in str(found["28e"]["note"])

@@ -318,6 +318,14 @@ def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path, mon
     assert found["16i"]["value"] == found["16g"]["value"]
 
 
+def test_no_recipe_stands_for_a_knee_whose_trials_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(best_recipe, "DRAWS", 10)
+    trials, items = frames()
+    failed = trials["state"].where((trials["cell"] != "knee") | (trials["phase"] != "final"), "failed")
+    found = {str(row["id"]): row for row in best_recipe.report(trials.assign(state=failed), items, REAL, tmp_path).verdicts}
+    assert all(found[name]["verdict"] == "not tested" for name in ("16h", "16i"))
+
+
 def test_the_hypervolume_grows_along_the_search() -> None:
     trials = pd.DataFrame({"quality": [0.5, 0.1, 0.9], "forgetting": [1.0, 0.2, 2.0], "quality_before": 0.1})
     inside = best_recipe.box(trials)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Callable
 
@@ -316,3 +317,11 @@ def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
     assert note(0.0) == "it lies so near the rule's limit that more seeds need not decide it"
     assert near == "more than 100 seeds would decide it, were the effect as estimated"
     assert re.fullmatch(r"about \d\d seeds would decide it, were the effect as estimated", far)
+
+
+def test_seeds_do_not_lessen_an_error_that_they_share() -> None:
+    """The ratio of best rates on one grid: a parabola misses the top by as much in every seed."""
+    shared = Estimate(2.3, 1.36, 3.9, df=3, n_seeds=4, n_items=100, scale="log", fixed=0.5)
+    assert seeds_needed(Finding(shared, Region(0.5, 2.0), "", ""), 6) is None  # ln(2.3 / 2) = 0.14
+    assert seeds_needed(Finding(dataclasses.replace(shared, fixed=0.0), Region(0.5, 2.0), "", ""), 6) is not None
+    assert shared.minimum_detectable(1, 10_000) == pytest.approx(np.exp(0.5), rel=0.05)
