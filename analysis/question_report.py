@@ -86,7 +86,7 @@ def caption(t: Tables, found: Sequence[Fitted]) -> str:
 
 
 def markdown(
-    t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, found: Sequence[Fitted], apart: Sequence[str]
+    t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, found: Sequence[Fitted], apart: Sequence[str] = ()
 ) -> str:
     """report.md."""
     final = t.trials[(t.trials["state"] == "finished") & (t.trials["phase"] == "final")]
