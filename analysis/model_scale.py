@@ -85,7 +85,9 @@ def _law(found: tuple[Comparison, Curve] | None) -> list[str]:
     known = {name: formatting.estimate(e) if e.known else e.why for name, e in best.parameters.items()}
     parameters = "; ".join(f"{name} {text}" for name, text in known.items())
     header = ["law of quality in X parameters and D examples", "AICc above the best", "error at the largest base"]
-    doubt = f" {comparison.said.capitalize()}." if len(comparison.as_good) != 1 else ""
+    doubt = f" {comparison.said[0].upper()}{comparison.said[1:]}." if len(comparison.as_good) != 1 else ""
+    for name, formula in FORMULAS.items():
+        doubt = doubt.replace(name, formula)
     return [formatting.markdown(header, laws), f"{FORMULAS[best.fit.law]}: {parameters}.{doubt}\n"]
 
 

@@ -483,7 +483,7 @@ def test_model_scale_tells_size_from_data_and_whether_the_recipe_carries_over() 
     comparison_and_law = module.joint(tables)
     assert comparison_and_law is not None
     assert comparison_and_law[1].fit.law in module.JOINT
-    assert "joint_" in "".join(module.sections(tables))
+    assert "limit − coefficient X^−alpha D^−beta" in "".join(module.sections(tables))
 
 
 def test_replay_says_what_its_shares_are_of_the_tokens() -> None:
