@@ -25,14 +25,13 @@ from analysis.question import Fields, Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, combination, costs, hindrance, lacks, slope_weights, untested
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
-from analysis.verdicts import IS_ABOVE, Finding
+from analysis.verdicts import IS_ABOVE, SEEDS_ALONE, Finding
 from experiments.forgetting_tradeoff import LORA_RATE
 
 NAME = "forgetting_tradeoff"
 WORKING: Fields = {"method": "LoRA r=16", "train.epochs": 3.0, "train.learning_rate": LORA_RATE}
 OVER_FIVE_POINTS = Region(-np.inf, -0.05)  # of accuracy lost
 PUBLISHED_R2, ABOUT_015 = Region(0.94, np.inf), Region(0.0735, 0.294)  # .147 within a factor of 2
-SEEDS = "the interval is over new seeds, on these items"
 
 
 def domains_outside(t: Tables) -> Finding:
@@ -49,7 +48,9 @@ def domains_outside(t: Tables) -> Finding:
         for i, fold in enumerate(folds)
     ]
     e = mean_interval(np.array(values)[:, None], n_items=sum(t.panels[f"nll/{d}"].n_items for d in domains))
-    return Finding(e, ABOVE_ZERO, IS_ABOVE, effect, t.units["forgetting"], note=SEEDS, hindrance=hindrance(t, "forgetting", arm))
+    return Finding(
+        e, ABOVE_ZERO, IS_ABOVE, effect, t.units["forgetting"], note=SEEDS_ALONE, hindrance=hindrance(t, "forgetting", arm)
+    )
 
 
 def skills_outside(t: Tables) -> Finding:
@@ -69,7 +70,7 @@ def skills_outside(t: Tables) -> Finding:
         outside_I = outside_G[scores.strata_I]
         values.append(lost_I[outside_I].mean() - lost_I[~outside_I].mean())
     e = mean_interval(np.array(values)[:, None], n_items=scores.n_items)
-    return Finding(e, ABOVE_ZERO, IS_ABOVE, effect, "accuracy", note=SEEDS, hindrance=hindrance(t, measure, arm))
+    return Finding(e, ABOVE_ZERO, IS_ABOVE, effect, "accuracy", note=SEEDS_ALONE, hindrance=hindrance(t, measure, arm))
 
 
 def warning(t: Tables) -> Finding:
@@ -139,7 +140,7 @@ def linear_in_loss(t: Tables) -> Finding:
     if points is None:
         return untested(rule, effect, "needs the losses of 5 arms of LoRA with 2 seeds in common")
     e = straightness(points.x_SK, points.y_SK, t.panels["forgetting"].n_items)
-    note = f"{points.x_SK.shape[1]} arms; {plane.said_of_shapes(points)}; {SEEDS}"
+    note = f"{points.x_SK.shape[1]} arms; {plane.said_of_shapes(points)}; {SEEDS_ALONE}"
     return Finding(e, PUBLISHED_R2, rule, effect, "R²", note=note, hindrance=hindrance(t, "forgetting", *points.arms))
 
 
@@ -153,7 +154,7 @@ def power_of_steps(t: Tables) -> Finding:
     e = exponent(points.x_SK.mean(axis=0), points.y_SK, t.panels["forgetting"].n_items)
     if e is None:
         return untested(rule, effect, "a run did not forget")
-    note = joined(local_exponents(points.x_SK.mean(axis=0), points.y_SK.mean(axis=0)), SEEDS)
+    note = joined(local_exponents(points.x_SK.mean(axis=0), points.y_SK.mean(axis=0)), SEEDS_ALONE)
     return Finding(e, ABOUT_015, rule, effect, "exponent", note=note, hindrance=hindrance(t, "forgetting", *points.arms))
 
 

@@ -18,7 +18,7 @@ from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, hindrance, lacks, trend
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
-from analysis.verdicts import IS_ABOVE, Finding
+from analysis.verdicts import IS_ABOVE, SEEDS_ALONE, Finding
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,8 +51,7 @@ def of_seeds(t: Tables, weights: dict[str, float], region: Region, rule: str, ef
     names = [arm.final[seed] for seed in sorted(arm.final)]
     per_seed = np.sum([weight * t.panels[m].of(names).mean(axis=1) for m, weight in weights.items()], axis=0)
     e = mean_interval(per_seed[:, None], n_items=min(t.panels[m].n_items for m in weights))
-    note = "the interval is over new seeds, on these items"
-    return Finding(e, region, rule, effect, "accuracy", note=note, hindrance=hindrance(t, "quality", arm))
+    return Finding(e, region, rule, effect, "accuracy", note=SEEDS_ALONE, hindrance=hindrance(t, "quality", arm))
 
 
 RULES: dict[str, Rule] = {

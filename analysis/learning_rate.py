@@ -18,7 +18,7 @@ from analysis.question import Tables, View
 from analysis.question_report import reporter
 from analysis.question_rules import Rule, trend
 from analysis.stats import ABOVE_ZERO, Region
-from analysis.verdicts import Finding
+from analysis.verdicts import SEEDS_ALONE, Finding
 
 NAME = "learning_rate"
 VIEW = View(
@@ -54,7 +54,7 @@ def ratio_of_optima(t: Tables) -> Finding:
     if lost:
         return Finding(None, None, rule, effect, note="; ".join(lost))
     ratio = ratio_over_seeds(logs_S, [spacing(rates_K) for rates_K, _ in curves.values()], quality.n_items)
-    return Finding(ratio, ABOUT_TEN, rule, effect, "ratio", note="the interval is over new seeds, on these items")
+    return Finding(ratio, ABOUT_TEN, rule, effect, "ratio", note=SEEDS_ALONE)
 
 
 RULES: dict[str, Rule] = {"13a": rises("lora"), "13b": rises("full"), "18c": ratio_of_optima}

@@ -120,8 +120,7 @@ def size_against_data(t: Tables) -> Finding:
 def ends(t: Tables) -> tuple[Arm, Arm] | str:
     """The smallest and the largest base at rank 16 and 500 examples, or why one is missing: a base whose trials all failed has
     no size to go by, so every base must have finished."""
-    wanted = [arm for arm in t.arms if all(arm.fields.get(name) == value for name, value in OF_MIDDLE.items())]
-    if lost := [arm.cell for arm in wanted if not arm.final]:
+    if lost := [arm.cell for arm in t.wanted(OF_MIDDLE) if not arm.final]:
         return f"no final trial of {', '.join(lost)}"
     found = t.where(OF_MIDDLE)
     return (found[0], found[-1]) if len(found) > 1 else "needs two sizes"

@@ -80,9 +80,13 @@ class Tables:
         found = self.where(fields)
         return found[0] if len(found) == 1 else None
 
+    def wanted(self, fields: Fields) -> list[Arm]:
+        """The arms whose fields have these values, also those without a final trial."""
+        return [arm for arm in self.arms if all(arm.fields.get(name) == value for name, value in fields.items())]
+
     def where(self, fields: Fields) -> list[Arm]:
         """The arms with a final trial whose fields have these values, along x."""
-        found = [arm for arm in self.arms if arm.final and all(arm.fields.get(name) == value for name, value in fields.items())]
+        found = [arm for arm in self.wanted(fields) if arm.final]
         x = dict(zip(self.cells["cell"], self.cells["x"], strict=True))
         return sorted(found, key=lambda arm: (isinstance(x[arm.cell], str), x[arm.cell]))
 

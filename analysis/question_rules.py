@@ -112,7 +112,7 @@ def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, ef
     fewer than half of the others' seeds is left out, and the note names the arms that are missing."""
     if why := lacks(t, measure):
         return untested(rule, effect, why)
-    wanted = [arm for arm in t.arms if all(arm.fields.get(name) == value for name, value in fields.items())]
+    wanted = t.wanted(fields)
     most = max((len(arm.final) for arm in wanted), default=0)
     found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most and has(arm, t.panels[measure])]
     if len(found) < 3:

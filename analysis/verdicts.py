@@ -14,6 +14,7 @@ from core.definitions import Claim
 
 MOST_SEEDS = 100  # that a sweep takes
 IS_ABOVE, IS_BELOW = "supported: interval above 0; contradicted: below 0", "supported: interval below 0; contradicted: above 0"
+SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
 FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
 
 
