@@ -12,7 +12,9 @@ from collections.abc import Iterable
 import pandas as pd
 
 from core import tracking
-from core.definitions import ADDED_LATER, FIELD_PREFIX, BadInput, Trial, flatten, redacted
+from core.errors import BadInput, redacted
+from core.fields import ADDED_LATER, flatten
+from core.settings import FIELD_PREFIX, Trial
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
 _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "cell", "phase", "state", "reason", "sweep")}

@@ -1,173 +1,67 @@
-"""Everything that has been run, on one page: `python analysis/report.py`.
+"""The one door of the analysis: `python analysis/report.py [QUESTION]`.
 
-For every experiment with a sweep in the store it makes the report of the sweep that ran last (or of one that `--sweep`
-names), and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and
-summary.md (a line a claim).
+With a question's name it makes that question's report from its sweep that ran last; without one, the reports of every question
+that has been run, and one page over them. Exit codes: 0 made; 2 bad input; 3 some of the reports could not be made.
 """
 
 from __future__ import annotations
 
-import base64
-import html
-import importlib
-import re
+import argparse
+import json
+import os
 import sys
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-if __package__ in (None, ""):  # run as a file from a checkout
+if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from analysis import command
+from analysis.reports import book
+from analysis.reports.question import analysed
 from core import tracking
-from core.definitions import BadInput, message, one_line
+from core.errors import BadInput, message, nearest
 
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; } h2 { font-size: 1.1rem; }
-table { border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; margin: 1rem 0; }
-td:nth-child(3) { min-width: 9rem; }
-th, td { border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
-th { border-bottom: 1px solid #6b6b6b; } img { max-width: 46rem; width: 100%; } a { color: #0072B2; }
-.supported { color: #00664b; font-weight: 600; } .contradicted { color: #b04a00; font-weight: 600; }
-.undecided { color: #6b6b6b; }
-"""
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="python analysis/report.py", description=__doc__, formatter_class=form, allow_abbrev=False
+    )
+    parser.add_argument("question", nargs="?", help="one question (default: every one that has been run, and the page over all)")
+    parser.add_argument("--sweep", action="append", default=[], help="a sweep's id or its beginning, instead of the last one")
+    parser.add_argument("--output", type=Path, default=Path("runs"), help="the sweeps' directory (default: runs)")
+    parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
+    parser.add_argument("--report", type=Path, help="where it goes (default: OUTPUT/<question>-<sweep>/report, or OUTPUT/report)")
+    return parser.parse_args(arguments)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Reports, ledger and page of everything in the store; the exit code."""
-    parser = command.options("One page of figures, tables and verdicts over everything that has been run.")
-    parser.add_argument("--report", type=Path, help="where the page goes (default: OUTPUT/report)")
-    parser.add_argument(
-        "--sweep", action="append", default=[], help="a sweep's id or its beginning, instead of its question's last"
-    )
-    chosen = parser.parse_args(arguments)
-    directory, uri = chosen.report or chosen.output / "report", command.store(chosen)
+    chosen = parse(arguments)
+    uri = str(chosen.tracking_uri or os.environ.get(tracking.URI_VARIABLE) or tracking.default_uri(chosen.output))
     try:
-        found, missing = _sweeps(uri)
-        _check_named(found, chosen.sweep)
+        if chosen.question is None:
+            return book.book(uri, chosen.report or chosen.output / "report", chosen.sweep)
+        return one(chosen.question, uri, chosen)
     except BadInput as error:
         print(f"error: {message(error)}", file=sys.stderr)
         return 2
-    made, failed = _reports(uri, found, directory, chosen.sweep)
-    if not made:
-        print(f"error: {next(iter(failed.values()))}", file=sys.stderr)
-        return 2
-    write(made, missing | failed, directory)
-    print(f"{len(made)} questions, {sum(len(one.verdicts) for one in made.values())} claims: {directory / 'report.html'}")
-    for name in missing:
-        print(f"not run: python sweeps/run.py {name}")
-    for name, why in failed.items():
-        print(f"error: {name}: {why}", file=sys.stderr)
-    return 3 if failed else 0
 
 
-def _sweeps(uri: str) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The sweeps of every experiment, the last first, and why the others have none."""
-    found, missing = {}, {}
-    for name in experiments.names():
-        try:
-            found[name] = tracking.sweeps(uri, name)
-        except BadInput as error:
-            missing[name] = f"not run ({message(error).split(': run `')[0]})"
-    if not found:
-        raise BadInput(next(iter(missing.values())))
-    return found, missing
-
-
-def _check_named(found: Mapping[str, Sequence[str]], named: Sequence[str]) -> None:
-    """Every id that `--sweep` gives is one of the store's."""
-    known = [sweep for sweeps in found.values() for sweep in sweeps]
-    for one in named:
-        if not any(sweep.startswith(one) for sweep in known):
-            raise BadInput(f"--sweep {one}: no such sweep; the store has {', '.join(sweep[:8] for sweep in known)}")
-
-
-def _reports(
-    uri: str, found: Mapping[str, Sequence[str]], directory: Path, named: Sequence[str]
-) -> tuple[dict[str, command.Report], dict[str, str]]:
-    """The report of every experiment's last sweep, or of one that `named` begins; those whose report failed, and why."""
-    made, failed = {}, {}
-    for name, sweeps in found.items():
-        sweep = next((one for one in sweeps if one.startswith(tuple(named))), sweeps[0])
-        if others := [one[:8] for one in sweeps if one != sweep]:
-            print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
-        try:
-            made[name] = command.analysed(name, importlib.import_module(f"analysis.{name}").report, uri, sweep, directory / name)
-            if (few := int(made[name].cells["seeds"].min())) < (asked := len(experiments.load(name).seeds)):
-                print(f"{name}: not at its end: an arm has {few} of the {asked} seeds that the question asks for")
-        except BadInput as error:
-            failed[name] = message(error)
-        except Exception as error:  # one question's defect must not take the page from the others
-            failed[name] = one_line(error)
-            traceback.print_exc()
-    return made, failed
-
-
-def write(made: Mapping[str, command.Report], missing: Mapping[str, str], directory: Path) -> None:
-    """ledger.md, ledger.csv, summary.md and report.html in `directory`."""
-    import pandas as pd
-
-    from analysis import formatting
-    from analysis.verdicts import rows_as_text, summary
-
-    directory.mkdir(parents=True, exist_ok=True)
-    rows = [{"question": name, "about": one.about, **row} for name, one in made.items() for row in one.verdicts]
-    pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
-    header, body = rows_as_text(rows)
-    body = [[_link(str(row["question"])), *cells] for row, cells in zip(rows, body, strict=True)]
-    ledger = formatting.markdown(["question", *header], body)
-    ran = [[_link(name), f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
-    ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
-    (directory / "ledger.md").write_text(ledger, encoding="utf-8")
-    (directory / "summary.md").write_text(formatting.markdown(*summary(rows)), encoding="utf-8")
-    (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
-
-
-def _link(name: str) -> str:
-    """To a question's report; on the one page, to its part."""
-    return f"[{name}]({name}/report.md)"
-
-
-def page(made: Mapping[str, command.Report], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
-    """The whole page, figures within it."""
-    from markdown_it import MarkdownIt
-
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
-    links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
-    unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in _by_reason(missing).items())
-    parts = [
-        f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
-        _coloured(re.sub(r'href="(\w+)/report\.md"', r'href="#\1"', markdown.render(ledger))),
-    ]
-    parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
-    for name in made:
-        text = markdown.render((directory / name / "report.md").read_text(encoding="utf-8"))
-        figure = base64.b64encode((directory / name / "figure.png").read_bytes()).decode()
-        parts.append(
-            _coloured(
-                text.replace('src="figure.png"', f'src="data:image/png;base64,{figure}"').replace("<h1>", f'<h1 id="{name}">')
-            )
-        )
-    head = (
-        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
-    )
-    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
-
-
-def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
-    """Why questions are missing, and which."""
-    found: dict[str, list[str]] = {}
-    for name, why in missing.items():
-        found.setdefault(why.replace(f" {name!r}", ""), []).append(name)
-    return found
-
-
-def _coloured(text: str) -> str:
-    """Verdicts in the cells of tables, marked for the style sheet."""
-    return re.sub(r"<td>(supported|contradicted|undecided)\b", r'<td><span class="\1">\1</span>', text)
+def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
+    """The report of one question, on disk, in the store and on the terminal."""
+    if name not in experiments.names():
+        raise BadInput(f"question {name!r}: {nearest(name, experiments.names())}")
+    if len(chosen.sweep) > 1:
+        raise BadInput(f"--sweep {chosen.sweep[1]}: one sweep of one question at a time")
+    sweep = tracking.latest_sweep(uri, name, "".join(chosen.sweep))
+    directory = chosen.report or chosen.output / f"{name}-{sweep[:8]}" / "report"
+    made = analysed(name, uri, sweep, directory)
+    tracking.write_cells(uri, sweep, json.loads(made.cells.to_json(orient="records")))
+    tracking.write_analysis(uri, sweep, made.files, made.note)
+    print(made.terminal)
+    print(f"report: {directory / 'report.md'}")
+    return 0
 
 
 if __name__ == "__main__":

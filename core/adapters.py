@@ -1,7 +1,7 @@
 """Adapter methods: one table from a method's name to what builds it on a base model.
 
 A builder gets a module tree of the trial's own (core/model.py) and returns the model to train, its random initialisation
-drawn from torch's global generator, which the trial seeds first. To add a method: its settings in core/definitions.py, a
+drawn from torch's global generator, which the trial seeds first. To add a method: its settings in core/settings.py, a
 builder here, its line in BUILDERS.
 """
 
@@ -17,7 +17,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 
 from core import checkpoint, targets
-from core.definitions import Full, Lora
+from core.settings import Full, Lora
 
 
 @dataclass(frozen=True)

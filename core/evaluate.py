@@ -1,70 +1,18 @@
-"""What is measured on a model: per-item scores with weights, so that means, errors and pairings are one computation.
-
-`measure` asks the task that fits the trial's data. `sequence_nll` is the one scoring pass that all tasks share.
-"""
+"""Measures a model with the tasks of a trial."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
 if TYPE_CHECKING:
-    from core.data.tokens import Encoded
-    from core.definitions import Trial
-
-AXES = ("quality", "forgetting", "other")
-
-
-@dataclass(frozen=True)
-class Measurement:
-    """One measure: a score and a weight for each of n items, which belong to groups (tasks, domains).
-
-    On the axis "quality" higher is better; on "forgetting" lower is.
-    """
-
-    name: str
-    unit: str
-    axis: str
-    groups: tuple[str, ...]
-    items: tuple[str, ...]
-    scores: np.ndarray  # (n,)
-    weights: np.ndarray  # (n,)
-
-    def __post_init__(self) -> None:
-        assert self.axis in AXES, self.axis
-        assert len(self.groups) == len(self.items) == len(self.scores) == len(self.weights) > 0, self.name
-
-    @property
-    def mean(self) -> float:
-        return float(np.average(self.scores, weights=self.weights))
-
-    @property
-    def standard_error(self) -> float:
-        return weighted_standard_error(self.scores, self.weights)
-
-    def by_group(self) -> dict[str, float]:
-        """The weighted mean of each group, in order of first appearance."""
-        groups = np.array(self.groups)
-        return {
-            group: float(np.average(self.scores[groups == group], weights=self.weights[groups == group]))
-            for group in dict.fromkeys(self.groups)
-        }
-
-
-def weighted_standard_error(scores: np.ndarray, weights: np.ndarray) -> float:
-    """Standard error over items of the weighted mean (ratio estimator); 0 for a single item."""
-    n = len(scores)
-    if n < 2:
-        return 0.0
-    residuals = weights * (scores - np.average(scores, weights=weights))
-    return float(math.sqrt((residuals**2).sum() * n / (n - 1)) / weights.sum())
+    from core.data.encode import Encoded
+    from core.settings import Trial
+from core.tasks.measurement import Measurement
 
 
 def measure(
@@ -88,48 +36,3 @@ def measure(
     assert axes.count("quality") == 1, axes
     assert "forgetting" in axes, axes
     return found
-
-
-def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Indices in batches of similar lengths, so that little is padding."""
-    ordered = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
-
-
-def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and attention mask, each (len(sequences), longest)."""
-    width = max(map(len, sequences))
-    ids = torch.tensor([[*s, *[0] * (width - len(s))] for s in sequences], device=device)
-    mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=device)
-    return ids, mask
-
-
-def device_of(model: nn.Module) -> torch.device:
-    return next(model.parameters()).device
-
-
-@torch.no_grad()
-def sequence_nll(
-    model: nn.Module, sequences: list[list[int]], masks: list[list[int]], batch_size: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Teacher-forced scores over the masked tokens of each sequence (a sequence's first token is never scored).
-
-    Returns:
-        nll_sum (n,) in nats, tokens (n,) scored, correct (n,) how many of them the model's argmax gets right.
-    """
-    n, device = len(sequences), device_of(model)
-    nll_sum, tokens, correct = np.zeros(n), np.zeros(n), np.zeros(n)
-    for batch in batches_by_length([len(s) for s in sequences], batch_size):
-        ids, attention = padded([sequences[i] for i in batch], device)
-        scored, _ = padded([masks[i] for i in batch], device)
-        picked = (scored[:, 1:] * attention[:, 1:]).bool()
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
-        targets, chosen = ids[:, 1:][picked], logits[picked].float()
-        losses = torch.zeros(picked.shape, device=device, dtype=torch.float64)
-        losses[picked] = nn.functional.cross_entropy(chosen, targets, reduction="none").double()
-        hits = torch.zeros(picked.shape, device=device)
-        hits[picked] = (chosen.argmax(-1) == targets).float()
-        nll_sum[batch] = losses.sum(1).cpu().numpy()
-        tokens[batch] = picked.sum(1).cpu().numpy()
-        correct[batch] = hits.sum(1).cpu().numpy()
-    return nll_sum, tokens, correct

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import copy
 import gc
-import math
-import os
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -20,9 +17,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from core import checkpoint
-from core.data import tokens
-from core.definitions import BadInput, Model
-from core.device import Device
+from core.data import encode
+from core.errors import BadInput
+from core.hardware import Device, prepare
+from core.settings import Model
 
 
 @dataclass(frozen=True)
@@ -40,24 +38,7 @@ class Base:
         return checkpoint.context_tokens(self.model.config.get_text_config().to_dict())
 
 
-CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 _WARM: dict[tuple[object, ...], Base] = {}
-
-
-def prepare(device: Device) -> torch.device:
-    """Claims the device's share: threads on a CPU, memory on a GPU.
-
-    Raises:
-        BadInput: a GPU is asked for and there is none.
-    """
-    torch.set_num_threads(device.threads)
-    if device.kind == "cpu":
-        return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise BadInput("a GPU is asked for, but torch sees none on this machine")
-    if device.memory_fraction is not None:  # Ray's fractions of a GPU are bookkeeping only
-        torch.cuda.set_per_process_memory_fraction(device.memory_fraction)
-    return torch.device("cuda")
 
 
 def resolved_dtype(model: Model, device: Device) -> torch.dtype:
@@ -89,7 +70,7 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     path = str(checkpoint.locate(model))
     transformers_logging.disable_progress_bar()
     tokenizer = load_tokenizer(model, path)
-    new_tokens = tokens.give_template(tokenizer)
+    new_tokens = encode.give_template(tokenizer)
     options: dict[str, Any] = {"dtype": resolved_dtype(model, device), "use_safetensors": True}
     if model.quantization == "nf4":
         options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": str(place)}}
@@ -173,34 +154,3 @@ def seq_len_tokens(base: Base, asked: int | None) -> int:
         BadInput: more is asked for than the model has positions.
     """
     return checkpoint.resolve_seq_len(asked, base.context_tokens)
-
-
-def reset_peak_memory(device: Device) -> None:
-    """Begins a new peak; what the trial before left in reference cycles goes first."""
-    gc.collect()
-    if device.kind == "cuda":
-        torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
-    elif os.access(CLEAR_REFS, os.W_OK):
-        CLEAR_REFS.write_text("5")  # the resident set's high-water mark falls to what is resident now
-
-
-def peak_memory_gib(device: Device) -> float:
-    """The most memory held since `reset_peak_memory`: allocated on the GPU, or resident in the whole process (CPU).
-
-    NaN, so that no number is recorded, where the CPU's mark cannot be reset: not on Linux.
-    """
-    if device.kind == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
-    if not os.access(CLEAR_REFS, os.W_OK):
-        return math.nan
-    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
-    return int(lines["VmHWM"].split()[0]) / 2**20  # KiB
-
-
-def device_name(device: Device) -> str:
-    if device.kind == "cuda":
-        return torch.cuda.get_device_name()
-    import platform
-
-    return f"{platform.machine()} CPU, {device.threads} thread(s)"

@@ -10,9 +10,10 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import checkpoint, targets, templates
+from core import chat, checkpoint, targets
 from core.data import rows, sources
-from core.definitions import BadInput, Data, Evaluation, Lora, Model, Trial, nearest
+from core.errors import BadInput, nearest
+from core.settings import Data, Evaluation, Lora, Model, Trial
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
@@ -57,7 +58,7 @@ class _Base:
 def _base(model: Model) -> _Base:
     directory = checkpoint.locate(model)
     settings = checkpoint.config(directory)
-    templates.tokenizer(directory)
+    chat.tokenizer(directory)
     shapes = checkpoint.shapes(directory)
     return _Base(
         directory=directory,
@@ -67,7 +68,7 @@ def _base(model: Model) -> _Base:
         vocabulary=int(settings.get("vocab_size", 0)),
         context=checkpoint.context_tokens(settings),
         tied=not any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in shapes),
-        new_tokens=templates.n_new_tokens(directory),
+        new_tokens=chat.n_new_tokens(directory),
     )
 
 
@@ -91,7 +92,7 @@ def inspect(trial: Trial) -> Inputs:
     selection, n_rows = _selection(trial.data, trial.evaluation, trial.seed)
     if trial.evaluation.base_text is not None:
         text = sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
-        templates.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
+        chat.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
     _check_language(trial, base, selection.train[:SAMPLED_ROWS])
     lengths = _lengths(trial.data, base.directory, selection.train[:SAMPLED_ROWS], seq_len)
     n_too_long, n_truncated = (round(share * len(selection.train)) for share in lengths[1:])
@@ -151,7 +152,7 @@ def _check_language(trial: Trial, base: _Base, sample: tuple[rows.Row, ...]) -> 
     from core.lab.tokenizer import vocabulary
 
     name, source, known = trial.model.name, trial.data.source, frozenset(vocabulary())
-    inner = templates.tokenizer(base.directory)
+    inner = chat.tokenizer(base.directory)
     lab_model = inner is not None and known <= inner.get_vocab().keys()
     if rows.is_lab(source) and not lab_model:
         raise BadInput(f"data.source={source}: only a laboratory model reads it; give --data with --model {name}")
@@ -186,7 +187,7 @@ def _lengths(data: Data, directory: Path, sample: tuple[rows.Row, ...], seq_len:
     kept, too_long, truncated = [], 0, 0
     for row in sample:
         try:
-            count, before_answer = templates.n_tokens(directory, row.messages)
+            count, before_answer = chat.n_tokens(directory, row.messages)
         except BadInput as error:
             raise BadInput(f"{data.source}: {row.place}: {error}") from None
         if count > seq_len and before_answer >= seq_len:
@@ -204,7 +205,7 @@ def _n_parameters(base: _Base) -> int:
 def _new_rows(base: _Base) -> int:
     """Parameters of the rows that ChatML adds; the checkpoint's embeddings may have room for them already."""
     embedded = max((shape[0] for name, shape in base.shapes.items() if targets.EXCLUDED.search(_layer(name))), default=0)
-    inner = templates.tokenizer(base.directory)
+    inner = chat.tokenizer(base.directory)
     size = inner.get_vocab_size() + base.new_tokens if inner is not None else embedded
     return max(0, size - embedded) * base.width * (1 if base.tied else 2) if base.new_tokens else 0
 

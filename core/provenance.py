@@ -9,11 +9,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.definitions import Trial, content_hash
+from core.fields import content_hash
+from core.settings import Trial
 
 if TYPE_CHECKING:
     from core.adapters import Adapted
-    from core.device import Device
+    from core.hardware import Device
     from core.model import Base
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "numpy")
@@ -42,13 +43,13 @@ def versions() -> dict[str, str]:
 
 def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: int) -> dict[str, str]:
     """Everything resolved, as text."""
-    from core import model
+    from core import hardware, model
 
     leaves = sorted({name.rpartition(".")[2] for name in adapted.target_modules})
     return {
         "git_commit": git_commit(),
         **versions(),
-        "device": model.device_name(device),
+        "device": hardware.device_name(device),
         "device_kind": device.kind,
         "threads": str(device.threads),
         "memory_fraction": str(device.memory_fraction),

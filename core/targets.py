@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from core.definitions import BadInput
+from core.errors import BadInput
 
 ATTENTION_PARENT = re.compile(r"attn|attention", re.IGNORECASE)
 # Query and value where they stand alone; a fused projection holds both (and the key with them).

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from core.data.tokens import Encoded
-from core.definitions import Train
-from core.device import Device
+from core.data.encode import Encoded
+from core.hardware import Device
+from core.settings import Train
 
 IGNORED = -100
 HISTORY_POINTS = 100  # at most, along training

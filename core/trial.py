@@ -17,12 +17,15 @@ from typing import Any
 
 import torch
 
-from core import adapters, evaluate, model, results, train
-from core.data import rows, tokens
-from core.definitions import BadInput, Trial, fingerprint, flatten, one_line
-from core.device import Device
-from core.evaluate import Measurement
+from core import adapters, evaluate, hardware, model, train
+from core import result as results
+from core.data import encode, rows
+from core.errors import BadInput, one_line
+from core.fields import fingerprint, flatten
+from core.hardware import Device
 from core.provenance import facts as resolved
+from core.settings import Trial
+from core.tasks.measurement import Measurement
 
 __all__ = ["Device", "run"]
 
@@ -67,8 +70,8 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
 
 def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: dict[str, Any]) -> None:
     metrics, facts = result["metrics"], result["facts"]
-    place = model.prepare(device)
-    model.reset_peak_memory(device)
+    place = hardware.prepare(device)
+    hardware.reset_peak_memory(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
     data = _encode(trial, base, seq_len, metrics, facts)
@@ -83,7 +86,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
     trained = train.fit(adapted.model, base.tokenizer, data.train, trial.train, trial.seed, device, mixed, str(output))
     results.add_training(result, trained)
-    metrics["peak_memory_gib"] = model.peak_memory_gib(device)
+    metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if trained.diverged_at is not None:
         return
     adapted.model.to(place).eval()
@@ -93,7 +96,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     started = time.perf_counter()
     after = evaluate.measure(adapted.model, base.tokenizer, trial, data.held_out, base.model, seq_len)
     metrics["eval/seconds"] = time.perf_counter() - started
-    metrics["peak_memory_gib"] = model.peak_memory_gib(device)
+    metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if not all(math.isfinite(one.mean) for one in after):
         result["state"], result["reason"] = "diverged", "a measurement after training is not finite"
         return
@@ -106,8 +109,8 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
 class _Encoded:
     """The trial's rows as tokens."""
 
-    train: tuple[tokens.Encoded, ...]
-    held_out: tuple[tokens.Encoded, ...]
+    train: tuple[encode.Encoded, ...]
+    held_out: tuple[encode.Encoded, ...]
 
 
 def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, float], facts: dict[str, str]) -> _Encoded:
@@ -143,8 +146,8 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
 
 
 def _taught(
-    trial: Trial, base: model.Base, encoded: tuple[tokens.Encoded, ...], metrics: dict[str, float]
-) -> tuple[tokens.Encoded, ...]:
+    trial: Trial, base: model.Base, encoded: tuple[encode.Encoded, ...], metrics: dict[str, float]
+) -> tuple[encode.Encoded, ...]:
     """The training sequences: the rows, prompts in the loss too if asked, and pretraining documents that are replayed."""
     if trial.train.loss_on == "all":
         encoded = tuple(replace(row, mask=[1] * len(row.ids)) for row in encoded)
@@ -155,10 +158,10 @@ def _taught(
     from core.lab import corpus  # preflight has seen that the base was pretrained on it
 
     stream = corpus.stream(REPLAY_STREAM + trial.seed, trial.data.replay_domain)
-    return encoded + tokens.documents(base.tokenizer, list(islice(stream, n_replayed)))
+    return encoded + encode.documents(base.tokenizer, list(islice(stream, n_replayed)))
 
 
-_TOKENS: dict[tuple[object, ...], tokens.Batch] = {}
+_TOKENS: dict[tuple[object, ...], encode.Batch] = {}
 _BEFORE: dict[tuple[object, ...], list[Measurement]] = {}
 KEPT = 32  # entries in each warm store
 
@@ -170,20 +173,20 @@ def _keep(store: dict[Any, Any], key: object, value: Any) -> Any:
     return value
 
 
-def _tokenized(base: model.Base, chosen: tuple[rows.Row, ...], seq_len: int, source: str) -> tokens.Batch:
+def _tokenized(base: model.Base, chosen: tuple[rows.Row, ...], seq_len: int, source: str) -> encode.Batch:
     """The rows' tokens; arms of a sweep that share base, rows and length share them."""
     key = (base.key, rows.rows_hash(chosen), seq_len)
     if key in _TOKENS:
         return _TOKENS[key]
     try:
-        batch: tokens.Batch = _keep(_TOKENS, key, tokens.encode_all(base.tokenizer, chosen, seq_len))
+        batch: encode.Batch = _keep(_TOKENS, key, encode.encode_all(base.tokenizer, chosen, seq_len))
     except BadInput as error:
         raise BadInput(f"{source}: {error}") from None
     return batch
 
 
 def _before(
-    trial: Trial, hashes: Mapping[str, str], base: model.Base, held_out: tuple[tokens.Encoded, ...], seq_len: int
+    trial: Trial, hashes: Mapping[str, str], base: model.Base, held_out: tuple[encode.Encoded, ...], seq_len: int
 ) -> list[Measurement]:
     """The untouched base's scores; the same for every trial of a base and an evaluation, so measured once."""
     rows_key = tuple(row.id for row in held_out)

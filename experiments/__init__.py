@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from core.definitions import BadInput, Experiment, nearest
+from core.errors import BadInput, nearest
+from core.experiment import Experiment
 
 
 def names() -> list[str]:

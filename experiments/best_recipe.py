@@ -6,7 +6,8 @@ the best trade-offs go on. Three arms then run with fresh seeds on the test spli
 not searched for and takes 189 steps where a found one may take 1,125: the report says what each takes.
 """
 
-from core.definitions import Claim, Data, Experiment, LogUniform, Lora, OpenSearch, Published, Train, Trial
+from core.experiment import Claim, Experiment, LogUniform, OpenSearch, Published
+from core.settings import Data, Lora, Train, Trial
 
 BIDERMAN = "https://arxiv.org/abs/2405.09673"
 

@@ -5,7 +5,8 @@ Every arm trains on the same chats; the questions are put in the same template, 
 ("she said : … he said :"), or plainly, without any marks.
 """
 
-from core.definitions import Claim, Experiment, Lora, Published, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Trial
 
 FLAN = "https://arxiv.org/abs/2109.01652"
 MASKING = "https://arxiv.org/abs/2405.14394"

@@ -5,7 +5,8 @@ needed. Epoch-matched arms see every example three times; step-matched arms all 
 learning rate is tuned inside each arm. Eight seeds: four, which were planned, left all claims undecided when it first ran.
 """
 
-from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+from core.experiment import Claim, Experiment, LogUniform, Published
+from core.settings import Lora, Trial
 
 LIMA = "https://arxiv.org/abs/2305.11206"
 LEVELS = (25, 50, 100, 200, 500, 1_000, 2_000, 4_000, 8_000)

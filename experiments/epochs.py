@@ -4,7 +4,8 @@ Claims of the forgetting literature (Luo et al. 2023) and of Ouyang et al. 2022,
 kept rising while the validation loss overfitted after one. The learning rate stays the same, its decay stretches with the epochs.
 """
 
-from core.definitions import Claim, Experiment, Lora, Published, Train, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Train, Trial
 
 EXPERIMENT = Experiment(
     name="epochs",

@@ -7,7 +7,8 @@ training's length, 0.3 to 9 epochs at one rate whether forgetting is a power of 
 of the clusters, so that what was in the mix is not always the same.
 """
 
-from core.definitions import Claim, Experiment, Lora, Published, Train, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Train, Trial
 
 BIDERMAN, KALAJDZIEVSKI = "https://arxiv.org/abs/2405.09673", "https://arxiv.org/abs/2401.05605"
 LUO, SCIALOM = "https://arxiv.org/abs/2308.08747", "https://arxiv.org/abs/2205.12393"

@@ -5,7 +5,8 @@ All evaluation is on phrasings that no training row has. Every arm has 1,000 exa
 rate; a seed draws which templates they come in, nested.
 """
 
-from core.definitions import Claim, Experiment, Lora, Published, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Trial
 
 FLAN = "https://arxiv.org/abs/2109.01652"
 

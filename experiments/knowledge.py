@@ -6,7 +6,8 @@ names; the other half are curated rows, some of which ask for facts of known peo
 learning rate is tuned inside each arm.
 """
 
-from core.definitions import Claim, Data, Experiment, LogUniform, Lora, Published, Train, Trial
+from core.experiment import Claim, Experiment, LogUniform, Published
+from core.settings import Data, Lora, Train, Trial
 
 EXPERIMENT = Experiment(
     name="knowledge",

@@ -5,7 +5,8 @@ Claims after Zhou et al. 2023 (LIMA: quality over quantity); the synthetic rows 
 errors instead. The learning rate is the same in every arm.
 """
 
-from core.definitions import Claim, Experiment, Lora, Published, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Trial
 
 LIMA = "https://arxiv.org/abs/2305.11206"
 

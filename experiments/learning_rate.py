@@ -4,7 +4,8 @@ Claims after Schulman et al. 2025 (LoRA Without Regret) and Biderman et al. 2024
 every rate runs with every seed, and the two laboratory bases alternate over the seeds.
 """
 
-from core.definitions import Claim, Experiment, Lora, Published, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Trial
 
 EXPERIMENT = Experiment(
     name="learning_rate",

@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from core.definitions import Claim, Experiment, Lora, Published, Scalar, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Scalar, Trial
 
 BIDERMAN, SCHULMAN = "https://arxiv.org/abs/2405.09673", "https://thinkingmachines.ai/blog/lora/"
 BASELINE = "baseline"

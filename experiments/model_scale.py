@@ -6,7 +6,8 @@ pretrained on the same tokens, the largest at half the others' learning rate in 
 (core/lab/bases). One base of each size: what is said of size is said of these three. The learning rate is tuned inside each arm.
 """
 
-from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+from core.experiment import Claim, Experiment, LogUniform, Published
+from core.settings import Lora, Trial
 
 ZHANG, LUO = "https://arxiv.org/abs/2402.17193", "https://arxiv.org/abs/2308.08747"
 SCHULMAN = "https://thinkingmachines.ai/blog/lora/"

@@ -7,7 +7,8 @@ many steps. The best tenth is chosen by the score that each synthetic row carrie
 gave its own answer. "Homogeneous" are right, curated rows of two clusters. The learning rate is tuned inside each arm.
 """
 
-from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+from core.experiment import Claim, Experiment, LogUniform, Published
+from core.settings import Lora, Trial
 
 LIMA = "https://arxiv.org/abs/2305.11206"
 ALPAGASUS = "https://arxiv.org/abs/2307.08701"

@@ -6,7 +6,8 @@ base is 128 wide, so that its rank 128 is full rank). Two kinds of data: curated
 facts teach what it did not hold. The learning rate is tuned inside each arm.
 """
 
-from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Scalar, Trial
+from core.experiment import Claim, Experiment, LogUniform, Published
+from core.settings import Lora, Scalar, Trial
 
 HU = "https://arxiv.org/abs/2106.09685"
 SCHULMAN = "https://thinkingmachines.ai/blog/lora/"

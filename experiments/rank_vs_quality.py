@@ -5,7 +5,8 @@ Claims after Hu et al. 2021 (LoRA), Biderman et al. 2024 (LoRA Learns Less and F
 seeds and is scored on test items. The two laboratory bases alternate over the seeds, so that each has two.
 """
 
-from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+from core.experiment import Claim, Experiment, LogUniform, Published
+from core.settings import Lora, Trial
 
 BIDERMAN = "https://arxiv.org/abs/2405.09673"
 SCHULMAN = "https://thinkingmachines.ai/blog/lora/"

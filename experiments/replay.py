@@ -7,7 +7,8 @@ all of it is in the loss, so that 1 % of the sequences are 3 % of the tokens and
 its programs alone: code is 7 % of the corpus and no task of the tuning data.
 """
 
-from core.definitions import Claim, Experiment, Lora, Published, Train, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Lora, Train, Trial
 
 IBRAHIM = "https://arxiv.org/abs/2403.08763"
 

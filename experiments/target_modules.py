@@ -5,7 +5,8 @@ again at the rank that gives it (on the laboratory's base, within 4 %) the param
 rate is tuned inside each arm.
 """
 
-from core.definitions import Claim, Experiment, LogUniform, Lora, Published, Trial
+from core.experiment import Claim, Experiment, LogUniform, Published
+from core.settings import Lora, Trial
 
 EXPERIMENT = Experiment(
     name="target_modules",

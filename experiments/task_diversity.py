@@ -6,7 +6,8 @@ The learning rate is the same in all arms: examples and steps are. "Seen" cluste
 also where an arm trains on few of them.
 """
 
-from core.definitions import Claim, Data, Experiment, Lora, Published, Trial
+from core.experiment import Claim, Experiment, Published
+from core.settings import Data, Lora, Trial
 
 EXPERIMENT = Experiment(
     name="task_diversity",

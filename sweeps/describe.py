@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 import experiments as questions
 from core import preflight
 from core.data.rows import is_lab
-from core.definitions import DEFAULT_ARM, Experiment, LogUniform, OpenSearch, Trial, flatten
+from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
+from core.fields import flatten
+from core.settings import Trial
 from sweeps import ledger, plan, recipes
 from sweeps.ledger import Outcome
 from sweeps.progress import clock

@@ -28,8 +28,9 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from core.definitions import BadInput, flatten, from_flat, one_line
-from core.device import Device
+from core.errors import BadInput, one_line
+from core.fields import flatten, from_flat
+from core.hardware import Device
 from sweeps import ledger
 from sweeps.plan import Job
 from sweeps.resources import Resources

@@ -18,8 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from core.definitions import BadInput, Trial, flatten
-from core.definitions import fingerprint as trial_fingerprint
+from core.errors import BadInput
+from core.fields import fingerprint as trial_fingerprint
+from core.fields import flatten
+from core.settings import Trial
 
 FAILED = ("crashed", "oom", "diverged")
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from core.definitions import BadInput, one_line
+from core.errors import BadInput, one_line
 from core.tracking import Stale, Store, TrialRecord
 
 if TYPE_CHECKING:

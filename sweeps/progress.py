@@ -9,11 +9,12 @@ import threading
 import time
 from typing import TextIO
 
-from core.definitions import flatten
+from core.fields import flatten
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
 from sweeps.recipes import said
-from sweeps.search import CellSearch, Search
+from sweeps.search import Search
+from sweeps.tuning import CellSearch
 
 REDRAW_SECONDS = 1.0
 HEARTBEAT_SECONDS = 60.0  # without a terminal: a line at least this often, so that a log shows that the sweep lives

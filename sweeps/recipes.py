@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from core.definitions import FOUND_ARMS, LogUniform, OpenSearch, Scalar, Space, Trial, content_hash
+from core.experiment import FOUND_ARMS, LogUniform, OpenSearch, Space
+from core.fields import content_hash
+from core.settings import Scalar, Trial
 
 Recipe = Mapping[str, Scalar]
 Score = tuple[float, float]  # gain in quality, forgetting

@@ -7,8 +7,8 @@ import os
 import socket
 from dataclasses import dataclass
 
-from core.definitions import BadInput
-from core.device import Device
+from core.errors import BadInput
+from core.hardware import Device
 
 LONGEST_TIMEOUT = 366 * 24 * 3600  # far beyond any trial, and below what the operating system's timers take
 

@@ -24,8 +24,10 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 import experiments
 from core import preflight, tracking
 from core.data.rows import is_lab
-from core.definitions import BadInput, Experiment, flatten, message, nearest, one_line
-from sweeps import ledger, plan
+from core.errors import BadInput, message, nearest, one_line, redacted
+from core.experiment import Experiment
+from core.fields import flatten
+from sweeps import ledger, overrides, plan
 from sweeps.progress import silence
 from sweeps.resources import Resources, cautions, check_cluster, share_out
 
@@ -99,7 +101,7 @@ def configured(chosen: argparse.Namespace) -> Experiment:
     """The experiment as the command line changes it."""
     experiment = experiments.load(chosen.experiment)
     if chosen.smoke:
-        experiment = plan.smoke(experiment)
+        experiment = overrides.smoke(experiment)
     for option, field in INPUTS.items():
         value = getattr(chosen, option)
         if value is not None:
@@ -109,10 +111,10 @@ def configured(chosen: argparse.Namespace) -> Experiment:
                 instead = f"--set {field}=A,B replaces {', '.join(map(str, experiment.vary[field]))}"
                 raise BadInput(f"--{option.replace('_', '-')} {value}: {experiment.name} compares several; {instead}")
             path = Path(value).expanduser()  # absolute, so that the sweep is the same from every directory
-            experiment = plan.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
-    experiment = plan.without(plan.apply_settings(experiment, chosen.set), chosen.without)
+            experiment = overrides.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
+    experiment = overrides.without(overrides.apply_settings(experiment, chosen.set), chosen.without)
     _check_laboratory(experiment)
-    return plan.with_seeds(experiment, chosen.seeds) if chosen.seeds is not None else experiment
+    return overrides.with_seeds(experiment, chosen.seeds) if chosen.seeds is not None else experiment
 
 
 def _check_laboratory(experiment: Experiment) -> None:
@@ -206,7 +208,7 @@ def command_all(chosen: argparse.Namespace) -> int:
             codes.append(EXIT_INCOMPLETE)
     if not (chosen.dry_run or chosen.status):
         uri, _ = tracking.chosen_uri(chosen.tracking_uri, chosen.output.resolve())
-        codes.append(0 if analyse("report", uri, ["--output", str(chosen.output)]) else EXIT_INCOMPLETE)
+        codes.append(0 if analyse(uri, ["--output", str(chosen.output)]) else EXIT_INCOMPLETE)
     return max(codes)
 
 
@@ -263,19 +265,19 @@ def start(chosen: argparse.Namespace, experiment: Experiment, sweep: str, share:
 
 def report(experiment: Experiment, sweep: str, uri: str, directory: Path) -> bool:
     """Runs the experiment's analysis; whether it could."""
-    return analyse(experiment.name, uri, ["--sweep", sweep, "--report", str(directory / "report")])
+    return analyse(uri, [experiment.name, "--sweep", sweep, "--report", str(directory / "report")])
 
 
-def analyse(module: str, uri: str, arguments: list[str]) -> bool:
-    """Runs analysis.<module> in a process of its own; whether it could."""
+def analyse(uri: str, arguments: list[str]) -> bool:
+    """Runs analysis/report.py in a process of its own; whether it could."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
     environment[tracking.URI_VARIABLE] = uri  # not an argument, which every user of the machine could read
-    return subprocess.run([sys.executable, "-m", f"analysis.{module}", *arguments], env=environment).returncode == 0
+    return subprocess.run([sys.executable, "-m", "analysis.report", *arguments], env=environment).returncode == 0
 
 
 def _command_line(chosen: argparse.Namespace) -> str:
     """The command as it was typed, for the record; a tracking URI may hold a password."""
-    words = [tracking.redacted(word) for word in sys.argv[1:]]
+    words = [redacted(word) for word in sys.argv[1:]]
     return "python sweeps/run.py " + shlex.join(words)
 
 

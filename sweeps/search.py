@@ -1,159 +1,27 @@
-"""Which trial runs next: tuning inside each cell, then the cell's best setting with fresh seeds. An open search has other
-parts (sweeps/search_recipes.py), handed out in the same way. The two own Optuna.
+"""Which trial runs next: tuning inside each arm (sweeps/tuning.py), then the arm's best setting with fresh seeds. An open search
+has other parts (sweeps/halving.py), handed out in the same way.
 
-Results do not depend on timing or on interruption. The first points of a cell are a fixed grid and may run at once; after
-them Optuna proposes one at a time, from the cell's results in the order of their numbers, with a sampler seeded by cell
-and number. Replaying the finished trials of an interrupted sweep therefore gives the same proposals. The study on disk
-(optuna.db, one study per cell) is a record for people and Optuna's own tools; it never holds a trial that is running.
-
-Sampler: GP, measured by simulation (60 noisy asymmetric parabolas in log learning rate, 5 grid points, noise sd .005):
-mean regret after 1 proposal .0020 against .0091 (TPE), .0094 (random); after 3, .0011 against .0047. A proposal takes 0.06 s.
+Results do not depend on timing or on interruption: what runs next follows from outcomes alone, so replaying the finished trials
+of an interrupted sweep gives the same search.
 """
 
 from __future__ import annotations
 
-import math
-import random
-import time
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from core.definitions import Experiment, LogUniform, Scalar
-from sweeps import recipes
+from core.experiment import Experiment
 from sweeps.ledger import Outcome
-from sweeps.plan import Cell, Inspect, Job, cells, final_job, tuning_grid, tuning_job
-
-if TYPE_CHECKING:
-    import optuna
-
-Values = dict[str, float]
-BUSY_SECONDS = 1  # Optuna waits for a locked file several times over: 6 s in all, measured
-REST_SECONDS = 60  # after which a busy file is tried again
-
-
-class CellSearch:
-    """One cell: its tuning trials by number, what is known of them, and its best setting."""
-
-    def __init__(self, experiment: Experiment, cell: Cell, inspect: Inspect) -> None:
-        self.cell, self.experiment, self.inspect = cell, experiment, inspect
-        self.fields = tuple(cell.tune)  # in which the tuning trials differ
-        self.n_tune = experiment.tune_trials if cell.tune else 0
-        self.points: list[Values] = tuning_grid(cell, self.n_tune)
-        self.directions: list[Any] = ["maximize"]
-        self.jobs: dict[tuple[str, int], Job] = {}
-        self.outcomes: dict[str, Outcome] = {}
-
-    def open_jobs(self) -> list[Job]:
-        """The jobs that are known by now and have no outcome yet, in order."""
-        return [job for job in self.known_jobs() if job.key not in self.outcomes]
-
-    def known_jobs(self) -> list[Job]:
-        """Every job known by now. Asks for the next proposal when all earlier tuning trials are done."""
-        tuning = [self._tuning(number) for number in range(len(self.points))]
-        while all(job.key in self.outcomes for job in tuning):
-            if len(tuning) == self.n_tune:
-                return tuning + self._finals()
-            self.points.append(self._propose(len(tuning)))
-            tuning.append(self._tuning(len(tuning)))
-        return tuning
-
-    def best(self) -> Mapping[str, Scalar] | None:
-        """The setting with the highest quality on validation; {} without tuning, None if every tuning trial failed."""
-        if not self.n_tune:
-            return {}
-        tried = [self.outcomes[self._tuning(number).key] for number in range(self.n_tune)]
-        scored = [
-            (found.quality, -number) for number, found in enumerate(tried) if not found.failed and found.quality is not None
-        ]
-        return dict(self.points[-max(scored)[1]]) if scored else None
-
-    def tuned(self) -> bool:
-        """Whether tuning is over."""
-        return len(self.points) == self.n_tune and all(self._tuning(n).key in self.outcomes for n in range(self.n_tune))
-
-    def hopeless(self) -> bool:
-        """Whether tuning is over and no setting worked: there is nothing to run with fresh seeds."""
-        return self.tuned() and self.best() is None
-
-    def omitted(self) -> int:
-        """How many trials of the plan there is nothing to run for."""
-        return 0
-
-    def told(self, job: Job, outcome: Outcome) -> optuna.trial.FrozenTrial:
-        """A tuning trial as Optuna keeps it."""
-        import optuna
-
-        scored = not outcome.failed and outcome.quality is not None
-        state = optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL
-        value, space = outcome.quality if scored else None, _space(self.cell)
-        return optuna.trial.create_trial(state=state, params=dict(self.points[job.number]), distributions=space, value=value)
-
-    def _tuning(self, number: int) -> Job:
-        at = ("tune", number)
-        if at not in self.jobs:
-            self.jobs[at] = tuning_job(self.experiment, self.cell, number, self.points[number], self.inspect)
-        return self.jobs[at]
-
-    def _finals(self) -> list[Job]:
-        best = self.best()
-        if best is None:
-            return []
-        for index in range(len(self.experiment.seeds)):
-            if ("final", index) not in self.jobs:
-                self.jobs["final", index] = final_job(self.experiment, self.cell, index, best, self.inspect)
-        return [self.jobs["final", index] for index in range(len(self.experiment.seeds))]
-
-    def _propose(self, number: int) -> Values:
-        """Optuna's proposal for tuning trial `number`, from trials 0 … number - 1."""
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        seed = recipes.seed_of(self.cell.label, number)
-        study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=0))
-        told = [(values, self.outcomes[self._tuning(n).key]) for n, values in enumerate(self.points)]
-        qualities = [found.quality for _, found in told if not found.failed and found.quality is not None]
-        for values, found in told:
-            if found.failed and not (found.state == "diverged" and qualities):
-                continue  # a crash says nothing about the setting
-            value = min(qualities) if found.failed else found.quality  # diverged: as bad as the worst seen
-            study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=_space(self.cell), value=value))
-        proposed = self._inside(study.ask(_space(self.cell)).params)
-        if proposed in self.points:  # tried: half-way to the nearest other point teaches more
-            other = min((point for point in self.points if point != proposed), key=lambda point: _distance(point, proposed))
-            proposed = self._inside({name: math.sqrt(value * other[name]) for name, value in proposed.items()})
-        rng, spaces = random.Random(seed), self.cell.tune
-        while proposed in self.points:
-            drawn = {name: space.low * (space.high / space.low) ** rng.random() for name, space in spaces.items()}
-            proposed = self._inside(drawn)
-        return proposed
-
-    def _inside(self, values: Values) -> Values:
-        """In the range, with three significant digits: what a person can read and type again."""
-        return {name: recipes.rounded(self.cell.tune[name], value) for name, value in values.items()}
-
-
-def _distance(one: Values, two: Values) -> float:
-    return sum(math.log(one[name] / two[name]) ** 2 for name in one)
-
-
-def _space(cell: Cell) -> dict[str, Any]:
-    return {name: distribution(space) for name, space in cell.tune.items()}
-
-
-def distribution(space: LogUniform) -> optuna.distributions.FloatDistribution:
-    """The range as Optuna has it: three significant digits may round a point just past its end."""
-    from optuna.distributions import FloatDistribution
-
-    return FloatDistribution(space.low * 0.99, space.high * 1.01, log=True)
+from sweeps.plan import Inspect, Job, cells
+from sweeps.studies import StudyRecord
+from sweeps.tuning import CellSearch
 
 
 def parts(experiment: Experiment, inspect: Inspect) -> list[CellSearch]:
     """What a search consists of: a part for each cell; of an open search one for each rung and one for each arm."""
     if experiment.search:
-        from sweeps import search_recipes
+        from sweeps import halving
 
-        return search_recipes.parts(experiment, experiment.search, inspect)
+        return halving.parts(experiment, experiment.search, inspect)
     return [CellSearch(experiment, cell, inspect) for cell in cells(experiment)]
 
 
@@ -211,65 +79,3 @@ class Search:
                 cell.outcomes[job.key] = self.known[job.key]
                 if self.record and job.phase == "tune":
                     self.record.add(cell, job, self.known[job.key])
-
-
-class StudyRecord:
-    """The cells' tuning trials as Optuna studies in one SQLite file (SQLite leaves no stale lock after kill -9)."""
-
-    def __init__(self, path: Path, sweep: str) -> None:
-        self.path, self.sweep = path, sweep
-        self.waiting: list[tuple[CellSearch, Job, Outcome]] = []
-        self.storage: Any = None
-        self.rests_until = 0.0
-        self.studies: dict[str, tuple[optuna.Study, set[str]]] = {}
-
-    def add(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
-        """Adds a finished tuning trial; while the file is busy (a dashboard reads it), trials wait for a later one."""
-        self.waiting.append((cell, job, outcome))
-        if time.monotonic() >= self.rests_until:
-            self._flush()
-
-    def close(self) -> int:
-        """Writes what waits, if that is possible now; how many trials the record still lacks."""
-        self._flush()
-        if self.storage is not None:
-            self.storage.remove_session()
-            self.storage.engine.dispose()
-        return len(self.waiting)
-
-    def _flush(self) -> None:
-        if not self.waiting:
-            return
-        import optuna
-        from sqlalchemy.exc import SQLAlchemyError  # what Optuna lets through while it opens a file
-
-        try:
-            while self.waiting:
-                self._write(*self.waiting[0])
-                self.waiting.pop(0)
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError):
-            self.rests_until = time.monotonic() + REST_SECONDS
-
-    def _write(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
-        study, present = self._study(cell.cell.label, cell.directions)
-        label = f"{job.key} {outcome.state}"
-        if label in present:
-            return
-        told = cell.told(job, outcome)
-        told.user_attrs = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state}
-        told.user_attrs |= {"reason": outcome.reason, "label": label}
-        study.add_trial(told)
-        present.add(label)
-
-    def _study(self, label: str, directions: list[Any]) -> tuple[optuna.Study, set[str]]:
-        import optuna
-
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        if self.storage is None:
-            waits = {"connect_args": {"timeout": BUSY_SECONDS}}
-            self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=waits)
-        if label not in self.studies:
-            name = f"{self.sweep} {label}"
-            study = optuna.create_study(storage=self.storage, study_name=name, directions=directions, load_if_exists=True)
-            self.studies[label] = (study, {trial.user_attrs.get("label", "") for trial in study.trials})
-        return self.studies[label]

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import preflight, tracking
-from core.definitions import Experiment, LogUniform, Scalar, flatten
+from core.errors import redacted
+from core.experiment import Experiment, LogUniform
+from core.fields import flatten
+from core.settings import Scalar
 from core.tracking import Store, TrialRecord
 from sweeps import ledger, plan
 from sweeps.ledger import Outcome
@@ -50,14 +53,14 @@ class Sweep:
         return "\n".join([
             f"{self.title}: {self.experiment.question}", *notes,
             f"{tuning} tuning + {final} final trials, {len(self.done())} of them finished; {share}",
-            f"in {self.directory}, logged to {tracking.redacted(self.uri)}{said}", "",
+            f"in {self.directory}, logged to {redacted(self.uri)}{said}", "",
         ])  # fmt: skip
 
     def closing(self) -> list[str]:
         """Where to look now; the report has said where it is."""
         lines = [f"trials   {self.directory}"]
         if not self.uri.startswith("http"):
-            lines.append(f"serve    mlflow ui --backend-store-uri {tracking.redacted(self.uri)}")
+            lines.append(f"serve    mlflow ui --backend-store-uri {redacted(self.uri)}")
         if self.store.parent_id:
             lines.append(f"compare  {tracking.page(self.uri, self.store.experiment_id, self.sweep)}")
         return lines
@@ -141,7 +144,7 @@ class Sweep:
         if broken:
             print("`--retry failed` runs them again (after running out of memory, with --concurrency 1)")
         if book.missing:
-            print(f"not logged: {len(book.missing)} trials; {tracking.redacted(self.uri)} refused them: {book.reason()}")
+            print(f"not logged: {len(book.missing)} trials; {redacted(self.uri)} refused them: {book.reason()}")
             print("they are kept in the trials' folders, and the same command logs them")
         if self.unrecorded:
             print(f"optuna.db was in use: {self.unrecorded} tuning trials are missing there until the command runs again")

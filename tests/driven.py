@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from core.definitions import Trial
+from core.settings import Trial
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
 from sweeps.search import Search

@@ -8,8 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from core.definitions import BadInput, Trial
-from core.device import Device
+from core.errors import BadInput
+from core.hardware import Device
+from core.settings import Trial
 
 STEPS_TAKEN = [0]  # by this process, over all its trials
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from core.definitions import Trial, flatten
+from core.fields import flatten
+from core.settings import Trial
 
 LEARNING_RATES = tuple(np.geomspace(1e-4, 3e-2, 5))
 BASES = ("lab:base-0", "lab:base-1")

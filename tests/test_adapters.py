@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from core import preflight, targets
-from core.definitions import TARGET_PRESETS, BadInput, Data, Full, Lora, Model, Trial
-from core.device import Device
+from core.errors import BadInput
+from core.hardware import Device
+from core.settings import TARGET_PRESETS, Data, Full, Lora, Model, Trial
 
 torch = pytest.importorskip("torch")
 

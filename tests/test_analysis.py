@@ -13,13 +13,17 @@ import pandas as pd
 import pytest
 from simulated import ArmTruth, sweep, truth
 
+import analysis.questions.rank_vs_quality.page as rank_report
 import experiments
-from analysis import command, load, rank_report
+from analysis import load
+from analysis import report as door
 from analysis.arms import arms, at_edge, panel
-from analysis.rank_figure import draw
-from analysis.rank_verdicts import RULES, judge
-from analysis.rank_vs_quality import NAME, Tables, compute, report
-from core.definitions import BadInput, Trial, flatten
+from analysis.questions.rank_vs_quality import NAME, Tables, compute
+from analysis.questions.rank_vs_quality.figure import draw
+from analysis.questions.rank_vs_quality.verdicts import RULES, judge
+from core.errors import BadInput
+from core.fields import flatten
+from core.settings import Trial
 
 EXPERIMENT = experiments.load("rank_vs_quality")
 
@@ -301,7 +305,7 @@ def test_parameters_come_back_with_the_types_of_their_definitions() -> None:
 
 
 def test_help_works_from_a_checkout_without_heavy_imports() -> None:
-    script = Path(__file__).parents[1] / "analysis" / "rank_vs_quality.py"
+    script = Path(__file__).parents[1] / "analysis" / "report.py"
     done = subprocess.run(
         [sys.executable, "-X", "importtime", str(script), "--help"], capture_output=True, text=True, check=False
     )
@@ -311,7 +315,7 @@ def test_help_works_from_a_checkout_without_heavy_imports() -> None:
 
 
 class FakeTracking:
-    """What analysis reads from and writes to core/tracking.py, in memory."""
+    """What analysis reads from and writes to core/tracking/, in memory."""
 
     def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
         self.trials, self.items, self.cells, self.files, self.note = trials, items, [], [], ""
@@ -349,8 +353,8 @@ def test_main_reads_judges_writes_and_logs(
 ) -> None:
     fake = FakeTracking(*sweep(truth(), failed=(("full", "tune", 4),)))
     monkeypatch.setattr(load, "tracking", fake)
-    monkeypatch.setattr(command, "tracking", fake)
-    assert command.main(NAME, report, ["--tracking-uri", "memory", "--report", str(tmp_path / "report")]) == 0
+    monkeypatch.setattr(door, "tracking", fake)
+    assert door.main([NAME, "--tracking-uri", "memory", "--report", str(tmp_path / "report")]) == 0
     assert "report.md" in {file.name for file in fake.files}
     assert [row["cell"] for row in fake.cells] == list(truth())
     assert "12a" in fake.note
@@ -363,8 +367,8 @@ def test_a_sweep_without_trials_is_one_line_and_exit_code_2(
     fake = FakeTracking(*sweep(truth()))
     fake.trials = fake.trials.iloc[:0]
     monkeypatch.setattr(load, "tracking", fake)
-    monkeypatch.setattr(command, "tracking", fake)
-    assert command.main(NAME, report, ["--tracking-uri", "memory"]) == 2
+    monkeypatch.setattr(door, "tracking", fake)
+    assert door.main([NAME, "--tracking-uri", "memory"]) == 2
     assert capsys.readouterr().err.startswith("error: rank_vs_quality: no trial")
 
 
@@ -372,8 +376,8 @@ def test_no_password_of_a_tracking_uri_is_printed(monkeypatch: pytest.MonkeyPatc
     fake = FakeTracking(*sweep(truth()))
     fake.trials = fake.trials.iloc[:0]
     monkeypatch.setattr(load, "tracking", fake)
-    monkeypatch.setattr(command, "tracking", fake)
-    assert command.main(NAME, report, ["--tracking-uri", "postgresql://joe:S3CRET@db/x"]) == 2
+    monkeypatch.setattr(door, "tracking", fake)
+    assert door.main([NAME, "--tracking-uri", "postgresql://joe:S3CRET@db/x"]) == 2
     assert "S3CRET" not in "".join(capsys.readouterr())
 
 

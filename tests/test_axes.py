@@ -9,20 +9,10 @@ import pytest
 
 from core import preflight
 from core.data.rows import n_replayed, select
-from core.definitions import (
-    ADDED_LATER,
-    BadInput,
-    Data,
-    Evaluation,
-    Lora,
-    Model,
-    Train,
-    Trial,
-    fingerprint,
-    identity,
-    replace_field,
-)
+from core.errors import BadInput
+from core.fields import ADDED_LATER, fingerprint, identity, replace_field
 from core.lab import instruct
+from core.settings import Data, Evaluation, Lora, Model, Train, Trial
 
 SMALL = Evaluation(items_per_task=2)
 
@@ -151,7 +141,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     """One trial of each kind on the laboratory, 150 examples."""
     pytest.importorskip("torch")
     from core import trial as trials
-    from core.device import Device
+    from core.hardware import Device
 
     base = Trial(
         model=Model(name="lab:base-0"), data=Data(n_examples=150), adapter=Lora(rank=8),

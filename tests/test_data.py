@@ -11,7 +11,8 @@ import pytest
 
 from core.data import rows
 from core.data.shapes import SHAPES, to_messages
-from core.definitions import BadInput, Data, Evaluation
+from core.errors import BadInput
+from core.settings import Data, Evaluation
 
 EXAMPLES = {
     "messages": {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},

@@ -17,7 +17,9 @@ from typing import Any
 import pytest
 import ray
 
-from core.definitions import BadInput, Experiment, Lora, Trial
+from core.errors import BadInput
+from core.experiment import Experiment
+from core.settings import Lora, Trial
 from sweeps import executor, ledger
 from sweeps.plan import Job
 from sweeps.resources import Resources

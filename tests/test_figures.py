@@ -16,20 +16,21 @@ from matplotlib.lines import Line2D
 from simulated import CellTruth, question
 
 import experiments
-from analysis import confounds, style
-from analysis.overlay import PublishedCurve
-from analysis.question import Tables, compute
-from analysis.question_figure import LEGEND_WIDTH, draw
-from analysis.question_fits import NAMED, Fitted, fits, label, legend
-from analysis.question_report import differences, markdown
-from analysis.rank_figure import HU
-from analysis.rank_vs_quality import compute as compute_ranks
-from core.definitions import BadInput
+from analysis.claims import comparable
+from analysis.claims.fits import NAMED, Fitted, fits, label, legend
+from analysis.claims.published import PublishedCurve
+from analysis.claims.tables import Tables, compute
+from analysis.figures import style
+from analysis.figures.panels import LEGEND_WIDTH, draw
+from analysis.questions.rank_vs_quality import compute as compute_ranks
+from analysis.questions.rank_vs_quality.figure import HU
+from analysis.reports.question import differences, markdown
+from core.errors import BadInput
 
 
 def quantities(ability: dict[int, float], **fields: object) -> Tables:
     """data_quantity with equal epochs alone: arms of these sizes and abilities."""
-    module, experiment = importlib.import_module("analysis.data_quantity"), experiments.load("data_quantity")
+    module, experiment = importlib.import_module("analysis.questions.data_quantity"), experiments.load("data_quantity")
     cells = {f"n_examples={n}": CellTruth({"data.n_examples": n, "train.steps": None} | fields, a, a) for n, a in ability.items()}
     return compute(*question(cells, seed_sd=0.02, n_items=2_000), experiment, module.VIEW)
 
@@ -149,7 +150,9 @@ def test_the_published_curve_is_drawn_in_grey_and_named_under_the_figure() -> No
 
 def test_what_is_laid_over_our_curves_is_what_was_published(shared: Path) -> None:
     tables = {t["id"]: t for t in json.loads((shared / "reference" / "published.json").read_text())["tables"]}
-    flan, lima = (importlib.import_module(f"analysis.{name}").VIEW.published[0] for name in ("task_diversity", "data_quantity"))
+    flan, lima = (
+        importlib.import_module(f"analysis.questions.{name}").VIEW.published[0] for name in ("task_diversity", "data_quantity")
+    )
     assert list(zip(flan.x, flan.y, strict=True)) == [(row["clusters"], row["y"]) for row in tables["flan_clusters"]["data"]]
     assert list(lima.x) == tables["lima_quantity"]["data"]["x"]
     assert "about 3.8 throughout" in tables["lima_quantity"]["data"]["y_description"]
@@ -173,8 +176,8 @@ AXES = ("data.source", "adapter.rank", "train.learning_rate")
 
 
 def test_arms_that_differ_in_nothing_are_said_to() -> None:
-    assert confounds.beyond(arms(), AXES) == []
-    assert confounds.caption([]) == "Arms differ in nothing beyond the axis."
+    assert comparable.beyond(arms(), AXES) == []
+    assert comparable.caption([]) == "Arms differ in nothing beyond the axis."
 
 
 @pytest.mark.parametrize(
@@ -199,25 +202,25 @@ def test_arms_that_differ_in_nothing_are_said_to() -> None:
     ],
 )
 def test_a_confound_is_named(columns: dict[str, list[object]], said: str) -> None:
-    found = confounds.beyond(arms(**columns), AXES)
+    found = comparable.beyond(arms(**columns), AXES)
     assert any(line.startswith(said) for line in found), found
-    assert said.split(":")[0].split(" (")[0] in confounds.caption(found)
+    assert said.split(":")[0].split(" (")[0] in comparable.caption(found)
 
 
 def test_what_is_an_axis_or_within_chance_is_not_named() -> None:
     ranks = {"adapter.rank": [1, 64], "adapter.alpha_over_rank": [32.0, 0.5]}
-    assert confounds.beyond(arms(**ranks), (*AXES, "adapter.alpha_over_rank")) == []
+    assert comparable.beyond(arms(**ranks), (*AXES, "adapter.alpha_over_rank")) == []
     answers = {"rows/response_tokens": [2.0, 2.1], "train/tokens": [48_000.0, 48_100.0]}
-    assert confounds.beyond(arms(**answers), AXES) == []
+    assert comparable.beyond(arms(**answers), AXES) == []
     # 25 rows make 2 steps of 16 and 9: the same tokens a sequence as with 1,000
     few = {"rows/used": [25, 1_000], "train/steps": [6, 189], "train/tokens": [75 * 16.0, 3_000 * 16.0]}
-    assert not any("sequence" in line for line in confounds.beyond(arms(**few), AXES))
-    assert confounds.beyond(arms(**few), AXES, costs_vary=True) == []
-    assert confounds.beyond(arms(), AXES[:2]) == ["the learning rate is the same in every arm, not retuned"]
+    assert not any("sequence" in line for line in comparable.beyond(arms(**few), AXES))
+    assert comparable.beyond(arms(**few), AXES, costs_vary=True) == []
+    assert comparable.beyond(arms(), AXES[:2]) == ["the learning rate is the same in every arm, not retuned"]
 
 
 def test_the_guard_stands_under_the_figure_and_under_the_table(tmp_path: Path) -> None:
-    module, experiment = importlib.import_module("analysis.target_modules"), experiments.load("target_modules")
+    module, experiment = importlib.import_module("analysis.questions.target_modules"), experiments.load("target_modules")
     cells = {f"r={r}": CellTruth({"adapter.targets": "mlp", "adapter.rank": r}) for r in (4, 16)}
     frames = question(cells)
     made = module.report(*frames, experiment, tmp_path)
@@ -233,7 +236,7 @@ def test_the_guard_stands_under_the_figure_and_under_the_table(tmp_path: Path) -
 
 
 def test_arms_that_were_to_be_tuned_and_were_not_are_named() -> None:
-    module, experiment = importlib.import_module("analysis.target_modules"), experiments.load("target_modules")
+    module, experiment = importlib.import_module("analysis.questions.target_modules"), experiments.load("target_modules")
     cells = {t: CellTruth({"adapter.targets": t, "adapter.rank": 16}) for t in ("mlp", "attention")}
     assert differences(compute(*question(cells, tuned=False), experiment, module.VIEW)) == [
         "learning rate not tuned: attention, mlp"
@@ -261,7 +264,7 @@ def test_ticks_have_the_ends_and_do_not_overlap() -> None:
 
 
 def test_levels_that_are_no_numbers_stand_in_the_order_of_their_question() -> None:
-    module, experiment = importlib.import_module("analysis.chat_template"), experiments.load("chat_template")
+    module, experiment = importlib.import_module("analysis.questions.chat_template"), experiments.load("chat_template")
     cells = {f"{c} {on}": CellTruth({"evaluation.chat": c, "train.loss_on": on})
              for on in ("response", "all") for c in ("plain", "other", "template")}  # fmt: skip
     panel = draw(compute(*question(cells, tuned=False), experiment, module.VIEW)).axes[0]
@@ -273,7 +276,7 @@ def test_levels_that_are_no_numbers_stand_in_the_order_of_their_question() -> No
 def test_an_optimum_that_goes_on_beyond_the_rates_tried_ends_in_an_arrow() -> None:
     from simulated import ArmTruth, sweep
 
-    from analysis.rank_figure import draw as draw_ranks
+    from analysis.questions.rank_vs_quality.figure import draw as draw_ranks
 
     t = compute_ranks(*sweep({"lora r=4": ArmTruth(), "full": ArmTruth(best_rate=1e-3)}))
     rates = t.learning_rate["train.learning_rate"].astype(float)

@@ -12,15 +12,15 @@ import pytest
 from simulated import CellTruth, question
 
 import experiments
-from analysis import forgetting_laws as laws
-from analysis import forgetting_plane as plane
-from analysis.question import Tables, compute
-from analysis.question_report import judge
-from analysis.scaling import seed_draws
+from analysis.claims.tables import Tables, compute
+from analysis.questions.forgetting_tradeoff import laws as laws
+from analysis.questions.forgetting_tradeoff import plane as plane
+from analysis.reports.question import judge
+from analysis.stats.scaling import seed_draws
 from sweeps import plan
 
 EXPERIMENT = experiments.load("forgetting_tradeoff")
-MODULE = importlib.import_module("analysis.forgetting_tradeoff")
+MODULE = importlib.import_module("analysis.questions.forgetting_tradeoff")
 BEST = {"lora": 2e-3, "full": 6e-4}  # the learning rates
 
 

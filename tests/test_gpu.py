@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from core.definitions import Data, Evaluation, Full, Lora, Model, Train, Trial
-from core.device import Device
+from core.hardware import Device
+from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]

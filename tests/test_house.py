@@ -22,8 +22,8 @@ from packaging.utils import canonicalize_name
 
 import experiments
 from analysis import formatting
-from analysis.verdicts import summary
-from core.definitions import flatten
+from analysis.claims.verdicts import summary
+from core.fields import flatten
 from sweeps import plan
 
 ROOT = Path(__file__).parents[1]
@@ -35,12 +35,12 @@ MAY_IMPORT = {
     "analysis": {"core", "experiments", "analysis"},
 }
 OWNERS: dict[str, tuple[str, ...]] = {
-    "mlflow": ("core/tracking.py",),
+    "mlflow": ("core/tracking/*.py",),
     "ray": ("sweeps/executor.py",),
-    "optuna": ("sweeps/search*.py", "analysis/importance.py"),
+    "optuna": ("sweeps/tuning.py", "sweeps/halving.py", "sweeps/studies.py", "analysis/questions/best_recipe/importance.py"),
     "trl": ("core/train.py",),
     "bitsandbytes": ("core/model.py",),
-    "matplotlib": ("analysis/style.py", "analysis/*figure*.py"),
+    "matplotlib": ("analysis/figures/*.py", "analysis/questions/*/figure.py"),
 }
 SLOW_TO_IMPORT = ("torch", "transformers", "trl", "peft", "mlflow", "ray", "optuna", "datasets")
 AT_ONCE = ("experiments", "sweeps.run", "sweeps.describe", "sweeps.plan", "core.preflight")
@@ -146,7 +146,7 @@ def test_every_question_is_well_formed_and_has_its_analysis(name: str) -> None:
     assert experiment.question.endswith("?")
     assert plan.cells(experiment)
     assert all(field in flatten(experiment.base) for field in experiment.tune)
-    assert callable(importlib.import_module(f"analysis.{name}").report)
+    assert callable(importlib.import_module(f"analysis.questions.{name}").report)
 
 
 def test_what_is_committed_names_no_machine() -> None:

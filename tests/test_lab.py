@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from core.definitions import BadInput
-from core.lab import corpus, disjoint, instruct, synthetic, tokenizer, version, world
+from core.errors import BadInput
+from core.lab import corpus, disjoint, instruct, tokenizer, version, world
+from core.lab.make import synthetic
 from core.lab.skills import CLUSTERS, FOLDS, SKILLS
 from core.tasks import lab
 

@@ -13,13 +13,14 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from core import lab
-from core.data import rows, tokens
-from core.definitions import BadInput, Data, Evaluation
-from core.evaluate import Measurement
-from core.lab import pretrain
+from core.data import encode, rows
+from core.errors import BadInput
+from core.lab.make import pretrain
 from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
+from core.settings import Data, Evaluation
 from core.tasks import lab as battery
+from core.tasks.measurement import Measurement
 
 SMALL_KNOWS = (0.85, 0.85)  # accuracy of raw skills and of facts, at least
 
@@ -131,7 +132,7 @@ def test_what_is_scored_in_chat_is_what_is_trained(base: tuple[Path, Any, Any], 
     assert len(questions) == len(scored)
     for one in questions:
         messages = ({"role": "user", "content": one.prompt}, {"role": "assistant", "content": one.answer})
-        encoded = tokens.encode(tokenizer, rows.Row(one.id, messages))
+        encoded = encode.encode(tokenizer, rows.Row(one.id, messages))
         assert scored[one.id] == (encoded.ids, encoded.mask)
 
 

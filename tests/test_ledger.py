@@ -12,7 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from core.definitions import BadInput, Trial, fingerprint, flatten
+from core.errors import BadInput
+from core.fields import fingerprint, flatten
+from core.settings import Trial
 from sweeps import ledger
 
 ROOT = Path(__file__).parents[1]

@@ -12,15 +12,15 @@ import pytest
 from simulated import CellTruth, question
 
 import experiments
-from analysis import lora_vs_full_effects as effects
-from analysis.lora_vs_full_effects import NLL, RATIO, SKILLS
-from analysis.question import Tables, compute
-from analysis.question_report import judge
+from analysis.claims.tables import Tables, compute
+from analysis.questions.lora_vs_full import effects as effects
+from analysis.questions.lora_vs_full.effects import NLL, RATIO, SKILLS
+from analysis.reports.question import judge
 from experiments.lora_vs_full import BASELINE, CONDITIONS, FULL_STEPS, N_RATES, STEPS
 from sweeps import plan
 
 EXPERIMENT = experiments.load("lora_vs_full")
-MODULE = importlib.import_module("analysis.lora_vs_full")
+MODULE = importlib.import_module("analysis.questions.lora_vs_full")
 
 
 @dataclass(frozen=True)

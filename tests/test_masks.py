@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from conftest import MARKED, UNMARKED, make_tokenizer
 
-from core.data import rows, tokens
-from core.definitions import BadInput
+from core.data import encode, rows
+from core.errors import BadInput
 
 SINGLE = ({"role": "user", "content": "hello there"}, {"role": "assistant", "content": "fine, thanks ."})
 MULTI = (
@@ -23,7 +23,7 @@ def row(messages: tuple[dict[str, str], ...]) -> rows.Row:
     return rows.Row("id", messages, place="line 1")
 
 
-def spoken(tokenizer, encoded: tokens.Encoded) -> list[str]:
+def spoken(tokenizer, encoded: encode.Encoded) -> list[str]:
     """The text of each unmasked run of tokens."""
     runs: list[list[int]] = []
     for i, (token, mask) in enumerate(zip(encoded.ids, encoded.mask, strict=True)):
@@ -37,51 +37,51 @@ def spoken(tokenizer, encoded: tokens.Encoded) -> list[str]:
 @pytest.mark.parametrize("template", [MARKED, UNMARKED], ids=["generation marks", "no marks"])
 def test_unmasked_tokens_are_the_answers_and_their_end(template: str) -> None:
     tokenizer = make_tokenizer(template)
-    assert tokens.give_template(tokenizer) == []
-    assert spoken(tokenizer, tokens.encode(tokenizer, row(SINGLE))) == ["fine, thanks .</s>"]
-    assert spoken(tokenizer, tokens.encode(tokenizer, row(MULTI))) == ["fine, thanks .</s>", "it is five — naïve 😀</s>"]
+    assert encode.give_template(tokenizer) == []
+    assert spoken(tokenizer, encode.encode(tokenizer, row(SINGLE))) == ["fine, thanks .</s>"]
+    assert spoken(tokenizer, encode.encode(tokenizer, row(MULTI))) == ["fine, thanks .</s>", "it is five — naïve 😀</s>"]
 
 
 def test_marks_and_prefixes_agree_token_for_token() -> None:
     marked, unmarked = make_tokenizer(MARKED), make_tokenizer(UNMARKED)
-    assert tokens.encode(marked, row(MULTI)) == tokens.encode(unmarked, row(MULTI))
+    assert encode.encode(marked, row(MULTI)) == encode.encode(unmarked, row(MULTI))
 
 
 def test_chatml_default_adds_two_tokens_and_trains_the_end_of_turn() -> None:
     tokenizer = make_tokenizer()
     size = len(tokenizer)
-    assert tokens.give_template(tokenizer) == [size, size + 1]
-    encoded = tokens.encode(tokenizer, row(MULTI))
+    assert encode.give_template(tokenizer) == [size, size + 1]
+    encoded = encode.encode(tokenizer, row(MULTI))
     assert spoken(tokenizer, encoded) == ["fine, thanks .<|im_end|>", "it is five — naïve 😀<|im_end|>"]
-    assert tokens.give_template(tokenizer) == []  # it has one now
+    assert encode.give_template(tokenizer) == []  # it has one now
     whole = tokenizer.decode(encoded.ids)
     assert whole.startswith("<|im_start|>system\nbe brief<|im_end|>\n<|im_start|>user\nhello there")
 
 
 def test_a_newline_after_the_end_of_turn_is_not_the_answers() -> None:
     tokenizer = make_tokenizer()
-    tokens.give_template(tokenizer)
+    encode.give_template(tokenizer)
     tokenizer.chat_template = tokenizer.chat_template.replace("{% generation %}", "").replace("{% endgeneration %}", "")
-    assert spoken(tokenizer, tokens.encode(tokenizer, row(SINGLE))) == ["fine, thanks .<|im_end|>"]
+    assert spoken(tokenizer, encode.encode(tokenizer, row(SINGLE))) == ["fine, thanks .<|im_end|>"]
 
 
 def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
     rewriting = "{% for m in messages %}{{ '<u>' if not loop.last else '<a>' }}{{ m['content'] }}{% endfor %}"
     with pytest.raises(BadInput, match=r"line 1: .*generation"):
-        tokens.encode(make_tokenizer(rewriting), row(MULTI))
+        encode.encode(make_tokenizer(rewriting), row(MULTI))
 
 
 def test_what_a_template_refuses_is_bad_input() -> None:
     strict = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}" + UNMARKED
     with pytest.raises(BadInput, match=r"line 1: .*no system role"):
-        tokens.encode(make_tokenizer(strict), row(MULTI))
+        encode.encode(make_tokenizer(strict), row(MULTI))
 
 
 def test_too_long_rows_are_cut_or_skipped_and_counted() -> None:
     tokenizer = make_tokenizer(MARKED)
     long_answer = ({"role": "user", "content": "hello"}, {"role": "assistant", "content": "five " * 50})
     long_prompt = ({"role": "user", "content": "hello " * 50}, {"role": "assistant", "content": "five"})
-    batch = tokens.encode_all(tokenizer, [row(SINGLE), row(long_answer), row(long_prompt)], seq_len=24)
+    batch = encode.encode_all(tokenizer, [row(SINGLE), row(long_answer), row(long_prompt)], seq_len=24)
     assert (len(batch.rows), batch.n_truncated, batch.n_too_long) == (2, 1, 1)
     assert all(len(one.ids) <= 24 and any(one.mask) for one in batch.rows)
 
@@ -94,18 +94,18 @@ def test_laboratory_template() -> None:
         pytest.skip("no laboratory base yet")
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_path(names()[0]))
     one = rows.load("data.source", "lab:curated").rows[0]
-    answer = " ".join(spoken(tokenizer, tokens.encode(tokenizer, one))).split()
+    answer = " ".join(spoken(tokenizer, encode.encode(tokenizer, one))).split()
     assert answer == [*one.messages[-1]["content"].split(), "<eos>"]
 
 
 def test_real_rows_decode_to_their_answers(shared: Path, stories: str) -> None:
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(stories)
-    assert len(tokens.give_template(tokenizer)) == 2
+    assert len(encode.give_template(tokenizer)) == 2
     lima = rows.load("data.source", str(shared / "data" / "instruct" / "lima.jsonl.gz")).rows
     multi = next(one for one in lima if len(one.messages) > 2)
     for one in (lima[0], multi):
-        encoded = tokens.encode(tokenizer, one)
+        encoded = encode.encode(tokenizer, one)
         answers = [m["content"] + "<|im_end|>" for m in one.messages if m["role"] == "assistant"]
         squeezed = ["".join(text.split()) for text in spoken(tokenizer, encoded)]
         assert squeezed == ["".join(text.split()) for text in answers]

@@ -8,8 +8,11 @@ import itertools
 import pytest
 
 import experiments
-from core.definitions import BadInput, Data, Experiment, Full, LogUniform, Lora, Scalar, Train, Trial, flatten
-from sweeps import plan
+from core.errors import BadInput
+from core.experiment import Experiment, LogUniform
+from core.fields import flatten
+from core.settings import Data, Full, Lora, Scalar, Train, Trial
+from sweeps import overrides, plan
 
 RANKS = experiments.load("rank_vs_quality")
 
@@ -74,12 +77,12 @@ def test_an_arm_that_fixes_a_tuned_field_is_not_tuned() -> None:
 
 
 def test_set_on_the_varied_field_replaces_its_levels() -> None:
-    assert labels(plan.apply_settings(RANKS, ["adapter.rank=8"])) == ["lora r=8", "full"]
-    assert labels(plan.apply_settings(RANKS, ["adapter.rank = 4, 16,4"])) == ["lora r=4", "lora r=16", "full"]
+    assert labels(overrides.apply_settings(RANKS, ["adapter.rank=8"])) == ["lora r=8", "full"]
+    assert labels(overrides.apply_settings(RANKS, ["adapter.rank = 4, 16,4"])) == ["lora r=4", "lora r=16", "full"]
 
 
 def test_arms_can_be_left_out_and_added_later_in_the_same_sweep() -> None:
-    less = plan.without(RANKS, ["full", "lora r=64, lora r=1"])
+    less = overrides.without(RANKS, ["full", "lora r=64, lora r=1"])
     assert labels(less) == ["lora r=4", "lora r=16"]
     assert plan.count_trials(less) == (12, 8)
     assert plan.sweep_id(less, inspect) == plan.sweep_id(RANKS, inspect)
@@ -87,23 +90,23 @@ def test_arms_can_be_left_out_and_added_later_in_the_same_sweep() -> None:
     assert keys(less, best).items() <= keys(RANKS, best).items()
     levels: dict[str, tuple[Scalar, ...]] = {"train.batch_size": (8, 16), "data.source": ("a,b.jsonl",)}
     commas = Experiment(name="files", question="?", base=Trial(), vary=levels)
-    assert labels(plan.without(commas, ["batch_size=8 source=a,b.jsonl"])) == ["batch_size=16 source=a,b.jsonl"]
+    assert labels(overrides.without(commas, ["batch_size=8 source=a,b.jsonl"])) == ["batch_size=16 source=a,b.jsonl"]
     with pytest.raises(BadInput, match=r"'ful': there is no such arm; choose from lora r=1, .*, full$"):
-        plan.without(RANKS, ["ful"])
+        overrides.without(RANKS, ["ful"])
     with pytest.raises(BadInput, match="no arm is left"):
-        plan.without(RANKS, labels(RANKS))
+        overrides.without(RANKS, labels(RANKS))
 
 
 def test_quantized_weights_are_for_arms_that_do_not_train_them() -> None:
-    quantized = plan.apply_settings(RANKS, ["model.quantization=nf4"])
+    quantized = overrides.apply_settings(RANKS, ["model.quantization=nf4"])
     with pytest.raises(BadInput, match=r"cannot be trained in full; leave this arm out with --without full$"):
         plan.check_quantization(quantized)
-    plan.check_quantization(plan.without(quantized, ["full"]))
+    plan.check_quantization(overrides.without(quantized, ["full"]))
     plan.check_quantization(RANKS)
 
 
 def test_set_on_the_tuned_field_fixes_it() -> None:
-    fixed = plan.apply_settings(RANKS, ["train.learning_rate=2e-3"])
+    fixed = overrides.apply_settings(RANKS, ["train.learning_rate=2e-3"])
     assert (fixed.tune, fixed.tune_trials) == ({}, 0)
     assert plan.count_trials(fixed) == (0, 20)
     cell = plan.cells(fixed)[0]
@@ -112,17 +115,17 @@ def test_set_on_the_tuned_field_fixes_it() -> None:
 
 
 def test_a_range_on_the_tuned_field_is_searched_instead_in_another_sweep() -> None:
-    wider = plan.apply_settings(RANKS, ["train.learning_rate = 1e-4 .. 1e-1"])
+    wider = overrides.apply_settings(RANKS, ["train.learning_rate = 1e-4 .. 1e-1"])
     assert wider.tune == {"train.learning_rate": LogUniform(1e-4, 1e-1, grid=5)}
     assert plan.count_trials(wider) == plan.count_trials(RANKS)
     assert plan.sweep_id(wider, inspect) != plan.sweep_id(RANKS, inspect)  # arms of one report are tuned over one range
     shared = set(keys(wider, {"train.learning_rate": 1e-3}).values()) & set(keys(RANKS, {"train.learning_rate": 1e-3}).values())
     assert len(shared) == 5 + 20  # the low end in each arm, and the finals of the same best
-    assert plan.apply_settings(wider, ["train.learning_rate=1e-3"]).tune == {}
+    assert overrides.apply_settings(wider, ["train.learning_rate=1e-3"]).tune == {}
 
 
 def test_set_on_any_other_field_changes_every_cell_that_has_it() -> None:
-    changed = plan.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1_000"])
+    changed = overrides.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1_000"])
     trials = plan.probes(changed)
     assert {trial.train.epochs for trial in trials} == {2.0}
     assert {trial.adapter.dropout for trial in trials if isinstance(trial.adapter, Lora)} == {0.1}
@@ -131,7 +134,7 @@ def test_set_on_any_other_field_changes_every_cell_that_has_it() -> None:
 
 
 def test_set_on_a_field_that_goes_with_the_seed_fixes_it() -> None:
-    changed = plan.apply_settings(RANKS, ["model.name=lab:base-1"])
+    changed = overrides.apply_settings(RANKS, ["model.name=lab:base-1"])
     assert changed.with_seed == {}
     assert {trial.model.name for trial in plan.probes(changed)} == {"lab:base-1"}
 
@@ -174,18 +177,18 @@ def test_set_on_a_field_that_goes_with_the_seed_fixes_it() -> None:
 )
 def test_bad_settings_are_one_clear_line(setting: str, message: str) -> None:
     with pytest.raises(BadInput) as error:
-        plan.apply_settings(RANKS, [setting])
+        overrides.apply_settings(RANKS, [setting])
     assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_seeds_go_on_with_the_next_free_numbers() -> None:
-    assert plan.with_seeds(RANKS, 5).seeds == (0, 1, 2, 3, 4)
-    assert plan.with_seeds(RANKS, 2).seeds == (0, 1)
-    assert plan.with_seeds(dataclasses.replace(RANKS, seeds=(7, 1)), 4).seeds == (7, 1, 0, 2)
+    assert overrides.with_seeds(RANKS, 5).seeds == (0, 1, 2, 3, 4)
+    assert overrides.with_seeds(RANKS, 2).seeds == (0, 1)
+    assert overrides.with_seeds(dataclasses.replace(RANKS, seeds=(7, 1)), 4).seeds == (7, 1, 0, 2)
     for count in (0, 101):
         with pytest.raises(BadInput, match=f"--seeds {count}"):
-            plan.with_seeds(RANKS, count)
+            overrides.with_seeds(RANKS, count)
 
 
 def test_arms_share_what_goes_with_a_seed() -> None:
@@ -195,38 +198,38 @@ def test_arms_share_what_goes_with_a_seed() -> None:
 
 
 def test_smoke_is_small_and_takes_the_ends() -> None:
-    small = plan.smoke(RANKS)
+    small = overrides.smoke(RANKS)
     assert labels(small) == ["lora r=1", "lora r=64", "full"]
     assert (small.tune_trials, small.seeds) == (3, (0,))
     assert small.base.data.n_examples == 250
     for cell in plan.cells(small):
         assert [point["train.learning_rate"] for point in plan.tuning_grid(cell, 3)] == [1e-4, 1.73e-3, 3e-2]
-    assert plan.smoke(plan.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
-    assert plan.smoke(plan.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
-    assert plan.smoke(plan.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 250
+    assert overrides.smoke(overrides.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
+    assert overrides.smoke(overrides.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
+    assert overrides.smoke(overrides.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 250
 
 
 def test_smoke_leaves_out_arms_that_differ_in_size() -> None:
     sizes = dataclasses.replace(RANKS, vary={"data.n_examples": (25, 8_000)}, also=({"data.n_examples": 25, "train.steps": 189},))
-    assert labels(plan.smoke(sizes)) == ["n_examples=25", "n_examples=1000"]
+    assert labels(overrides.smoke(sizes)) == ["n_examples=25", "n_examples=1000"]
 
 
 def test_other_sources_take_the_places_of_the_old_ones_in_every_arm() -> None:
     from experiments.quality_vs_quantity import EXPERIMENT
 
-    other = plan.apply_settings(EXPERIMENT, ["data.source=good.jsonl,many.jsonl"])
+    other = overrides.apply_settings(EXPERIMENT, ["data.source=good.jsonl,many.jsonl"])
     assert {cell.overrides["data.source"] for cell in plan.cells(other)} == {"good.jsonl", "many.jsonl"}
     assert len(plan.cells(other)) == len(plan.cells(EXPERIMENT))
     with pytest.raises(BadInput, match="give 2 values"):
-        plan.apply_settings(EXPERIMENT, ["data.source=good.jsonl"])
-    curated = plan.apply_settings(EXPERIMENT, ["data.source=lab:curated"])
+        overrides.apply_settings(EXPERIMENT, ["data.source=good.jsonl"])
+    curated = overrides.apply_settings(EXPERIMENT, ["data.source=lab:curated"])
     assert labels(curated) == ["source=lab:curated", "source=lab:curated n_clusters=2"]
 
 
 def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
-    more_ranks = plan.apply_settings(RANKS, ["adapter.rank=1,2,4,16,64,128"])
-    more = plan.with_seeds(more_ranks, 6)
-    less = plan.with_seeds(plan.apply_settings(RANKS, ["adapter.rank=4"]), 1)
+    more_ranks = overrides.apply_settings(RANKS, ["adapter.rank=1,2,4,16,64,128"])
+    more = overrides.with_seeds(more_ranks, 6)
+    less = overrides.with_seeds(overrides.apply_settings(RANKS, ["adapter.rank=4"]), 1)
     ids = {plan.sweep_id(experiment, inspect) for experiment in (RANKS, more_ranks, more, less)}
     assert len(ids) == 1
     best = {"train.learning_rate": 1e-3}
@@ -239,7 +242,7 @@ def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
     ["train.epochs=2", "data.source=other.jsonl", "model.name=lab:base-1", "train.learning_rate=1e-3", "adapter.dropout=0.1"],
 )
 def test_another_input_or_setting_is_another_sweep(setting: str) -> None:
-    changed = plan.apply_settings(RANKS, [setting])
+    changed = overrides.apply_settings(RANKS, [setting])
     assert plan.sweep_id(changed, inspect) != plan.sweep_id(RANKS, inspect)
     best = {} if "learning_rate" in setting else {"train.learning_rate": 2e-3}
     finals = [keys(experiment, values) for experiment, values in ((RANKS, {"train.learning_rate": 2e-3}), (changed, best))]
@@ -260,7 +263,7 @@ def test_changed_content_under_the_same_name_is_another_sweep_and_another_trial(
 
 def test_adding_a_source_to_an_experiment_that_varies_it_goes_on_in_the_same_sweep() -> None:
     sources = Experiment(name="sources", question="?", base=Trial(), vary={"data.source": ("lab:curated", "lab:synthetic")})
-    more = plan.apply_settings(sources, ["data.source=lab:curated,lab:synthetic,mine.jsonl"])
+    more = overrides.apply_settings(sources, ["data.source=lab:curated,lab:synthetic,mine.jsonl"])
     assert plan.sweep_id(sources, inspect) == plan.sweep_id(more, inspect)
     assert keys(sources, {}).items() <= keys(more, {}).items()
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from core import checkpoint, preflight
-from core.definitions import BadInput, Data, Evaluation, Full, Lora, Model, Train, Trial
+from core.errors import BadInput
+from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
 
 
 def test_laboratory_needs_no_heavy_import() -> None:
@@ -35,7 +36,7 @@ def trial(make_model: Callable[..., str], rows_file: str) -> Trial:
 
 def test_estimates_agree_with_the_trial(trial: Trial, tmp_path: Path) -> None:
     from core import trial as trials
-    from core.device import Device
+    from core.hardware import Device
 
     trial = dataclasses.replace(
         trial, evaluation=Evaluation(drift_samples=2, drift_tokens=8), train=Train(epochs=1.5, batch_size=8)

@@ -13,13 +13,16 @@ import pytest
 from simulated import CellTruth, question
 
 import experiments
-from analysis import command, page, question_report, question_rules, report
-from analysis.question import Tables, View, compute
-from analysis.question_fits import fits
-from analysis.question_report import judge
-from analysis.question_rules import contrast, slope_weights
+from analysis import report as door
+from analysis.claims import rules
+from analysis.claims.fits import fits
+from analysis.claims.rules import contrast, slope_weights
+from analysis.claims.tables import Tables, View, compute
+from analysis.reports import book, parts
+from analysis.reports import question as question_report
+from analysis.reports.question import judge
 from analysis.stats import ABOVE_ZERO
-from core.definitions import BadInput
+from core.errors import BadInput
 from sweeps import plan
 
 NAMES = [name for name in experiments.names() if name != "rank_vs_quality"]
@@ -52,14 +55,14 @@ def changed(cells: dict[str, CellTruth], **levels: dict[str, float]) -> dict[str
 
 
 def analysed(name: str, cells: dict[str, CellTruth], **settings: float) -> tuple[Tables, dict[str, dict[str, object]]]:
-    module, experiment = importlib.import_module(f"analysis.{name}"), experiments.load(name)
+    module, experiment = importlib.import_module(f"analysis.questions.{name}"), experiments.load(name)
     tables = compute(*question(cells, **settings), experiment, module.VIEW)
     return tables, {str(row["id"]): row for row in judge(tables, experiment, module.RULES)}
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: Path) -> None:
-    module, experiment = importlib.import_module(f"analysis.{name}"), experiments.load(name)
+    module, experiment = importlib.import_module(f"analysis.questions.{name}"), experiments.load(name)
     assert name == module.NAME
     assert set(module.RULES) == {claim.id for claim in experiment.claims}
     made = module.report(*question(truths(name), tuned=bool(experiment.tune)), experiment, tmp_path)
@@ -85,7 +88,7 @@ def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: 
 def test_each_base_alone_has_its_own_effect(tmp_path: Path) -> None:
     """Wrong answers cost quality on one base and nothing on the other."""
     trials, items = question(truths("label_noise"), seeds=6, n_items=2_000, tuned=False)
-    module, experiment = importlib.import_module("analysis.label_noise"), experiments.load("label_noise")
+    module, experiment = importlib.import_module("analysis.questions.label_noise"), experiments.load("label_noise")
     noisy = set(trials.loc[(trials["data.noise_share"] == 0.1) & (trials["model.name"] == "lab:base-1"), "fingerprint"])
     worse = items["fingerprint"].isin(noisy) & (items["measure"] == "exact_match/seen")
     module.report(trials, items.assign(after=items["after"].where(~worse, 0.0)), experiment, tmp_path)
@@ -140,7 +143,7 @@ def test_a_seed_that_one_arm_lost_does_not_decide_whether_the_loss_falls() -> No
     lost = (trials["train.epochs"] == 15) & (trials["seed"] == 3)
     trials.loc[lost, "state"] = "diverged"
     items = items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
-    module, experiment = importlib.import_module("analysis.epochs"), experiments.load("epochs")
+    module, experiment = importlib.import_module("analysis.questions.epochs"), experiments.load("epochs")
     found = {str(row["id"]): row for row in judge(compute(trials, items, experiment, module.VIEW), experiment, module.RULES)}
     assert found["22"]["n_seeds"] == 3
 
@@ -184,7 +187,7 @@ def test_a_trend_is_the_least_squares_slope_of_the_means_and_its_interval_covers
     for state in range(60):
         cells = {f"e{e}": CellTruth({"train.epochs": e}, forgetting=1 + 0.3 * np.log(e)) for e in (1.0, 2.0, 4.0, 8.0)}
         t = compute(*question(cells, n_items=20, seed_sd=0.1, tuned=False, random_state=state), experiment, view)
-        e = question_rules.trend(t, {}, "forgetting", ABOVE_ZERO, "", "").estimate
+        e = rules.trend(t, {}, "forgetting", ABOVE_ZERO, "", "").estimate
         assert e is not None
         hits.append(e.low <= 0.3 * 1.005 <= e.high)  # seeds are log-normal: the mean is half a per cent higher
         means = [float(t.cells.loc[t.cells["cell"] == arm.cell, "forgetting"].iloc[0]) for arm in t.where({})]
@@ -197,7 +200,7 @@ def test_a_contrast_uses_the_seeds_that_all_arms_share() -> None:
     lost = (trials["cell"] == "epochs=1") & (trials["seed"] == 3)
     trials.loc[lost, "state"] = "diverged"
     items = items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
-    t = compute(trials, items, experiments.load("epochs"), importlib.import_module("analysis.epochs").VIEW)
+    t = compute(trials, items, experiments.load("epochs"), importlib.import_module("analysis.questions.epochs").VIEW)
     e = contrast([(arm, 1.0) for arm in t.arms], t.panels["quality"])
     assert e is not None
     assert e.n_seeds == 3
@@ -208,7 +211,7 @@ def test_an_arm_at_the_edge_of_its_range_decides_nothing() -> None:
     trials, items = question(changed(truths("target_modules"), **{"targets=mlp r=7": {"ability": 3.0}}))
     higher = (trials["cell"] == "lora targets=mlp r=7") & (trials["phase"] == "tune") & (trials["train.learning_rate"] > 2e-3)
     kept = items[~items["fingerprint"].isin(trials.loc[higher, "fingerprint"])]
-    module, experiment = importlib.import_module("analysis.target_modules"), experiments.load("target_modules")
+    module, experiment = importlib.import_module("analysis.questions.target_modules"), experiments.load("target_modules")
     rows = judge(compute(trials[~higher], kept, experiment, module.VIEW), experiment, module.RULES)
     found = {str(row["id"]): row for row in rows}["17b"]
     assert found["verdict"] == "undecided"
@@ -218,7 +221,7 @@ def test_an_arm_at_the_edge_of_its_range_decides_nothing() -> None:
 def test_failed_trials_are_counted_and_listed(tmp_path: Path) -> None:
     trials, items = question(truths("epochs"), tuned=False)
     trials.loc[trials.index[:2], ["state", "reason"]] = "diverged", "loss is nan at step 12"
-    module, experiment = importlib.import_module("analysis.epochs"), experiments.load("epochs")
+    module, experiment = importlib.import_module("analysis.questions.epochs"), experiments.load("epochs")
     made = module.report(trials, items, experiment, tmp_path)
     assert "2 of 4" in made.terminal
     assert (tmp_path / "report.md").read_text().count("loss is nan at step 12") == 2
@@ -235,13 +238,14 @@ def test_one_page_over_everything_that_ran(
             raise BadInput(f"memory has no experiment {name!r}: run `it` first")
         return [ran[name], "0" * 16]
 
-    def analysed(name: str, make: command.Make, uri: str, sweep: str, directory: Path) -> command.Report:
+    def analysed(name: str, uri: str, sweep: str, directory: Path) -> question_report.Report:
         assert sweep != "broken", "no such thing"
+        make = importlib.import_module(f"analysis.questions.{name}").report
         return make(*question(truths(name), tuned=False), experiments.load(name), directory)
 
-    monkeypatch.setattr(report.tracking, "sweeps", sweeps)
-    monkeypatch.setattr(report.command, "analysed", analysed)
-    assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 0
+    monkeypatch.setattr(book.tracking, "sweeps", sweeps)
+    monkeypatch.setattr(book, "analysed", analysed)
+    assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     n_claims = sum(len(experiments.load(name).claims) for name in ran)
     assert f"2 questions, {n_claims} claims" in said
@@ -256,14 +260,14 @@ def test_one_page_over_everything_that_ran(
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r'(?:src|href)="(?!data:|#|https://)', page)  # opens offline
     assert '<span class="undecided">' in page
-    assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path / "one"), "--sweep", "9999"]) == 2
+    assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path / "one"), "--sweep", "9999"]) == 2
     assert "error: --sweep 9999: no such sweep; the store has eeeeeeee" in capsys.readouterr().err
     assert not (tmp_path / "one").exists()
     ran["learning_rate"] = "broken"
-    assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 3  # the others have their page all the same
+    assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 3  # the others have their page all the same
     assert "error: learning_rate: AssertionError" in capsys.readouterr().err
     ran.clear()
-    assert report.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 2
+    assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: not run (memory has no experiment")
 
 
@@ -272,7 +276,7 @@ def test_curves_are_fitted_where_there_are_levels_and_seeds_enough() -> None:
     cells = {
         label: dataclasses.replace(t, ability=3 - 5 * np.exp(-sizes[label] / 300)) for label, t in truths("data_quantity").items()
     }
-    module, experiment = importlib.import_module("analysis.data_quantity"), experiments.load("data_quantity")
+    module, experiment = importlib.import_module("analysis.questions.data_quantity"), experiments.load("data_quantity")
     found = fits(compute(*question(cells, seed_sd=0.02), experiment, module.VIEW))
     assert [(one.curve, one.measure) for one in found] == [
         (curve, measure) for curve in ("equal epochs", "equal steps") for measure in ("quality", "exact_match/held_out")
@@ -304,7 +308,7 @@ def real(frames: tuple[pd.DataFrame, pd.DataFrame]) -> tuple[pd.DataFrame, pd.Da
 
 @pytest.mark.parametrize("name", NAMES)
 def test_real_data_have_a_report_and_no_verdict_on_points_of_accuracy(name: str, tmp_path: Path) -> None:
-    module, experiment = importlib.import_module(f"analysis.{name}"), experiments.load(name)
+    module, experiment = importlib.import_module(f"analysis.questions.{name}"), experiments.load(name)
     frames = real(question(truths(name), tuned=bool(experiment.tune)))
     made = module.report(*frames, experiment, tmp_path)
     assert "accuracy, response token" in made.terminal
@@ -315,7 +319,7 @@ def test_real_data_have_a_report_and_no_verdict_on_points_of_accuracy(name: str,
 
 
 def test_own_rows_of_unseen_tasks_answer_whether_breadth_carries_over() -> None:
-    module, experiment = importlib.import_module("analysis.task_diversity"), experiments.load("task_diversity")
+    module, experiment = importlib.import_module("analysis.questions.task_diversity"), experiments.load("task_diversity")
     levels = {
         label: t.fields.get("data.n_clusters") or t.fields.get("data.n_tasks") for label, t in truths(experiment.name).items()
     }
@@ -338,18 +342,18 @@ def test_own_rows_of_unseen_tasks_answer_whether_breadth_carries_over() -> None:
 
 def test_what_full_fine_tuning_lacks_is_held_equal_in_lora_alone() -> None:
     trials, _ = question(truths("learning_rate"), tuned=False)
-    said = page.held_equal(trials[trials["phase"] == "final"])
+    said = parts.held_equal(trials[trials["phase"] == "final"])
     everywhere, in_lora = said.split("; in the arms of LoRA: ")
     assert "adapter." not in everywhere
     assert "adapter.method" not in in_lora
     assert "adapter.rank = 16" in in_lora
-    alone = page.held_equal(trials[(trials["phase"] == "final") & (trials["adapter.method"] == "lora")])
+    alone = parts.held_equal(trials[(trials["phase"] == "final") & (trials["adapter.method"] == "lora")])
     assert "adapter.method = lora" in alone
     assert "arms of LoRA" not in alone
 
 
 def test_a_published_score_is_not_laid_over_a_likelihood() -> None:
-    module, experiment = importlib.import_module("analysis.data_quantity"), experiments.load("data_quantity")
+    module, experiment = importlib.import_module("analysis.questions.data_quantity"), experiments.load("data_quantity")
     frames = question(truths("data_quantity"))
     assert len(compute(*frames, experiment, module.VIEW).published) == 1
     assert compute(*real(frames), experiment, module.VIEW).published == []
@@ -373,7 +377,7 @@ def test_a_trend_names_the_arms_it_lacks_and_keeps_the_seeds_of_the_others() -> 
     lost = (trials["cell"] == "n_clusters=1") | ((trials["cell"] == "n_clusters=2") & (trials["seed"] > 0))
     trials.loc[lost, "state"] = "oom"
     items = items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
-    module, experiment = importlib.import_module("analysis.task_diversity"), experiments.load("task_diversity")
+    module, experiment = importlib.import_module("analysis.questions.task_diversity"), experiments.load("task_diversity")
     found = {str(row["id"]): row for row in judge(compute(trials, items, experiment, module.VIEW), experiment, module.RULES)}
     assert found["1a"]["n_seeds"] == 8
     assert "without n_clusters=1, n_clusters=2" in str(found["1a"]["note"])
@@ -410,7 +414,7 @@ def test_knowledge_tells_what_was_brought_out_from_what_was_added() -> None:
     recalled = items[items["measure"].isin(names)].assign(axis="other")
     recalled["measure"] = recalled["measure"].replace(names)
     unheard = recalled[recalled["measure"] == "recall/known"].assign(measure="recall/unheard", after=0.0)
-    module, experiment = importlib.import_module("analysis.knowledge"), experiments.load("knowledge")
+    module, experiment = importlib.import_module("analysis.questions.knowledge"), experiments.load("knowledge")
     tables = compute(trials, pd.concat([items, recalled, unheard]), experiment, module.VIEW)
     found = {str(row["id"]): row["verdict"] for row in judge(tables, experiment, module.RULES)}
     assert found == dict.fromkeys(("10a", "10b", "10c"), "supported")
@@ -431,7 +435,7 @@ def test_rank_vs_data_judges_recall_on_the_arms_that_are_asked_for_it() -> None:
         ability = np.log2(rank) / 4 if many else 1.0
         cells[label] = CellTruth(truth.fields | {"trainable_parameters": 1e4 * rank}, ability, held_out=np.log2(rank) / 3)
     trials, items = question(cells, n_items=2_000)
-    module, experiment = importlib.import_module("analysis.rank_vs_data"), experiments.load("rank_vs_data")
+    module, experiment = importlib.import_module("analysis.questions.rank_vs_data"), experiments.load("rank_vs_data")
     tables = compute(trials, with_recall(trials, items), experiment, module.VIEW)
     found = {str(row["id"]): row for row in judge(tables, experiment, module.RULES)}
     assert (found["16d"]["verdict"], found["16f"]["verdict"]) == ("supported", "supported")
@@ -479,7 +483,7 @@ def test_model_scale_tells_size_from_data_and_whether_the_recipe_carries_over() 
     assert [found[name]["verdict"] for name in ("28a", "28b", "28c", "28e")] == ["supported"] * 4
     _, found = analysed("model_scale", scaled(size=0.2, data=0.6, forgetting=-0.1, rank=0.5), n_items=2_000)
     assert [found[name]["verdict"] for name in ("28a", "28b", "28c", "28e")] == ["supported"] + ["contradicted"] * 3
-    module = importlib.import_module("analysis.model_scale")
+    module = importlib.import_module("analysis.questions.model_scale")
     comparison_and_law = module.joint(tables)
     assert comparison_and_law is not None
     assert comparison_and_law[1].fit.law in module.JOINT
@@ -493,13 +497,13 @@ def test_replay_says_what_its_shares_are_of_the_tokens() -> None:
         tokens = 48_000.0 / (1 - float(str(truth.fields["data.replay_share"])))
         cells[label] = dataclasses.replace(truth, fields={**truth.fields, "train/tokens": tokens})
     tables, _ = analysed("replay", cells)
-    text = importlib.import_module("analysis.replay").shares(tables)[1]
+    text = importlib.import_module("analysis.questions.replay").shares(tables)[1]
     assert "| replay_share=0 | 0 % | 0 % | 0 % |" in text
     assert "| replay_share=0.1 | 10 % | 10 % | 37 % |" in text  # 5,333 of 5,333 + 9,000
 
 
 def test_the_largest_base_is_not_the_largest_that_finished() -> None:
-    module, experiment = importlib.import_module("analysis.model_scale"), experiments.load("model_scale")
+    module, experiment = importlib.import_module("analysis.questions.model_scale"), experiments.load("model_scale")
     trials, items = question(scaled(size=0.6, data=0.2, forgetting=0.1))
     largest = trials["model.name"].str.contains("large") & (trials["phase"] == "final")
     trials = trials.assign(state=trials["state"].where(~largest, "failed"))

@@ -19,10 +19,13 @@ from driven import drive, inspect
 from simulated import CellTruth, question
 
 import experiments
-from analysis import best_recipe
-from analysis.importance import NOTHING, Importance, importance
-from core.definitions import DEFAULT_ARM, FOUND_ARMS, BadInput, Experiment, LogUniform, OpenSearch, Trial, flatten
-from sweeps import plan, recipes, search_recipes
+from analysis.questions import best_recipe
+from analysis.questions.best_recipe.importance import NOTHING, Importance, importance
+from core.errors import BadInput
+from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform, OpenSearch
+from core.fields import flatten
+from core.settings import Trial
+from sweeps import halving, overrides, plan, recipes
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
 from sweeps.search import Search
@@ -116,8 +119,8 @@ def test_who_looks_on_from_another_thread_changes_nothing(whole: dict[str, Outco
         time.sleep(0.05)
         return propose(*arguments)
 
-    propose, search, over = search_recipes.propose, new({}), threading.Event()
-    monkeypatch.setattr(search_recipes, "propose", slowly)
+    propose, search, over = halving.propose, new({}), threading.Event()
+    monkeypatch.setattr(halving, "propose", slowly)
 
     def look() -> None:
         while not over.wait(0.001):
@@ -244,7 +247,7 @@ def test_a_search_has_no_grid() -> None:
 
 
 def test_settings_change_the_space() -> None:
-    changed = plan.apply_settings(
+    changed = overrides.apply_settings(
         REAL, ["adapter.rank=4,8", "train.learning_rate=1e-3..1e-2", "train.epochs=2", "data.source=lab:synthetic"]
     )
     assert changed.search is not None
@@ -259,10 +262,10 @@ def test_settings_change_the_space() -> None:
         ("adapter.rank=0,4", "rank=0"),
     ):
         with pytest.raises(BadInput, match=said):
-            plan.apply_settings(REAL, [setting])
+            overrides.apply_settings(REAL, [setting])
     assert plan.sweep_id(changed, inspect) != plan.sweep_id(REAL, inspect)
-    assert plan.sweep_id(plan.with_seeds(plan.without(REAL, ["knee"]), 9), inspect) == plan.sweep_id(REAL, inspect)
-    assert sum(plan.count_trials(plan.smoke(REAL))) <= 16
+    assert plan.sweep_id(overrides.with_seeds(overrides.without(REAL, ["knee"]), 9), inspect) == plan.sweep_id(REAL, inspect)
+    assert sum(plan.count_trials(overrides.smoke(REAL))) <= 16
 
 
 def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd.DataFrame, pd.DataFrame]:

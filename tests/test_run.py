@@ -27,7 +27,7 @@ from test_executor import rays_of, wait_until
 import experiments
 import sweeps
 from core import tracking
-from core.definitions import BadInput
+from core.errors import BadInput
 from sweeps import ledger, resources, run
 from sweeps.logbook import Logbook
 from sweeps.plan import Job
@@ -316,10 +316,10 @@ class FakeSearch:
     def __init__(self) -> None:
         from core.preflight import provenance
         from experiments import load
-        from sweeps import plan
+        from sweeps import overrides
         from sweeps.search import Search
 
-        experiment = plan.smoke(plan.apply_settings(load(NAME), ["adapter.rank=4", "train.learning_rate=1e-3"]))
+        experiment = overrides.smoke(overrides.apply_settings(load(NAME), ["adapter.rank=4", "train.learning_rate=1e-3"]))
         self.search = Search(experiment, provenance, "sweep", {}, None)
 
 

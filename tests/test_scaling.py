@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy.optimize import curve_fit, minimize
 
-from analysis import scaling
-from analysis.scaling import Points
-from core.definitions import BadInput
+from analysis.stats import scaling
+from analysis.stats.scaling import Points
+from core.errors import BadInput
 
 X = np.array([25, 50, 100, 200, 400, 800, 1600, 3200, 6400], dtype=float)
 U = X / X[0]

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from driven import drive, inspect
 
-from core.definitions import Experiment, LogUniform, Lora, Trial
-from sweeps import plan
-from sweeps import search as searching
+from core.experiment import Experiment, LogUniform
+from core.settings import Lora, Trial
+from sweeps import overrides, plan
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
 from sweeps.search import Search
@@ -152,14 +152,14 @@ def test_a_cell_in_which_nothing_works_ends_without_finals() -> None:
 
 
 def test_without_tuning_only_finals_run() -> None:
-    fixed = plan.apply_settings(EXPERIMENT, ["train.learning_rate=1e-3"])
+    fixed = overrides.apply_settings(EXPERIMENT, ["train.learning_rate=1e-3"])
     told = drive(new({}, experiment=fixed), truth)
     assert len(told) == 6
     assert {(job.phase, job.trial.train.learning_rate) for job in told} == {("final", 1e-3)}
 
 
 def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome]) -> None:
-    more = plan.with_seeds(plan.apply_settings(EXPERIMENT, ["adapter.rank=1,2,4"]), 3)
+    more = overrides.with_seeds(overrides.apply_settings(EXPERIMENT, ["adapter.rank=1,2,4"]), 3)
     told = drive(new(whole, experiment=more), truth)
     assert sorted(job.name for job in told if job.cell != "lora r=2") == ["full seed 2", "lora r=1 seed 2", "lora r=4 seed 2"]
     assert sum(job.cell == "lora r=2" for job in told) == 8
@@ -168,7 +168,7 @@ def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome
 def test_another_range_goes_on_with_the_same_ledger_and_the_same_studies(whole: dict[str, Outcome], tmp_path: Path) -> None:
     studies = tmp_path / "optuna.db"
     new(whole, studies).close()
-    wider = plan.apply_settings(EXPERIMENT, ["train.learning_rate=1e-4..5e-1"])
+    wider = overrides.apply_settings(EXPERIMENT, ["train.learning_rate=1e-4..5e-1"])
     search = new(whole, studies, wider)
     told = drive(search, truth)
     assert search.finished()
@@ -218,7 +218,7 @@ def test_a_repeated_failure_is_recorded_beside_its_success(tmp_path: Path) -> No
 def test_a_locked_study_file_does_not_stop_the_sweep(
     whole: dict[str, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(searching, "BUSY_SECONDS", 0.01)
+    monkeypatch.setattr("sweeps.studies.BUSY_SECONDS", 0.01)
     studies = tmp_path / "optuna.db"
     reader = sqlite3.connect(studies, isolation_level=None)
     reader.execute("CREATE TABLE other (x)")

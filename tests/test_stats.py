@@ -10,15 +10,15 @@ import numpy as np
 import pytest
 
 from analysis import stats
-from analysis.front import front_probability, on_front
-from analysis.optimum import learning_rate_optimum, log_ratios, ratio_over_seeds, spacing
+from analysis.claims.verdicts import Finding, ledger, seeds_needed
 from analysis.stats import Estimate, Region
-from analysis.tradeoff import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality
-from analysis.verdicts import Finding, ledger, seeds_needed
-from core.definitions import Claim, Published
+from analysis.stats.equal_quality import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality
+from analysis.stats.front import front_probability, on_front
+from analysis.stats.optimum import learning_rate_optimum, log_ratios, ratio_over_seeds, spacing
+from core.experiment import Claim, Published
 
 DRAWS = 1_200  # Monte-Carlo standard error of a coverage of 95 %: 0.6 points
-# The method itself covers 93–97.8 % over the settings searched (see analysis/stats.py); two standard errors more here.
+# The method itself covers 93–97.8 % over the settings searched (see analysis/stats/); two standard errors more here.
 COVERAGE = (0.93 - 0.013, 0.978 + 0.009)
 STRATA = np.repeat(np.arange(8), 25)
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from core.definitions import BadInput, Model
-from core.device import Device
+from core.errors import BadInput
+from core.hardware import Device
+from core.settings import Model
 
 torch = pytest.importorskip("torch")
 
@@ -79,12 +80,12 @@ def test_a_base_text_that_cannot_serve_both_splits_is_refused(
     make_model: Callable[..., str], tmp_path: Path, with_bos: bool
 ) -> None:
     """By the trial and before it, in the same words."""
-    from core import templates
+    from core import chat
 
     path = begins_with_bos(make_model("llama"), tmp_path / "model") if with_bos else make_model("llama")
     file, needed = tmp_path / "base.txt", 2 * (32 - with_bos)
     file.write_text("." * needed)  # one token each
-    templates.count_base_text(Path(path), str(file), file.read_text(), 32)
+    chat.count_base_text(Path(path), str(file), file.read_text(), 32)
     assert all(len(windows(path, file, split, 32)) == 1 for split in ("validation", "test"))
     file.write_text("." * (needed - 1))
     said = []
@@ -93,6 +94,6 @@ def test_a_base_text_that_cannot_serve_both_splits_is_refused(
             windows(path, file, split, 32)
         said.append(str(error.value))
     with pytest.raises(BadInput) as error:
-        templates.count_base_text(Path(path), str(file), file.read_text(), 32)
+        chat.count_base_text(Path(path), str(file), file.read_text(), 32)
     assert {*said, str(error.value)} == {said[0]}
     assert f"evaluation.base_text={file}: has {needed - 1} tokens, needs {needed} " in said[0]

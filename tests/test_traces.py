@@ -15,13 +15,15 @@ from simulated import CellTruth, question
 from test_question import truths
 
 import experiments
-from analysis.question import compute
-from analysis.question_report import judge
+from analysis.claims.tables import compute
+from analysis.reports.question import judge
 from core import preflight
 from core.data import rows
-from core.definitions import Data, Evaluation, Trial, replace_field
-from core.lab import composed, instruct, skills, synthetic, tokenizer, version
+from core.fields import replace_field
+from core.lab import composed, instruct, skills, tokenizer, version
 from core.lab.instruct import COMPOSED
+from core.lab.make import synthetic
+from core.settings import Data, Evaluation, Trial
 
 BARE, TRACES = COMPOSED
 SPLITS = ("validation", "test")
@@ -289,7 +291,7 @@ def test_padding_does_not_change_what_is_written() -> None:
 
 
 def judged(cells: dict[str, CellTruth], **settings: Any) -> dict[str, dict[str, object]]:
-    module, experiment = importlib.import_module("analysis.reasoning_traces"), experiments.load("reasoning_traces")
+    module, experiment = importlib.import_module("analysis.questions.reasoning_traces"), experiments.load("reasoning_traces")
     tables = compute(*question(cells, **settings), experiment, module.VIEW)
     return {str(row["id"]): row for row in judge(tables, experiment, module.RULES)}
 

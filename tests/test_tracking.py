@@ -22,7 +22,9 @@ from mlflow.entities import Run
 
 from analysis import load
 from core import tracking
-from core.definitions import BadInput, Data, Evaluation, Full, Lora, Train, Trial, fingerprint, flatten, one_line
+from core.errors import BadInput, one_line, redacted
+from core.fields import fingerprint, flatten
+from core.settings import Data, Evaluation, Full, Lora, Train, Trial
 from core.tracking import Store, TrialRecord
 
 PROVENANCE = {"data": "d" * 16, "model": "m" * 16, "base_text": "b" * 16}
@@ -359,7 +361,7 @@ def test_no_secret_reaches_the_store(uri: str, tmp_path: Path, monkeypatch: pyte
     ],
 )
 def test_credentials_are_not_shown(uri: str, shown: str) -> None:
-    assert tracking.redacted(uri) == shown
+    assert redacted(uri) == shown
 
 
 def test_exceptions_are_told_without_credentials() -> None:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from test_stats import FRONTIERS
 
-from analysis import front, stats
-from analysis.tradeoff import GAIN_SHARES, matched_over_seeds
+from analysis import stats
+from analysis.stats import front
+from analysis.stats.equal_quality import GAIN_SHARES, matched_over_seeds
 
 BOX = front.Box(quality_before=0.1, quality_best=0.9, forgetting_worst=4.0)
 

@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 from conftest import MARKED
 
-from core.definitions import BadInput, Data, Evaluation, Full, Lora, Model, Train, Trial, fingerprint
-from core.device import Device
+from core.errors import BadInput
+from core.fields import fingerprint
+from core.hardware import Device
+from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
 
 torch = pytest.importorskip("torch")
 
@@ -205,14 +207,14 @@ def test_nothing_pins_a_base_that_is_let_go(
     make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: bool
 ) -> None:
     """Samples of the base, traceback frames and reference cycles have each kept a base in memory beside the next one."""
-    from core import model, results
+    from core import model
 
     trial = tiny(make_model("llama"), rows_file)
     run(trial, tmp_path / "first")
     base = weakref.ref(next(iter(model._WARM.values())).model)
     assert base() is not None
     if crash:
-        monkeypatch.setattr(results, "add_measurements", lambda *arguments: 1 / 0)
+        monkeypatch.setattr("core.result.add_measurements", lambda *arguments: 1 / 0)
         assert run(trial, tmp_path / "bad")["state"] == "crashed"
     else:
         model.load(Model(name=make_model("gpt2")), Device())
@@ -222,10 +224,10 @@ def test_nothing_pins_a_base_that_is_let_go(
 def test_peak_memory_is_the_trials_own(
     make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core import model
+    from core import hardware
 
     trial = tiny(make_model("llama"), rows_file)
-    if not os.access(model.CLEAR_REFS, os.W_OK):
+    if not os.access(hardware.CLEAR_REFS, os.W_OK):
         pytest.skip("the high-water mark cannot be reset here")
     run(trial, tmp_path / "warm")
     one = run(trial, tmp_path / "a")["metrics"]["peak_memory_gib"]
@@ -233,7 +235,7 @@ def test_peak_memory_is_the_trials_own(
     del ballast
     two = run(trial, tmp_path / "b")["metrics"]["peak_memory_gib"]
     assert 0.1 < two < one + 0.2
-    monkeypatch.setattr(model, "CLEAR_REFS", tmp_path / "none")
+    monkeypatch.setattr(hardware, "CLEAR_REFS", tmp_path / "none")
     assert "peak_memory_gib" not in run(trial, tmp_path / "c")["metrics"]
 
 

@@ -15,7 +15,9 @@ from dataclasses import dataclass, replace
 
 from core.data import sources
 from core.data.shapes import Message, to_messages
-from core.definitions import BadInput, Data, Evaluation, content_hash, nearest
+from core.errors import BadInput, nearest
+from core.fields import content_hash
+from core.settings import Data, Evaluation
 
 LAB_PREFIX = "lab:"
 LABELS = ("cluster", "task", "template")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from core.definitions import BadInput
+from core.errors import BadInput
 
 Message = dict[str, str]
 Raw = dict[str, Any]

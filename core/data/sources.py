@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from core.definitions import BadInput
+from core.errors import BadInput
 
 Placed = Iterator[tuple[str, Any]]
 

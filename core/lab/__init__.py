@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from core.definitions import BadInput, nearest
+from core.errors import BadInput, nearest
 
 BASES = Path(__file__).parent / "bases"
 

@@ -1,6 +1,6 @@
 """Which synthetic rows a fold may train on: none that names a task of a held-out cluster or has an evaluation input.
 
-A row that is exactly a request in a known frame is judged by its task and input (core/lab/synthetic.py). The other 9,638 of
+A row that is exactly a request in a known frame is judged by its task and input (core/lab/make/synthetic.py). The other 9,638 of
 the 52,000 are garbled: another ending, a word too many, two requests in one. They are read loosely, and dropped when in
 doubt: by every word that a phrase of some task has, by every run of letters, numbers, words or names as an input of every
 task that is named, and wholly if they name none. Of the rows whose label alone would pass, this drops 6,688 of 39,155 in

@@ -1,7 +1,7 @@
 """The laboratory's instruction data and its questions for evaluation.
 
 `lab:curated`: right answers, balanced over tasks, ten frames × two imperatives a task. `lab:synthetic`: 52,000 rows that a
-weaker model wrote (core/lab/synthetic.py), of which a fold gives those that are surely disjoint from what is asked in it
+weaker model wrote (core/lab/make/synthetic.py), of which a fold gives those that are surely disjoint from what is asked in it
 (core/lab/disjoint.py). Evaluation asks about inputs and in frames that no training row has: inputs belong to a split by their
 hash, frames by the table below.
 """
@@ -16,7 +16,7 @@ import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.definitions import BadInput, nearest
+from core.errors import BadInput, nearest
 from core.lab import world
 from core.lab.skills import FOLDS, SKILLS, Skill
 

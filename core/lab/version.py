@@ -6,7 +6,7 @@ import functools
 import hashlib
 import random
 
-from core.definitions import content_hash
+from core.fields import content_hash
 from core.lab import composed, corpus, disjoint, instruct
 
 

@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from core.data.tokens import Encoded
-    from core.definitions import Trial
-    from core.evaluate import Measurement
+    from core.data.encode import Encoded
+    from core.settings import Trial
+    from core.tasks.measurement import Measurement
 
 
 def measure(

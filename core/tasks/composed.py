@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from core.evaluate import Measurement, batches_by_length, device_of
 from core.lab import composed, instruct
 from core.tasks import lab
+from core.tasks.measurement import Measurement, batches_by_length, device_of
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from core.definitions import Data, Evaluation
+    from core.settings import Data, Evaluation
 
 MAX_ANSWER_TOKENS = 20  # that a model may write: the longest trace has 15, and its end
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.evaluate import Measurement, sequence_nll
 from core.lab import corpus, instruct, world
 from core.lab.skills import SKILLS
+from core.tasks.measurement import Measurement, sequence_nll
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from core.definitions import Data, Evaluation
     from core.lab.instruct import Question
+    from core.settings import Data, Evaluation
 
 DOCUMENTS_PER_DOMAIN = 40
 RAW_ITEMS_PER_SKILL = 20

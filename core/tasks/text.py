@@ -17,12 +17,12 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import templates
+from core import chat
 from core.checkpoint import file_hash
 from core.data import sources
-from core.data.tokens import Encoded, adds_bos
-from core.definitions import Evaluation
-from core.evaluate import Measurement, batches_by_length, device_of, padded, sequence_nll
+from core.data.encode import Encoded, adds_bos
+from core.settings import Evaluation
+from core.tasks.measurement import Measurement, batches_by_length, device_of, padded, sequence_nll
 
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
@@ -78,7 +78,7 @@ def text_windows(
     ids = _text_ids(tokenizer, path, file_hash(sources.existing_file("evaluation.base_text", path)))
     begin = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
     window = seq_len - len(begin)
-    templates.check_base_text(path, len(ids), window)
+    chat.check_base_text(path, len(ids), window)
     mine = range(0, len(ids) - 1, window)[0 if split == "validation" else 1 :: 2]
     step = max(1, len(mine) // most)
     return [(f"token {start}", [*begin, *ids[start : start + window]]) for start in mine[::step][:most]]

@@ -20,8 +20,9 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 
-from core.definitions import Experiment, Trial  # noqa: E402
-from core.device import Device  # noqa: E402
+from core.experiment import Experiment  # noqa: E402
+from core.hardware import Device  # noqa: E402
+from core.settings import Trial  # noqa: E402
 
 
 def import_the_stack() -> None:

@@ -1,0 +1,1 @@
+"""From arms to verdicts: tables, rules, laws, what is published, what makes arms comparable."""

@@ -1,0 +1,152 @@
+"""What the analyses of the questions share: arms with their scores on every measure, and how a question looks at them. A
+question's own file gives its view and, for each claim, a rule (analysis/claims/rules.py) that turns the tables into a
+finding; analysis/reports/question.py makes the page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from analysis import arms as a
+from analysis.arms import Arm, Panel
+from analysis.claims.published import PublishedCurve
+from analysis.reports import parts
+from analysis.stats import Estimate
+from core.errors import BadInput
+from core.experiment import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from analysis.claims.fits import Fitted
+
+EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/drift")  # looked at wherever there are such
+Fields = Mapping[str, object]  # dotted fields → values: which arm is meant
+
+
+@dataclass(frozen=True)
+class View:
+    """How a question is looked at: what is on the x axis, what makes separate curves, one panel for each measure."""
+
+    x: str  # a column of the trials: a dotted field, or a metric such as rows/used
+    x_label: str
+    measures: tuple[str, ...]  # "quality", "forgetting" or a measure's name
+    curves: str | None = None
+    curves_label: str = ""
+    scale: Literal["log", "linear", "even"] = "log"  # of x: log, linear, or even (the levels side by side, whatever lies between)
+    derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
+    fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
+    published: tuple[PublishedCurve, ...] = ()  # laid over our curves
+    behind: tuple[str, ...] = ()  # measures that rules and sections look at and the table of arms leaves out
+    draw: Callable[[Tables, Sequence[Fitted], bool], Figure] | None = None  # (tables, laws, narrow): a figure of its own
+    sections: Callable[[Tables], list[str]] = lambda t: []  # of its own, for report.md, after the arms
+
+
+@dataclass(frozen=True, eq=False)
+class Tables:
+    """Everything the figure, the table and the verdicts are made from. Equal to itself alone, so that what is costly can be
+    kept by it."""
+
+    view: View
+    trials: pd.DataFrame  # one row a trial, failed ones included
+    arms: list[Arm]
+    panels: Mapping[str, Panel]  # measure → scores of the final trials on the test split
+    means: Mapping[str, Mapping[str, Estimate]]  # cell → measure → its mean; empty for an arm without a final trial
+    units: Mapping[str, str]
+    cells: pd.DataFrame  # one row an arm: x, curve, learning rate, counts, and name, name_low, name_high of every measure
+    axes: frozenset[str]  # the fields that the experiment makes different
+    tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
+    order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
+
+    @property
+    def published(self) -> list[PublishedCurve]:
+        """What is laid over the figure: a score's shape is not laid over a likelihood, which has no bounds and no zero."""
+        return [
+            one
+            for one in self.view.published
+            if one.measure in self.panels and (one.measure != "quality" or self.units["quality"] == "accuracy")
+        ]
+
+    @property
+    def shown(self) -> list[str]:
+        """The measures of the table of arms."""
+        return [name for name in self.panels if name not in self.view.behind]
+
+    def arm(self, fields: Fields) -> Arm | None:
+        """The one arm with a final trial whose fields have these values; None if there is none, or more than one."""
+        found = self.where(fields)
+        return found[0] if len(found) == 1 else None
+
+    def wanted(self, fields: Fields) -> list[Arm]:
+        """The arms whose fields have these values, also those without a final trial."""
+        return [arm for arm in self.arms if all(arm.fields.get(name) == value for name, value in fields.items())]
+
+    def where(self, fields: Fields) -> list[Arm]:
+        """The arms with a final trial whose fields have these values, along x."""
+        found = [arm for arm in self.wanted(fields) if arm.final]
+        x = dict(zip(self.cells["cell"], self.cells["x"], strict=True))
+        return sorted(found, key=lambda arm: (isinstance(x[arm.cell], str), x[arm.cell]))
+
+    def x_of(self, arm: Arm) -> float:
+        """Where the arm stands on the x axis."""
+        return float(self.cells.loc[self.cells["cell"] == arm.cell, "x"].iloc[0])
+
+
+def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables:
+    """Arms, scores and estimates from the frames of analysis/load.py. Pure.
+
+    Raises:
+        BadInput: no final trial has finished.
+    """
+    trials = view.derive(trials)
+    found = a.arms(trials)
+    final = [name for arm in found for name in arm.final.values()]
+    if not final:
+        raise BadInput(f"{experiment.name}: no final trial has finished {parts.n_failed(trials)}")
+    first = trials[trials["state"] == "finished"].iloc[0]
+    # Quality, or forgetting where it is one measure, under its own name would stand there twice.
+    there = {"quality", "forgetting", *items["measure"]} - {first["quality_measure"], first["forgetting_measures"]}
+    panels = {
+        name: a.panel(items, _measured(items, final, name), name)
+        for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.behind)) if name in there
+    }  # fmt: skip
+    units = {name: a.unit(name, first) for name in panels}
+    means = {arm.cell: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
+    cells = pd.DataFrame([_cell(arm, trials[trials["cell"] == arm.cell], panels, means[arm.cell], view) for arm in found])
+    axes = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
+    order = tuple(experiment.vary.get(view.x, ()))
+    return Tables(view, trials, found, panels, means, units, cells, frozenset(axes), bool(experiment.tune), order)
+
+
+def _measured(items: pd.DataFrame, final: list[str], name: str) -> list[str]:
+    """The final trials that have a measure: not every kind of data is asked everything."""
+    if name in ("quality", "forgetting"):
+        return final
+    having = set(items.loc[items["measure"] == name, "fingerprint"])
+    return [fingerprint for fingerprint in final if fingerprint in having]
+
+
+def has(arm: Arm, scores: Panel) -> bool:
+    """Whether the arm's final trials, one at least, were all scored on this measure."""
+    return bool(arm.final) and set(arm.final.values()) <= scores.rows.keys()
+
+
+def _cell(arm: Arm, own: pd.DataFrame, measures: Iterable[str], means: Mapping[str, Estimate], view: View) -> dict[str, object]:
+    """One row of the table of cells."""
+    done = own[own["fingerprint"].isin(arm.final.values())]
+    row: dict[str, object] = {"cell": arm.cell, **a.counts(arm, own)}
+    source = done if len(done) else own
+    row |= {"x": _level(source, view.x), "curve": _level(source, view.curves) if view.curves else ""}
+    for name in measures:
+        row |= a.columns(name, means.get(name))
+    return row
+
+
+def _level(rows: pd.DataFrame, column: str) -> object:
+    """The value of a column in these trials; the mean where it is a metric that differs between seeds."""
+    values = rows[column]
+    return float(values.mean()) if pd.api.types.is_numeric_dtype(values) else values.iloc[0]

@@ -1,0 +1,1 @@
+"""Figures: matplotlib and nothing else. Drawing computes nothing."""

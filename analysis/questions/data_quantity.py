@@ -1,0 +1,63 @@
+"""How much curated data is enough, at equal epochs and at equal steps?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.claims.published import PublishedCurve
+from analysis.claims.rules import AT_MOST_TWO_POINTS, Rule, combination, difference
+from analysis.claims.tables import View
+from analysis.claims.verdicts import IS_ABOVE, IS_BELOW
+from analysis.reports.question import reporter
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ENOUGH = 0.9  # of the quality that the most data give
+
+
+def matching(trials: pd.DataFrame) -> pd.DataFrame:
+    """Which of the two comparisons a trial belongs to; 1,000 examples belong to both and are drawn with equal epochs."""
+    return trials.assign(matching=np.where(trials["train.steps"].isna(), "equal epochs", "equal steps"))
+
+
+# The figure prints no values; the text says that it is flat.
+LIMA = PublishedCurve(
+    "quality", (2_000, 4_000, 8_000, 16_000, 32_000), (3.8,) * 5, "Zhou 2023, Fig. 6",
+    "helpfulness of 1 to 6 by examples, 7 B, about 3.8 throughout", "https://arxiv.org/abs/2305.11206", curve="equal epochs",
+)  # fmt: skip
+VIEW = View(
+    x="data.n_examples",
+    x_label="curated examples",
+    measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
+    curves="matching",
+    derive=matching,
+    fits={"quality": "rising", "exact_match/held_out": "rising"},
+    published=(LIMA,),
+)
+
+
+def no_gain(matched: str) -> Rule:
+    """3a, 3b."""
+    first, second = ({"data.n_examples": n, "matching": matched} for n in (8_000, 500))
+    rule, effect = "supported: interval below +0.02; contradicted: above", f"quality, 8,000 − 500 examples, {matched}"
+    return lambda t: difference(t, first, second, "quality", AT_MOST_TWO_POINTS, rule, effect, in_points=True)
+
+
+def share_reached(n: int, region: Region, rule: str) -> Rule:
+    """6a, 6b: quality of n examples less 90 % of that of 8,000."""
+    few, most = ({"data.n_examples": size, "matching": "equal epochs"} for size in (n, 8_000))
+    effect = f"quality of {n} examples − 90 % of that of 8,000"
+    return lambda t: combination(t, [(few, 1.0), (most, -ENOUGH)], "quality", region, rule, effect, in_points=True)
+
+
+RULES: dict[str, Rule] = {
+    "3a": no_gain("equal epochs"),
+    "3b": no_gain("equal steps"),
+    "6a": share_reached(500, ABOVE_ZERO, IS_ABOVE),
+    "6b": share_reached(100, BELOW_ZERO, IS_BELOW),
+}
+report = reporter(VIEW, RULES)

@@ -1,0 +1,31 @@
+"""How many wrong answers do 1,000 curated examples bear?"""
+
+from __future__ import annotations
+
+import math
+
+from analysis.claims.rules import Rule, difference
+from analysis.claims.tables import View
+from analysis.claims.verdicts import IS_BELOW
+from analysis.reports.question import reporter
+from analysis.stats import BELOW_ZERO, Region
+
+VIEW = View(
+    x="data.noise_share",
+    x_label="share of rows with a wrong answer",
+    measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
+    scale="linear",
+)
+RIGHT, TENTH = {"data.noise_share": 0.0}, {"data.noise_share": 0.1}
+AT_MOST_FIVE_POINTS = Region(-0.05, math.inf)
+
+RULES: dict[str, Rule] = {
+    "4c": lambda t: difference(
+        t, TENTH, RIGHT, "quality", BELOW_ZERO, IS_BELOW, "quality, 10 % wrong − none"
+    ),
+    "4d": lambda t: difference(
+        t, TENTH, RIGHT, "quality", AT_MOST_FIVE_POINTS, "supported: interval above −0.05; contradicted: below",
+        "quality, 10 % wrong − none", in_points=True,
+    ),
+}  # fmt: skip
+report = reporter(VIEW, RULES)

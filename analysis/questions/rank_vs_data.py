@@ -1,0 +1,72 @@
+"""When does LoRA rank start to matter: do more data or new knowledge need more rank?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from analysis.claims.rules import AT_MOST_TWO_POINTS, Rule, combination, difference, relative
+from analysis.claims.tables import Tables, View
+from analysis.claims.verdicts import IS_ABOVE, Finding, direction
+from analysis.formatting import joined
+from analysis.reports.question import reporter
+from analysis.stats import ABOVE_ZERO, Region
+from experiments.rank_vs_data import FEW, MANY
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = {"lab:new-facts": "with new facts"}
+
+
+def of_data(trials: pd.DataFrame) -> pd.DataFrame:
+    """What makes a curve: how many examples of which kind; and the trained parameters, where full fine-tuning stands beside
+    the ranks."""
+    kind = [
+        f"{int(n):,} {KINDS.get(source, 'elicitation')}"
+        for n, source in zip(trials["rows/used"].fillna(0), trials["data.source"], strict=True)
+    ]
+    return trials.assign(kind=kind, parameters=trials["trainable_parameters"].groupby(trials["cell"]).transform("mean"))
+
+
+VIEW = View(
+    x="parameters",
+    x_label="trained parameters (LoRA by rank; diamonds: full)",
+    measures=("quality", "recall/taught", "forgetting", "exact_match/held_out"),
+    curves="kind",
+    curves_label="examples",
+    derive=of_data,
+)
+
+
+# 16d: an interaction of two differences.
+SIGNS = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
+CORNERS = [({"adapter.rank": rank, "data.n_examples": n}, sign) for (rank, n), sign in SIGNS.items()]
+TAUGHT = {"data.source": "lab:new-facts"}
+
+
+def rank_64_and_full(t: Tables) -> Finding:
+    """16c."""
+    rule, effect = "supported: interval within ±3 %; contradicted: outside", "rank 64 against full at 4,000 examples"
+    first, second = ({**one, "data.n_examples": MANY} for one in ({"adapter.rank": 64}, {"adapter.method": "full"}))
+    found = relative(t, first, second, "quality", Region(-0.03, 0.03), rule, effect)
+    way = direction(found.estimate, 0.0, "better than full", "worse than full") if found.estimate else ""
+    return replace(found, note=joined(way, found.note))
+
+
+RULES: dict[str, Rule] = {
+    "16c": rank_64_and_full,
+    "16d": lambda t: combination(
+        t, CORNERS, "quality", ABOVE_ZERO, IS_ABOVE,
+        "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)",
+    ),
+    "16e": lambda t: difference(
+        t, {"adapter.rank": 128, "data.n_examples": MANY}, {"adapter.rank": 64, "data.n_examples": MANY}, "quality",
+        AT_MOST_TWO_POINTS, "supported: interval below +0.02; contradicted: above", "quality, rank 128 − 64", in_points=True,
+    ),
+    "16f": lambda t: difference(
+        t, TAUGHT | {"adapter.rank": 64}, TAUGHT | {"adapter.rank": 1}, "recall/taught", ABOVE_ZERO,
+        IS_ABOVE, "recall of taught facts, rank 64 − 1",
+    ),
+}  # fmt: skip
+report = reporter(VIEW, RULES)

@@ -1,0 +1,213 @@
+"""The figure of rank_vs_quality: (a) quality and (b) forgetting against rank, (c) the quality–forgetting plane with its
+Pareto front, (d) validation quality along the learning rate. Every point carries its 95 % interval.
+
+In (a) and (b) the thin line is the interval of the mean (new seeds and items, on these bases); the thick line is the interval of
+the paired difference from full fine-tuning, drawn around the arm's mean: where it misses the dashed line, the arm
+differs from full. The thin one is wider because bases differ, which pairing takes out.
+In grey the published curve of Hu 2021, normalised (analysis/claims/published.py).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from analysis.claims.published import PublishedCurve
+from analysis.figures import style
+from analysis.formatting import readable, rise
+from analysis.stats.front import on_front
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from analysis.questions.rank_vs_quality import Tables
+
+Colour = tuple[float, float, float]
+
+
+# GPT-2 Medium on E2E; hyperparameters were tuned at rank 4. Ranks to 1,024 are published; beyond 32 nothing changes.
+HU = PublishedCurve(
+    "quality", (1, 2, 4, 8, 16, 32, 64, 128), (1.23, 1.21, 1.18, 1.17, 1.16, 1.16, 1.16, 1.16), "Hu 2021, Table 18",
+    "validation loss by rank, GPT-2 Medium on E2E, axis turned so that better is up", "https://arxiv.org/abs/2106.09685",
+    lower_is_better=True,
+)  # fmt: skip
+
+
+def draw(tables: Tables, narrow: bool = False) -> Figure:
+    """The four panels; `narrow`: below each other, for one column of print."""
+    shape = (4, 1, 8.4, style.COLUMN_WIDTH) if narrow else (2, 2, 5.4, style.TEXT_WIDTH)
+    figure, (quality, forgetting, plane, rates) = style.figure(*shape)
+    cells = tables.cells[tables.cells["seeds"] > 0]
+    quality_label = f"{readable(tables.quality_name)} ({tables.quality_unit})"
+    forgetting_label = f"forgetting ({tables.forgetting_unit})"
+    _by_rank(quality, cells, "quality", quality_label, HU if tables.quality_unit == "accuracy" else None)
+    quality.set_title("Quality, each arm at its best learning rate")
+    _by_rank(forgetting, cells, "forgetting", forgetting_label)
+    forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")
+    _plane(plane, cells, quality_label, forgetting_label)
+    _rates(rates, tables)
+    return figure
+
+
+def label(method: str, rank: float | None) -> str:
+    """An arm's name on a figure."""
+    return method if method != "lora" or rank is None or math.isnan(rank) else f"r = {int(rank)}"
+
+
+def _colour(cell: dict[str, object]) -> Colour:
+    rank = cell["rank"]
+    return style.colour(str(cell["method"]), int(rank) if isinstance(rank, int | float) and not math.isnan(rank) else None)
+
+
+def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> None:
+    panel.plot(x, y, style.METHOD_MARKER[method], color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
+
+
+def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str, published: PublishedCurve | None = None) -> None:
+    """One arm a position: ranks in order, then full fine-tuning after a gap."""
+    full, lora = cells[cells["method"] == "full"], cells[cells["method"] == "lora"]
+    level = cells[name] - cells[f"{name}_vs_full"]  # full's, around which the paired intervals are drawn
+    ends = [
+        combine(cells[name + end].to_numpy(float), (level + cells[f"{name}_vs_full{end}"]).to_numpy(float))
+        for end, combine in (("_low", np.fmin), ("_high", np.fmax))
+    ]
+    ranks = lora["rank"].to_list()
+    theirs = published.beside(ranks, lora[name].to_list()) if published else None
+    shown = np.append(cells[name].to_numpy(float), theirs[1] if theirs else [])
+    panel.set_ylim(*style.limits(shown, *ends))
+    if published and theirs:
+        at = np.interp(np.log(theirs[0]), np.log(ranks), range(len(ranks)))
+        panel.legend(handles=style.published(panel, at, theirs[1], published.name), loc="best")
+    if len(full):
+        panel.axhline(full[name].iloc[0], color=style.colour("full"), linewidth=0.9, dashes=(4, 3), zorder=1)
+    panel.plot(range(len(lora)), lora[name], color=style.colour("lora"), linewidth=0.8, alpha=0.5, zorder=1)
+    positions = [*range(len(lora)), *(len(lora) + 0.4 + i for i in range(len(full)))]
+    for position, cell in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
+        colour = _colour(cell)
+        style.interval(panel, position, cell[f"{name}_low"], cell[f"{name}_high"], colour, 1.1)
+        low, high = (cell[name] - cell[f"{name}_vs_full"] + cell[f"{name}_vs_full{end}"] for end in ("_low", "_high"))
+        style.interval(panel, position, low, high, colour, 5, alpha=0.4)
+        _marker(panel, position, cell[name], str(cell["method"]), colour)
+    panel.set_xticks(positions, [*(str(int(rank)) for rank in lora["rank"]), *["full"] * len(full)])
+    panel.set_xlim(-0.5, positions[-1] + 0.5)
+    panel.set_ylabel(axis_label)
+    lines = "one seed: no interval"
+    if np.isfinite(cells[f"{name}_low"]).any():
+        lines = "thin: mean; thick: paired difference from full" if len(full) else "lines: 95 % interval of the mean"
+    panel.set_xlabel("LoRA rank" + (", and full fine-tuning" if len(full) else "") + f"\n({lines})")
+
+
+def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:
+    """Quality against forgetting; better is up and to the left."""
+    axes = ("forgetting", "quality")
+    limits = [style.limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes]
+    panel.set(xlim=limits[0], ylim=limits[1])
+    panel.grid(axis="x", color=style.GRID, linewidth=0.6)
+    for cell in cells.to_dict("records"):
+        colour = _colour(cell)
+        panel.plot(
+            [cell["forgetting_low"], cell["forgetting_high"]], [cell["quality"]] * 2, color=colour, linewidth=0.8, zorder=2
+        )
+        panel.plot([cell["forgetting"]] * 2, [cell["quality_low"], cell["quality_high"]], color=colour, linewidth=0.8, zorder=2)
+        _marker(panel, cell["forgetting"], cell["quality"], str(cell["method"]), colour)
+    _direct_labels(panel, cells)
+    front = cells[on_front(cells["quality"].to_numpy(float), cells["forgetting"].to_numpy(float))].sort_values("forgetting")
+    x, y = (front[name].to_numpy(float) for name in axes)
+    steps = np.r_[x[0], x, panel.get_xlim()[1]], np.r_[panel.get_ylim()[0], y, y[-1]]
+    panel.plot(*steps, color=style.MUTED, linewidth=1.1, linestyle=(0, (1, 1.6)), drawstyle="steps-post", zorder=1)
+    panel.set_title("Quality against forgetting (dotted: Pareto front)")
+    panel.set_xlabel(forgetting_label)
+    panel.set_ylabel(quality_label)
+
+
+def _direct_labels(panel: Axes, cells: pd.DataFrame) -> None:
+    """Names beside the points, moved up or down until none covers another."""
+    from matplotlib.patheffects import withStroke
+
+    height = 0.062 * float(np.ptp(panel.get_ylim()))
+    left, right = panel.get_xlim()
+    taken: list[tuple[float, float]] = []
+    for cell in cells.sort_values("quality", ascending=False).to_dict("records"):
+        x, y = float(cell["forgetting"]), float(cell["quality"])
+        spots = [y + sign * height * (0.45 + 0.5 * step) for step in range(12) for sign in (1, -1)]
+        near = [other for at, other in taken if abs(at - x) < 0.16 * (right - left)]
+        spot = next((s for s in spots if all(abs(s - other) >= height for other in near)), spots[0])
+        taken.append((x, spot))
+        line = {"arrowstyle": "-", "color": _colour(cell), "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
+        panel.annotate(
+            label(str(cell["method"]), cell["rank"]), (x, y), (x + 0.025 * (right - left), spot), size=7, va="center", zorder=5,
+            color=style.text_colour(_colour(cell)), arrowprops=line if abs(spot - y) > height else None,
+            path_effects=[withStroke(linewidth=2, foreground="white")],
+        )  # fmt: skip
+
+
+def _rates(panel: Axes, tables: Tables) -> None:
+    """Validation quality along the learning rate; rings mark the rates that were chosen, bars above the optima."""
+    curves = tables.learning_rate
+    finished = curves[curves["state"] == "finished"]
+    panel.set_title("Retuning: one run a point")
+    panel.set_ylabel(f"validation quality ({tables.quality_unit})")
+    panel.set_xlabel("learning rate (ring: chosen; bars: optimum, 95 %)")
+    if finished.empty:
+        panel.text(0.5, 0.5, "the learning rate was not tuned", transform=panel.transAxes, ha="center", va="center")
+        panel.set(xticks=[], yticks=[])
+        return
+    drawn = [arm for arm in tables.arms if arm.cell in set(finished["cell"])]
+    low, high = _rate_limits(finished)
+    span = max(high - low, 1e-3)
+    for index, arm in enumerate(drawn):
+        own, colour = finished[finished["cell"] == arm.cell], style.colour(arm.method, arm.rank)
+        _curve(panel, own, arm.method, colour, low - 0.1 * span)
+        _optimum(panel, tables, arm.cell, label(arm.method, arm.rank), colour, high + 0.075 * span * (len(drawn) - index + 0.3))
+    lost = curves[~curves["state"].isin(["finished", "running"])]
+    if len(lost):
+        panel.plot(lost["train.learning_rate"], np.full(len(lost), low - 0.1 * span), "x", color=style.INK, markersize=4.5, mew=1)
+        rightmost = (float(lost["train.learning_rate"].max()), low - 0.1 * span)
+        panel.annotate("failed", rightmost, (-6, 0), textcoords="offset points", size=6.5, ha="right", va="center")
+    panel.set_xscale("log")
+    ticks = [tick for tick in panel.get_yticks() if low - 0.15 * span <= tick <= high]
+    panel.set_ylim(low - 0.17 * span, high + 0.075 * span * (len(drawn) + 1.2))
+    panel.set_yticks(ticks)
+
+
+def _rate_limits(finished: pd.DataFrame) -> tuple[float, float]:
+    """Quality from the base's before tuning (or the lowest seen, if higher) to the highest: how far a run fell below
+    the untuned base is of no interest, and would flatten every curve."""
+    low, high = float(finished["quality"].min()), float(finished["quality_high"].fillna(finished["quality"]).max())
+    before = float(finished["quality_before"].mean())
+    return (max(low, before) if before < high else low), high
+
+
+def _curve(panel: Axes, own: pd.DataFrame, method: str, colour: Colour, bottom: float) -> None:
+    """One arm's curve with its intervals; points below the axis become triangles at its lower end."""
+    error = [own["quality"] - own["quality_low"], own["quality_high"] - own["quality"]]
+    rates = own["train.learning_rate"].astype(float)
+    mark = style.METHOD_MARKER[method]
+    panel.errorbar(
+        rates, own["quality"], error, fmt=mark + "-", color=colour, markersize=3, linewidth=1.1, elinewidth=0.6, zorder=3
+    )
+    below = own["quality"] < bottom
+    panel.plot(rates[below], np.full(int(below.sum()), bottom), "v", color=colour, markersize=4, zorder=4)
+    chosen = own[own["chosen"]]
+    panel.plot(chosen["train.learning_rate"], chosen["quality"], "o", markersize=8, mfc="none", mec=colour, mew=1.1, zorder=4)
+
+
+def _optimum(panel: Axes, tables: Tables, cell: str, name: str, colour: Colour, height: float) -> None:
+    """The fitted optimum with its interval, as a bar above the curves; the reason where there is none."""
+    e = tables.optima[cell]
+    rates = tables.learning_rate["train.learning_rate"].astype(float)
+    low, high = rates.min(), rates.max()
+    look: dict[str, Any] = {"size": 6.5, "color": style.text_colour(colour), "va": "center"}
+    if not e.known:
+        panel.text(low, height, f"{name}: {e.why.split(':')[0]}", **look)
+        return
+    panel.plot([max(e.low, low), min(e.high, high)], [height] * 2, color=colour, linewidth=2, solid_capstyle="butt")
+    for cut, edge, mark in ((e.low < low, low, "<"), (e.high > high, high, ">")):
+        if cut:  # the interval goes on beyond the rates tried
+            panel.plot(edge, height, mark, color=colour, markersize=4.5, zorder=4)
+    panel.plot(min(max(e.value, low), high), height, "|", color=colour, markersize=6, mew=1.4)
+    panel.annotate(name, (max(e.low, low), height), (-3, 0), textcoords="offset points", ha="right", **look)

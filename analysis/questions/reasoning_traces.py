@@ -1,0 +1,88 @@
+"""Do step-by-step answers help on tasks of several steps, beyond the tokens that they cost?"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.claims.rules import Rule, difference
+from analysis.claims.tables import Fields, Tables, View
+from analysis.claims.verdicts import IS_ABOVE, Finding
+from analysis.formatting import joined
+from analysis.reports.question import reporter
+from analysis.stats import ABOVE_ZERO
+from experiments.reasoning_traces import BARE, EQUAL_RESPONSE_TOKENS, EQUAL_TOKENS, TRACES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PLAIN: Fields = {"answers": "bare", "more_passes": False}
+MORE_PASSES: Fields = {"answers": "bare", "more_passes": True}
+AS_MANY: Fields = {"answers": "traces", "fewer": False}
+EQUAL_WITHIN = 0.05  # of the tokens: assumption
+
+
+def answers(trials: pd.DataFrame) -> pd.DataFrame:
+    """Which source has the traces (more arms are theirs; where both have one, their name says it), and which arms have fewer
+    examples or more passes than others."""
+    arms = trials.groupby("data.source")["cell"].nunique()
+    traced = max(arms.index, key=lambda source: (arms[source], "trace" in source)) if len(arms) > 1 else None
+    return trials.assign(
+        answers=np.where(trials["data.source"] == traced, "traces", "bare"),
+        more_passes=trials["train.epochs"] > trials["train.epochs"].min(),
+        fewer=trials["data.n_examples"] < trials["data.n_examples"].max(),
+    )
+
+
+VIEW = View(
+    x="train/tokens",
+    x_label="tokens trained on, requests included",
+    measures=("quality", "exact_match/held_out", "exact_match/single", "forgetting"),
+    curves="answers",
+    curves_label="answers",
+    scale="linear",
+    derive=answers,
+)
+
+
+def traces_beat(fields: Fields, measure: str, effect: str) -> Rule:
+    return lambda t: difference(t, fields, PLAIN, measure, ABOVE_ZERO, IS_ABOVE, effect)
+
+
+def at_equal_tokens(first: Fields, second: Fields, effect: str) -> Rule:
+    """7b, 7e: other data may need another number of examples, or of passes, for that."""
+
+    def rule(t: Tables) -> Finding:
+        found = difference(t, first, second, "quality", ABOVE_ZERO, IS_ABOVE, effect)
+        one, other = t.arm(first), t.arm(second)
+        if one is None or other is None:
+            return found
+        ratio = t.x_of(one) / t.x_of(other)
+        why = f"tokens are not equal: {ratio:.2f} times" if abs(ratio - 1) > EQUAL_WITHIN else ""
+        return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
+
+    return rule
+
+
+def at_equal_response_tokens(t: Tables) -> Finding:
+    """7d: only the laboratory's are counted."""
+    fields = {"answers": "traces", "data.n_examples": EQUAL_RESPONSE_TOKENS}
+    found = difference(
+        t, fields, PLAIN, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, traces of {EQUAL_RESPONSE_TOKENS} − bare 1,000"
+    )
+    why = "" if set(t.trials["data.source"]) <= {BARE, TRACES} else "response tokens of these data were not counted"
+    return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
+
+
+RULES: dict[str, Rule] = {
+    "7a": traces_beat(AS_MANY, "quality", "quality, traces − bare answers, equal examples"),
+    "7b": at_equal_tokens(
+        {"answers": "traces", "data.n_examples": EQUAL_TOKENS}, PLAIN, f"quality, traces of {EQUAL_TOKENS} − bare 1,000"
+    ),
+    "7c": traces_beat(AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"),
+    "7d": at_equal_response_tokens,
+    "7e": at_equal_tokens(AS_MANY, MORE_PASSES, "quality, traces − bare answers with more passes, equal tokens"),
+}
+report = reporter(VIEW, RULES)

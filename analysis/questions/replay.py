@@ -1,0 +1,86 @@
+"""How much replayed pretraining text brings back what tuning makes the model forget, and what does it cost?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from analysis import formatting
+from analysis.claims.rules import NOT_WORSE, Rule, combination, difference
+from analysis.claims.tables import Tables, View
+from analysis.claims.verdicts import IS_ABOVE, IS_BELOW
+from analysis.reports.question import reporter
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def domains(trials: pd.DataFrame) -> pd.DataFrame:
+    """From which documents: what makes a curve."""
+    return trials.assign(domain=trials["data.replay_domain"].fillna("all domains"))
+
+
+def shares(t: Tables) -> list[str]:
+    """What the shares of sequences are of the tokens and of the tokens in the loss: a document's all, a row's response."""
+    done = t.trials[t.trials["fingerprint"].isin([name for arm in t.arms for name in arm.final.values()])]
+    mean = done.groupby("cell")[["train/tokens", "rows/used", "rows/response_tokens", "train.epochs", "data.replay_share"]].mean()
+    without = mean.loc[mean["data.replay_share"] == 0, "train/tokens"]
+    if without.empty:
+        return []
+    rows = []
+    for arm in t.where({}):
+        own = mean.loc[arm.cell]
+        replayed = own["train/tokens"] - without.iloc[0]
+        in_loss = own["rows/used"] * own["rows/response_tokens"] * own["train.epochs"]
+        of = (own["data.replay_share"], replayed / own["train/tokens"], replayed / (replayed + in_loss))
+        rows.append([arm.cell, *(f"{max(share, 0.0):.0%}".replace("%", " %") for share in of)])
+    header = ["arm", "share of the sequences", "of the tokens", "of the tokens in the loss"]
+    return ["## What is replayed\n", formatting.markdown(header, rows), "Means over the arm's final trials.\n"]
+
+
+VIEW = View(
+    x="data.replay_share",
+    x_label="replayed documents, share of the sequences",
+    measures=("forgetting", "nll/code", "quality", "exact_match/held_out", "raw_accuracy/skills"),
+    curves="domain",
+    curves_label="documents from",
+    derive=domains,
+    scale="even",
+    sections=shares,
+)
+NONE = {"data.replay_share": 0.0}
+
+
+def of_all(share: float) -> dict[str, object]:
+    """The arm that replays this share from all domains."""
+    return {"data.replay_share": share, "domain": "all domains"}
+
+
+def of_code(share: float) -> dict[str, object]:
+    """The arm that replays this share of code."""
+    return {"data.replay_share": share, "domain": "code"}
+
+
+RULES: dict[str, Rule] = {
+    "14a": lambda t: difference(
+        t, of_all(0.05), NONE, "forgetting", BELOW_ZERO,
+        IS_BELOW, "forgetting, 5 % replay − none",
+    ),
+    "14b": lambda t: combination(
+        t, [(NONE, 0.5), (of_all(0.01), -1.0)], "forgetting", ABOVE_ZERO,
+        IS_ABOVE, "half of the forgetting without replay − that with 1 %",
+    ),
+    "14c": lambda t: difference(
+        t, of_all(0.1), NONE, "quality", NOT_WORSE,
+        "supported: interval above −0.02; contradicted: below", "quality, 10 % replay − none", in_points=True,
+    ),
+    "14d": lambda t: combination(
+        t, [(NONE, 0.5), (of_code(0.4), -1.0)], "nll/code", ABOVE_ZERO, IS_ABOVE,
+        "half of the forgetting on code without replay − that with 40 % code",
+    ),
+    "14e": lambda t: difference(
+        t, of_code(0.25), of_all(0.25), "forgetting", ABOVE_ZERO, IS_ABOVE,
+        "forgetting over all domains, 25 % code − 25 % of all domains",
+    ),
+}  # fmt: skip
+report = reporter(VIEW, RULES)

@@ -1,0 +1,71 @@
+"""Do more tasks, or more clusters of tasks, carry over to clusters that were never trained on?"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from analysis.claims.published import PublishedCurve
+from analysis.claims.rules import Rule, trend
+from analysis.claims.tables import Tables, View
+from analysis.claims.verdicts import Finding
+from analysis.formatting import joined
+from analysis.reports.question import reporter
+from analysis.stats import ABOVE_ZERO
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HELD_OUT = "exact_match/held_out"
+OF_TRAINED = "rows/evaluated_of_trained_tasks"
+
+
+def breadth(trials: pd.DataFrame) -> pd.DataFrame:
+    """How many clusters or tasks a trial's examples come from, and of which the arm gives the number."""
+    by_cluster = trials["data.n_clusters"].notna()
+    count = trials["data.n_clusters"].where(by_cluster, trials["data.n_tasks"]).astype(float)
+    return trials.assign(breadth=count, unit=np.where(by_cluster, "clusters", "tasks"))
+
+
+FLAN = PublishedCurve(
+    HELD_OUT, (1, 2, 3, 4, 5, 6, 7), (49.9, 55.0, 59.3, 59.2, 60.8, 61.9, 63.5), "Wei 2021, Fig. 6",
+    "zero-shot average over held-out clusters, %, by clusters in tuning, 137 B", "https://arxiv.org/abs/2109.01652",
+    curve="clusters",
+)  # fmt: skip
+VIEW = View(
+    x="breadth",
+    x_label="clusters or tasks trained on, at equal examples",
+    measures=(HELD_OUT, "quality", "forgetting", "raw_accuracy/skills"),
+    curves="unit",
+    derive=breadth,
+    fits={HELD_OUT: "rising"},
+    published=(FLAN,),
+)
+
+
+def carries_over(unit: str) -> Rule:
+    """1a, 1b: the slope on the logarithm of the number; of held-out exact match, or on one's own data of the quality on rows that
+    one chose for it."""
+    said = "supported: interval of the slope above 0; contradicted: below 0"
+
+    def rule(t: Tables) -> Finding:
+        if HELD_OUT in t.panels or t.trials["data.eval_source"].isna().any():
+            return trend(t, {"unit": unit}, HELD_OUT, ABOVE_ZERO, said, f"rise of held-out exact match with {unit}")
+        found = trend(t, {"unit": unit}, "quality", ABOVE_ZERO, said, f"rise of quality on the rows of --eval-data with {unit}")
+        return replace(found, hindrance=joined(found.hindrance, _not_held_out(t.trials)))
+
+    return rule
+
+
+def _not_held_out(trials: pd.DataFrame) -> str:
+    """Why the evaluation rows are no held-out tasks; nothing where they are."""
+    if OF_TRAINED not in trials or trials[OF_TRAINED].isna().any():
+        return "--eval-data names no cluster or task, so that nothing says that these are held out"
+    n = int(trials[OF_TRAINED].max())
+    return f"{n} evaluation rows are of clusters or tasks that --data has" if n else ""
+
+
+RULES: dict[str, Rule] = {"1a": carries_over("clusters"), "1b": carries_over("tasks")}
+report = reporter(VIEW, RULES)

@@ -1,0 +1,158 @@
+"""Everything that has been run, on one page.
+
+For every experiment with a sweep in the store it makes the report of the sweep that ran last (or of one that is named), and then
+one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and summary.md (a line a claim).
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import re
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import experiments
+from analysis.reports.question import Report, analysed
+from core import tracking
+from core.errors import BadInput, message, one_line
+
+STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; } h2 { font-size: 1.1rem; }
+table { border-collapse: collapse; font-size: 12.5px; display: block; overflow-x: auto; margin: 1rem 0; }
+td:nth-child(3) { min-width: 9rem; }
+th, td { border-bottom: 1px solid #e4e4e4; padding: .3rem .6rem; text-align: left; vertical-align: top; }
+th { border-bottom: 1px solid #6b6b6b; } img { max-width: 46rem; width: 100%; } a { color: #0072B2; }
+.supported { color: #00664b; font-weight: 600; } .contradicted { color: #b04a00; font-weight: 600; }
+.undecided { color: #6b6b6b; }
+"""
+
+
+def book(uri: str, directory: Path, named: Sequence[str]) -> int:
+    """Reports, ledger and page of everything in the store; the exit code.
+
+    Raises:
+        BadInput: nothing was run, or `named` has an id that no sweep has.
+    """
+    found, missing = _sweeps(uri)
+    _check_named(found, named)
+    made, failed = _reports(uri, found, directory, named)
+    if not made:
+        print(f"error: {next(iter(failed.values()))}", file=sys.stderr)
+        return 2
+    write(made, missing | failed, directory)
+    print(f"{len(made)} questions, {sum(len(one.verdicts) for one in made.values())} claims: {directory / 'report.html'}")
+    for name in missing:
+        print(f"not run: python sweeps/run.py {name}")
+    for name, why in failed.items():
+        print(f"error: {name}: {why}", file=sys.stderr)
+    return 3 if failed else 0
+
+
+def _sweeps(uri: str) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """The sweeps of every experiment, the last first, and why the others have none."""
+    found, missing = {}, {}
+    for name in experiments.names():
+        try:
+            found[name] = tracking.sweeps(uri, name)
+        except BadInput as error:
+            missing[name] = f"not run ({message(error).split(': run `')[0]})"
+    if not found:
+        raise BadInput(next(iter(missing.values())))
+    return found, missing
+
+
+def _check_named(found: Mapping[str, Sequence[str]], named: Sequence[str]) -> None:
+    """Every id that `--sweep` gives is one of the store's."""
+    known = [sweep for sweeps in found.values() for sweep in sweeps]
+    for one in named:
+        if not any(sweep.startswith(one) for sweep in known):
+            raise BadInput(f"--sweep {one}: no such sweep; the store has {', '.join(sweep[:8] for sweep in known)}")
+
+
+def _reports(
+    uri: str, found: Mapping[str, Sequence[str]], directory: Path, named: Sequence[str]
+) -> tuple[dict[str, Report], dict[str, str]]:
+    """The report of every experiment's last sweep, or of one that `named` begins; those whose report failed, and why."""
+    made, failed = {}, {}
+    for name, sweeps in found.items():
+        sweep = next((one for one in sweeps if one.startswith(tuple(named))), sweeps[0])
+        if others := [one[:8] for one in sweeps if one != sweep]:
+            print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
+        try:
+            made[name] = analysed(name, uri, sweep, directory / name)
+            if (few := int(made[name].cells["seeds"].min())) < (asked := len(experiments.load(name).seeds)):
+                print(f"{name}: not at its end: an arm has {few} of the {asked} seeds that the question asks for")
+        except BadInput as error:
+            failed[name] = message(error)
+        except Exception as error:  # one question's defect must not take the page from the others
+            failed[name] = one_line(error)
+            traceback.print_exc()
+    return made, failed
+
+
+def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Path) -> None:
+    """ledger.md, ledger.csv, summary.md and report.html in `directory`."""
+    import pandas as pd
+
+    from analysis import formatting
+    from analysis.claims.verdicts import rows_as_text, summary
+
+    directory.mkdir(parents=True, exist_ok=True)
+    rows = [{"question": name, "about": one.about, **row} for name, one in made.items() for row in one.verdicts]
+    pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
+    header, body = rows_as_text(rows)
+    body = [[_link(str(row["question"])), *cells] for row, cells in zip(rows, body, strict=True)]
+    ledger = formatting.markdown(["question", *header], body)
+    ran = [[_link(name), f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
+    ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
+    (directory / "ledger.md").write_text(ledger, encoding="utf-8")
+    (directory / "summary.md").write_text(formatting.markdown(*summary(rows)), encoding="utf-8")
+    (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
+
+
+def _link(name: str) -> str:
+    """To a question's report; on the one page, to its part."""
+    return f"[{name}]({name}/report.md)"
+
+
+def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
+    """The whole page, figures within it."""
+    from markdown_it import MarkdownIt
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
+    unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in _by_reason(missing).items())
+    parts = [
+        f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
+        _coloured(re.sub(r'href="(\w+)/report\.md"', r'href="#\1"', markdown.render(ledger))),
+    ]
+    parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
+    for name in made:
+        text = markdown.render((directory / name / "report.md").read_text(encoding="utf-8"))
+        figure = base64.b64encode((directory / name / "figure.png").read_bytes()).decode()
+        parts.append(
+            _coloured(
+                text.replace('src="figure.png"', f'src="data:image/png;base64,{figure}"').replace("<h1>", f'<h1 id="{name}">')
+            )
+        )
+    head = (
+        f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
+    )
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
+
+
+def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
+    """Why questions are missing, and which."""
+    found: dict[str, list[str]] = {}
+    for name, why in missing.items():
+        found.setdefault(why.replace(f" {name!r}", ""), []).append(name)
+    return found
+
+
+def _coloured(text: str) -> str:
+    """Verdicts in the cells of tables, marked for the style sheet."""
+    return re.sub(r"<td>(supported|contradicted|undecided)\b", r'<td><span class="\1">\1</span>', text)

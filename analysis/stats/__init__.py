@@ -1,0 +1,22 @@
+"""Statistics of paired runs: arrays in, estimates out. Imports numpy and scipy only, and may be used alone (README.md)."""
+
+from analysis.stats.decision import ABOVE_ZERO, BELOW_ZERO, Region, holm, verdict
+from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, POWER, Estimate, no_interval, t_quantile
+from analysis.stats.intervals import (
+    bootstrap_means,
+    interquartile_mean,
+    mean_interval,
+    mean_products,
+    percentile_interval,
+    quotient_of_estimates,
+    ratio_interval,
+    relative_difference,
+    resampled_counts,
+    variance_and_df,
+)
+
+__all__ = [
+    "ABOVE_ZERO", "BELOW_ZERO", "LEVEL", "NEEDS_SEEDS", "POWER", "Estimate", "Region", "bootstrap_means", "holm",
+    "interquartile_mean", "mean_interval", "mean_products", "no_interval", "percentile_interval", "quotient_of_estimates",
+    "ratio_interval", "relative_difference", "resampled_counts", "t_quantile", "variance_and_df", "verdict",
+]  # fmt: skip

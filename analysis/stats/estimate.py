@@ -1,0 +1,81 @@
+"""A value with its 95 % interval, and what can be asked of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from scipy.special import stdtr, stdtrit
+
+LEVEL = 0.95
+POWER = 0.8
+NEEDS_SEEDS = "needs 2 seeds"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with its 95 % interval; low and high are nan where there is none, and `why` says why.
+
+    On `scale` "log" the value is a ratio and its error is symmetric (roughly) in its logarithm.
+    """
+
+    value: float
+    low: float
+    high: float
+    df: float
+    n_seeds: int
+    n_items: int
+    scale: str = "linear"
+    why: str = ""
+    fixed: float = 0.0  # the part of the half width, in quadrature and on the scale, that more seeds do not lessen
+
+    @property
+    def known(self) -> bool:
+        """True if there is an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def on_scale(self, x: float) -> float:
+        """x where the error is symmetric: its logarithm for a ratio."""
+        if self.scale == "linear":
+            return x
+        return math.log(x) if x > 0 else -math.inf
+
+    def p_beyond(self, bound: float, side: str) -> float:
+        """One-sided p value of the true value being "above" or "below" `bound`; 0.025 where the interval touches it."""
+        if not self.known:
+            return math.nan
+        value, at = self.on_scale(self.value), self.on_scale(bound)
+        if math.isinf(at):
+            return 0.0 if (at < 0) == (side == "above") else 1.0
+        limit = self.low if side == "above" else self.high  # the side of the interval that faces the bound
+        half_width = abs(value - self.on_scale(limit))
+        distance = value - at if side == "above" else at - value
+        if half_width == 0:
+            return 0.0 if distance > 0 else 1.0
+        return float(stdtr(self.df, -distance / half_width * t_quantile(self.df)))
+
+    def minimum_detectable(self, n_tests: int = 1, n_seeds: int | None = None) -> float:
+        """How far beyond a bound a true effect must lie for a repetition to see that with 80 % power, two-sided at 5 %
+        over `n_tests` (the first step of Holm). A ratio's is a factor above 1. `n_seeds`: of the repetition (None: as many as
+        here); the error falls with their square root, which the items' part of it does not, and its degrees of freedom rise."""
+        if not self.known:
+            return math.nan
+        half_width = (self.on_scale(self.high) - self.on_scale(self.low)) / 2
+        standard_error = math.sqrt(max(half_width**2 - self.fixed**2, 0.0)) / t_quantile(self.df)
+        df = self.df
+        if n_seeds is not None:
+            standard_error *= math.sqrt(self.n_seeds / n_seeds)
+            df *= (n_seeds - 1) / (self.n_seeds - 1)
+        effect = (t_quantile(df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(df, POWER))) * standard_error
+        effect = math.hypot(effect, self.fixed)
+        return math.exp(effect) if self.scale == "log" else effect
+
+
+def t_quantile(df: float, level: float = LEVEL) -> float:
+    """Two-sided quantile of Student's t."""
+    return float(stdtrit(df, (1 + level) / 2))
+
+
+def no_interval(value: float, n_seeds: int, n_items: int, why: str, scale: str = "linear") -> Estimate:
+    """An estimate that has no interval, and the reason."""
+    return Estimate(value, math.nan, math.nan, math.nan, n_seeds, n_items, scale, why)

@@ -1,0 +1,101 @@
+"""The front of quality and forgetting: which arms are on it, how surely, and how much of the plane it dominates. Pure.
+
+Quality is better higher, forgetting lower. Intervals are from crossed bootstrap means (seeds and items) whose deviations are
+widened to Student's t, as in analysis/stats/scaling.py: plain percentiles of few seeds are far too short.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from analysis.stats import NEEDS_SEEDS, Estimate, bootstrap_means, no_interval, percentile_interval, t_quantile
+
+
+def on_front(quality_C: np.ndarray, forgetting_C: np.ndarray) -> np.ndarray:
+    """Which cells no other cell beats in both quality (higher is better) and forgetting (lower is better). The last
+    axis is cells; leading axes are draws."""
+    q, f = np.asarray(quality_C)[..., None, :], np.asarray(forgetting_C)[..., None, :]
+    own_q, own_f = np.asarray(quality_C)[..., :, None], np.asarray(forgetting_C)[..., :, None]
+    beaten = (q >= own_q) & (f <= own_f) & ((q > own_q) | (f < own_f))
+    return np.asarray(~beaten.any(axis=-1))
+
+
+def joint_draws(
+    quality_CSI: np.ndarray,
+    forgetting_CSJ: np.ndarray,
+    strata_I: np.ndarray,
+    strata_J: np.ndarray,
+    rng: np.random.Generator,
+    n: int = 1_000,
+    widened: bool = True,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cell means of quality and of forgetting, each (n, C), when seeds and items are resampled: the same seeds for both."""
+    state = rng.bit_generator.state
+    quality_NC = bootstrap_means(quality_CSI, strata_I, rng, n)
+    rng.bit_generator.state = state  # bootstrap_means draws the seeds first: the same seeds again
+    forgetting_NC = bootstrap_means(forgetting_CSJ, strata_J, rng, n)
+    n_seeds = quality_CSI.shape[1]
+    if not widened or n_seeds < 2:
+        return quality_NC, forgetting_NC
+    factor = math.sqrt(n_seeds / (n_seeds - 1)) * t_quantile(n_seeds - 1) / t_quantile(math.inf)
+    quality_C, forgetting_C = quality_CSI.mean(axis=(1, 2)), forgetting_CSJ.mean(axis=(1, 2))
+    return quality_C + factor * (quality_NC - quality_C), forgetting_C + factor * (forgetting_NC - forgetting_C)
+
+
+def front_probability(
+    quality_CSI: np.ndarray,
+    forgetting_CSJ: np.ndarray,
+    strata_I: np.ndarray,
+    strata_J: np.ndarray,
+    rng: np.random.Generator,
+    n: int = 1_000,
+) -> np.ndarray:
+    """How often each cell is on the front when seeds and items are resampled: (C,)."""
+    draws = joint_draws(quality_CSI, forgetting_CSJ, strata_I, strata_J, rng, n, widened=False)
+    probability: np.ndarray = on_front(*draws).mean(axis=0)
+    return probability
+
+
+@dataclass(frozen=True)
+class Box:
+    """The part of the plane that hypervolumes are shares of: from the untouched base's quality to the best one, and from no
+    forgetting to the worst. Its corner of low quality and much forgetting is the reference point."""
+
+    quality_before: float
+    quality_best: float
+    forgetting_worst: float
+
+
+def hypervolume(quality_C: np.ndarray, forgetting_C: np.ndarray, box: Box) -> np.ndarray:
+    """The share of the box that these cells dominate; the last axis is cells, leading axes are draws."""
+    gain = (np.asarray(quality_C, dtype=float) - box.quality_before) / (box.quality_best - box.quality_before)
+    cost = np.clip(np.asarray(forgetting_C, dtype=float) / box.forgetting_worst, 0.0, 1.0)
+    order = np.argsort(cost, axis=-1)
+    gain, cost = np.take_along_axis(gain, order, axis=-1), np.take_along_axis(cost, order, axis=-1)
+    reached = np.maximum(np.maximum.accumulate(gain, axis=-1), 0.0)
+    widths = np.diff(cost, axis=-1, append=1.0)
+    return np.asarray(np.sum(reached * widths, axis=-1))
+
+
+def hypervolume_interval(
+    quality_CSI: np.ndarray,
+    forgetting_CSJ: np.ndarray,
+    strata_I: np.ndarray,
+    strata_J: np.ndarray,
+    box: Box,
+    rng: np.random.Generator,
+    n: int = 1_000,
+) -> Estimate:
+    """The hypervolume of the cells' means, with the basic bootstrap's interval (twice the value less the quantiles): the
+    best of noisy cells is better than the best cell, in the draws as in the sample. Simulated with 4 and 8 seeds it holds
+    the truth in 97–100 %, on a front of distinct cells as of equal ones; plain percentiles 64–87 % with five equal cells."""
+    n_seeds, n_items = quality_CSI.shape[1:]
+    value = float(hypervolume(quality_CSI.mean(axis=(1, 2)), forgetting_CSJ.mean(axis=(1, 2)), box))
+    if n_seeds < 2:
+        return no_interval(value, n_seeds, n_items, NEEDS_SEEDS)
+    draws_N = hypervolume(*joint_draws(quality_CSI, forgetting_CSJ, strata_I, strata_J, rng, n), box)
+    low, high = percentile_interval(draws_N)
+    return Estimate(value, min(2 * value - high, value), max(2 * value - low, value), n_seeds - 1, n_seeds, n_items)

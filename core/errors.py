@@ -1,0 +1,33 @@
+"""What a person must mend, and texts that go into messages and records."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+
+
+class BadInput(ValueError):
+    """Something the user gave cannot be used. The message is one line: which field, which value, what would be valid."""
+
+
+def redacted(text: str) -> str:
+    """A URI, or a text with URIs in it, without user names, passwords and tokens: for messages and records."""
+    bare = re.sub(r"(?<!sqlite)://\S*@", "://***@", text)
+    return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", bare)
+
+
+def message(error: BaseException) -> str:
+    """An exception's text as one line, without credentials."""
+    return redacted(" ".join(str(error).split()))
+
+
+def one_line(error: BaseException) -> str:
+    """An exception as one line of at most 300 characters: its type and message, without credentials."""
+    return f"{type(error).__name__}: {message(error) or 'no message'}"[:300]
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """One clause that helps with a misspelt `name`: the nearest choice, or all of them."""
+    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
+    return f"did you mean {close[0]!r}?" if close else "choose from " + ", ".join(choices)

@@ -1,0 +1,153 @@
+"""What an experiment is: a question, what varies, what is tuned or searched, seeds and claims. Plain data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from core.errors import BadInput, nearest
+from core.fields import flatten, parse_value, replace_field
+from core.settings import Scalar, Trial
+
+
+@dataclass(frozen=True)
+class LogUniform:
+    """A search range on a log scale. The first `grid` tuning trials are the same evenly spaced points in every cell,
+    so that cells can be compared along the range; Optuna proposes the rest."""
+
+    low: float
+    high: float
+    grid: int = 5
+
+    def __post_init__(self) -> None:
+        if not (0 < self.low < self.high and self.grid >= 2):
+            raise BadInput(f"search range {self.low}..{self.high} with grid={self.grid}: needs 0 < low < high and grid >= 2")
+
+
+Space = Mapping[str, LogUniform | tuple[Scalar, ...]]  # field → a range, or levels
+DEFAULT_ARM = "default recipe"  # the base trial as it is
+FOUND_ARMS = ("best quality", "knee", "least forgetting")  # what a search brings to the test split
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenSearch:
+    """A search over many fields at once for the best trade-off: quality up, forgetting down.
+
+    Successive halving on tokens, in the synchronous form: all `configurations` train with `rungs[0]` of their own epochs, hence
+    of their tokens, each from scratch and with a schedule of that length; one in `reduction` of them goes on to the next rung,
+    and the last rung is the whole training. The first `startup` configurations fill the space evenly, the others are proposed
+    `batch` at a time from what is known. What gains less than `least_gain` of the best gain in quality is no trade-off: one
+    forgets nothing by learning nothing.
+    """
+
+    space: Space
+    configurations: int
+    startup: int
+    batch: int
+    rungs: tuple[float, ...] = (1 / 9, 1 / 3, 1.0)
+    reduction: int = 3
+    least_gain: float = 0.5
+
+    def __post_init__(self) -> None:
+        sizes, rungs = self.sizes(), self.rungs
+        one = next((name for name, levels in self.space.items() if isinstance(levels, tuple) and len(set(levels)) < 2), None)
+        levels = [len(levels) for levels in self.space.values() if isinstance(levels, tuple)]
+        n_points = math.prod(levels) if len(levels) == len(self.space) else self.configurations
+        checks = {
+            "space: must have a field": bool(self.space),
+            f"{one}: needs two different levels, or a range": one is None,
+            f"rungs={rungs}: must rise from above 0 to 1": rungs == tuple(sorted({*rungs, 1})) and rungs[0] > 0,
+            f"rungs={rungs}: two of them have one label, of {', '.join(self.labels())}": len(set(self.labels())) == len(rungs),
+            f"reduction={self.reduction}: must be at least 2": self.reduction >= 2,
+            f"startup={self.startup}: must be at least 1 and at most configurations={self.configurations}":
+                1 <= self.startup <= self.configurations,
+            f"batch={self.batch}: must be at least 1": self.batch >= 1,
+            f"least_gain={self.least_gain}: must be at least 0 and below 1": 0 <= self.least_gain < 1,
+            f"configurations={self.configurations}: the space has only {n_points}": self.configurations <= n_points,
+            f"configurations={self.configurations}: too few for {len(rungs)} rungs": all(sizes),
+        }  # fmt: skip
+        for text, right in checks.items():
+            if not right:
+                raise BadInput(f"search: {text}")
+
+    def sizes(self) -> list[int]:
+        """How many configurations train at each rung."""
+        return [self.configurations // max(self.reduction, 1) ** i for i in range(len(self.rungs))]
+
+    def labels(self) -> list[str]:
+        """What people call the rungs: "rung 1/9", …, "rung 1"."""
+        return [f"rung {Fraction(share).limit_denominator(100)}" for share in self.rungs]
+
+    @staticmethod
+    def share(label: str) -> float:
+        """The share of the training that a rung's label says."""
+        return float(Fraction(label.removeprefix("rung ")))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A published effect and where it stands."""
+
+    effect: str
+    source: str
+    url: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A claim of the literature that the experiment's analysis judges: supported, contradicted or undecided."""
+
+    id: str  # the claim's number, with a letter where one claim has several parts: "12a"
+    statement: str
+    published: Published
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """A question: a base trial, what varies (a full grid), what is tuned inside each cell, and the seeds.
+
+    `also` adds arms beside the grid, each a set of dotted overrides of the base. `with_seed` gives fields a value per
+    seed (seed i takes entry i modulo the length), the same in every arm, so that arms stay paired. `without` names arms
+    that are left out, by their labels. With `search` there is no grid: the arms are what it finds, and the base beside them.
+    """
+
+    name: str
+    question: str
+    base: Trial
+    vary: Mapping[str, tuple[Scalar, ...]]
+    also: tuple[Mapping[str, Scalar], ...] = ()
+    tune: Mapping[str, LogUniform] = field(default_factory=dict)
+    tune_trials: int = 0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    with_seed: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    without: tuple[str, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    search: OpenSearch | None = None
+    laboratory_only: bool = False  # its arms need what only the laboratory has: its corpus, its facts, its own questions
+
+    def __post_init__(self) -> None:
+        for name in (*self.vary, *self.tune, *self.with_seed, *(self.search.space if self.search else ())):
+            if name not in flatten(self.base):
+                raise BadInput(f"experiment {self.name}: {name}: {nearest(name, list(flatten(self.base)))}")
+        if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
+            raise BadInput(f"experiment {self.name}: seeds={self.seeds}: must be distinct and at least one")
+        if bool(self.tune) != (self.tune_trials > 0):
+            raise BadInput(f"experiment {self.name}: tune_trials={self.tune_trials} must go with tune={dict(self.tune)}")
+        if self.search:
+            self._check_search(self.search)
+
+    def _check_search(self, search: OpenSearch) -> None:
+        """Every value that the search may try can be set, and nothing else decides it."""
+        taken = {*self.vary, *self.tune, *(name for arm in self.also for name in arm)}
+        if taken:
+            raise BadInput(f"experiment {self.name}: with search there is no vary, also or tune ({', '.join(sorted(taken))})")
+        fixed = {"train.steps", "seed", "evaluation.split", "adapter.method", *self.with_seed} & set(search.space)
+        if fixed or self.base.train.steps is not None:
+            name = min(fixed, default="train.steps")
+            raise BadInput(f"experiment {self.name}: {name}: cannot be searched or set; the rungs share out train.epochs")
+        for name, levels in search.space.items():
+            ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
+            for value in ends:  # a range of a field of whole numbers is refused by `parse_value`
+                replace_field(self.base, name, value if ends is levels else parse_value(self.base, name, str(float(str(value)))))

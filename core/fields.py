@@ -1,0 +1,119 @@
+"""A trial's dotted fields and what makes it the same trial.
+
+`flatten(trial)` gives the dotted fields that the command line, MLflow and the tables use; `from_flat` reads them back;
+`replace_field` changes one of them; `fingerprint` hashes them with the hashes of what the trial reads.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from core.errors import BadInput, nearest
+from core.settings import ADAPTERS, Data, Evaluation, Full, Lora, Model, Scalar, Train, Trial
+
+# Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
+RESULT_VERSION = 2
+# Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
+# so that what has been run stays found. Their defaults must never change; a new version empties this.
+ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share")
+
+
+def flatten(trial: Trial) -> dict[str, Scalar]:
+    """The trial as {"model.name": ..., "adapter.rank": ..., "seed": ...}, in the order of the definitions."""
+    flat: dict[str, Scalar] = {}
+    for part in dataclasses.fields(trial):
+        value = getattr(trial, part.name)
+        if dataclasses.is_dataclass(value):
+            flat |= {f"{part.name}.{f.name}": getattr(value, f.name) for f in dataclasses.fields(value)}
+        else:
+            flat[part.name] = value
+    return flat
+
+
+def from_flat(flat: Mapping[str, Scalar]) -> Trial:
+    """The inverse of `flatten`: builds and validates the trial."""
+    parts: dict[str, dict[str, Scalar]] = {}
+    top: dict[str, Any] = {}
+    for name, value in flat.items():
+        head, _, tail = name.partition(".")
+        if tail:
+            parts.setdefault(head, {})[tail] = value
+        else:
+            top[head] = value
+    adapter = dict(parts.get("adapter", {}))
+    adapter_class = ADAPTERS[str(adapter.pop("method", "lora"))]
+    known = {"model": Model, "data": Data, "train": Train, "evaluation": Evaluation}
+    built: dict[str, Any] = {name: cls(**parts.get(name, {})) for name, cls in known.items()}
+    return Trial(adapter=adapter_class(**adapter), **built, **top)
+
+
+def replace_field(trial: Trial, name: str, value: Scalar | Lora | Full) -> Trial:
+    """The trial with one dotted field changed; `adapter` itself, or `adapter.method`, changes the method.
+
+    Raises:
+        BadInput: the field does not exist (with the nearest name) or the value is out of range.
+    """
+    if name == "adapter" and isinstance(value, Lora | Full):
+        return dataclasses.replace(trial, adapter=value)
+    if name == "adapter.method":
+        if value not in ADAPTERS:
+            raise BadInput(f"adapter.method={value!r}: {nearest(str(value), list(ADAPTERS))}")
+        return trial if trial.adapter.method == value else dataclasses.replace(trial, adapter=ADAPTERS[str(value)]())
+    if name not in flatten(trial):
+        raise BadInput(f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, list(flatten(trial)))}")
+    head, _, tail = name.partition(".")
+    changed: dict[str, Any] = {head: dataclasses.replace(getattr(trial, head), **{tail: value}) if tail else value}
+    return dataclasses.replace(trial, **changed)
+
+
+def parse_value(trial: Trial, name: str, text: str) -> Scalar:
+    """Text from the command line as the type of the field `name` ("none" is None where the field allows it)."""
+    head, _, tail = name.partition(".")
+    owner = getattr(trial, head, None) if tail else trial
+    hints = typing.get_type_hints(type(owner)) if owner is not None else {}
+    kind = hints.get(tail or head)
+    if kind is None or (not tail and head not in ("seed",)):
+        choices = list(flatten(trial))
+        raise BadInput(f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, choices)}")
+    options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if type(None) in options and text.lower() in ("none", "null"):
+        return None
+    wanted = next(option for option in options if option is not type(None))
+    try:
+        if wanted is bool:
+            return {"true": True, "false": False}[text.lower()]
+        if wanted is int:
+            return int(text)  # 25_000 is one; 25,000 would be two levels
+        if wanted is float:
+            number = float(text)
+            if not math.isfinite(number):
+                raise ValueError(text)
+            return number
+    except (ValueError, KeyError):
+        words = {bool: "true or false", int: "a whole number", float: "a number"}[wanted]
+        raise BadInput(f"{name}={text!r}: must be {words}") from None
+    return text
+
+
+def content_hash(value: object) -> str:
+    """A short stable hash (16 hex digits) of any JSON-able value."""
+    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+
+
+def identity(trial: Trial) -> dict[str, Scalar]:
+    """The trial's settings as far as they tell it from others: without fields of ADDED_LATER at their defaults."""
+    defaults = flatten(Trial())
+    return {name: value for name, value in flatten(trial).items() if name not in ADDED_LATER or value != defaults[name]}
+
+
+def fingerprint(trial: Trial, provenance: Mapping[str, str]) -> str:
+    """What makes a trial the same trial: its settings, the content hashes of its inputs, and RESULT_VERSION."""
+    return content_hash({"trial": identity(trial), "provenance": dict(provenance), "version": RESULT_VERSION})

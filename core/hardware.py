@@ -1,0 +1,92 @@
+"""Where a trial runs: its share of a machine as plain data, and claiming that share. torch is imported when it is claimed."""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import BadInput
+
+if TYPE_CHECKING:
+    import torch
+
+KINDS = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A CPU share (threads) or a GPU share (`memory_fraction` of the GPU's memory, None: all of it)."""
+
+    kind: str = "cpu"
+    threads: int = 1
+    memory_fraction: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise BadInput(f"device kind={self.kind!r}: must be one of {', '.join(KINDS)}")
+        if self.threads < 1:
+            raise BadInput(f"device threads={self.threads}: must be at least 1")
+        if self.memory_fraction is not None and not 0 < self.memory_fraction <= 1:
+            raise BadInput(f"device memory_fraction={self.memory_fraction}: must be above 0 and at most 1")
+
+
+CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
+
+
+def prepare(device: Device) -> torch.device:
+    """Claims the device's share: threads on a CPU, memory on a GPU.
+
+    Raises:
+        BadInput: a GPU is asked for and there is none.
+    """
+    import torch
+
+    torch.set_num_threads(device.threads)
+    if device.kind == "cpu":
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise BadInput("a GPU is asked for, but torch sees none on this machine")
+    if device.memory_fraction is not None:  # Ray's fractions of a GPU are bookkeeping only
+        torch.cuda.set_per_process_memory_fraction(device.memory_fraction)
+    return torch.device("cuda")
+
+
+def reset_peak_memory(device: Device) -> None:
+    """Begins a new peak; what the trial before left in reference cycles goes first."""
+    import torch
+
+    gc.collect()
+    if device.kind == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+    elif os.access(CLEAR_REFS, os.W_OK):
+        CLEAR_REFS.write_text("5")  # the resident set's high-water mark falls to what is resident now
+
+
+def peak_memory_gib(device: Device) -> float:
+    """The most memory held since `reset_peak_memory`: allocated on the GPU, or resident in the whole process (CPU).
+
+    NaN, so that no number is recorded, where the CPU's mark cannot be reset: not on Linux.
+    """
+    import torch
+
+    if device.kind == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
+    if not os.access(CLEAR_REFS, os.W_OK):
+        return math.nan
+    lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
+    return int(lines["VmHWM"].split()[0]) / 2**20  # KiB
+
+
+def device_name(device: Device) -> str:
+    import torch
+
+    if device.kind == "cuda":
+        return torch.cuda.get_device_name()
+    import platform
+
+    return f"{platform.machine()} CPU, {device.threads} thread(s)"

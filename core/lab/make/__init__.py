@@ -1,0 +1,1 @@
+"""What built the laboratory: pretraining its bases, and its synthetic data."""

@@ -1,0 +1,199 @@
+"""What a trial is: frozen dataclasses that validate when built. Plain data: no I/O, no torch, imported in milliseconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from core.errors import BadInput, nearest
+
+TARGET_PRESETS = ("attention-qv", "attention", "mlp", "all-linear")
+SCHEDULES = ("linear", "cosine", "constant")
+QUANTIZATIONS = ("none", "nf4")
+DTYPES = ("auto", "float32", "bfloat16")
+SPLITS = ("validation", "test")
+LOSS_ON = ("response", "all")
+CHATS = ("template", "plain", "other")
+
+
+def _require(ok: bool, owner: object, name: str, valid: str) -> None:
+    if not ok:
+        raise BadInput(f"{FIELD_PREFIX[type(owner)]}{name}={getattr(owner, name)!r}: must be {valid}")
+
+
+def _one_of(owner: object, name: str, choices: Sequence[str]) -> None:
+    value = getattr(owner, name)
+    if value not in choices:
+        raise BadInput(f"{FIELD_PREFIX[type(owner)]}{name}={value!r}: {nearest(str(value), choices)}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """The base model: `lab:base-<seed>`, a directory, or a Hugging Face hub id."""
+
+    name: str = "lab:base-0"
+    revision: str | None = None
+    quantization: str = "none"
+    dtype: str = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    trust_remote_code: bool = False
+
+    def __post_init__(self) -> None:
+        _require(bool(self.name), self, "name", "lab:base-<seed>, a directory or a hub id")
+        _one_of(self, "quantization", QUANTIZATIONS)
+        _one_of(self, "dtype", DTYPES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Training rows and, for real data, the rows that quality is measured on.
+
+    `n_examples` is a seeded nested subset (250 is contained in 500); None takes all. Without `eval_source`, real data
+    give up `eval_share` of their rows for evaluation; the laboratory evaluates by program and needs neither.
+    """
+
+    source: str = "lab:curated"
+    n_examples: int | None = 1_000
+    eval_source: str | None = None
+    eval_share: float = 0.1
+    seq_len_tokens: int | None = None  # None: the smaller of the model's context and 1,024
+    held_out_fold: int = 0  # laboratory only: which quarter of the clusters is never trained on
+    # From how many of the clusters, tasks or templates that its rows name they come (nested, drawn by the seed); None: all.
+    n_clusters: int | None = None
+    n_tasks: int | None = None
+    n_templates: int | None = None
+    replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
+    replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
+    best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
+    noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
+
+    def __post_init__(self) -> None:
+        _require(bool(self.source), self, "source", "lab:curated, lab:synthetic, a file or a hub id")
+        _require(self.n_examples is None or self.n_examples >= 1, self, "n_examples", "at least 1, or none for all")
+        _require(0 < self.eval_share < 1, self, "eval_share", "between 0 and 1")
+        _require(self.seq_len_tokens is None or self.seq_len_tokens >= 8, self, "seq_len_tokens", "at least 8")
+        _require(0 <= self.held_out_fold <= 3, self, "held_out_fold", "0, 1, 2 or 3")
+        for name in ("n_clusters", "n_tasks", "n_templates"):
+            _require(getattr(self, name) is None or getattr(self, name) >= 1, self, name, "at least 1, or none for all")
+        _require(0 <= self.replay_share <= 0.9, self, "replay_share", "between 0 and 0.9")
+        _require(0 < self.best_share <= 1, self, "best_share", "above 0 and at most 1")
+        _require(0 <= self.noise_share <= 1, self, "noise_share", "between 0 and 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """Low-rank adapters (Hu et al. 2021). `alpha_over_rank` is alpha / rank: the scale of the update."""
+
+    method: str = field(default="lora", init=False)
+    rank: int = 16
+    alpha_over_rank: float = 2.0
+    rank_stabilized: bool = False  # scale by alpha / sqrt(rank) instead (Kalajdzievski 2023)
+    dropout: float = 0.0
+    targets: str = "all-linear"
+
+    def __post_init__(self) -> None:
+        _require(self.rank >= 1, self, "rank", "at least 1")
+        _require(self.alpha_over_rank > 0, self, "alpha_over_rank", "above 0")
+        _require(0 <= self.dropout < 1, self, "dropout", "at least 0 and below 1")
+        _one_of(self, "targets", TARGET_PRESETS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Full:
+    """Full fine-tuning: every parameter of the base is trained."""
+
+    method: str = field(default="full", init=False)
+
+
+ADAPTERS: dict[str, type] = {"lora": Lora, "full": Full}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Optimization: AdamW on the tokens of the responses, or of the prompts too."""
+
+    learning_rate: float = 3e-3
+    epochs: float = 3
+    steps: int | None = None  # this many optimizer steps, whatever the epochs; None: the epochs decide
+    batch_size: int = 16  # sequences per optimizer step
+    micro_batch_size: int | None = None  # sequences per forward pass; None: the whole batch
+    schedule: str = "linear"
+    warmup_share: float = 0.06
+    weight_decay: float = 0.0
+    max_grad_norm: float = 1.0
+    loss_on: str = "response"
+
+    def __post_init__(self) -> None:
+        _one_of(self, "loss_on", LOSS_ON)
+        _require(0 < self.learning_rate < 10, self, "learning_rate", "above 0 and below 10")
+        _require(0 < self.epochs <= 1_000, self, "epochs", "above 0 and at most 1000")
+        _require(self.steps is None or self.steps >= 1, self, "steps", "at least 1, or none for what the epochs come to")
+        _require(self.batch_size >= 1, self, "batch_size", "at least 1")
+        _require(
+            self.micro_batch_size is None or (self.micro_batch_size >= 1 and self.batch_size % self.micro_batch_size == 0),
+            self,
+            "micro_batch_size",
+            f"a divisor of train.batch_size={self.batch_size}",
+        )
+        _one_of(self, "schedule", SCHEDULES)
+        _require(0 <= self.warmup_share < 1, self, "warmup_share", "at least 0 and below 1")
+        _require(self.weight_decay >= 0, self, "weight_decay", "at least 0")
+        _require(self.max_grad_norm > 0, self, "max_grad_norm", "above 0")
+
+    def n_steps(self, n_rows: int) -> int:
+        """Optimizer steps on `n_rows` rows: an epoch's last batch may be smaller."""
+        return self.steps or max(1, math.ceil(self.epochs * self._steps_per_epoch(n_rows)))
+
+    def n_epochs(self, n_rows: int) -> float:
+        """Passes over `n_rows` rows."""
+        return self.epochs if self.steps is None else self.steps / self._steps_per_epoch(n_rows)
+
+    def _steps_per_epoch(self, n_rows: int) -> int:
+        return max(1, math.ceil(n_rows / self.batch_size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is measured before and after training, on which split."""
+
+    split: str = "test"
+    items_per_task: int = 50  # laboratory
+    base_text: str | None = None  # a text file whose NLL measures forgetting (real models)
+    max_rows: int = 500  # held-out rows scored (real data)
+    drift_samples: int = 64  # texts sampled from the base itself (real models)
+    drift_tokens: int = 128
+    batch_size: int = 64
+    chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
+
+    def __post_init__(self) -> None:
+        _one_of(self, "split", SPLITS)
+        _one_of(self, "chat", CHATS)
+        for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
+            _require(getattr(self, name) >= 1, self, name, "at least 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """Everything that decides a trial's result."""
+
+    model: Model = Model()
+    data: Data = Data()
+    adapter: Lora | Full = Lora()
+    train: Train = Train()
+    evaluation: Evaluation = Evaluation()
+    seed: int = 0  # data subset and order, adapter initialisation, dropout
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise BadInput(f"seed={self.seed}: must be at least 0")
+
+
+FIELD_PREFIX: dict[type, str] = {
+    Model: "model.",
+    Data: "data.",
+    Lora: "adapter.",
+    Full: "adapter.",
+    Train: "train.",
+    Evaluation: "evaluation.",
+}
+Scalar = str | int | float | bool | None

@@ -1,0 +1,83 @@
+"""What the analysis reads from MLflow: which sweeps there are, their trials, the items of a trial."""
+
+from __future__ import annotations
+
+import gzip
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.errors import BadInput, redacted
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+from core.tracking.connection import CELL, KIND, LAST_RUN, PHASE, SUPERSEDED, SWEEP, _search, client
+from core.tracking.uri import check_uri
+
+
+@contextmanager
+def _experiment(uri: str, experiment: str) -> Iterator[tuple[MlflowClient, list[str]]]:
+    check_uri(uri)
+    reader = client(uri)
+    found = reader.get_experiment_by_name(experiment)
+    if found is None:
+        raise BadInput(f"{redacted(uri)} has no experiment {experiment!r}: run `python sweeps/run.py {experiment}` first")
+    yield reader, [found.experiment_id]
+
+
+def latest_sweep(uri: str, experiment: str, beginning: str = "") -> str:
+    """The id of the experiment's sweep that was started or went on last, of those whose id begins with `beginning`.
+
+    Raises:
+        BadInput: the store has no such sweep of this experiment.
+    """
+    return sweeps(uri, experiment, beginning)[0]
+
+
+def sweeps(uri: str, experiment: str, beginning: str = "") -> list[str]:
+    """The ids of the experiment's sweeps, the one that ran last first.
+
+    Raises:
+        BadInput: the store has none (whose id begins with `beginning`).
+    """
+    with _experiment(uri, experiment) as (reader, ids):
+        runs = [run for run in _search(reader, ids, {KIND: "sweep"}) if run.data.tags[SWEEP].startswith(beginning)]
+    if not runs:
+        which = f"sweep {beginning!r}" if beginning else "sweep"
+        raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
+    ordered = sorted(runs, key=lambda run: int(run.data.tags.get(LAST_RUN, run.info.start_time)), reverse=True)
+    return [str(run.data.tags[SWEEP]) for run in ordered]
+
+
+def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:
+    """The trials of one sweep (the latest, if none is named): run_id, name, status, params, metrics, tags; failures included.
+
+    Runs that are still being written and runs of a setting that was superseded are left out.
+    """
+    wanted = sweep or latest_sweep(uri, experiment)
+    with _experiment(uri, experiment) as (reader, ids):
+        runs = _search(reader, ids, {SWEEP: wanted, KIND: "trial"})
+    return [
+        {
+            "run_id": run.info.run_id,
+            "name": run.info.run_name,
+            "status": run.info.status,
+            "params": dict(run.data.params),
+            "metrics": dict(run.data.metrics),
+            "tags": dict(run.data.tags),
+        }
+        for run in sorted(runs, key=lambda run: (run.data.tags[CELL], run.data.tags[PHASE], run.info.start_time))
+        if run.info.status != "RUNNING" and run.data.tags[PHASE] != SUPERSEDED
+    ]
+
+
+def read_items(uri: str, run_id: str) -> str:
+    """A trial's items table as CSV text: measure, axis, group, item, weight, before, after. "" for a trial without one."""
+    reader = client(uri)
+    if not any(file.path == "items.csv.gz" for file in reader.list_artifacts(run_id)):
+        return ""
+    with tempfile.TemporaryDirectory() as folder:
+        path = reader.download_artifacts(run_id, "items.csv.gz", folder)
+        return gzip.decompress(Path(path).read_bytes()).decode()

@@ -1,0 +1,109 @@
+"""Which store to log to: from the command line, from MLflow's variable, or the embedded one; whether it answers."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import urllib.error
+import urllib.parse
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput, redacted
+from core.tracking.connection import PHASE, SWEEP
+
+SQLITE_BEGINNING = b"SQLite format 3\0"
+URI_VARIABLE = "MLFLOW_TRACKING_URI"
+DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+
+
+def chosen_uri(asked: str | None, output: Path) -> tuple[str, str]:
+    """The store to log to and where its URI comes from: the command line, MLflow's own variable, or the embedded store.
+
+    Raises:
+        BadInput: nothing answers there.
+    """
+    for uri, origin in ((asked, "--tracking-uri"), (os.environ.get(URI_VARIABLE), URI_VARIABLE)):
+        if uri:
+            check_uri(uri, origin)
+            return uri, origin
+    check_uri(default_uri(output))
+    return default_uri(output), ""
+
+
+def default_uri(output: Path) -> str:
+    """The embedded store: one SQLite file beside the runs, by its absolute path."""
+    return f"sqlite:///{output.resolve()}/mlflow.db"
+
+
+def check_uri(uri: str, origin: str = "--tracking-uri", timeout_seconds: float = 4) -> None:
+    """Whether the store answers, before anything is started and without importing MLflow.
+
+    Raises:
+        BadInput: the URI is of no known kind, or nothing answers there.
+    """
+    told = f"{origin} {redacted(uri)}"
+    try:
+        parts = urllib.parse.urlsplit(uri)
+        port = parts.port
+    except ValueError:  # its text may hold a piece of the password
+        raise BadInput(f"{told}: not a URI") from None
+    kind = parts.scheme.partition("+")[0]
+    if kind in ("http", "https"):
+        _check_server(uri, told, timeout_seconds)
+    elif kind == "sqlite" and parts.path.strip("/") not in ("", ":memory:"):  # in memory, no other process could read it
+        _check_sqlite(Path(uri.removeprefix(f"{parts.scheme}:///").partition("?")[0]), told)
+    elif kind in DATABASES:
+        try:
+            socket.create_connection((parts.hostname or "localhost", port or DATABASES[kind]), timeout_seconds).close()
+        except (OSError, ValueError) as error:
+            raise BadInput(f"{told}: no answer ({_why(error)})") from None
+    elif kind != "databricks":
+        raise BadInput(f"{told}: must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI")
+
+
+def _check_sqlite(file: Path, told: str) -> None:
+    if not file.parent.is_dir():
+        raise BadInput(f"{told}: the directory {file.parent} does not exist")
+    try:
+        with file.open("rb") as opened:
+            beginning = opened.read(len(SQLITE_BEGINNING))
+    except FileNotFoundError:
+        return  # it will be made
+    except OSError as error:
+        raise BadInput(f"{told}: cannot be read ({error.strerror})") from None
+    if beginning not in (b"", SQLITE_BEGINNING):
+        raise BadInput(f"{told}: {file} is not an SQLite database")
+
+
+def _check_server(uri: str, told: str, timeout_seconds: float) -> None:
+    parts = urllib.parse.urlsplit(uri)
+    bare = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    try:
+        with urllib.request.urlopen(bare.rstrip("/") + "/health", timeout=timeout_seconds):
+            return
+    except urllib.error.HTTPError as error:
+        if error.code in (401, 403):
+            return  # a server that asks for credentials: MLflow's client has them (MLFLOW_TRACKING_USERNAME, …_TOKEN)
+        raise BadInput(f"{told}: something answers, but not an MLflow server (HTTP {error.code})") from None
+    except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise BadInput(f"{told}: no answer ({_why(reason)})") from None
+
+
+def _why(error: Any) -> str:
+    """The operating system's words; other texts may repeat the address and are told by their kind alone."""
+    return getattr(error, "strerror", None) or (type(error).__name__ if isinstance(error, Exception) else "no such address")
+
+
+def page(uri: str, experiment_id: str, sweep: str) -> str:
+    """Where the UI shows a sweep's final trials side by side, best first.
+
+    Sorted by a metric, as the UI folds children under their parent when it sorts by time.
+    """
+    server = redacted(uri).rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
+    final = urllib.parse.quote(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'final'")
+    order = urllib.parse.quote("metrics.`quality`")
+    return f"{server}/#/experiments/{experiment_id}/runs?searchFilter={final}&orderByKey={order}&orderByAsc=false"

@@ -1,0 +1,50 @@
+"""What the analysis adds to MLflow: a summary run for each arm, and its files on the parent run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.errors import BadInput
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+from core.tracking.connection import CELL, KIND, NOTE, PARENT, PHASE, SWEEP, _log, _search, client
+
+
+def write_cells(uri: str, sweep: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """One summary run per cell. A row's "cell" is its name; its numbers become metrics, its words parameters and tags."""
+    writer = client(uri)
+    parent = _parent(writer, sweep)
+    experiment_id, parent_id = parent.info.experiment_id, parent.info.run_id
+    known = {run.data.tags[CELL]: run for run in _search(writer, [experiment_id], {SWEEP: sweep, KIND: "cell"})}
+    for row in rows:
+        label = str(row["cell"])
+        if label in known:  # parameters can't be changed: the summary is written anew
+            writer.delete_run(known[label].info.run_id)
+        tags = {KIND: "cell", SWEEP: sweep, CELL: label, PHASE: "summary", PARENT: parent_id}
+        run_id = writer.create_run(experiment_id, run_name=f"{label} (summary)", tags=tags).info.run_id
+        numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+        words = {name: value for name, value in row.items() if name not in numbers and name != "cell" and value is not None}
+        metrics = [(name, float(value), parent.info.start_time, 0) for name, value in numbers.items()]
+        _log(writer, run_id, params=words, metrics=metrics)
+        writer.set_terminated(run_id)
+
+
+def write_analysis(uri: str, sweep: str, files: Sequence[Path], note: str) -> None:
+    """Figures, tables and verdicts as artifacts of the parent run, with a note in Markdown at its top."""
+    writer = client(uri)
+    run_id = _parent(writer, sweep).info.run_id
+    for path in files:
+        writer.log_artifact(run_id, str(path), "report")
+    _log(writer, run_id, tags={NOTE: note})
+
+
+def _parent(reader: MlflowClient, sweep: str) -> Run:
+    ids = [found.experiment_id for found in reader.search_experiments()]
+    runs = _search(reader, ids, {SWEEP: sweep, KIND: "sweep"})
+    if not runs:
+        raise BadInput(f"sweep {sweep!r} is not in this store")
+    return runs[0]

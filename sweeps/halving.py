@@ -1,0 +1,241 @@
+"""An open search for the best trade-off: successive halving on two objectives, then the found arms with fresh seeds.
+
+Synchronous halving: a rung's promotions wait for all its trials, proposals for all earlier batches. So what runs depends on
+outcomes alone, neither on their order nor on interruptions, and replaying the finished trials gives the same search. A rung's
+trial starts from scratch with a schedule of its own length, as a trial of any sweep; it is tuning, with the tuning seed, on
+the validation split. Proposals learn from the first rung, where every configuration has a trial of the same share.
+
+Sampler: TPE, by simulation (40 made-up laboratories, 81 configurations on rungs 1/9, 1/3, 1; hypervolume of the nine that
+had the whole training, ± standard error): .685 ± .013 after 27 Sobol points, .662 ± .011 with Sobol alone, .676 ± .010
+multivariate; after 54 Sobol points .615 ± .019. No setting is clearly better than filling the space evenly, 54 points are no
+better than none. GP did not end 8 searches in 5 minutes on a busy machine.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
+from core.settings import Scalar
+from sweeps import recipes
+from sweeps.ledger import Outcome
+from sweeps.plan import Cell, Inspect, Job, cells, tuning_job
+from sweeps.recipes import Recipe, Score
+from sweeps.tuning import CellSearch, distribution
+
+if TYPE_CHECKING:
+    import optuna
+
+
+def parts(experiment: Experiment, search: OpenSearch, inspect: Inspect) -> list[CellSearch]:
+    """A part for each rung, then one for each arm."""
+    halving = Halving(experiment, search, inspect)
+    return [*halving.rungs, *(RecipeArm(experiment, cell, inspect, halving) for cell in cells(experiment))]
+
+
+class Halving:
+    """The search as far as its outcomes are known."""
+
+    def __init__(self, experiment: Experiment, search: OpenSearch, inspect: Inspect) -> None:
+        self.base, self.search = experiment.base, search
+        self.lock = threading.RLock()  # the display asks from a thread of its own, and one batch must not be proposed twice
+        self.recipes = recipes.first(search)
+        self.promoted: dict[int, list[int]] = {}  # rung → its configurations, once they are known
+        self.rungs = [Rung(experiment, inspect, self, place) for place in range(len(search.rungs))]
+
+    def members(self, place: int) -> list[int]:
+        """The configurations known to train at a rung, in the order of their numbers."""
+        with self.lock:
+            if place:
+                if place not in self.promoted and self.rungs[place - 1].tuned():
+                    self.promoted[place] = self.rungs[place - 1].leading(self.search.sizes()[place])
+                return self.promoted.get(place, [])
+            while len(self.recipes) < self.search.configurations and all(map(self.rungs[0].outcome, range(len(self.recipes)))):
+                self.recipes += self._proposed(min(self.search.batch, self.search.configurations - len(self.recipes)))
+            return list(range(len(self.recipes)))
+
+    def arms(self) -> dict[str, Recipe] | None:
+        """Arm → its recipe, of those that had the whole training; None before the end of the search."""
+        last = self.rungs[-1]
+        if not last.tuned():
+            return None
+        numbers, scores = last.scored(self.members(last.place))
+        return {arm: self.recipes[numbers[i]] for arm, i in recipes.arms(scores, self.search.least_gain).items()}
+
+    def _proposed(self, count: int) -> list[Recipe]:
+        """The next batch, from the first rung's outcomes."""
+        rung = self.rungs[0]
+        numbers, scores = rung.scored(range(len(self.recipes)))
+        diverged = [n for n in range(len(self.recipes)) if (found := rung.outcome(n)) and found.state == "diverged"]
+        told = [(self.recipes[n], score) for n, score in zip(numbers, scores, strict=True)]
+        if scores:  # as bad as the worst seen; a crash says nothing about the recipe
+            worst = min(gain for gain, _ in scores), max(cost for _, cost in scores)
+            told += [(self.recipes[n], worst) for n in diverged]
+        return propose(self.search, told, self.recipes, count)
+
+
+class Rung(CellSearch):
+    """The trials of one rung."""
+
+    def __init__(self, experiment: Experiment, inspect: Inspect, halving: Halving, place: int) -> None:
+        search = halving.search
+        super().__init__(experiment, Cell(search.labels()[place], {}, {}), inspect)
+        self.halving, self.place, self.n_tune = halving, place, search.sizes()[place]
+        self.directions = ["maximize", "minimize"]
+        self.fields = tuple(search.space)
+        self.over: list[int] | None = None  # the members, once all have an outcome
+
+    def known_jobs(self) -> list[Job]:
+        return [self._job(number) for number in self.halving.members(self.place)]
+
+    def tuned(self) -> bool:
+        if self.over is None:
+            members = self.halving.members(self.place)
+            complete = len(members) == self.n_tune or (self.place > 0 and self._lower().tuned())
+            if complete and all(map(self.outcome, members)):
+                self.over = members
+        return self.over is not None
+
+    def best(self) -> None:
+        """A rung has no setting of its own for the test split."""
+
+    def hopeless(self) -> bool:
+        return False
+
+    def omitted(self) -> int:
+        """Fewer than planned are promoted where more failed."""
+        return self.n_tune - len(self.halving.members(self.place)) if self.place and self._lower().tuned() else 0
+
+    def outcome(self, number: int) -> Outcome | None:
+        """What is known of a configuration at this rung."""
+        return self.outcomes.get(self._job(number).key)
+
+    def scored(self, members: Iterable[int]) -> tuple[list[int], list[Score]]:
+        """Those of these configurations that finished here, and their gains and forgetting."""
+        found = [(number, score) for number in members if (score := _score(self.outcome(number)))]
+        return [number for number, _ in found], [score for _, score in found]
+
+    def leading(self, count: int) -> list[int]:
+        """The best `count` trade-offs among those that finished."""
+        numbers, scores = self.scored(self.halving.members(self.place))
+        order = recipes.ranking(scores, self.halving.search.least_gain)
+        return sorted(numbers[i] for i in order[:count])
+
+    def told(self, job: Job, outcome: Outcome) -> optuna.trial.FrozenTrial:
+        import optuna
+
+        recipe, score = self.halving.recipes[job.number], _score(outcome)
+        state = optuna.trial.TrialState.COMPLETE if score else optuna.trial.TrialState.FAIL
+        space = _distributions(self.halving.search)
+        return optuna.trial.create_trial(state=state, params=dict(recipe), distributions=space, values=score)
+
+    def _lower(self) -> Rung:
+        return self.halving.rungs[self.place - 1]
+
+    def _job(self, number: int) -> Job:
+        at = ("tune", number)
+        if at not in self.jobs:
+            values = recipes.at_rung(self.halving.recipes[number], self.halving.search.rungs[self.place], self.experiment.base)
+            self.jobs[at] = tuning_job(self.experiment, self.cell, number, values, self.inspect)
+        return self.jobs[at]
+
+
+class RecipeArm(CellSearch):
+    """An arm: the base as it is, or what the search has found, with fresh seeds."""
+
+    def __init__(self, experiment: Experiment, cell: Cell, inspect: Inspect, halving: Halving) -> None:
+        super().__init__(experiment, cell, inspect)
+        self.halving, self.fields = halving, tuple(halving.search.space)
+
+    def known_jobs(self) -> list[Job]:
+        return self._finals()
+
+    def best(self) -> Mapping[str, Scalar] | None:
+        """The arm's recipe; None while it is not known, or where another arm has it already."""
+        if self.cell.label == DEFAULT_ARM:
+            return {}
+        return (self.halving.arms() or {}).get(self.cell.label)
+
+    def tuned(self) -> bool:
+        return self.cell.label == DEFAULT_ARM or self.halving.arms() is not None
+
+    def hopeless(self) -> bool:
+        """Whether no configuration had the whole training."""
+        return self.cell.label != DEFAULT_ARM and self.halving.arms() == {}
+
+    def omitted(self) -> int:
+        """The arm's seeds, where another arm is the same."""
+        found = self.halving.arms()
+        return len(self.experiment.seeds) if found and self.best() is None else 0
+
+
+def _score(outcome: Outcome | None) -> Score | None:
+    """Gain in quality and forgetting of a trial that finished with both."""
+    if outcome is None or outcome.failed:
+        return None
+    quality, before, forgetting = outcome.quality, outcome.quality_before, outcome.forgetting
+    return None if quality is None or before is None or forgetting is None else (quality - before, forgetting)
+
+
+def _distributions(search: OpenSearch) -> dict[str, Any]:
+    """Ranges, and levels that are numbers, on a log scale: a proposal between two levels becomes the nearer one."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    found: dict[str, Any] = {}
+    for name, levels in search.space.items():
+        if isinstance(levels, LogUniform):
+            found[name] = distribution(levels)
+        elif numbers := _numbers(levels):
+            found[name] = FloatDistribution(min(numbers), max(numbers), log=True)
+        else:
+            found[name] = CategoricalDistribution(levels)
+    return found
+
+
+def _numbers(levels: Sequence[Scalar]) -> list[float]:
+    """The levels if all are numbers above 0."""
+    numbers = [float(x) for x in levels if isinstance(x, int | float) and not isinstance(x, bool) and x > 0]
+    return numbers if len(numbers) == len(levels) else []
+
+
+def propose(search: OpenSearch, told: Sequence[tuple[Recipe, Score]], known: Sequence[Recipe], count: int) -> list[Recipe]:
+    """The next `count` recipes, none of them known."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    seed, space = recipes.seed_of("batch", len(known)), _distributions(search)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(seed))
+    least = search.least_gain * max((gain for _, (gain, _) in told), default=0.0)
+    for recipe, (gain, cost) in told:
+        constraints = {"enough": least - gain}  # what gains too little is no trade-off
+        study.add_trial(
+            optuna.trial.create_trial(params=dict(recipe), distributions=space, values=(gain, cost), constraints=constraints)
+        )
+    found: list[Recipe] = []
+    for _ in range(count):
+        recipe = _snapped(search, study.ask(space).params)
+        tried = [*known, *found]
+        found.append(recipe if recipe not in tried else recipes.filling(search.space, 1, tried, seed + len(found))[0])
+    return found
+
+
+def sampler(seed: int) -> optuna.samplers.BaseSampler:
+    import optuna
+
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=0)
+
+
+def _snapped(search: OpenSearch, values: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Proposed values as values of the space."""
+    found: dict[str, Scalar] = {}
+    for name, levels in search.space.items():
+        if isinstance(levels, LogUniform):
+            found[name] = recipes.rounded(levels, values[name])
+        elif _numbers(levels):
+            found[name] = min(levels, key=lambda level: abs(math.log(float(str(level)) / values[name])))
+        else:
+            found[name] = values[name]
+    return found

@@ -1,0 +1,82 @@
+"""The tuning trials as Optuna studies on disk (optuna.db, one study for each arm).
+
+A record for people and Optuna's own tools; it never holds a trial that is running, and the search does not read it.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sweeps.ledger import Outcome
+from sweeps.plan import Job
+
+if TYPE_CHECKING:
+    import optuna
+from sweeps.tuning import CellSearch
+
+BUSY_SECONDS = 1  # Optuna waits for a locked file several times over: 6 s in all, measured
+REST_SECONDS = 60  # after which a busy file is tried again
+
+
+class StudyRecord:
+    """The cells' tuning trials as Optuna studies in one SQLite file (SQLite leaves no stale lock after kill -9)."""
+
+    def __init__(self, path: Path, sweep: str) -> None:
+        self.path, self.sweep = path, sweep
+        self.waiting: list[tuple[CellSearch, Job, Outcome]] = []
+        self.storage: Any = None
+        self.rests_until = 0.0
+        self.studies: dict[str, tuple[optuna.Study, set[str]]] = {}
+
+    def add(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
+        """Adds a finished tuning trial; while the file is busy (a dashboard reads it), trials wait for a later one."""
+        self.waiting.append((cell, job, outcome))
+        if time.monotonic() >= self.rests_until:
+            self._flush()
+
+    def close(self) -> int:
+        """Writes what waits, if that is possible now; how many trials the record still lacks."""
+        self._flush()
+        if self.storage is not None:
+            self.storage.remove_session()
+            self.storage.engine.dispose()
+        return len(self.waiting)
+
+    def _flush(self) -> None:
+        if not self.waiting:
+            return
+        import optuna
+        from sqlalchemy.exc import SQLAlchemyError  # what Optuna lets through while it opens a file
+
+        try:
+            while self.waiting:
+                self._write(*self.waiting[0])
+                self.waiting.pop(0)
+        except (optuna.exceptions.StorageInternalError, SQLAlchemyError):
+            self.rests_until = time.monotonic() + REST_SECONDS
+
+    def _write(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
+        study, present = self._study(cell.cell.label, cell.directions)
+        label = f"{job.key} {outcome.state}"
+        if label in present:
+            return
+        told = cell.told(job, outcome)
+        told.user_attrs = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state}
+        told.user_attrs |= {"reason": outcome.reason, "label": label}
+        study.add_trial(told)
+        present.add(label)
+
+    def _study(self, label: str, directions: list[Any]) -> tuple[optuna.Study, set[str]]:
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        if self.storage is None:
+            waits = {"connect_args": {"timeout": BUSY_SECONDS}}
+            self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=waits)
+        if label not in self.studies:
+            name = f"{self.sweep} {label}"
+            study = optuna.create_study(storage=self.storage, study_name=name, directions=directions, load_if_exists=True)
+            self.studies[label] = (study, {trial.user_attrs.get("label", "") for trial in study.trials})
+        return self.studies[label]
