@@ -95,10 +95,10 @@ def _linearised(scores_FI: np.ndarray, weights_FI: np.ndarray, measure_I: np.nda
 
 @dataclass(frozen=True)
 class Arm:
-    """One cell of the sweep: its label, adapter, the learning rate its final trials ran at (nan: none ran), the fingerprint
+    """One arm of the sweep: its label, adapter, the learning rate its final trials ran at (nan: none ran), the fingerprint
     of the final trial of each seed that finished, and the fields that all its trials share."""
 
-    cell: str
+    label: str
     method: str
     rank: int | None
     rate: float = math.nan
@@ -107,10 +107,10 @@ class Arm:
 
 
 def arms(table: pd.DataFrame) -> list[Arm]:
-    """The cells, LoRA by rank and then the others. Of a cell whose final trials ran at several learning rates (the sweep
+    """The arms, LoRA by rank and then the others. Of an arm whose final trials ran at several learning rates (the sweep
     was extended and tuned again) the rate that is now best on validation counts."""
     found = []
-    for cell, group in table.groupby("cell", sort=False):
+    for label, group in table.groupby("arm", sort=False):
         first = group.iloc[0]
         rank = first.get("adapter.rank")
         final = chosen_final(group)
@@ -118,12 +118,12 @@ def arms(table: pd.DataFrame) -> list[Arm]:
         rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
         rank = None if rank is None or pd.isna(rank) else int(rank)
         shared = {str(name): values.iloc[0] for name, values in group.items() if values.nunique(dropna=False) == 1}
-        found.append(Arm(str(cell), str(first["adapter.method"]), rank, rate, by_seed, shared))
-    return sorted(found, key=lambda arm: (arm.method != "lora", arm.rank or 0, arm.cell))
+        found.append(Arm(str(label), str(first["adapter.method"]), rank, rate, by_seed, shared))
+    return sorted(found, key=lambda arm: (arm.method != "lora", arm.rank or 0, arm.label))
 
 
 def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
-    """The final trials of one cell at its chosen learning rate."""
+    """The final trials of one arm at its chosen learning rate."""
     final = group[group["phase"] == "final"]
     if final["train.learning_rate"].nunique() < 2:
         return final
@@ -166,7 +166,7 @@ def ratio(first: Arm, second: Arm, scores: Panel) -> Estimate:
 
 
 def columns(name: str, e: Estimate | None) -> dict[str, float]:
-    """An estimate as columns of a frame of cells: name, name_low, name_high."""
+    """An estimate as columns of a frame of arms: name, name_low, name_high."""
     value, low, high = (e.value, e.low, e.high) if e else (math.nan,) * 3
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 

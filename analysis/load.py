@@ -17,7 +17,7 @@ from core.fields import ADDED_LATER, flatten
 from core.settings import FIELD_PREFIX, Trial
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
-_TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "cell", "phase", "state", "reason", "sweep")}
+_TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "arm", "phase", "state", "reason", "sweep")}
 
 
 def field_types() -> dict[str, type]:
@@ -60,8 +60,8 @@ def frame(runs: Iterable[dict[str, typing.Any]]) -> pd.DataFrame:
     if not rows:
         return pd.DataFrame()
     table = pd.DataFrame(rows)
-    rest = [name for name in table.columns if name not in ("cell", "phase", "seed", "state", "reason")]
-    return table[["cell", "phase", "seed", "state", "reason", *rest]].sort_values(["cell", "phase", "seed"], kind="stable")
+    rest = [name for name in table.columns if name not in ("arm", "phase", "seed", "state", "reason")]
+    return table[["arm", "phase", "seed", "state", "reason", *rest]].sort_values(["arm", "phase", "seed"], kind="stable")
 
 
 def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:

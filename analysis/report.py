@@ -57,7 +57,7 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     sweep = tracking.latest_sweep(uri, name, "".join(chosen.sweep))
     directory = chosen.report or chosen.output / f"{name}-{sweep[:8]}" / "report"
     made = analysed(name, uri, sweep, directory)
-    tracking.write_cells(uri, sweep, json.loads(made.cells.to_json(orient="records")))
+    tracking.write_arms(uri, sweep, json.loads(made.arm_rows.to_json(orient="records")))
     tracking.write_analysis(uri, sweep, made.files, made.note)
     print(made.terminal)
     print(f"report: {directory / 'report.md'}")

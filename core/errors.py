@@ -8,7 +8,12 @@ from collections.abc import Sequence
 
 
 class BadInput(ValueError):
-    """Something the user gave cannot be used. The message is one line: which field, which value, what would be valid."""
+    """Something the user gave cannot be used. `text` is one line: which field, which value, what would be valid. `field` is
+    the dotted field or the option that has to change, where one is to blame."""
+
+    def __init__(self, text: str, field: str = "") -> None:
+        super().__init__(text)
+        self.text, self.field = text, field
 
 
 def redacted(text: str) -> str:

@@ -14,8 +14,8 @@ from core.settings import Scalar, Trial
 
 @dataclass(frozen=True)
 class LogUniform:
-    """A search range on a log scale. The first `grid` tuning trials are the same evenly spaced points in every cell,
-    so that cells can be compared along the range; Optuna proposes the rest."""
+    """A search range on a log scale. The first `grid` tuning trials are the same evenly spaced points in every arm,
+    so that arms can be compared along the range; Optuna proposes the rest."""
 
     low: float
     high: float
@@ -106,7 +106,7 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """A question: a base trial, what varies (a full grid), what is tuned inside each cell, and the seeds.
+    """A question: a base trial, what varies (a full grid), what is tuned inside each arm, and the seeds.
 
     `also` adds arms beside the grid, each a set of dotted overrides of the base. `with_seed` gives fields a value per
     seed (seed i takes entry i modulo the length), the same in every arm, so that arms stay paired. `without` names arms

@@ -33,17 +33,17 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="16g",
+            id="search_beats_usual_recipe",
             statement="The usual recipe (rank 16 on all layers, 3 epochs of 1,000 examples) is not the best: a search finds more quality, at up to six times the steps",
             published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
         ),
         Claim(
-            id="16h",
+            id="knee_forgets_less_than_usual",
             statement="The knee of the search forgets less than the usual recipe",
             published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
         ),
         Claim(
-            id="16i",
+            id="knee_costs_at_most_2_points",
             statement="The knee of the search costs at most 2 points of quality against the usual recipe",
             published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
         ),

@@ -21,21 +21,21 @@ EXPERIMENT = Experiment(
     laboratory_only=True,
     claims=(
         Claim(
-            id="8a",
+            id="no_template_is_answered_worse",
             statement="Questions without the template of training are answered worse",
             published=Published(
                 effect="37.3 against 55.2 (tuned without templates, asked with them)", source="Wei 2021, Fig. 8", url=FLAN
             ),
         ),
         Claim(
-            id="8b",
+            id="another_template_is_answered_worse",
             statement="Questions in the words of another template are answered worse",
             published=Published(
                 effect="46.6 against 55.2 (tuned on dataset names, asked by instruction)", source="Wei 2021, Fig. 8", url=FLAN
             ),
         ),
         Claim(
-            id="9",
+            id="response_loss_beats_full_loss",
             statement="Loss on response tokens only gives better quality than loss on all tokens",
             published=Published(
                 effect="loss on prompts too helps where answers are short", source="Shi 2024, Instruction Modelling", url=MASKING

@@ -24,22 +24,22 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="3a",
+            id="sixteen_times_data_no_gain_equal_epochs",
             statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 2 points (equal epochs)",
             published=Published(effect="flat from 2K to 32K", source="Zhou 2023, Fig. 6", url=LIMA),
         ),
         Claim(
-            id="3b",
+            id="sixteen_times_data_no_gain_equal_steps",
             statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 2 points (equal steps)",
             published=Published(effect="flat from 2K to 32K", source="Zhou 2023, Fig. 6", url=LIMA),
         ),
         Claim(
-            id="6a",
+            id="500_examples_reach_90_percent",
             statement="500 examples reach 90 % of the quality of 8,000 (equal epochs)",
             published=Published(effect="200–500 pairs suffice", source="practitioners' rule; no primary source", url=LIMA),
         ),
         Claim(
-            id="6b",
+            id="100_examples_miss_90_percent",
             statement="100 examples do not reach 90 % of the quality of 8,000 (equal epochs)",
             published=Published(effect="200–500 pairs are needed", source="practitioners' rule; no primary source", url=LIMA),
         ),

@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="13c",
+            id="forgetting_speeds_up_past_3_epochs",
             statement="Past 3 epochs forgetting speeds up (more of it per epoch)",
             published=Published(
                 effect="a power law in steps, exponent .15: it slows down",
@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="22",
+            id="loss_falls_without_quality",
             statement="Training loss falls from 3 to 15 epochs while quality on seen tasks does not rise (at most 2 points)",
             published=Published(
                 effect="reward rises after the loss overfits", source="Ouyang 2022", url="https://arxiv.org/abs/2203.02155"

@@ -42,24 +42,24 @@ EXPERIMENT = Experiment(
     },
     claims=(
         Claim(
-            id="11a",
+            id="absent_domains_forget_more",
             statement="Domains of text that no tuning row asks about (code and prose in every fold) forget more than those asked about (LoRA, rank 16)",
             published=Published(
                 effect="uneven: 7 to 17 % reasoning, 17 to 28 % reading comprehension", source="Luo 2023, Table 4", url=LUO
             ),
         ),
         Claim(
-            id="11b",
+            id="absent_skills_lose_more",
             statement="Raw skills of clusters outside the mix lose more than those in it (LoRA, rank 16)",
             published=Published(effect="almost 100 % kept with 1 % of it in the mix", source="Scialom 2022", url=SCIALOM),
         ),
         Claim(
-            id="11c",
+            id="raw_skills_lose_over_5_points",
             statement="Tuning at a working rate costs over 5 points of the raw skills, the level of a warning (LoRA, rank 16)",
             published=Published(effect="7 to 28 % after five tasks", source="Luo 2023, Table 4", url=LUO),
         ),
         Claim(
-            id="12c",
+            id="lora_forgets_less_at_equal_rate",
             statement="At equal steps and equal rate, LoRA (rank 16) forgets less than full fine-tuning",
             published=Published(
                 effect="at 20 B tokens of code, each at its best rate: source-domain accuracy .635, full .545", source="Biderman 2024, Table S2",
@@ -67,29 +67,29 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="12d",
+            id="lora_forgets_less_at_equal_quality",
             statement="At equal quality, LoRA (rank 16) forgets less than full fine-tuning: loss on pretraining text (or drift, where none is given)",
             published=AT_EQUAL_QUALITY,
         ),
         Claim(
-            id="12e",
+            id="lora_keeps_skills_at_equal_quality",
             statement="At equal quality, LoRA (rank 16) forgets less than full fine-tuning: accuracy of raw skills",
             published=AT_EQUAL_QUALITY,
         ),
         Claim(
-            id="13d",
+            id="lower_rate_forgets_less_all_methods",
             statement="A lower learning rate forgets less (all ranks and full fine-tuning together)",
             published=Published(
                 effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN
             ),
         ),
         Claim(
-            id="13e",
+            id="forgetting_linear_in_loss",
             statement="Forgetting is inverse-linear in the fine-tuning loss (LoRA)",
             published=Published(effect="R² above .94", source="Kalajdzievski 2024", url=KALAJDZIEVSKI),
         ),
         Claim(
-            id="13f",
+            id="forgetting_power_of_steps",
             statement="Forgetting is a power of the steps, with an exponent of about 0.15 (LoRA, rank 16)",
             published=Published(effect="exponent .147 of a shifted power law (OpenOrca)", source="Kalajdzievski 2024", url=KALAJDZIEVSKI),
         ),

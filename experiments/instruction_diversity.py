@@ -19,12 +19,12 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="2a",
+            id="more_templates_follow_unseen_phrasings",
             statement="On tasks trained on, unseen phrasings are followed better with more training templates",
             published=Published(effect="the purpose of FLAN's ten templates", source="Wei 2021", url=FLAN),
         ),
         Claim(
-            id="2b",
+            id="templates_hardly_matter_held_out",
             statement="On held-out tasks the number of templates hardly matters: 10 against 1 within 2 points",
             published=Published(effect="negligible", source="Wei 2021, appendix", url=FLAN),
         ),

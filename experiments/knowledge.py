@@ -22,14 +22,14 @@ EXPERIMENT = Experiment(
     laboratory_only=True,
     claims=(
         Claim(
-            id="10a",
+            id="unheard_facts_stay_unknown",
             statement="Facts in neither pretraining nor tuning do not appear: at most 15 % right, by guessing",
             published=Published(
                 effect="tuning elicits, it does not add", source="Zhou 2023", url="https://arxiv.org/abs/2305.11206"
             ),
         ),
         Claim(
-            id="10b",
+            id="pretrained_facts_beat_taught_facts",
             statement="Facts from pretraining that tuning never asked for are answered better than facts that tuning taught",
             published=Published(
                 effect="examples with new knowledge are learned much more slowly",
@@ -38,7 +38,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="10c",
+            id="rank_helps_new_facts",
             statement="New facts are learned better with more rank",
             published=Published(
                 effect="LoRA learns less, by rank", source="Biderman 2024", url="https://arxiv.org/abs/2405.09673"

@@ -19,12 +19,12 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="4c",
+            id="wrong_answers_cost_quality",
             statement="10 % wrong answers cost quality",
             published=Published(effect="quality filter: +0.5 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
         ),
         Claim(
-            id="4d",
+            id="wrong_answers_cost_at_most_5_points",
             statement="10 % wrong answers cost at most 5 points",
             published=Published(effect="no measured effect found", source="compare Zhou 2023", url=LIMA),
         ),

@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="13a",
+            id="lower_rate_forgets_less_lora",
             statement="A lower learning rate forgets less (LoRA, rank 16)",
             published=Published(
                 effect="no number found",
@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="13b",
+            id="lower_rate_forgets_less_full",
             statement="A lower learning rate forgets less (full fine-tuning)",
             published=Published(
                 effect="no number found",
@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="18c",
+            id="lora_rate_10_times_full",
             statement="LoRA's best learning rate is about 10× that of full fine-tuning",
             published=Published(effect="9.8×", source="Schulman 2025", url="https://thinkingmachines.ai/blog/lora/"),
         ),

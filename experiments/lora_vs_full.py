@@ -63,7 +63,7 @@ EXPERIMENT = Experiment(
     laboratory_only=True,
     claims=(
         Claim(
-            id="12f",
+            id="lora_forgets_less_with_new_facts",
             statement="At equal quality, LoRA forgets less than full fine-tuning where half of the data are new facts (NLL)",
             published=Published(
                 effect="r 256 against full: .631 kept against .446 (code instructions), .599 against .599 (math)",
@@ -71,7 +71,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="12g",
+            id="lora_forgets_less_on_wide_base",
             statement="At equal quality, LoRA forgets less than full fine-tuning on a base twice as wide (NLL)",
             published=Published(
                 effect="7 B, r 256 against full: .631 kept against .446 (code), .599 against .599 (math)",
@@ -79,24 +79,24 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="12h",
+            id="width_favours_lora",
             statement="The wider the base, the better LoRA does against full fine-tuning in forgetting at equal quality (NLL)",
             published=Published(effect="no measured effect found", source="compare Biderman 2024", url=BIDERMAN),
         ),
         Claim(
-            id="18e",
+            id="constant_schedule_widens_rate_ratio",
             statement="A constant schedule widens the ratio of best learning rates, LoRA ÷ full",
             published=Published(
                 effect="9.8×, 15× in short runs, both measured with a constant schedule", source="Schulman 2025", url=SCHULMAN
             ),
         ),
         Claim(
-            id="18f",
+            id="rate_ratio_independent_of_width",
             statement="The ratio of best learning rates does not depend on the base's width (wide ÷ narrow within a factor of 2)",
             published=Published(effect="9.8× at every width (fitted to 14 models)", source="Schulman 2025", url=SCHULMAN),
         ),
         Claim(
-            id="18g",
+            id="larger_alpha_lowers_rate_ratio",
             statement="A larger alpha over rank lowers the ratio of best learning rates (8 against 2)",
             published=Published(
                 effect="no measured effect found (alpha held at 32; 1 / alpha expected of theory)", source="Schulman 2025",

@@ -24,31 +24,31 @@ EXPERIMENT = Experiment(
     seeds=(0, 1, 2, 3),
     claims=(
         Claim(
-            id="28a",
+            id="larger_base_is_better",
             statement="Of these three bases a larger one is better after tuning (500 examples, rank 16)",
             published=Published(
                 effect="loss ∝ X^-α, α = .31 to .36 (LoRA, translation)", source="Zhang 2024, Table 4", url=ZHANG
             ),
         ),
         Claim(
-            id="28b",
+            id="size_buys_more_than_data",
             statement="Of these three bases, size buys more than data: an e-fold of parameters more than an e-fold of examples",
             published=Published(effect="α = .31 to .36 against β = .025 to .081 (LoRA)", source="Zhang 2024, Table 4", url=ZHANG),
         ),
         Claim(
-            id="28c",
+            id="larger_base_forgets_more",
             statement="Of these three bases a larger one forgets more (500 examples, rank 16)",
             published=Published(
                 effect="forgetting 9.2 % at 1.2 B, 20.2 % at 3.7 B (mT0, domain knowledge)", source="Luo 2023, Table 4", url=LUO
             ),
         ),
         Claim(
-            id="28d",
+            id="rate_carries_over_sizes",
             statement="LoRA's best learning rate carries over from the smallest to the largest base, within a factor of 2 (500 examples, rank 16)",
             published=Published(effect="a power of the width; no exponent printed", source="Schulman 2025", url=SCHULMAN),
         ),
         Claim(
-            id="28e",
+            id="rank_16_enough_on_largest",
             statement="Rank 16 is enough on the largest base too: rank 64 is at most 2 points better (500 examples)",
             published=Published(effect="equal until capacity binds", source="Schulman 2025", url=SCHULMAN),
         ),

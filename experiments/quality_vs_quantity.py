@@ -34,37 +34,37 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="3d",
+            id="curated_matches_all_synthetic_seen",
             statement="1,000 curated examples match or beat all synthetic ones, one epoch (seen tasks; at most 2 points below)",
             published=Published(effect="LIMA 65B preferred to or equal with Alpaca 65B", source="Zhou 2023", url=LIMA),
         ),
         Claim(
-            id="3e",
+            id="curated_matches_all_synthetic_held_out",
             statement="1,000 curated examples match or beat all synthetic ones, one epoch (held-out tasks; at most 2 points below)",
             published=Published(effect="LIMA 65B preferred to or equal with Alpaca 65B", source="Zhou 2023", url=LIMA),
         ),
         Claim(
-            id="3f",
+            id="four_times_synthetic_no_gain",
             statement="Four times the synthetic data at equal epochs gives no gain (at most 2 points)",
             published=Published(effect="flat over a 16-fold increase", source="Zhou 2023, Fig. 6", url=LIMA),
         ),
         Claim(
-            id="4a",
+            id="curated_beats_synthetic_at_equal_size",
             statement="Quality counts at equal volume: 1,000 curated (right, diverse) examples beat 1,000 synthetic (diverse) ones",
             published=Published(effect="3.83 against 3.33 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
         ),
         Claim(
-            id="4b",
+            id="diverse_beats_homogeneous_held_out",
             statement="Diversity counts at equal volume: 1,000 examples of all clusters beat 1,000 of two clusters (held-out tasks)",
             published=Published(effect="3.83 against 3.49 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
         ),
         Claim(
-            id="5a",
+            id="best_tenth_beats_all",
             statement="The best tenth of the synthetic rows by score (3 epochs) beats all of them (1 epoch, three times the steps)",
             published=Published(effect="9K of 52K preferred to all", source="Chen 2023", url=ALPAGASUS),
         ),
         Claim(
-            id="5b",
+            id="best_tenth_beats_random_at_equal_size",
             statement="1,000 of the best tenth by score beat 1,000 drawn from all synthetic rows",
             published=Published(effect="9K chosen of 52K preferred to all", source="Chen 2023", url=ALPAGASUS),
         ),

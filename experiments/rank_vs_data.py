@@ -37,17 +37,17 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="16c",
+            id="rank_64_equals_full_at_4000",
             statement="Rank 64 equals full fine-tuning at 4,000 examples: neither below nor above it by more than 3 %",
             published=Published(effect="equal until capacity binds", source="Schulman 2025", url=SCHULMAN),
         ),
         Claim(
-            id="16d",
+            id="rank_buys_more_with_more_data",
             statement="Rank buys more the more data there are: 64 against 1, at 4,000 against 250 examples",
             published=Published(effect="low ranks fall behind as data grow", source="Schulman 2025", url=SCHULMAN),
         ),
         Claim(
-            id="16e",
+            id="rank_128_adds_little",
             statement="More than rank 64 adds little: rank 128 is at most 2 points better (4,000 curated examples)",
             published=Published(
                 effect="E2E validation loss 1.16 at rank 64, 1.16 at 128 and 512, 1.17 at 1,024",
@@ -56,7 +56,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="16f",
+            id="rank_64_learns_facts_better",
             statement="New facts are learned better with rank 64 than with rank 1",
             published=Published(effect="low ranks fall behind where data exceed capacity", source="Schulman 2025", url=SCHULMAN),
         ),

@@ -34,7 +34,7 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="7a",
+            id="traces_beat_bare_at_equal_examples",
             statement="With traces more final answers are right than with bare answers, at equal examples",
             published=Published(
                 effect="8.11 to 21.99 % (T5 XXL on GSM8K, tuned on chains of thought)",
@@ -43,7 +43,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="7b",
+            id="traces_beat_bare_at_equal_tokens",
             statement="With traces more final answers are right, at equal training tokens",
             published=Published(
                 effect="better than fine-tuning on labels with much fewer examples; tokens not equalised",
@@ -52,7 +52,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="7c",
+            id="traces_beat_bare_on_unseen_compositions",
             statement="With traces more final answers are right on compositions never trained, at equal examples",
             published=Published(
                 effect="Orca 13B above Vicuna 13B by more than 100 % on zero-shot Big-Bench Hard; data differ too",
@@ -61,7 +61,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="7d",
+            id="traces_beat_bare_at_equal_response_tokens",
             statement="With traces more final answers are right, at equal response tokens",
             published=Published(
                 effect="better than fine-tuning on labels with much fewer examples; tokens not equalised",
@@ -70,7 +70,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="7e",
+            id="traces_beat_more_passes_over_bare",
             statement="More passes over bare answers do not make up for traces, at equal training tokens",
             published=Published(
                 effect="no measured effect found", source="compare Hsieh 2023", url="https://arxiv.org/abs/2305.02301"

@@ -23,24 +23,24 @@ EXPERIMENT = Experiment(
     laboratory_only=True,
     claims=(
         Claim(
-            id="14a",
+            id="replay_5_percent_reduces_forgetting",
             statement="Replayed pretraining text, 5 % of the sequences, reduces forgetting",
             published=Published(effect="forgetting .27 → .21 nats at 5 % (405 M)", source="Ibrahim 2024", url=IBRAHIM),
         ),
         Claim(
-            id="14b",
+            id="replay_1_percent_halves_forgetting",
             statement="Replayed pretraining text, 1 % of the sequences, removes at least half of the forgetting",
             published=Published(effect="almost 100 % kept at 1 %", source="Scialom 2022", url="https://arxiv.org/abs/2205.12393"),
         ),
         Claim(
-            id="14c",
+            id="replay_10_percent_costs_little",
             statement="Replayed pretraining text, 10 % of the sequences, costs at most 2 points of quality",
             published=Published(
                 effect="improves up to 10 %, then decreases", source="Iyer 2022", url="https://arxiv.org/abs/2212.12017"
             ),
         ),
         Claim(
-            id="14d",
+            id="code_mix_halves_code_forgetting",
             statement="Code mixed in, 40 % of the sequences, removes at least half of the forgetting on code",
             published=Published(
                 effect="about 40 % code in the mix: a practitioners' rule, no measured effect found",
@@ -49,7 +49,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="14e",
+            id="code_alone_saves_less_than_all_domains",
             statement="At 25 % of the sequences, code alone saves less of all forgetting than documents of all domains do",
             published=Published(effect="no measured effect found", source="compare Ibrahim 2024", url=IBRAHIM),
         ),

@@ -25,7 +25,7 @@ EXPERIMENT = Experiment(
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},
     claims=(
         Claim(
-            id="17a",
+            id="k_and_o_add_5_percent",
             statement="Adding k and o to q and v (rank 16) is worth about 5 % of quality",
             published=Published(
                 effect="+0.0 WikiSQL, +0.4 MultiNLI points, at equal parameters",
@@ -34,12 +34,12 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="17b",
+            id="mlp_beats_attention",
             statement="MLP beats attention only, at equal numbers of parameters",
             published=Published(effect="all ≈ MLP > attention", source="Biderman 2024", url="https://arxiv.org/abs/2405.09673"),
         ),
         Claim(
-            id="17c",
+            id="all_linear_beats_attention",
             statement="All-linear beats attention only, at equal numbers of parameters",
             published=Published(
                 effect="attention only underperforms even at more parameters",

@@ -22,7 +22,7 @@ EXPERIMENT = Experiment(
     },
     claims=(
         Claim(
-            id="1a",
+            id="held_out_rises_with_clusters",
             statement="Held-out performance rises with the number of clusters trained on, at equal examples",
             published=Published(
                 effect="+6.7 points per e-fold of clusters",
@@ -31,7 +31,7 @@ EXPERIMENT = Experiment(
             ),
         ),
         Claim(
-            id="1b",
+            id="held_out_rises_with_tasks",
             statement="Held-out performance rises with the number of tasks trained on, at equal examples",
             published=Published(
                 effect="48.4 at 128 tasks, 54.3 at 757 (ROUGE-L, 3 B)", source="Wang 2022", url="https://arxiv.org/abs/2204.07705"

@@ -1,1 +1,1 @@
-"""Sweeps: plan an experiment's trials, search inside its cells, run them with Ray Tune, log them to MLflow."""
+"""Sweeps: plan an experiment's trials, search inside its arms, run them with Ray Tune, log them to MLflow."""

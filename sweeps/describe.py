@@ -40,7 +40,7 @@ def experiments_table(experiments: list[Experiment]) -> str:
     lines = []
     for experiment in experiments:
         tuning, final = plan.count_trials(experiment)
-        lines.append(f"{experiment.name}  ({len(plan.cells(experiment))} cells, {tuning} tuning + {final} final trials)")
+        lines.append(f"{experiment.name}  ({len(plan.arms(experiment))} arms, {tuning} tuning + {final} final trials)")
         lines += textwrap.wrap(experiment.question, 100, initial_indent="    ", subsequent_indent="    ")
     return "\n".join([*lines, "", "python sweeps/run.py NAME --dry-run shows what it would do."])
 
@@ -78,10 +78,10 @@ def _rows(experiment: Experiment) -> list[tuple[str, int, int, Trial]]:
     if search:
         for label, size, share in zip(search.labels(), search.sizes(), search.rungs, strict=True):
             found.append((label, size, 0, plan.overridden(base, recipes.middle(search, base, share))))
-    for cell in plan.cells(experiment):
-        values = recipes.middle(search, base, 1.0) if search and cell.label != DEFAULT_ARM else cell.overrides
+    for arm in plan.arms(experiment):
+        values = recipes.middle(search, base, 1.0) if search and arm.label != DEFAULT_ARM else arm.overrides
         trial = plan.overridden(base, {**plan.seed_overrides(experiment, 0), **values})
-        found.append((cell.label, experiment.tune_trials if cell.tune else 0, len(experiment.seeds), trial))
+        found.append((arm.label, experiment.tune_trials if arm.tune else 0, len(experiment.seeds), trial))
     return found
 
 
@@ -120,8 +120,8 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
 
 
 def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources, notes: Sequence[str]) -> str:
-    """Cells, trials, tokens, estimated time and memory, and what is worth a note."""
-    rows = [("cell", "tuning", "final", "steps", "tokens/trial", "trainable", "tensors GiB", "about")]
+    """Arms, trials, tokens, estimated time and memory, and what is worth a note."""
+    rows = [("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "tensors GiB", "about")]
     total = total_tokens = 0.0
     shown: tuple[preflight.Inputs, bool] | None = None
     for label, n_tuning, n_final, trial in _rows(experiment):
@@ -132,7 +132,7 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
         total_tokens += (n_tuning + n_final) * inputs.tokens
         counts = (f"{n_tuning}", f"{n_final}", f"{inputs.steps:,}", f"{inputs.tokens:,}", f"{inputs.trainable_parameters:,}")
         rows.append((label, *counts, f"{inputs.memory_gib:.2f}", f"{each:.0f} s"))
-    assert shown is not None, "an experiment has at least one cell"
+    assert shown is not None, "an experiment has at least one arm"
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
     n_tuning, n_final = plan.count_trials(experiment)
@@ -142,7 +142,7 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
     if measured:
         each = statistics.median(measured)
-        left = clock(max(n_tuning + n_final - len(done) - sum(cell.omitted() for cell in search.cells), 0) * each / at_once)
+        left = clock(max(n_tuning + n_final - len(done) - sum(part.omitted() for part in search.parts), 0) * each / at_once)
         time = f"{left} (median of {len(measured)} finished trials: {each:.1f} s)"
     else:
         time = f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
@@ -162,16 +162,16 @@ def status(experiment: Experiment, sweep: str, directory: Path) -> str:
     failed = [(job, outcome) for job, outcome in done if outcome.failed]
     holder = ledger.holder(directory)
     running = f"running now ({holder})" if holder else "not running"
-    total = sum(plan.count_trials(experiment)) - sum(cell.omitted() for cell in search.cells)
+    total = sum(plan.count_trials(experiment)) - sum(part.omitted() for part in search.parts)
     lines = [
         f"{experiment.name} {sweep[:8]} in {directory}",
         f"  {len(done)}/{total} trials done, {len(failed)} failed; {running}",
     ]
-    for cell in search.cells:
-        phases = [job.phase for job, _ in done if job.cell == cell.cell.label]
-        counts = f"{phases.count('tune')}/{cell.n_tune} tuning, {phases.count('final')}/{len(experiment.seeds)} final"
-        counts += " (another arm or the rung has fewer)" if cell.omitted() else ""
-        chosen = (cell.best() if cell.tuned() else None) or {}
+    for part in search.parts:
+        phases = [job.phase for job, _ in done if job.arm == part.arm.label]
+        counts = f"{phases.count('tune')}/{part.n_tune} tuning, {phases.count('final')}/{len(experiment.seeds)} final"
+        counts += " (another arm or the rung has fewer)" if part.omitted() else ""
+        chosen = (part.best() if part.tuned() else None) or {}
         values = recipes.said(chosen)
-        lines.append(f"  {cell.cell.label:<16} {counts}" + (f", chosen: {values}" if values else ""))
+        lines.append(f"  {part.arm.label:<16} {counts}" + (f", chosen: {values}" if values else ""))
     return "\n".join(lines + [f"  failed: {job.name}: {outcome.state}: {outcome.reason}" for job, outcome in failed])

@@ -22,18 +22,18 @@ from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
 from core.settings import Scalar
 from sweeps import recipes
 from sweeps.ledger import Outcome
-from sweeps.plan import Cell, Inspect, Job, cells, tuning_job
+from sweeps.plan import Arm, Inspect, Job, arms, tuning_job
 from sweeps.recipes import Recipe, Score
-from sweeps.tuning import CellSearch, distribution
+from sweeps.tuning import ArmSearch, distribution
 
 if TYPE_CHECKING:
     import optuna
 
 
-def parts(experiment: Experiment, search: OpenSearch, inspect: Inspect) -> list[CellSearch]:
+def parts(experiment: Experiment, search: OpenSearch, inspect: Inspect) -> list[ArmSearch]:
     """A part for each rung, then one for each arm."""
     halving = Halving(experiment, search, inspect)
-    return [*halving.rungs, *(RecipeArm(experiment, cell, inspect, halving) for cell in cells(experiment))]
+    return [*halving.rungs, *(RecipeArm(experiment, arm, inspect, halving) for arm in arms(experiment))]
 
 
 class Halving:
@@ -77,12 +77,12 @@ class Halving:
         return propose(self.search, told, self.recipes, count)
 
 
-class Rung(CellSearch):
+class Rung(ArmSearch):
     """The trials of one rung."""
 
     def __init__(self, experiment: Experiment, inspect: Inspect, halving: Halving, place: int) -> None:
         search = halving.search
-        super().__init__(experiment, Cell(search.labels()[place], {}, {}), inspect)
+        super().__init__(experiment, Arm(search.labels()[place], {}, {}), inspect)
         self.halving, self.place, self.n_tune = halving, place, search.sizes()[place]
         self.directions = ["maximize", "minimize"]
         self.fields = tuple(search.space)
@@ -139,15 +139,15 @@ class Rung(CellSearch):
         at = ("tune", number)
         if at not in self.jobs:
             values = recipes.at_rung(self.halving.recipes[number], self.halving.search.rungs[self.place], self.experiment.base)
-            self.jobs[at] = tuning_job(self.experiment, self.cell, number, values, self.inspect)
+            self.jobs[at] = tuning_job(self.experiment, self.arm, number, values, self.inspect)
         return self.jobs[at]
 
 
-class RecipeArm(CellSearch):
+class RecipeArm(ArmSearch):
     """An arm: the base as it is, or what the search has found, with fresh seeds."""
 
-    def __init__(self, experiment: Experiment, cell: Cell, inspect: Inspect, halving: Halving) -> None:
-        super().__init__(experiment, cell, inspect)
+    def __init__(self, experiment: Experiment, arm: Arm, inspect: Inspect, halving: Halving) -> None:
+        super().__init__(experiment, arm, inspect)
         self.halving, self.fields = halving, tuple(halving.search.space)
 
     def known_jobs(self) -> list[Job]:
@@ -155,16 +155,16 @@ class RecipeArm(CellSearch):
 
     def best(self) -> Mapping[str, Scalar] | None:
         """The arm's recipe; None while it is not known, or where another arm has it already."""
-        if self.cell.label == DEFAULT_ARM:
+        if self.arm.label == DEFAULT_ARM:
             return {}
-        return (self.halving.arms() or {}).get(self.cell.label)
+        return (self.halving.arms() or {}).get(self.arm.label)
 
     def tuned(self) -> bool:
-        return self.cell.label == DEFAULT_ARM or self.halving.arms() is not None
+        return self.arm.label == DEFAULT_ARM or self.halving.arms() is not None
 
     def hopeless(self) -> bool:
         """Whether no configuration had the whole training."""
-        return self.cell.label != DEFAULT_ARM and self.halving.arms() == {}
+        return self.arm.label != DEFAULT_ARM and self.halving.arms() == {}
 
     def omitted(self) -> int:
         """The arm's seeds, where another arm is the same."""

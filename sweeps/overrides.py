@@ -9,7 +9,7 @@ from core.errors import BadInput
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten, parse_value, replace_field
 from core.settings import Scalar
-from sweeps.plan import PROVENANCE_OF, cells
+from sweeps.plan import PROVENANCE_OF, arms
 
 MAX_SEEDS = 100
 LEAST_RANGE = 2
@@ -106,7 +106,7 @@ def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
 
 
 def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experiment:
-    """The experiment with one field fixed to a value in every cell and for every seed."""
+    """The experiment with one field fixed to a value in every arm and for every seed."""
     tune = {field: space for field, space in experiment.tune.items() if field != name}
     return dataclasses.replace(
         experiment,
@@ -131,8 +131,8 @@ def with_seeds(experiment: Experiment, count: int) -> Experiment:
 
 
 def without(experiment: Experiment, labels: Sequence[str]) -> Experiment:
-    """The experiment with fewer arms; each entry is a cell's label, or several separated by commas."""
-    known = [cell.label for cell in cells(experiment)]
+    """The experiment with fewer arms; each entry is an arm's label, or several separated by commas."""
+    known = [arm.label for arm in arms(experiment)]
     words = [word for entry in labels for word in ([entry] if entry in known else entry.split(","))]
     named = tuple(dict.fromkeys(word.strip() for word in words))
     for label in named:

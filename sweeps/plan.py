@@ -19,7 +19,7 @@ from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
 from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
 from core.settings import Full, Scalar, Trial
 
-TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: cells and learning rates are compared on the same rows
+TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: arms and learning rates are compared on the same rows
 SHORT = {"adapter.rank": "r", "adapter.method": ""}
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
 PROVENANCE_OF = {
@@ -33,7 +33,7 @@ Inspect = Callable[[Trial], Provenance]
 
 
 @dataclass(frozen=True)
-class Cell:
+class Arm:
     """One point of the grid: a label for people, and the fields in which it differs from the base trial."""
 
     label: str
@@ -45,12 +45,12 @@ class Cell:
 class Job:
     """One trial to run: `number` is the tuning trial's number, or the index of the final seed."""
 
-    cell: str
+    arm: str
     phase: str  # "tune" | "final"
     number: int
     trial: Trial
     provenance: Provenance
-    axes: tuple[str, ...]  # the fields that make the cells differ
+    axes: tuple[str, ...]  # the fields that make the arms differ
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -63,24 +63,24 @@ class Job:
     @property
     def name(self) -> str:
         """What a person calls it: "lora r=16 seed 0", "lora r=16 tune 3"."""
-        return f"{self.cell} seed {self.trial.seed}" if self.phase == "final" else f"{self.cell} tune {self.number}"
+        return f"{self.arm} seed {self.trial.seed}" if self.phase == "final" else f"{self.arm} tune {self.number}"
 
 
 def check_quantization(experiment: Experiment) -> None:
     """Arms that train the base's own weights can't have them in 4 bits."""
-    for cell in cells(experiment):
-        trial = overridden(experiment.base, cell.overrides)
+    for arm in arms(experiment):
+        trial = overridden(experiment.base, arm.overrides)
         if trial.model.quantization != "none" and isinstance(trial.adapter, Full):
-            how = f"leave this arm out with --without {shlex.quote(cell.label)}"
+            how = f"leave this arm out with --without {shlex.quote(arm.label)}"
             raise BadInput(f"model.quantization={trial.model.quantization}: 4-bit weights cannot be trained in full; {how}")
 
 
-def cells(experiment: Experiment) -> list[Cell]:
-    """The full grid over `vary`, then the arms of `also`, but for those of `without`; every cell built once, so that a bad
+def arms(experiment: Experiment) -> list[Arm]:
+    """The full grid over `vary`, then the arms of `also`, but for those of `without`; every arm built once, so that a bad
     value is met here. Labels and order don't depend on what is left out: an arm that comes later has the same trials.
     Of an open search: its arms, whose settings are not known yet."""
     if experiment.search:
-        return [Cell(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS) if label not in experiment.without]
+        return [Arm(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS) if label not in experiment.without]
     grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
     arms: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
     trials = [overridden(experiment.base, arm) for arm in arms]
@@ -88,11 +88,11 @@ def cells(experiment: Experiment) -> list[Cell]:
     found = []
     for label, arm, trial in zip(labels, arms, trials, strict=True):
         tuned = {name: space for name, space in experiment.tune.items() if name in flatten(trial) and name not in arm}
-        found.append(Cell(label, dict(arm), tuned))
-    distinct = {(trial, tuple(cell.tune)) for cell, trial in zip(found, trials, strict=True)}
+        found.append(Arm(label, dict(arm), tuned))
+    distinct = {(trial, tuple(arm.tune)) for arm, trial in zip(found, trials, strict=True)}
     if len(set(labels)) != len(labels) or len(distinct) != len(found):
-        raise BadInput(f"experiment {experiment.name}: two cells are the same: {', '.join(labels)}")
-    return [cell for cell in found if cell.label not in experiment.without]
+        raise BadInput(f"experiment {experiment.name}: two arms are the same: {', '.join(labels)}")
+    return [arm for arm in found if arm.label not in experiment.without]
 
 
 def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:
@@ -103,7 +103,7 @@ def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:
 
 
 def _labels(trials: Sequence[Trial], arms: Sequence[Mapping[str, Scalar]]) -> list[str]:
-    """ "lora r=16", "full", "n_examples=250": the method where it differs or its fields do, then what the cell changes."""
+    """ "lora r=16", "full", "n_examples=250": the method where it differs or its fields do, then what the arm changes."""
     names = list(dict.fromkeys(name for arm in arms for name in arm))
     method_matters = any(name.startswith("adapter.") for name in names)
     tails = [name.rpartition(".")[2] for name in names]
@@ -118,7 +118,7 @@ def _labels(trials: Sequence[Trial], arms: Sequence[Mapping[str, Scalar]]) -> li
 
 
 def axes(experiment: Experiment) -> tuple[str, ...]:
-    """The fields in which cells differ, in the order in which the experiment names them."""
+    """The fields in which arms differ, in the order in which the experiment names them."""
     searched = (*experiment.search.space, "train.epochs") if experiment.search else ()
     return tuple(dict.fromkeys([*experiment.vary, *(name for arm in experiment.also for name in arm), *searched]))
 
@@ -133,26 +133,26 @@ def _n_variants(experiment: Experiment) -> int:
     return math.lcm(*(len(values) for values in experiment.with_seed.values()))
 
 
-def tuning_job(experiment: Experiment, cell: Cell, number: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
-    """Tuning trial `number` of a cell: the tuning seed, scored on the validation split."""
+def tuning_job(experiment: Experiment, arm: Arm, number: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
+    """Tuning trial `number` of an arm: the tuning seed, scored on the validation split."""
     if TUNE_SEED in experiment.seeds:
         raise BadInput(f"experiment {experiment.name}: seed {TUNE_SEED} is the tuning seed; choose another final seed")
-    trial = overridden(experiment.base, {**seed_overrides(experiment, 0), **cell.overrides, **values})
+    trial = overridden(experiment.base, {**seed_overrides(experiment, 0), **arm.overrides, **values})
     trial = overridden(trial, {"seed": TUNE_SEED, "evaluation.split": "validation"})
-    return Job(cell.label, "tune", number, trial, inspect(trial), axes(experiment))
+    return Job(arm.label, "tune", number, trial, inspect(trial), axes(experiment))
 
 
-def final_job(experiment: Experiment, cell: Cell, index: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
-    """The cell's chosen setting with final seed number `index`, scored on the test split."""
-    trial = overridden(experiment.base, {**seed_overrides(experiment, index), **cell.overrides, **values})
+def final_job(experiment: Experiment, arm: Arm, index: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
+    """The arm's chosen setting with final seed number `index`, scored on the test split."""
+    trial = overridden(experiment.base, {**seed_overrides(experiment, index), **arm.overrides, **values})
     trial = overridden(trial, {"seed": experiment.seeds[index], "evaluation.split": "test"})
-    return Job(cell.label, "final", index, trial, inspect(trial), axes(experiment))
+    return Job(arm.label, "final", index, trial, inspect(trial), axes(experiment))
 
 
 def probes(experiment: Experiment) -> dict[Trial, str]:
-    """One trial for every distinct input of the sweep, with the label of its arm: each cell, and each value of an open search,
+    """One trial for every distinct input of the sweep, with the label of its arm: each arm, and each value of an open search,
     with each entry of `with_seed` (for checks and estimates)."""
-    settings = [(cell.label, cell.overrides) for cell in cells(experiment)]
+    settings = [(arm.label, arm.overrides) for arm in arms(experiment)]
     for name, levels in experiment.search.space.items() if experiment.search else ():
         ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
         settings += [(f"{name}={value}", {name: value}) for value in ends]
@@ -184,22 +184,22 @@ def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
 
 def count_trials(experiment: Experiment) -> tuple[int, int]:
     """How many tuning trials and how many final trials the sweep has."""
-    found = cells(experiment)
+    found = arms(experiment)
     searched = sum(experiment.search.sizes()) if experiment.search else 0
-    return searched + sum(experiment.tune_trials for cell in found if cell.tune), len(found) * len(experiment.seeds)
+    return searched + sum(experiment.tune_trials for arm in found if arm.tune), len(found) * len(experiment.seeds)
 
 
-def tuning_grid(cell: Cell, tune_trials: int) -> list[dict[str, float]]:
-    """The first tuning points of a cell: evenly spaced on the log scale, the same in every cell, three significant digits.
+def tuning_grid(arm: Arm, tune_trials: int) -> list[dict[str, float]]:
+    """The first tuning points of an arm: evenly spaced on the log scale, the same in every arm, three significant digits.
 
     Raises:
         BadInput: fewer tuning trials than grid points would cover only the low end of the range.
     """
     levels = []
-    for space in cell.tune.values():
+    for space in arm.tune.values():
         step = math.log(space.high / space.low) / (space.grid - 1)
         levels.append([float(f"{space.low * math.exp(step * i):.3g}") for i in range(space.grid)])
-    points = [dict(zip(cell.tune, values, strict=True)) for values in product(*levels)] if cell.tune else []
+    points = [dict(zip(arm.tune, values, strict=True)) for values in product(*levels)] if arm.tune else []
     if len(points) > tune_trials and points:
-        raise BadInput(f"tune_trials={tune_trials}: must be at least the {len(points)} grid points of {', '.join(cell.tune)}")
+        raise BadInput(f"tune_trials={tune_trials}: must be at least the {len(points)} grid points of {', '.join(arm.tune)}")
     return points

@@ -14,7 +14,7 @@ from sweeps.ledger import Outcome
 from sweeps.plan import Job
 from sweeps.recipes import said
 from sweeps.search import Search
-from sweeps.tuning import CellSearch
+from sweeps.tuning import ArmSearch
 
 REDRAW_SECONDS = 1.0
 HEARTBEAT_SECONDS = 60.0  # without a terminal: a line at least this often, so that a log shows that the sweep lives
@@ -27,10 +27,10 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def setting(cell: CellSearch, job: Job) -> str:
+def setting(part: ArmSearch, job: Job) -> str:
     """The tuned values of a job: "learning_rate=0.0055"."""
     values = flatten(job.trial)
-    return said({name: values[name] for name in cell.fields})
+    return said({name: values[name] for name in part.fields})
 
 
 def silence(stream: TextIO) -> None:
@@ -93,19 +93,19 @@ class Progress:
 
     def _planned(self) -> int:
         """Trials of the plan, but for those for which there is nothing to run."""
-        return self.total - sum(cell.omitted() for cell in self.search.cells)
+        return self.total - sum(part.omitted() for part in self.search.parts)
 
     def _given_up(self) -> int:
-        """Final trials that will never run, because no setting of their cell worked."""
-        return sum(len(cell.experiment.seeds) for cell in self.search.cells if cell.hopeless())
+        """Final trials that will never run, because no setting of their arm worked."""
+        return sum(len(part.experiment.seeds) for part in self.search.parts if part.hopeless())
 
     def _ended_line(self, job: Job, outcome: Outcome) -> str:
-        cell = next(cell for cell in self.search.cells if cell.cell.label == job.cell)
+        part = next(part for part in self.search.parts if part.arm.label == job.arm)
         if outcome.failed:
             result = f"{outcome.state}: {outcome.reason}"
         else:
             result = f"quality {outcome.quality:.4f} ({job.trial.evaluation.split})  {outcome.seconds:.1f} s"
-        return f"[{self.done:>3}/{self._planned()}] {job.name:<20} {setting(cell, job):<24} {result}  ETA {self._eta()}"
+        return f"[{self.done:>3}/{self._planned()}] {job.name:<20} {setting(part, job):<24} {result}  ETA {self._eta()}"
 
     def _eta(self) -> str:
         seconds = self.eta_seconds()
@@ -143,27 +143,27 @@ class Progress:
         self.drawn_lines = len(lines)
 
     def table(self) -> list[str]:
-        """The display: one line of counts, one a cell, and what runs now."""
+        """The display: one line of counts, one an arm, and what runs now."""
         elapsed = clock(time.monotonic() - self.began)
         counts = f"{self.done}/{self._planned()} trials · {len(self.running)} running · {self.failed} failed"
-        rows = [("cell", "tuning", "best so far (validation)", "final", "mean quality (test)")]
-        rows += [self._cell_row(cell) for cell in self.search.cells]
+        rows = [("arm", "tuning", "best so far (validation)", "final", "mean quality (test)")]
+        rows += [self._part_row(part) for part in self.search.parts]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [f"{self.title}   {counts} · elapsed {elapsed} · ETA {self._eta()}"]
         lines += ["  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
         now = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
         return [*lines, f"  running: {now}"] if now else lines
 
-    def _cell_row(self, cell: CellSearch) -> tuple[str, str, str, str, str]:
-        found = [(job, cell.outcomes[job.key]) for job in list(cell.jobs.values()) if job.key in cell.outcomes]
+    def _part_row(self, part: ArmSearch) -> tuple[str, str, str, str, str]:
+        found = [(job, part.outcomes[job.key]) for job in list(part.jobs.values()) if job.key in part.outcomes]
         tuned = [(job, outcome) for job, outcome in found if job.phase == "tune"]
         final = [outcome for job, outcome in found if job.phase == "final"]
         scored = [(outcome.quality, job) for job, outcome in tuned if not outcome.failed and outcome.quality is not None]
         best = ""
         if scored:
             quality, job = max(scored, key=lambda entry: entry[0])
-            best = f"{quality:.4f} at {setting(cell, job)}"
+            best = f"{quality:.4f} at {setting(part, job)}"
         means = [outcome.quality for outcome in final if not outcome.failed and outcome.quality is not None]
         mean = f"{sum(means) / len(means):.4f}" if means else ""
-        seeds = len(cell.experiment.seeds)
-        return (cell.cell.label, f"{len(tuned)}/{cell.n_tune}", best, f"{len(final)}/{seeds}", mean)
+        seeds = len(part.experiment.seeds)
+        return (part.arm.label, f"{len(tuned)}/{part.n_tune}", best, f"{len(final)}/{seeds}", mean)

@@ -40,7 +40,7 @@ ROOT = Path(__file__).resolve().parents[1]
 OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--list": ("every experiment with its question", {"action": "store_true"}),
     "--all": ("every experiment, one after the other, then analysis/report.py", {"action": "store_true"}),
-    "--dry-run": ("cells, trials, tokens, estimated time and memory; nothing is started", {"action": "store_true"}),
+    "--dry-run": ("arms, trials, tokens, estimated time and memory; nothing is started", {"action": "store_true"}),
     "--status": ("what is done, what failed and why; nothing is started", {"action": "store_true"}),
     "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
     "--set": (
@@ -48,7 +48,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         {"action": "append", "metavar": "FIELD=VALUE"},
     ),
     "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"action": "append", "metavar": "LABEL"}),
-    "--seeds": ("final seeds in each cell", {"type": int, "metavar": "N"}),
+    "--seeds": ("final seeds in each arm", {"type": int, "metavar": "N"}),
     "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
     "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
     "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
@@ -213,7 +213,7 @@ def command_all(chosen: argparse.Namespace) -> int:
 
 
 def check(experiment: Experiment) -> None:
-    """Every cell with every input of its seeds.
+    """Every arm with every input of its seeds.
 
     Raises:
         BadInput: one of them cannot run; where others can, it says how to leave out those that cannot.
@@ -232,8 +232,8 @@ def check(experiment: Experiment) -> None:
         alike = [label for label, why in refused.items() if why.startswith(f"{field}=")]
         some = len(alike) < len(set(probes.values())) and not experiment.search
         raise BadInput(first + (f"; leave out: {_without(alike)}" if some else ""))
-    for cell in plan.cells(experiment):
-        plan.tuning_grid(cell, experiment.tune_trials)
+    for arm in plan.arms(experiment):
+        plan.tuning_grid(arm, experiment.tune_trials)
 
 
 def _without(labels: Iterable[str]) -> str:

@@ -11,38 +11,38 @@ from pathlib import Path
 
 from core.experiment import Experiment
 from sweeps.ledger import Outcome
-from sweeps.plan import Inspect, Job, cells
+from sweeps.plan import Inspect, Job, arms
 from sweeps.studies import StudyRecord
-from sweeps.tuning import CellSearch
+from sweeps.tuning import ArmSearch
 
 
-def parts(experiment: Experiment, inspect: Inspect) -> list[CellSearch]:
-    """What a search consists of: a part for each cell; of an open search one for each rung and one for each arm."""
+def parts(experiment: Experiment, inspect: Inspect) -> list[ArmSearch]:
+    """What a search consists of: a part for each arm; of an open search one for each rung and one for each arm."""
     if experiment.search:
         from sweeps import halving
 
         return halving.parts(experiment, experiment.search, inspect)
-    return [CellSearch(experiment, cell, inspect) for cell in cells(experiment)]
+    return [ArmSearch(experiment, arm, inspect) for arm in arms(experiment)]
 
 
 class Search:
-    """All cells of a sweep: hands out jobs in a fair order and takes their outcomes."""
+    """All arms of a sweep: hands out jobs in a fair order and takes their outcomes."""
 
     def __init__(
         self, experiment: Experiment, inspect: Inspect, sweep: str, known: dict[str, Outcome], studies: Path | None
     ) -> None:
-        self.cells = parts(experiment, inspect)
+        self.parts = parts(experiment, inspect)
         self.known, self.running = dict(known), set[str]()
         self.record = StudyRecord(studies, sweep) if studies and (experiment.tune or experiment.search) else None
-        for cell in self.cells:
-            self._replay(cell)
+        for part in self.parts:
+            self._replay(part)
 
     def next(self) -> Job | None:
-        """The next job that may start now: lowest number first, cells in turn."""
+        """The next job that may start now: lowest number first, arms in turn."""
         open_jobs = [
             (job.phase == "final", job.number, place, job)
-            for place, cell in enumerate(self.cells)
-            for job in cell.open_jobs()
+            for place, part in enumerate(self.parts)
+            for job in part.open_jobs()
             if job.key not in self.running
         ]
         if not open_jobs:
@@ -52,18 +52,18 @@ class Search:
         return job
 
     def tell(self, job: Job, outcome: Outcome) -> None:
-        """Takes a job's outcome; cells that have the same trial share it."""
+        """Takes a job's outcome; arms that have the same trial share it."""
         self.running.discard(job.key)
         self.known[job.key] = outcome
-        for cell in self.cells:
-            self._replay(cell)
+        for part in self.parts:
+            self._replay(part)
 
     def finished(self) -> bool:
-        return not self.running and not any(cell.open_jobs() for cell in self.cells)
+        return not self.running and not any(part.open_jobs() for part in self.parts)
 
     def jobs(self) -> list[Job]:
         """Every job known by now, done or not."""
-        return [job for cell in self.cells for job in cell.known_jobs()]
+        return [job for part in self.parts for job in part.known_jobs()]
 
     def outcome(self, job: Job) -> Outcome | None:
         return self.known.get(job.key)
@@ -72,10 +72,10 @@ class Search:
         """Ends the record of studies; how many tuning trials it still lacks (the next run of the sweep adds them)."""
         return self.record.close() if self.record else 0
 
-    def _replay(self, cell: CellSearch) -> None:
-        """Hands a cell what is already known of its jobs; each answer may bring new jobs into view."""
-        while answered := [job for job in cell.open_jobs() if job.key in self.known]:
+    def _replay(self, part: ArmSearch) -> None:
+        """Hands an arm what is already known of its jobs; each answer may bring new jobs into view."""
+        while answered := [job for job in part.open_jobs() if job.key in self.known]:
             for job in answered:
-                cell.outcomes[job.key] = self.known[job.key]
+                part.outcomes[job.key] = self.known[job.key]
                 if self.record and job.phase == "tune":
-                    self.record.add(cell, job, self.known[job.key])
+                    self.record.add(part, job, self.known[job.key])

@@ -14,25 +14,25 @@ from sweeps.plan import Job
 
 if TYPE_CHECKING:
     import optuna
-from sweeps.tuning import CellSearch
+from sweeps.tuning import ArmSearch
 
 BUSY_SECONDS = 1  # Optuna waits for a locked file several times over: 6 s in all, measured
 REST_SECONDS = 60  # after which a busy file is tried again
 
 
 class StudyRecord:
-    """The cells' tuning trials as Optuna studies in one SQLite file (SQLite leaves no stale lock after kill -9)."""
+    """The arms' tuning trials as Optuna studies in one SQLite file (SQLite leaves no stale lock after kill -9)."""
 
     def __init__(self, path: Path, sweep: str) -> None:
         self.path, self.sweep = path, sweep
-        self.waiting: list[tuple[CellSearch, Job, Outcome]] = []
+        self.waiting: list[tuple[ArmSearch, Job, Outcome]] = []
         self.storage: Any = None
         self.rests_until = 0.0
         self.studies: dict[str, tuple[optuna.Study, set[str]]] = {}
 
-    def add(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
+    def add(self, part: ArmSearch, job: Job, outcome: Outcome) -> None:
         """Adds a finished tuning trial; while the file is busy (a dashboard reads it), trials wait for a later one."""
-        self.waiting.append((cell, job, outcome))
+        self.waiting.append((part, job, outcome))
         if time.monotonic() >= self.rests_until:
             self._flush()
 
@@ -57,12 +57,12 @@ class StudyRecord:
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError):
             self.rests_until = time.monotonic() + REST_SECONDS
 
-    def _write(self, cell: CellSearch, job: Job, outcome: Outcome) -> None:
-        study, present = self._study(cell.cell.label, cell.directions)
+    def _write(self, part: ArmSearch, job: Job, outcome: Outcome) -> None:
+        study, present = self._study(part.arm.label, part.directions)
         label = f"{job.key} {outcome.state}"
         if label in present:
             return
-        told = cell.told(job, outcome)
+        told = part.told(job, outcome)
         told.user_attrs = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state}
         told.user_attrs |= {"reason": outcome.reason, "label": label}
         study.add_trial(told)

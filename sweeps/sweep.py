@@ -104,12 +104,12 @@ class Sweep:
 
     def _record(self, job: Job) -> TrialRecord:
         folder = ledger.trial_directory(self.directory, job.key)
-        return TrialRecord(key=job.key, name=job.name, cell=job.cell, phase=job.phase, axes=job.axes, folder=folder)
+        return TrialRecord(key=job.key, name=job.name, arm=job.arm, phase=job.phase, axes=job.axes, folder=folder)
 
-    def _stale(self, cell: str, phase: str, key: str, params: Mapping[str, str]) -> bool:
+    def _stale(self, arm: str, phase: str, key: str, params: Mapping[str, str]) -> bool:
         """Whether a logged trial follows from a tuning trial that was repeated with another outcome: a proposal that is
-        made no more, or a final trial of a setting that is no longer its cell's best."""
-        found = next((known for known in self.search.cells if known.cell.label == cell), None)
+        made no more, or a final trial of a setting that is no longer its arm's best."""
+        found = next((known for known in self.search.parts if known.arm.label == arm), None)
         if found is None or not found.tuned():
             return False
         if phase == "tune":
@@ -138,9 +138,9 @@ class Sweep:
         broken = [(job, found) for job, found in self.done() if found.failed and (job.phase, found.state) != ("tune", "diverged")]
         for job, found in broken:
             print(f"failed: {job.name}: {found.state}: {found.reason}")
-        for cell in self.search.cells:
-            if cell.hopeless():
-                print(f"failed: {cell.cell.label}: no tuning trial finished, so there is no setting to run with fresh seeds")
+        for part in self.search.parts:
+            if part.hopeless():
+                print(f"failed: {part.arm.label}: no tuning trial finished, so there is no setting to run with fresh seeds")
         if broken:
             print("`--retry failed` runs them again (after running out of memory, with --concurrency 1)")
         if book.missing:
@@ -148,4 +148,4 @@ class Sweep:
             print("they are kept in the trials' folders, and the same command logs them")
         if self.unrecorded:
             print(f"optuna.db was in use: {self.unrecorded} tuning trials are missing there until the command runs again")
-        return not broken and not book.missing and not any(cell.hopeless() for cell in self.search.cells)
+        return not broken and not book.missing and not any(part.hopeless() for part in self.search.parts)

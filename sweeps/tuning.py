@@ -18,7 +18,7 @@ from core.experiment import Experiment, LogUniform
 from core.settings import Scalar
 from sweeps import recipes
 from sweeps.ledger import Outcome
-from sweeps.plan import Cell, Inspect, Job, final_job, tuning_grid, tuning_job
+from sweeps.plan import Arm, Inspect, Job, final_job, tuning_grid, tuning_job
 
 if TYPE_CHECKING:
     import optuna
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 Values = dict[str, float]
 
 
-class CellSearch:
-    """One cell: its tuning trials by number, what is known of them, and its best setting."""
+class ArmSearch:
+    """One arm: its tuning trials by number, what is known of them, and its best setting."""
 
-    def __init__(self, experiment: Experiment, cell: Cell, inspect: Inspect) -> None:
-        self.cell, self.experiment, self.inspect = cell, experiment, inspect
-        self.fields = tuple(cell.tune)  # in which the tuning trials differ
-        self.n_tune = experiment.tune_trials if cell.tune else 0
-        self.points: list[Values] = tuning_grid(cell, self.n_tune)
+    def __init__(self, experiment: Experiment, arm: Arm, inspect: Inspect) -> None:
+        self.arm, self.experiment, self.inspect = arm, experiment, inspect
+        self.fields = tuple(arm.tune)  # in which the tuning trials differ
+        self.n_tune = experiment.tune_trials if arm.tune else 0
+        self.points: list[Values] = tuning_grid(arm, self.n_tune)
         self.directions: list[Any] = ["maximize"]
         self.jobs: dict[tuple[str, int], Job] = {}
         self.outcomes: dict[str, Outcome] = {}
@@ -81,13 +81,13 @@ class CellSearch:
 
         scored = not outcome.failed and outcome.quality is not None
         state = optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL
-        value, space = outcome.quality if scored else None, _space(self.cell)
+        value, space = outcome.quality if scored else None, _space(self.arm)
         return optuna.trial.create_trial(state=state, params=dict(self.points[job.number]), distributions=space, value=value)
 
     def _tuning(self, number: int) -> Job:
         at = ("tune", number)
         if at not in self.jobs:
-            self.jobs[at] = tuning_job(self.experiment, self.cell, number, self.points[number], self.inspect)
+            self.jobs[at] = tuning_job(self.experiment, self.arm, number, self.points[number], self.inspect)
         return self.jobs[at]
 
     def _finals(self) -> list[Job]:
@@ -96,7 +96,7 @@ class CellSearch:
             return []
         for index in range(len(self.experiment.seeds)):
             if ("final", index) not in self.jobs:
-                self.jobs["final", index] = final_job(self.experiment, self.cell, index, best, self.inspect)
+                self.jobs["final", index] = final_job(self.experiment, self.arm, index, best, self.inspect)
         return [self.jobs["final", index] for index in range(len(self.experiment.seeds))]
 
     def _propose(self, number: int) -> Values:
@@ -104,7 +104,7 @@ class CellSearch:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        seed = recipes.seed_of(self.cell.label, number)
+        seed = recipes.seed_of(self.arm.label, number)
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=0))
         told = [(values, self.outcomes[self._tuning(n).key]) for n, values in enumerate(self.points)]
         qualities = [found.quality for _, found in told if not found.failed and found.quality is not None]
@@ -112,12 +112,12 @@ class CellSearch:
             if found.failed and not (found.state == "diverged" and qualities):
                 continue  # a crash says nothing about the setting
             value = min(qualities) if found.failed else found.quality  # diverged: as bad as the worst seen
-            study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=_space(self.cell), value=value))
-        proposed = self._inside(study.ask(_space(self.cell)).params)
+            study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=_space(self.arm), value=value))
+        proposed = self._inside(study.ask(_space(self.arm)).params)
         if proposed in self.points:  # tried: half-way to the nearest other point teaches more
             other = min((point for point in self.points if point != proposed), key=lambda point: _distance(point, proposed))
             proposed = self._inside({name: math.sqrt(value * other[name]) for name, value in proposed.items()})
-        rng, spaces = random.Random(seed), self.cell.tune
+        rng, spaces = random.Random(seed), self.arm.tune
         while proposed in self.points:
             drawn = {name: space.low * (space.high / space.low) ** rng.random() for name, space in spaces.items()}
             proposed = self._inside(drawn)
@@ -125,15 +125,15 @@ class CellSearch:
 
     def _inside(self, values: Values) -> Values:
         """In the range, with three significant digits: what a person can read and type again."""
-        return {name: recipes.rounded(self.cell.tune[name], value) for name, value in values.items()}
+        return {name: recipes.rounded(self.arm.tune[name], value) for name, value in values.items()}
 
 
 def _distance(one: Values, two: Values) -> float:
     return sum(math.log(one[name] / two[name]) ** 2 for name in one)
 
 
-def _space(cell: Cell) -> dict[str, Any]:
-    return {name: distribution(space) for name, space in cell.tune.items()}
+def _space(arm: Arm) -> dict[str, Any]:
+    return {name: distribution(space) for name, space in arm.tune.items()}
 
 
 def distribution(space: LogUniform) -> optuna.distributions.FloatDistribution:

@@ -56,7 +56,7 @@ def sweep(
         fingerprint = f"{cell}-{phase}-{index}"
         method, rank = ("full", None) if cell == "full" else ("lora", int(cell.split("=")[1]))
         row = {
-            "cell": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "fingerprint": fingerprint,
+            "arm": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "fingerprint": fingerprint,
             "run_id": fingerprint, "status": "FINISHED", "adapter.method": method, "adapter.rank": rank,
             "model.name": BASES[base], "train.learning_rate": rate, "evaluation.split": split, "seconds": 5.0,
             "data.source": "lab:curated", "data.n_examples": 1000, "quality_before": 0.0, "git_commit": "0" * 40,
@@ -92,7 +92,7 @@ def sweep(
         rates = [*LEARNING_RATES, arm.best_rate * 10 ** rng.normal(0, 0.1)]
         for index, rate in enumerate(rates):
             trial(cell, "tune", 1_000, rate, index)
-        done = [row for row in rows if row["cell"] == cell and row["state"] == "finished"]
+        done = [row for row in rows if row["arm"] == cell and row["state"] == "finished"]
         if not done:
             continue  # as in a real sweep: without a rate there is no final trial
         best = max(done, key=lambda row: row["quality"])["train.learning_rate"]
@@ -102,7 +102,7 @@ def sweep(
 
 
 @dataclass(frozen=True)
-class CellTruth:
+class ArmState:
     """What is true of an arm of any question: its fields, logits of exact match, forgetting in nats."""
 
     fields: dict[str, object]
@@ -112,7 +112,7 @@ class CellTruth:
 
 
 def question(
-    cells: dict[str, CellTruth],
+    cells: dict[str, ArmState],
     seeds: int = 4,
     seed_sd: float = 0.05,
     n_items: int = 600,
@@ -127,7 +127,7 @@ def question(
     def trial(cell: str, phase: str, seed: int, rate: float, shift: float) -> None:
         truth, name = cells[cell], f"{cell}-{phase}-{seed}-{rate:.1e}"
         row: dict[str, object] = flatten(Trial()) | {
-            "cell": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "status": "FINISHED",
+            "arm": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "status": "FINISHED",
             "fingerprint": name, "run_id": name, "adapter.method": "lora", "adapter.rank": 16, "model.name": BASES[seed % 2],
             "train.learning_rate": rate, "train.epochs": 3.0, "data.n_examples": 1000, "quality_measure": "exact_match/seen",
             "quality_unit": "accuracy", "forgetting_unit": "nats/token", "forgetting_measures": "nll/prose, nll/code",

@@ -54,12 +54,14 @@ def test_claims_that_fail_are_contradicted() -> None:
     wrong = {f"lora r={rank}": ArmTruth(ability, 3e-3, 1.2) for rank, ability in abilities.items()}
     found = verdicts(sweep({**wrong, "full": ArmTruth(2.2, 2.5e-3, 0.3)}, seeds=6, seed_sd=0.03, items_per_task=120))
     assert {name: row["verdict"] for name, row in found.items()} == dict.fromkeys(found, "contradicted")
-    assert "LoRA forgets more" in str(found["12a"]["note"])
+    assert "LoRA forgets more" in str(found["lora_forgets_5_to_8_times_less"]["note"])
 
 
 def test_noise_is_undecided_not_a_verdict() -> None:
     found = verdicts(sweep(truth(), seeds=3, seed_sd=0.6, items_per_task=10, n_documents=15, random_state=5))
-    assert {found[name]["verdict"] for name in ("12a", "16a", "16b")} == {"undecided"}
+    assert {
+        found[name]["verdict"] for name in ("lora_forgets_5_to_8_times_less", "rank_16_beats_rank_1", "rank_64_equals_full")
+    } == {"undecided"}
 
 
 def test_arms_that_are_the_same_are_rarely_called_different() -> None:
@@ -67,12 +69,12 @@ def test_arms_that_are_the_same_are_rarely_called_different() -> None:
     called = 0
     for state in range(20):
         found = verdicts(sweep(truth(), items_per_task=15, n_documents=15, random_state=100 + state))
-        called += found["16a"]["verdict"] != "undecided"
+        called += found["rank_16_beats_rank_1"]["verdict"] != "undecided"
     assert called <= 4
 
 
 def test_the_interval_of_a_pair_is_shorter_than_that_of_a_mean_when_bases_differ() -> None:
-    cells = compute(*sweep(truth(), seeds=6, base_sd=0.8)).cells.set_index("cell")
+    cells = compute(*sweep(truth(), seeds=6, base_sd=0.8)).arm_rows.set_index("arm")
     row = cells.loc["lora r=16"]
     assert row["quality_vs_full_high"] - row["quality_vs_full_low"] < 0.7 * (row["quality_high"] - row["quality_low"])
 
@@ -80,9 +82,9 @@ def test_the_interval_of_a_pair_is_shorter_than_that_of_a_mean_when_bases_differ
 def test_one_seed_says_that_it_needs_two_and_invents_no_interval() -> None:
     tables = compute(*sweep(truth(), seeds=1))
     found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
-    assert found["16a"]["low"] is None
-    assert found["16a"]["verdict"] == "undecided"
-    assert "needs 2 seeds" in str(found["16a"]["shown"])
+    assert found["rank_16_beats_rank_1"]["low"] is None
+    assert found["rank_16_beats_rank_1"]["verdict"] == "undecided"
+    assert "needs 2 seeds" in str(found["rank_16_beats_rank_1"]["shown"])
     assert "needs 2 seeds" in rank_report.page(tables, list(found.values()), "?")
     draw(tables)
 
@@ -90,17 +92,17 @@ def test_one_seed_says_that_it_needs_two_and_invents_no_interval() -> None:
 def test_without_full_the_claims_about_it_are_not_tested() -> None:
     only = {name: arm for name, arm in truth().items() if name in ("lora r=4", "lora r=16")}
     trials, items = sweep(only)
-    trials["cell"] = trials["cell"].str.replace("lora ", "")  # a label is for people: nothing is parsed from it
+    trials["arm"] = trials["arm"].str.replace("lora ", "")  # a label is for people: nothing is parsed from it
     tables = compute(trials, items)
     found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
-    assert found["18a"]["verdict"] == "not tested"
-    assert found["16a"]["verdict"] == "not tested"  # rank 4 is two octaves from rank 1
+    assert found["lora_within_3_percent_of_full"]["verdict"] == "not tested"
+    assert found["rank_16_beats_rank_1"]["verdict"] == "not tested"  # rank 4 is two octaves from rank 1
     draw(tables)
 
 
 def test_a_rank_an_octave_away_stands_for_the_claims_and_says_so() -> None:
     ranks = {"lora r=2": ArmTruth(), "lora r=16": ArmTruth()}
-    found = verdicts(sweep(ranks))["16a"]
+    found = verdicts(sweep(ranks))["rank_16_beats_rank_1"]
     assert "rank 2 stands for rank 1" in str(found["note"])
     assert found["value"] is not None
 
@@ -109,10 +111,10 @@ def test_a_best_rate_at_the_edge_of_the_range_decides_nothing() -> None:
     """Rank 1 is worse, but its best learning rate lies beyond the range: it might be as good there."""
     arms_at = {"lora r=1": ArmTruth(ability=1.0, best_rate=3e-1), "lora r=16": ArmTruth(ability=1.6), "full": ArmTruth()}
     trials, items = sweep(arms_at, seeds=6, items_per_task=120)
-    highest = trials[trials["cell"] == "lora r=1"]["train.learning_rate"].max()
-    beyond = (trials["cell"] == "lora r=1") & (trials["phase"] == "tune") & (trials["train.learning_rate"] == highest)
+    highest = trials[trials["arm"] == "lora r=1"]["train.learning_rate"].max()
+    beyond = (trials["arm"] == "lora r=1") & (trials["phase"] == "tune") & (trials["train.learning_rate"] == highest)
     assert beyond.any()
-    found = verdicts((trials, items))["16a"]
+    found = verdicts((trials, items))["rank_16_beats_rank_1"]
     assert found["verdict"] == "undecided"
     assert "supported but for this: best learning rate at the edge of the range: lora r=1" in str(found["note"])
 
@@ -122,8 +124,8 @@ def test_a_rate_that_was_not_tuned_decides_nothing() -> None:
     fixed = trials[trials["phase"] == "final"]
     tables = compute(fixed, items[items["fingerprint"].isin(fixed["fingerprint"])])
     found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
-    assert found["16a"]["verdict"] == "undecided"
-    assert "learning rate not tuned: lora r=16, lora r=1" in str(found["16a"]["note"])
+    assert found["rank_16_beats_rank_1"]["verdict"] == "undecided"
+    assert "learning rate not tuned: lora r=16, lora r=1" in str(found["rank_16_beats_rank_1"]["note"])
     assert "Learning rate not tuned" in rank_report.page(tables, list(found.values()), "?")
     draw(tables)
 
@@ -136,7 +138,7 @@ def test_an_arm_whose_tuning_failed_altogether_stays_in_the_report() -> None:
 
 
 def test_failed_trials_are_counted_and_listed(usual: Tables) -> None:
-    cells = usual.cells.set_index("cell")
+    cells = usual.arm_rows.set_index("arm")
     assert (cells.loc["full", "tune_failed"], cells.loc["lora r=64", "final_failed"], cells.loc["lora r=64", "seeds"]) == (
         1,
         1,
@@ -149,7 +151,7 @@ def test_failed_trials_are_counted_and_listed(usual: Tables) -> None:
 
 def test_a_cell_whose_final_trials_all_failed_stays_in_the_table() -> None:
     tables = compute(*sweep(truth(), failed=tuple(("lora r=1", "final", seed) for seed in range(3))))
-    assert tables.cells.set_index("cell").loc["lora r=1", "final_failed"] == 3
+    assert tables.arm_rows.set_index("arm").loc["lora r=1", "final_failed"] == 3
     judge(tables, EXPERIMENT.claims)
     draw(tables)
 
@@ -190,7 +192,7 @@ def test_items_that_differ_between_seeds_leave_seed_means() -> None:
 
 def test_final_trials_at_an_outdated_learning_rate_do_not_count() -> None:
     trials, _ = sweep(truth())
-    old = trials[(trials["cell"] == "full") & (trials["phase"] == "final")].copy()
+    old = trials[(trials["arm"] == "full") & (trials["phase"] == "final")].copy()
     old["train.learning_rate"], old["fingerprint"] = 1e-4, old["fingerprint"] + "-old"
     full = next(arm for arm in arms(pd.concat([old, trials])) if arm.method == "full")
     assert not any(name.endswith("-old") for name in full.final.values())
@@ -205,7 +207,7 @@ def test_two_cells_of_one_rank_are_refused() -> None:
 
 def test_arms_that_differ_beyond_the_axis_are_named() -> None:
     trials, items = sweep(truth())
-    trials.loc[trials["cell"] == "full", "data.n_examples"] = 500
+    trials.loc[trials["arm"] == "full", "data.n_examples"] = 500
     assert any("data.n_examples differs" in line for line in rank_report.cautions(compute(trials, items)))
     assert not any("differ" in line for line in rank_report.cautions(compute(*sweep(truth()))))
 
@@ -213,7 +215,7 @@ def test_arms_that_differ_beyond_the_axis_are_named() -> None:
 @pytest.mark.parametrize("fact", ["dtype", "device", "git_commit", "version.torch", "train_rows_hash", "target_modules"])
 def test_arms_that_differ_in_a_resolved_fact_are_named(fact: str) -> None:
     trials, items = sweep(truth())
-    trials[fact] = np.where(trials["cell"] == "lora r=16", "one", "another")
+    trials[fact] = np.where(trials["arm"] == "lora r=16", "one", "another")
     assert any(f"{fact} differs" in line for line in rank_report.cautions(compute(trials, items)))
 
 
@@ -224,7 +226,7 @@ def test_arms_with_other_seeds_are_named() -> None:
 
 def test_the_interval_of_an_accuracy_ends_at_one() -> None:
     trials, items = sweep(truth(), seeds=2, seed_sd=0.6)
-    cells = compute(trials, items).cells
+    cells = compute(trials, items).arm_rows
     assert (cells["quality_high"] <= 1).all()
     assert (cells["quality_high"] == 1).any()
 
@@ -239,15 +241,15 @@ def test_the_report_says_on_which_bases_the_rate_was_tuned_and_how_lora_was_set(
 
 def test_cells_give_mean_sd_interval_and_n(usual: Tables) -> None:
     final = usual.trials[(usual.trials["phase"] == "final") & (usual.trials["state"] == "finished")]
-    for _, cell in usual.cells.iterrows():
-        values = final.loc[final["cell"] == cell["cell"], "quality"].to_numpy(float)
+    for _, cell in usual.arm_rows.iterrows():
+        values = final.loc[final["arm"] == cell["arm"], "quality"].to_numpy(float)
         assert cell["seeds"] == len(values)
         assert cell["quality_sd"] == pytest.approx(np.std(values, ddof=1))
         assert cell["quality_low"] < cell["quality"] < cell["quality_high"]
 
 
 def test_a_base_text_that_measures_no_forgetting_is_said(usual: Tables) -> None:
-    below = dataclasses.replace(usual, cells=usual.cells.assign(forgetting_high=-0.1))
+    below = dataclasses.replace(usual, arm_rows=usual.arm_rows.assign(forgetting_high=-0.1))
     assert any("does not measure forgetting" in line for line in rank_report.cautions(below))
     assert not any("does not measure forgetting" in line for line in rank_report.cautions(usual))
 
@@ -259,7 +261,7 @@ def test_report_files_are_complete_and_repeat(usual: Tables, tmp_path: Path) -> 
         "figure.png",
         "figure.pdf",
         "trials.csv",
-        "cells.csv",
+        "arms.csv",
         "learning_rate.csv",
         "table.md",
         "table.tex",
@@ -291,7 +293,7 @@ def test_log_likelihood_and_drift_as_measures_work_the_same() -> None:
     trials["quality"], trials["quality_before"] = trials["quality"] - 3.0, -3.0
     tables = compute(trials, items)
     assert (tables.quality_unit, tables.forgetting_name) == ("nats/token", "kl/drift")
-    assert next(row for row in judge(tables, EXPERIMENT.claims) if row["id"] == "16b")["value"] is not None
+    assert next(row for row in judge(tables, EXPERIMENT.claims) if row["id"] == "rank_64_equals_full")["value"] is not None
     draw(tables)
 
 
@@ -318,14 +320,14 @@ class FakeTracking:
     """What analysis reads from and writes to core/tracking/, in memory."""
 
     def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
-        self.trials, self.items, self.cells, self.files, self.note = trials, items, [], [], ""
+        self.trials, self.items, self.arm_rows, self.files, self.note = trials, items, [], [], ""
 
     def latest_sweep(self, uri: str, experiment: str, beginning: str) -> str:
         return "0123456789abcdef"
 
     def read_trials(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
         metrics = {"quality", "quality_se", "forgetting", "quality_before", "seconds", "trainable_parameters"}
-        tags = ("cell", "phase", "state", "fingerprint")
+        tags = ("arm", "phase", "state", "fingerprint")
         table = self.trials.astype({"adapter.rank": "Int64"})
         return [
             {
@@ -341,8 +343,8 @@ class FakeTracking:
     def read_items(self, uri: str, run_id: str) -> str:
         return self.items[self.items["fingerprint"] == run_id].drop(columns="fingerprint").to_csv(index=False)
 
-    def write_cells(self, uri: str, sweep: str, rows: list[dict[str, object]]) -> None:
-        self.cells = rows
+    def write_arms(self, uri: str, sweep: str, rows: list[dict[str, object]]) -> None:
+        self.arm_rows = rows
 
     def write_analysis(self, uri: str, sweep: str, files: list[Path], note: str) -> None:
         self.files, self.note = files, note
@@ -356,9 +358,9 @@ def test_main_reads_judges_writes_and_logs(
     monkeypatch.setattr(door, "tracking", fake)
     assert door.main([NAME, "--tracking-uri", "memory", "--report", str(tmp_path / "report")]) == 0
     assert "report.md" in {file.name for file in fake.files}
-    assert [row["cell"] for row in fake.cells] == list(truth())
-    assert "12a" in fake.note
-    assert "18b" in capsys.readouterr().out
+    assert [row["arm"] for row in fake.arm_rows] == list(truth())
+    assert "lora_forgets_5_to_8_times_less" in fake.note
+    assert "lora_rate_10_times_full_tuning" in capsys.readouterr().out
 
 
 def test_a_sweep_without_trials_is_one_line_and_exit_code_2(

@@ -13,7 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from simulated import CellTruth, question
+from simulated import ArmState, question
 
 import experiments
 from analysis.claims import comparable
@@ -31,7 +31,7 @@ from core.errors import BadInput
 def quantities(ability: dict[int, float], **fields: object) -> Tables:
     """data_quantity with equal epochs alone: arms of these sizes and abilities."""
     module, experiment = importlib.import_module("analysis.questions.data_quantity"), experiments.load("data_quantity")
-    cells = {f"n_examples={n}": CellTruth({"data.n_examples": n, "train.steps": None} | fields, a, a) for n, a in ability.items()}
+    cells = {f"n_examples={n}": ArmState({"data.n_examples": n, "train.steps": None} | fields, a, a) for n, a in ability.items()}
     return compute(*question(cells, seed_sd=0.02, n_items=2_000), experiment, module.VIEW)
 
 
@@ -168,7 +168,7 @@ def arms(**columns: list[object]) -> pd.DataFrame:
     fixed = {"adapter.method": ["lora"] * 2, "adapter.rank": [16, 16], "adapter.alpha_over_rank": [2.0, 2.0],
              "adapter.rank_stabilized": [False, False], "train/steps": [189, 189], "train/tokens": [48_000.0, 48_000.0],
              "rows/used": [1_000, 1_000], "train.batch_size": [16, 16]}  # fmt: skip
-    table = pd.DataFrame({"cell": ["a", "b"]} | fixed | columns)
+    table = pd.DataFrame({"arm": ["a", "b"]} | fixed | columns)
     return pd.concat([table.assign(seed=seed) for seed in (0, 1)])
 
 
@@ -221,7 +221,7 @@ def test_what_is_an_axis_or_within_chance_is_not_named() -> None:
 
 def test_the_guard_stands_under_the_figure_and_under_the_table(tmp_path: Path) -> None:
     module, experiment = importlib.import_module("analysis.questions.target_modules"), experiments.load("target_modules")
-    cells = {f"r={r}": CellTruth({"adapter.targets": "mlp", "adapter.rank": r}) for r in (4, 16)}
+    cells = {f"r={r}": ArmState({"adapter.targets": "mlp", "adapter.rank": r}) for r in (4, 16)}
     frames = question(cells)
     made = module.report(*frames, experiment, tmp_path)
     line = "Differs beyond the axis: alpha differs with the rank: 8 to 32"
@@ -237,7 +237,7 @@ def test_the_guard_stands_under_the_figure_and_under_the_table(tmp_path: Path) -
 
 def test_arms_that_were_to_be_tuned_and_were_not_are_named() -> None:
     module, experiment = importlib.import_module("analysis.questions.target_modules"), experiments.load("target_modules")
-    cells = {t: CellTruth({"adapter.targets": t, "adapter.rank": 16}) for t in ("mlp", "attention")}
+    cells = {t: ArmState({"adapter.targets": t, "adapter.rank": 16}) for t in ("mlp", "attention")}
     assert differences(compute(*question(cells, tuned=False), experiment, module.VIEW)) == [
         "learning rate not tuned: attention, mlp"
     ]
@@ -265,7 +265,7 @@ def test_ticks_have_the_ends_and_do_not_overlap() -> None:
 
 def test_levels_that_are_no_numbers_stand_in_the_order_of_their_question() -> None:
     module, experiment = importlib.import_module("analysis.questions.chat_template"), experiments.load("chat_template")
-    cells = {f"{c} {on}": CellTruth({"evaluation.chat": c, "train.loss_on": on})
+    cells = {f"{c} {on}": ArmState({"evaluation.chat": c, "train.loss_on": on})
              for on in ("response", "all") for c in ("plain", "other", "template")}  # fmt: skip
     panel = draw(compute(*question(cells, tuned=False), experiment, module.VIEW)).axes[0]
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["template", "other", "plain"]

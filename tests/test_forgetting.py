@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import CellTruth, question
+from simulated import ArmState, question
 
 import experiments
 from analysis.claims.tables import Tables, compute
@@ -38,9 +38,9 @@ class Truth:
     lost_outside: float = 0.06
 
 
-def cells(truth: Truth) -> dict[str, CellTruth]:
+def cells(truth: Truth) -> dict[str, ArmState]:
     found = {}
-    for cell in plan.cells(EXPERIMENT):
+    for cell in plan.arms(EXPERIMENT):
         trial = plan.overridden(EXPERIMENT.base, cell.overrides)
         method, epochs = trial.adapter.method, trial.train.epochs
         offset = np.log10(trial.train.learning_rate / BEST[method])
@@ -50,7 +50,7 @@ def cells(truth: Truth) -> dict[str, CellTruth]:
             "adapter.method": method, "adapter.rank": getattr(trial.adapter, "rank", None), "train.epochs": epochs,
             "train.learning_rate": trial.train.learning_rate, "train/steps": 63 * epochs, "train/loss_last_tenth": loss,
         }  # fmt: skip
-        found[cell.label] = CellTruth(fields, ability=2.0 - 2.0 * offset**2, forgetting=forgetting)
+        found[cell.label] = ArmState(fields, ability=2.0 - 2.0 * offset**2, forgetting=forgetting)
     return found
 
 
@@ -99,22 +99,50 @@ def reversed_() -> tuple[Tables, dict[str, dict[str, object]]]:
 
 def test_what_is_true_is_supported(as_published: tuple[Tables, dict[str, dict[str, object]]]) -> None:
     said = {name: row["verdict"] for name, row in as_published[1].items()}
-    assert said == dict.fromkeys(("11a", "11b", "11c", "12c", "12d", "13d", "13e", "13f"), "supported") | {"12e": "undecided"}
+    assert said == dict.fromkeys(
+        (
+            "absent_domains_forget_more",
+            "absent_skills_lose_more",
+            "raw_skills_lose_over_5_points",
+            "lora_forgets_less_at_equal_rate",
+            "lora_forgets_less_at_equal_quality",
+            "lower_rate_forgets_less_all_methods",
+            "forgetting_linear_in_loss",
+            "forgetting_power_of_steps",
+        ),
+        "supported",
+    ) | {"lora_keeps_skills_at_equal_quality": "undecided"}
 
 
 def test_the_opposite_is_contradicted(reversed_: tuple[Tables, dict[str, dict[str, object]]]) -> None:
     said = {name: row["verdict"] for name, row in reversed_[1].items()}
-    assert said == dict.fromkeys(("11a", "11b", "11c", "12c", "12d", "13d", "13e", "13f"), "contradicted") | {"12e": "undecided"}
+    assert said == dict.fromkeys(
+        (
+            "absent_domains_forget_more",
+            "absent_skills_lose_more",
+            "raw_skills_lose_over_5_points",
+            "lora_forgets_less_at_equal_rate",
+            "lora_forgets_less_at_equal_quality",
+            "lower_rate_forgets_less_all_methods",
+            "forgetting_linear_in_loss",
+            "forgetting_power_of_steps",
+        ),
+        "contradicted",
+    ) | {"lora_keeps_skills_at_equal_quality": "undecided"}
 
 
 def test_effects_are_those_put_in(as_published: tuple[Tables, dict[str, dict[str, object]]]) -> None:
     tables, found = as_published
-    assert float(str(found["13f"]["value"])) == pytest.approx(0.15, abs=0.02)
-    assert float(str(found["11b"]["value"])) == pytest.approx(0.06, abs=0.01)
+    assert float(str(found["forgetting_power_of_steps"]["value"])) == pytest.approx(0.15, abs=0.02)
+    assert float(str(found["absent_skills_lose_more"]["value"])) == pytest.approx(0.06, abs=0.01)
     equal = plane.matched(tables, "LoRA r=16", "full")
     assert equal is not None
     assert equal.second.value / equal.first.value == pytest.approx(1 / 0.4, rel=0.15)
-    assert found["12d"]["low"] < equal.second.value - equal.first.value < found["12d"]["high"]  # type: ignore[operator]
+    assert (
+        found["lora_forgets_less_at_equal_quality"]["low"]
+        < equal.second.value - equal.first.value
+        < found["lora_forgets_less_at_equal_quality"]["high"]
+    )  # type: ignore[operator]
 
 
 def test_accuracy_and_nll_may_disagree_and_the_report_shows_both() -> None:
@@ -125,7 +153,10 @@ def test_accuracy_and_nll_may_disagree_and_the_report_shows_both() -> None:
     items.loc[skills & (np.random.default_rng(0).random(len(items)) < 0.1), "after"] = 0.0
     tables = compute(trials, items, EXPERIMENT, MODULE.VIEW)
     found = {str(row["id"]): row["verdict"] for row in judge(tables, EXPERIMENT, MODULE.RULES)}
-    assert (found["12d"], found["12e"]) == ("contradicted", "supported")
+    assert (found["lora_forgets_less_at_equal_quality"], found["lora_keeps_skills_at_equal_quality"]) == (
+        "contradicted",
+        "supported",
+    )
     text = "\n".join(MODULE.VIEW.sections(tables))
     assert ", LoRA more" in text
     assert ", LoRA less" in text
@@ -139,16 +170,16 @@ def test_the_report_has_every_part(tmp_path: Path) -> None:
     for line in ("| LoRA r=4 |", "| LoRA r=64 |", "| prose | 0% |", "| LoRA r=16, 4 lengths | steps |"):
         assert line in page
     assert "nll/code" not in (tmp_path / "table.md").read_text()
-    assert "nll/code" in pd.read_csv(tmp_path / "cells.csv").columns
+    assert "nll/code" in pd.read_csv(tmp_path / "arms.csv").columns
     assert {"figure.png", "figure.pdf"} <= {file.name for file in made.files}
 
 
 @pytest.mark.parametrize("kept", [["lora r=16 learning_rate=0.0016"], ["full"], ["epochs=1"], ["r=4", "full"]])
 def test_part_of_the_arms_has_a_report(kept: list[str], tmp_path: Path) -> None:
     trials, items = laboratory(Truth(), seeds=2)
-    trials = trials[[any(part in cell for part in kept) for cell in trials["cell"]]]
+    trials = trials[[any(part in cell for part in kept) for cell in trials["arm"]]]
     made = MODULE.report(trials, items[items["fingerprint"].isin(trials["fingerprint"])], EXPERIMENT, tmp_path)
-    assert len(made.cells) == trials["cell"].nunique()
+    assert len(made.arm_rows) == trials["arm"].nunique()
     assert (tmp_path / "figure.pdf").is_file()
 
 

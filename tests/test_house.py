@@ -64,10 +64,10 @@ def test_the_readme_says_what_the_kept_results_say() -> None:
         shown = [(row["id"], row["verdict"], row["shown"]) for row in rows if row["question"] == name]
         assert shown == [(key, row["verdict"], row["shown"]) for key, row in found.items()]
         trials = list(csv.DictReader((kept / name / "trials.csv").open(encoding="utf-8")))
-        seeds = {row["cell"]: set() for row in trials}
+        seeds = {row["arm"]: set() for row in trials}
         for row in trials:
             if row["phase"] == "final" and row["state"] == "finished":
-                seeds[row["cell"]].add(row["seed"])
+                seeds[row["arm"]].add(row["seed"])
         asked = experiments.load(name)
         finished = {len(found) for found in seeds.values() if found or not asked.search}  # a search tunes without arms
         assert finished == {len(asked.seeds)}, name  # run to its end
@@ -144,7 +144,7 @@ def test_every_question_is_well_formed_and_has_its_analysis(name: str) -> None:
     experiment = experiments.load(name)
     assert experiment.name == name
     assert experiment.question.endswith("?")
-    assert plan.cells(experiment)
+    assert plan.arms(experiment)
     assert all(field in flatten(experiment.base) for field in experiment.tune)
     assert callable(importlib.import_module(f"analysis.questions.{name}").report)
 

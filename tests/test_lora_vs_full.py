@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import CellTruth, question
+from simulated import ArmState, question
 
 import experiments
 from analysis.claims.tables import Tables, compute
@@ -35,10 +35,10 @@ class Truth:
         return self.ratio.get(name, self.ratio.get(BASELINE, 3.0)), self.lora.get(name, self.lora.get(BASELINE, 1.0))
 
 
-def cells(truth: Truth) -> dict[str, CellTruth]:
+def cells(truth: Truth) -> dict[str, ArmState]:
     """Quality is one parabola in the rate around each best rate; forgetting is 1, or LoRA's, at the best, and falls below it."""
     found = {}
-    for cell in plan.cells(EXPERIMENT):
+    for cell in plan.arms(EXPERIMENT):
         trial = plan.overridden(EXPERIMENT.base, cell.overrides)
         own = {name: value for name, value in cell.overrides.items() if name not in ("train.learning_rate", "adapter.method")}
         name = next(name for name, one in CONDITIONS.items() if dict(one.changes) == own)
@@ -55,7 +55,7 @@ def cells(truth: Truth) -> dict[str, CellTruth]:
         }
         fields |= {"adapter.rank": getattr(trial.adapter, "rank", None), "model.name": trial.model.name}
         forgetting = (lora if is_lora else 1.0) * 10 ** (0.8 * offset)
-        found[cell.label] = CellTruth(dict(fields), ability=2.5 - 3.0 * offset**2, forgetting=forgetting)
+        found[cell.label] = ArmState(dict(fields), ability=2.5 - 3.0 * offset**2, forgetting=forgetting)
     return found
 
 
@@ -151,12 +151,12 @@ def test_a_top_at_the_edge_of_the_rates_is_said_and_decides_nothing() -> None:
     e = effects.level(tables, "wide base", RATIO)
     assert not e.known
     assert e.why == "wide base: LoRA not bracketed: best at the highest learning rate tried (seed 0, 1)"
-    assert found["18f"]["verdict"] == "not tested"
+    assert found["rate_ratio_independent_of_width"]["verdict"] == "not tested"
     assert "not known" in MODULE.sentence("wide base", effects.of(tables, "wide base"))
 
 
 def test_every_condition_has_its_rates_and_full_fine_tuning_beside_it(moved: tuple[Tables, dict[str, dict[str, object]]]) -> None:
-    labels = [cell.label for cell in plan.cells(EXPERIMENT)]
+    labels = [cell.label for cell in plan.arms(EXPERIMENT)]
     assert len(labels) == sum(one.rates * (1 + one.full) for one in CONDITIONS.values())
     assert len(STEPS) == len(FULL_STEPS)
     for name in CONDITIONS:
@@ -169,9 +169,9 @@ def test_every_condition_has_its_rates_and_full_fine_tuning_beside_it(moved: tup
 @pytest.mark.parametrize("kept", ["lora learning_rate", "full", "alpha_over_rank", "base-large"])
 def test_part_of_the_arms_has_a_report(kept: str, tmp_path: Path) -> None:
     trials, items = laboratory(Truth(), seeds=2)
-    trials = trials[trials["cell"].str.contains(kept, regex=False)]
+    trials = trials[trials["arm"].str.contains(kept, regex=False)]
     made = MODULE.report(trials, items[items["fingerprint"].isin(trials["fingerprint"])], EXPERIMENT, tmp_path)
-    assert len(made.cells) == trials["cell"].nunique()
+    assert len(made.arm_rows) == trials["arm"].nunique()
     page = (tmp_path / "report.md").read_text()
     assert "## What it depends on" in page
     assert all(f"- **{name}**: " in page for name in CONDITIONS)

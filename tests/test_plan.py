@@ -22,13 +22,13 @@ def inspect(trial: Trial) -> dict[str, str]:
 
 
 def labels(experiment: Experiment) -> list[str]:
-    return [cell.label for cell in plan.cells(experiment)]
+    return [cell.label for cell in plan.arms(experiment)]
 
 
 def keys(experiment: Experiment, values: dict[str, float]) -> dict[str, str]:
     """Name → key of every trial, were `values` the best of each cell."""
     found: dict[str, str] = {}
-    for cell in plan.cells(experiment):
+    for cell in plan.arms(experiment):
         points = plan.tuning_grid(cell, experiment.tune_trials)
         jobs = [plan.tuning_job(experiment, cell, number, point, inspect) for number, point in enumerate(points)]
         jobs += [plan.final_job(experiment, cell, index, values, inspect) for index in range(len(experiment.seeds))]
@@ -39,7 +39,7 @@ def keys(experiment: Experiment, values: dict[str, float]) -> dict[str, str]:
 def test_every_experiment_has_cells_whose_trials_build() -> None:
     for name in experiments.names():
         experiment = experiments.load(name)
-        found = plan.cells(experiment)
+        found = plan.arms(experiment)
         assert len({cell.label for cell in found}) == len(found)
         assert plan.probes(experiment)
         assert len(plan.sweep_id(experiment, inspect)) == 16
@@ -63,14 +63,14 @@ def test_cells_are_the_grid_and_then_the_arms() -> None:
 
 def test_the_same_cell_twice_is_refused() -> None:
     with pytest.raises(BadInput, match="are the same"):
-        plan.cells(dataclasses.replace(RANKS, also=({"adapter.rank": 16},)))
+        plan.arms(dataclasses.replace(RANKS, also=({"adapter.rank": 16},)))
     with pytest.raises(BadInput, match="are the same"):
-        plan.cells(dataclasses.replace(RANKS, also=({"adapter.rank": 16, "adapter.alpha_over_rank": 2.0},)))
+        plan.arms(dataclasses.replace(RANKS, also=({"adapter.rank": 16, "adapter.alpha_over_rank": 2.0},)))
 
 
 def test_an_arm_that_fixes_a_tuned_field_is_not_tuned() -> None:
     experiment = dataclasses.replace(RANKS, also=({"adapter.method": "full", "train.learning_rate": 1e-3},))
-    full = plan.cells(experiment)[-1]
+    full = plan.arms(experiment)[-1]
     assert full.tune == {}
     assert plan.count_trials(experiment) == (24, 20)
     assert plan.final_job(experiment, full, 0, {}, inspect).trial.train.learning_rate == 1e-3
@@ -109,7 +109,7 @@ def test_set_on_the_tuned_field_fixes_it() -> None:
     fixed = overrides.apply_settings(RANKS, ["train.learning_rate=2e-3"])
     assert (fixed.tune, fixed.tune_trials) == ({}, 0)
     assert plan.count_trials(fixed) == (0, 20)
-    cell = plan.cells(fixed)[0]
+    cell = plan.arms(fixed)[0]
     assert plan.tuning_grid(cell, fixed.tune_trials) == []
     assert plan.final_job(fixed, cell, 0, {}, inspect).trial.train.learning_rate == 2e-3
 
@@ -193,7 +193,7 @@ def test_seeds_go_on_with_the_next_free_numbers() -> None:
 
 def test_arms_share_what_goes_with_a_seed() -> None:
     for index, base in enumerate(("lab:base-0", "lab:base-1", "lab:base-0")):
-        jobs = [plan.final_job(RANKS, cell, index, {"train.learning_rate": 1e-3}, inspect) for cell in plan.cells(RANKS)]
+        jobs = [plan.final_job(RANKS, cell, index, {"train.learning_rate": 1e-3}, inspect) for cell in plan.arms(RANKS)]
         assert {(job.trial.model.name, job.trial.seed, job.trial.evaluation.split) for job in jobs} == {(base, index, "test")}
 
 
@@ -202,7 +202,7 @@ def test_smoke_is_small_and_takes_the_ends() -> None:
     assert labels(small) == ["lora r=1", "lora r=64", "full"]
     assert (small.tune_trials, small.seeds) == (3, (0,))
     assert small.base.data.n_examples == 250
-    for cell in plan.cells(small):
+    for cell in plan.arms(small):
         assert [point["train.learning_rate"] for point in plan.tuning_grid(cell, 3)] == [1e-4, 1.73e-3, 3e-2]
     assert overrides.smoke(overrides.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
     assert overrides.smoke(overrides.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
@@ -218,8 +218,8 @@ def test_other_sources_take_the_places_of_the_old_ones_in_every_arm() -> None:
     from experiments.quality_vs_quantity import EXPERIMENT
 
     other = overrides.apply_settings(EXPERIMENT, ["data.source=good.jsonl,many.jsonl"])
-    assert {cell.overrides["data.source"] for cell in plan.cells(other)} == {"good.jsonl", "many.jsonl"}
-    assert len(plan.cells(other)) == len(plan.cells(EXPERIMENT))
+    assert {cell.overrides["data.source"] for cell in plan.arms(other)} == {"good.jsonl", "many.jsonl"}
+    assert len(plan.arms(other)) == len(plan.arms(EXPERIMENT))
     with pytest.raises(BadInput, match="give 2 values"):
         overrides.apply_settings(EXPERIMENT, ["data.source=good.jsonl"])
     curated = overrides.apply_settings(EXPERIMENT, ["data.source=lab:curated"])
@@ -256,7 +256,7 @@ def test_changed_content_under_the_same_name_is_another_sweep_and_another_trial(
         return inspect(trial) | {"data": "other content"}
 
     assert plan.sweep_id(RANKS, changed) != plan.sweep_id(RANKS, inspect)
-    cell = plan.cells(RANKS)[0]
+    cell = plan.arms(RANKS)[0]
     jobs = [plan.final_job(RANKS, cell, 0, {"train.learning_rate": 1e-3}, look) for look in (inspect, changed)]
     assert jobs[0].key != jobs[1].key
 
@@ -269,7 +269,7 @@ def test_adding_a_source_to_an_experiment_that_varies_it_goes_on_in_the_same_swe
 
 
 def test_phase_is_part_of_the_key() -> None:
-    cell, best = plan.cells(RANKS)[0], {"train.learning_rate": 1e-3}
+    cell, best = plan.arms(RANKS)[0], {"train.learning_rate": 1e-3}
     tuning, final = plan.tuning_job(RANKS, cell, 0, best, inspect), plan.final_job(RANKS, cell, 0, best, inspect)
     assert tuning.key.endswith("-tune")
     assert final.key.endswith("-final")
@@ -279,11 +279,11 @@ def test_phase_is_part_of_the_key() -> None:
 def test_the_tuning_seed_may_not_be_a_final_seed() -> None:
     clash = dataclasses.replace(RANKS, seeds=(0, plan.TUNE_SEED))
     with pytest.raises(BadInput, match=f"seed {plan.TUNE_SEED} is the tuning seed"):
-        plan.tuning_job(clash, plan.cells(clash)[0], 0, {"train.learning_rate": 1e-3}, inspect)
+        plan.tuning_job(clash, plan.arms(clash)[0], 0, {"train.learning_rate": 1e-3}, inspect)
 
 
 def test_the_tuning_grid_is_the_same_in_every_cell() -> None:
-    grids = [plan.tuning_grid(cell, RANKS.tune_trials) for cell in plan.cells(RANKS)]
+    grids = [plan.tuning_grid(cell, RANKS.tune_trials) for cell in plan.arms(RANKS)]
     assert all(grid == grids[0] for grid in grids)
     rates = [point["train.learning_rate"] for point in grids[0]]
     assert len(rates) == 5
@@ -291,14 +291,14 @@ def test_the_tuning_grid_is_the_same_in_every_cell() -> None:
     ratios = [high / low for low, high in itertools.pairwise(rates)]
     assert max(ratios) / min(ratios) < 1.02
     with pytest.raises(BadInput, match="tune_trials=4: must be at least the 5 grid points"):
-        plan.tuning_grid(plan.cells(RANKS)[0], 4)
+        plan.tuning_grid(plan.arms(RANKS)[0], 4)
 
 
 def test_a_field_that_only_some_cells_have_is_tuned_only_there() -> None:
     experiment = dataclasses.replace(
         RANKS, tune={"adapter.alpha_over_rank": LogUniform(0.5, 8, grid=3)}, tune_trials=3, base=Trial(train=Train(epochs=1))
     )
-    tuned = {cell.label: len(plan.tuning_grid(cell, 3)) for cell in plan.cells(experiment)}
+    tuned = {cell.label: len(plan.tuning_grid(cell, 3)) for cell in plan.arms(experiment)}
     assert tuned == {"lora r=1": 3, "lora r=4": 3, "lora r=16": 3, "lora r=64": 3, "full": 0}
     assert plan.count_trials(experiment) == (12, 20)
 

@@ -19,7 +19,7 @@ from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
 
 def test_laboratory_needs_no_heavy_import() -> None:
     code = (
-        "import sys; from core import preflight; from core.definitions import Trial; print(preflight.inspect(Trial()).steps);"
+        "import sys; from core import preflight; from core.settings import Trial; print(preflight.inspect(Trial()).steps);"
         "heavy = {'torch', 'transformers', 'datasets', 'peft', 'pandas', 'numpy'} & set(sys.modules); assert not heavy, heavy"
     )
     root = Path(__file__).parents[1]

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from driven import drive, inspect
-from simulated import CellTruth, question
+from simulated import ArmState, question
 
 import experiments
 from analysis.questions import best_recipe
@@ -72,7 +72,7 @@ def recipe(job: Job, share: float) -> dict[str, object]:
 def test_rungs_share_out_the_epochs_and_the_best_go_on(whole: dict[str, Outcome]) -> None:
     search = new(whole)
     jobs = {
-        share: [job for job in search.jobs() if job.cell == label]
+        share: [job for job in search.jobs() if job.arm == label]
         for share, label in zip(SEARCH.rungs, SEARCH.labels(), strict=True)
     }
     assert [len(found) for found in jobs.values()] == [18, 6, 2] == SEARCH.sizes()
@@ -96,12 +96,12 @@ def test_rungs_share_out_the_epochs_and_the_best_go_on(whole: dict[str, Outcome]
 
 def test_finals_are_the_base_and_what_had_the_whole_training(whole: dict[str, Outcome]) -> None:
     search = new(whole)
-    last = [recipe(job, 1.0) for job in search.jobs() if job.cell == "rung 1"]
-    finals = {job.cell: job for job in search.jobs() if job.phase == "final"}
+    last = [recipe(job, 1.0) for job in search.jobs() if job.arm == "rung 1"]
+    finals = {job.arm: job for job in search.jobs() if job.phase == "final"}
     assert finals[DEFAULT_ARM].trial == dataclasses.replace(EXPERIMENT.base, seed=1)
     assert set(finals) - {DEFAULT_ARM} <= set(FOUND_ARMS)
     assert all(recipe(job, 1.0) in last for label, job in finals.items() if label != DEFAULT_ARM)
-    total, left_out = sum(plan.count_trials(EXPERIMENT)), sum(cell.omitted() for cell in search.cells)
+    total, left_out = sum(plan.count_trials(EXPERIMENT)), sum(cell.omitted() for cell in search.parts)
     assert len(whole) == total - left_out == len(search.jobs())
     assert left_out == 2 * (4 - len(finals))
 
@@ -124,7 +124,7 @@ def test_who_looks_on_from_another_thread_changes_nothing(whole: dict[str, Outco
 
     def look() -> None:
         while not over.wait(0.001):
-            assert sum(cell.omitted() + cell.hopeless() for cell in search.cells) >= 0
+            assert sum(cell.omitted() + cell.hopeless() for cell in search.parts) >= 0
 
     onlooker = threading.Thread(target=look)
     onlooker.start()
@@ -144,14 +144,14 @@ def test_failures_are_not_promoted_and_do_not_stop_the_search() -> None:
     told = drive(search, outcome, slots=3, order=random.Random(0))
     assert search.finished()
     assert all(
-        job.trial.train.learning_rate <= 1e-2 for job in told if job.cell in ("rung 1/3", "rung 1") or job.cell in FOUND_ARMS
+        job.trial.train.learning_rate <= 1e-2 for job in told if job.arm in ("rung 1/3", "rung 1") or job.arm in FOUND_ARMS
     )
     nothing = new({})
     told = drive(nothing, lambda job: Outcome("crashed", None, 1.0, "no") if job.phase == "tune" else truth(job))
     assert nothing.finished()
-    assert {job.cell for job in told} == {"rung 1/9", DEFAULT_ARM}
-    assert [cell.hopeless() for cell in nothing.cells] == [False] * 4 + [True] * 3
-    assert sum(cell.omitted() for cell in nothing.cells) == 8
+    assert {job.arm for job in told} == {"rung 1/9", DEFAULT_ARM}
+    assert [cell.hopeless() for cell in nothing.parts] == [False] * 4 + [True] * 3
+    assert sum(cell.omitted() for cell in nothing.parts) == 8
 
 
 def test_the_study_holds_every_trial_once(whole: dict[str, Outcome], tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_settings_change_the_space() -> None:
 
 def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd.DataFrame, pd.DataFrame]:
     """A sweep of the real search in which one setting decides quality and forgetting."""
-    cells = {DEFAULT_ARM: CellTruth({}), **{arm: CellTruth({"adapter.rank": 4}) for arm in FOUND_ARMS}}
+    cells = {DEFAULT_ARM: ArmState({}), **{arm: ArmState({"adapter.rank": 4}) for arm in FOUND_ARMS}}
     cells["best quality"] = dataclasses.replace(cells["best quality"], ability=best)
     cells["knee"] = dataclasses.replace(cells["knee"], forgetting=0.2)
     finals, items = question(cells, tuned=False)
@@ -281,7 +281,7 @@ def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd
         for number, one in enumerate(found):
             value = one[deciding]
             level = (math.log(float(str(value))) if not isinstance(value, str) else len(value) / 3) + rng.normal(0, 0.1)
-            row = {**finals.iloc[0], **recipes.at_rung(one, share, REAL.base), "cell": label, "phase": "tune", "seed": 1_000}
+            row = {**finals.iloc[0], **recipes.at_rung(one, share, REAL.base), "arm": label, "phase": "tune", "seed": 1_000}
             rows.append(
                 row
                 | {
@@ -297,36 +297,39 @@ def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd
 def analysed(tmp_path: Path, **truth: float | str) -> tuple[dict[str, dict[str, object]], str]:
     made = best_recipe.report(*frames(**truth), REAL, tmp_path)  # type: ignore[arg-type]
     assert {"figure.png", "figure_column.pdf", "report.md"} <= {file.name for file in made.files}
-    assert sorted(made.cells["cell"]) == sorted((DEFAULT_ARM, *FOUND_ARMS))
+    assert sorted(made.arm_rows["arm"]) == sorted((DEFAULT_ARM, *FOUND_ARMS))
     return {str(row["id"]): row for row in made.verdicts}, (tmp_path / "report.md").read_text()
 
 
 def test_the_report_judges_the_arms_and_names_what_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(best_recipe, "DRAWS", 10)
     found, page = analysed(tmp_path)
-    assert [found[name]["verdict"] for name in ("16g", "16h")] == ["supported"] * 2
+    assert [found[name]["verdict"] for name in ("search_beats_usual_recipe", "knee_forgets_less_than_usual")] == ["supported"] * 2
     assert "| rung 1/9 | 81 | 10,000 |" in page
     assert "| knee | 4 | all-linear |" in page
     found, _ = analysed(tmp_path, best=0.0, deciding="adapter.rank")
-    assert found["16g"]["verdict"] == "contradicted"
+    assert found["search_beats_usual_recipe"]["verdict"] == "contradicted"
 
 
 def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(best_recipe, "DRAWS", 10)
     trials, items = frames()
-    lost = trials["cell"].isin(("knee", "least forgetting"))
+    lost = trials["arm"].isin(("knee", "least forgetting"))
     kept = trials[~lost], items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
     found = {str(row["id"]): row for row in best_recipe.report(*kept, REAL, tmp_path).verdicts}
-    assert all("the arm of best quality stands for the knee" in str(found[name]["note"]) for name in ("16h", "16i"))
-    assert found["16i"]["value"] == found["16g"]["value"]
+    assert all(
+        "the arm of best quality stands for the knee" in str(found[name]["note"])
+        for name in ("knee_forgets_less_than_usual", "knee_costs_at_most_2_points")
+    )
+    assert found["knee_costs_at_most_2_points"]["value"] == found["search_beats_usual_recipe"]["value"]
 
 
 def test_no_recipe_stands_for_a_knee_whose_trials_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(best_recipe, "DRAWS", 10)
     trials, items = frames()
-    failed = trials["state"].where((trials["cell"] != "knee") | (trials["phase"] != "final"), "failed")
+    failed = trials["state"].where((trials["arm"] != "knee") | (trials["phase"] != "final"), "failed")
     found = {str(row["id"]): row for row in best_recipe.report(trials.assign(state=failed), items, REAL, tmp_path).verdicts}
-    assert all(found[name]["verdict"] == "not tested" for name in ("16h", "16i"))
+    assert all(found[name]["verdict"] == "not tested" for name in ("knee_forgets_less_than_usual", "knee_costs_at_most_2_points"))
 
 
 def test_the_hypervolume_grows_along_the_search() -> None:

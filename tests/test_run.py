@@ -418,7 +418,7 @@ class FakeStore:
 def keep(store: FakeStore, finish: bool = True) -> Logbook:
     with Logbook(store, {}, "note") as book:  # type: ignore[arg-type]
         for key in "abc":
-            book.put(tracking.TrialRecord(key=key, name=key, cell="c", phase="tune", axes=(), folder=Path()))
+            book.put(tracking.TrialRecord(key=key, name=key, arm="c", phase="tune", axes=(), folder=Path()))
         if finish:
             book.finish(lambda *_: False)
     return book
@@ -568,12 +568,12 @@ def test_a_sweep_ends_with_report_table_and_verdicts(swept: tuple[Path, str]) ->
     assert "[ 12/12]" in said
     assert re.search(r"^starting \d+ workers? \(about", said, re.MULTILINE)
     assert "lora r=4" in said
-    assert "18b" in said
+    assert "lora_rate_10_times_full_tuning" in said
     assert "mlflow ui --backend-store-uri sqlite:///" in said
     (report,) = output.glob(f"{NAME}-*/report")
     made = {path.name for path in report.iterdir()}
-    assert {"report.md", "figure.png", "figure.pdf", "cells.csv", "table.tex", "verdicts.json"} <= made
-    assert [row["cell"] for row in table(output)] == ["lora r=1", "lora r=4", "full"]
+    assert {"report.md", "figure.png", "figure.pdf", "arms.csv", "table.tex", "verdicts.json"} <= made
+    assert [row["arm"] for row in table(output)] == ["lora r=1", "lora r=4", "full"]
     once(output)
     assert {run["params"]["axis.rank"] for run in trials(output) if "axis.rank" in run["params"]} == {"1", "4"}
 

@@ -33,7 +33,7 @@ BEST_RATE = {"lora r=1": 2e-2, "lora r=2": 1e-2, "lora r=4": 5e-3, "full": 6e-4}
 
 def truth(job: Job) -> Outcome:
     """A parabola in log learning rate with a little noise that is the trial's own."""
-    distance = math.log10(job.trial.train.learning_rate / BEST_RATE[job.cell])
+    distance = math.log10(job.trial.train.learning_rate / BEST_RATE[job.arm])
     noise = random.Random(job.key).gauss(0, 0.002)
     return Outcome("finished", 0.8 - 0.2 * distance**2 + noise, 1.0)
 
@@ -98,13 +98,13 @@ def test_a_running_job_is_not_handed_out_twice_and_proposals_wait_for_the_grid()
 
 def test_finals_use_the_setting_that_was_best_on_validation(whole: dict[str, Outcome]) -> None:
     search = new(whole)
-    for cell in search.cells:
+    for cell in search.parts:
         jobs = cell.known_jobs()
         best = max((job for job in jobs if job.phase == "tune"), key=lambda job: whole[job.key].quality or 0)
         finals = [job for job in jobs if job.phase == "final"]
         assert {job.trial.train.learning_rate for job in finals} == {best.trial.train.learning_rate}
         assert [job.trial.seed for job in finals] == [0, 1]
-        assert abs(math.log10(best.trial.train.learning_rate / BEST_RATE[cell.cell.label])) < 0.35
+        assert abs(math.log10(best.trial.train.learning_rate / BEST_RATE[cell.arm.label])) < 0.35
 
 
 def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> None:
@@ -113,7 +113,7 @@ def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> N
 
     search = new({})
     drive(search, flat)
-    for cell in search.cells:
+    for cell in search.parts:
         rates = [point["train.learning_rate"] for point in cell.points]
         assert len(set(rates)) == EXPERIMENT.tune_trials
         assert all(1e-4 <= rate <= 1e-1 for rate in rates)
@@ -134,21 +134,21 @@ def test_failed_tuning_trials_are_never_the_best_and_do_not_stop_a_cell() -> Non
     for job in told:
         if job.phase == "final":
             assert job.trial.train.learning_rate < 5e-2
-            assert job.trial.train.learning_rate != search.cells[0].points[1]["train.learning_rate"]
+            assert job.trial.train.learning_rate != search.parts[0].points[1]["train.learning_rate"]
     known = {job.key: outcome(job) for job in told[:7]}
     assert {job.key for job in drive(new(known), outcome)} == {job.key for job in told[7:]}
 
 
 def test_a_cell_in_which_nothing_works_ends_without_finals() -> None:
     def outcome(job: Job) -> Outcome:
-        return Outcome("crashed", None, 1.0, "no") if job.cell == "full" else truth(job)
+        return Outcome("crashed", None, 1.0, "no") if job.arm == "full" else truth(job)
 
     search = new({})
     told = drive(search, outcome)
     assert search.finished()
-    assert [cell.hopeless() for cell in search.cells] == [False, False, True]
-    assert sum(job.cell == "full" for job in told) == EXPERIMENT.tune_trials
-    assert {job.phase for job in told if job.cell == "full"} == {"tune"}
+    assert [cell.hopeless() for cell in search.parts] == [False, False, True]
+    assert sum(job.arm == "full" for job in told) == EXPERIMENT.tune_trials
+    assert {job.phase for job in told if job.arm == "full"} == {"tune"}
 
 
 def test_without_tuning_only_finals_run() -> None:
@@ -161,8 +161,8 @@ def test_without_tuning_only_finals_run() -> None:
 def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome]) -> None:
     more = overrides.with_seeds(overrides.apply_settings(EXPERIMENT, ["adapter.rank=1,2,4"]), 3)
     told = drive(new(whole, experiment=more), truth)
-    assert sorted(job.name for job in told if job.cell != "lora r=2") == ["full seed 2", "lora r=1 seed 2", "lora r=4 seed 2"]
-    assert sum(job.cell == "lora r=2" for job in told) == 8
+    assert sorted(job.name for job in told if job.arm != "lora r=2") == ["full seed 2", "lora r=1 seed 2", "lora r=4 seed 2"]
+    assert sum(job.arm == "lora r=2" for job in told) == 8
 
 
 def test_another_range_goes_on_with_the_same_ledger_and_the_same_studies(whole: dict[str, Outcome], tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from simulated import CellTruth, question
+from simulated import ArmState, question
 from test_question import truths
 
 import experiments
@@ -290,13 +290,13 @@ def test_padding_does_not_change_what_is_written() -> None:
 # -- the verdicts
 
 
-def judged(cells: dict[str, CellTruth], **settings: Any) -> dict[str, dict[str, object]]:
+def judged(cells: dict[str, ArmState], **settings: Any) -> dict[str, dict[str, object]]:
     module, experiment = importlib.import_module("analysis.questions.reasoning_traces"), experiments.load("reasoning_traces")
     tables = compute(*question(cells, **settings), experiment, module.VIEW)
     return {str(row["id"]): row for row in judge(tables, experiment, module.RULES)}
 
 
-def arms(equal_tokens: float = 72_000.0) -> dict[str, CellTruth]:
+def arms(equal_tokens: float = 72_000.0) -> dict[str, ArmState]:
     tokens = {"source=lab:composed": 72_000, "n_examples=790": equal_tokens, "n_examples=440": 41_000}
     found = {}
     for label, truth in truths("reasoning_traces").items():
@@ -313,7 +313,7 @@ def test_traces_that_help_only_by_their_tokens_are_told_apart() -> None:
     }
     found = judged(cells, n_items=4_000, seed_sd=0.02)
     assert {name: row["verdict"] for name, row in found.items()} == {
-        "7a": "supported", "7b": "undecided", "7c": "supported", "7d": "contradicted", "7e": "undecided",
+        "traces_beat_bare_at_equal_examples": "supported", "traces_beat_bare_at_equal_tokens": "undecided", "traces_beat_bare_on_unseen_compositions": "supported", "traces_beat_bare_at_equal_response_tokens": "contradicted", "traces_beat_more_passes_over_bare": "undecided",
     }  # fmt: skip
 
 
@@ -329,11 +329,11 @@ def test_other_tokens_than_equal_ones_decide_nothing() -> None:
         label: dataclasses.replace(t, ability=3.0) if "traces" in label else t for label, t in arms(equal_tokens=85_000.0).items()
     }
     found = judged(cells)
-    assert found["7b"]["verdict"] == "undecided"
-    assert "supported but for this: tokens are not equal: 1.18 times" in str(found["7b"]["note"])
-    assert found["7a"]["verdict"] == "supported"
+    assert found["traces_beat_bare_at_equal_tokens"]["verdict"] == "undecided"
+    assert "supported but for this: tokens are not equal: 1.18 times" in str(found["traces_beat_bare_at_equal_tokens"]["note"])
+    assert found["traces_beat_bare_at_equal_examples"]["verdict"] == "supported"
     elsewhere = {
         label: dataclasses.replace(t, fields={**t.fields, "data.source": "t.jsonl" if "traces" in label else "b.jsonl"})
         for label, t in cells.items()
     }
-    assert "were not counted" in str(judged(elsewhere)["7d"]["note"])
+    assert "were not counted" in str(judged(elsewhere)["traces_beat_bare_at_equal_response_tokens"]["note"])

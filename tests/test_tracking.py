@@ -102,7 +102,7 @@ def test_parent_children_and_what_a_trial_records(uri: str, tmp_path: Path) -> N
     assert parent.data.tags[tracking.NOTE] == "does it?"
     (child,) = all_runs(uri, kind="trial")
     assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id
-    expected = {"sweep": "sweep-0", "cell": "lora r=4", "phase": "final", "state": "finished", "reason": ""}
+    expected = {"sweep": "sweep-0", "arm": "lora r=4", "phase": "final", "state": "finished", "reason": ""}
     assert {name: child.data.tags[f"tunelab.{name}"] for name in expected} == expected
     assert child.info.run_name == "lora r=4 seed 1"
     assert child.data.params.items() >= {name: str(value) for name, value in flatten(TRIAL).items()}.items()
@@ -234,9 +234,9 @@ def test_the_analysis_reads_typed_columns(uri: str, tmp_path: Path) -> None:
     store = opened(uri)
     log(store, finished(tmp_path, TRIAL))
     full = Trial(adapter=Full(), train=Train(learning_rate=3e-4, epochs=2), data=Data(n_examples=None))
-    log(store, finished(tmp_path, full, cell="full", state="diverged", reason="nan", metrics={}))
+    log(store, finished(tmp_path, full, arm="full", state="diverged", reason="nan", metrics={}))
     running = store._create(finished(tmp_path, Trial(seed=9)), json.loads(_text(tmp_path, Trial(seed=9))), "x", 10**12)
-    table = load.trials(uri, "rank_vs_quality").set_index("cell")
+    table = load.trials(uri, "rank_vs_quality").set_index("arm")
     assert running not in set(table["run_id"])
     assert sorted(table.index) == ["full", "lora r=4"]
     lora, tuned = table.loc["lora r=4"], table.loc["full"]
@@ -259,11 +259,11 @@ def test_cells_are_written_once_however_often(uri: str, tmp_path: Path) -> None:
     opened(uri)
     for mean in (0.5, 0.6):
         rows = [
-            {"cell": cell, "quality.mean": mean, "quality.sd": float("nan"), "n": 3, "best": "1e-3", "note": None, "tuned": True}
+            {"arm": cell, "quality.mean": mean, "quality.sd": float("nan"), "n": 3, "best": "1e-3", "note": None, "tuned": True}
             for cell in ("lora r=4", "full")
         ]
-        tracking.write_cells(uri, "sweep-0", rows)
-    cells = {run.data.tags["tunelab.cell"]: run for run in all_runs(uri, kind="cell")}
+        tracking.write_arms(uri, "sweep-0", rows)
+    cells = {run.data.tags["tunelab.arm"]: run for run in all_runs(uri, kind="arm")}
     assert sorted(cells) == ["full", "lora r=4"]
     assert len(all_runs(uri)) == 3
     run = cells["full"]
@@ -341,7 +341,7 @@ def test_no_secret_reaches_the_store(uri: str, tmp_path: Path, monkeypatch: pyte
         monkeypatch.setenv(name, value)
     store = opened(uri)
     log(store, finished(tmp_path, TRIAL))
-    tracking.write_cells(uri, "sweep-0", [{"cell": "lora r=4", "quality": 0.5}])
+    tracking.write_arms(uri, "sweep-0", [{"arm": "lora r=4", "quality": 0.5}])
     store.close("FINISHED")
     found = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(found) >= 3

@@ -36,8 +36,8 @@ FEW_ARMS = 8  # whose values are listed one by one
 def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFrame, list[str]]:
     """The arms' final trials of the seeds that finished in all of them, and a line if some arm lacks seeds."""
     chosen = trials[trials["fingerprint"].isin({name for arm in arms for name in arm.final.values()})]
-    seeds = {arm.cell: ", ".join(map(str, sorted(arm.final))) for arm in arms}
-    shown = "; ".join(f"{cell}: {text or 'none'}" for cell, text in seeds.items())
+    seeds = {arm.label: ", ".join(map(str, sorted(arm.final))) for arm in arms}
+    shown = "; ".join(f"{label}: {text or 'none'}" for label, text in seeds.items())
     lines = [f"finished seeds differ between arms ({shown}); differences are over the common ones"]
     lines = lines if len(set(seeds.values())) > 1 else []
     shared = seeds_of(*(arm for arm in arms if arm.final))
@@ -77,7 +77,7 @@ def differing_costs(paired: pd.DataFrame) -> list[str]:
     """Steps and tokens, where they differ by more than 1 %."""
     found: list[str] = []
     for name in ("train/steps", "train/tokens"):
-        if name in paired and (shown := _range(paired.groupby("cell")[name].mean(), COSTS_ALIKE)):
+        if name in paired and (shown := _range(paired.groupby("arm")[name].mean(), COSTS_ALIKE)):
             found.append(f"{name} differs between arms: {shown}")
     return found
 
@@ -92,7 +92,7 @@ def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:
     for name in sorted((set(field_types()) | set(RESOLVED) | set(versions)) & set(paired.columns) - expected):
         of_lora = name.startswith("adapter.") or name == "target_modules"
         rows = paired[paired["adapter.method"] == "lora"] if of_lora else paired
-        values = rows.groupby("cell")[name].agg(lambda column: tuple(sorted(map(str, column))))
+        values = rows.groupby("arm")[name].agg(lambda column: tuple(sorted(map(str, column))))
         if values.nunique() > 1:
             found.append(f"{name} differs between arms: {_by_value(values)}")
     return found
@@ -101,7 +101,7 @@ def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:
 def _by_value(values: pd.Series) -> str:
     """Each arm with its values; of many arms how many have which (of a commit the first digits)."""
     if len(values) <= FEW_ARMS:
-        return "; ".join(f"{cell}: {', '.join(dict.fromkeys(own))}" for cell, own in values.items())
+        return "; ".join(f"{label}: {', '.join(dict.fromkeys(own))}" for label, own in values.items())
     alike = values.map(
         lambda own: ", ".join(dict.fromkeys(value if len(value) < 40 else value[:10] for value in own))
     ).value_counts()
@@ -138,7 +138,7 @@ def answer_lengths(paired: pd.DataFrame) -> list[str]:
         what = "tokens in a training sequence (answers alone were not counted)"
     else:
         return []
-    shown = _range(values.groupby(paired["cell"]).mean(), LENGTHS_ALIKE)
+    shown = _range(values.groupby(paired["arm"]).mean(), LENGTHS_ALIKE)
     return [f"{what} differ between arms: {shown}"] if shown else []
 
 
@@ -150,9 +150,9 @@ def _sequences(paired: pd.DataFrame) -> pd.Series:
     return paired["train/steps"] // an_epoch * rows + paired["train/steps"] % an_epoch * batch
 
 
-def not_tuned(cells: pd.DataFrame) -> list[str]:
+def not_tuned(arm_rows: pd.DataFrame) -> list[str]:
     """A line if some arms of a question that tunes the learning rate ran without tuning."""
-    names = ", ".join(cells.loc[cells["tuned"] == 0, "cell"])
+    names = ", ".join(arm_rows.loc[arm_rows["tuned"] == 0, "arm"])
     return [f"learning rate not tuned: {names}"] if names else []
 
 

@@ -64,8 +64,8 @@ def fits(t: Tables) -> list[Fitted]:
     found: list[Fitted] = []
     if not t.view.fits:
         return found
-    for level in dict.fromkeys(t.cells["curve"]):
-        of_curve = [arm for arm in t.where({}) if t.cells.loc[t.cells["cell"] == arm.cell, "curve"].iloc[0] == level]
+    for level in dict.fromkeys(t.arm_rows["curve"]):
+        of_curve = [arm for arm in t.where({}) if t.arm_rows.loc[t.arm_rows["arm"] == arm.label, "curve"].iloc[0] == level]
         for measure, direction in t.view.fits.items():
             if measure not in t.panels:
                 continue

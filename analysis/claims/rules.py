@@ -65,7 +65,7 @@ def combination(
     if why := lacks(t, measure, in_points) or "; ".join(f"no arm with {which}" for which in lacking):
         return untested(rule, effect, why)
     found = [(arm, weight) for arm, weight in arms if arm is not None]
-    if without := [arm.cell for arm, _ in found if not has(arm, t.panels[measure])]:
+    if without := [arm.label for arm, _ in found if not has(arm, t.panels[measure])]:
         return untested(rule, effect, f"no {formatting.readable(measure)} of {', '.join(without)}")
     e = contrast(found, t.panels[measure])
     if e is None:
@@ -122,7 +122,7 @@ def trend(t: Tables, fields: Fields, measure: str, region: Region, rule: str, ef
     e = contrast(list(zip(found, map(float, weights), strict=True)), t.panels[measure])
     if e is None:
         return untested(rule, effect, "no common seed")
-    missing = ", ".join(arm.cell for arm in wanted if arm not in found)
+    missing = ", ".join(arm.label for arm in wanted if arm not in found)
     note = formatting.joined(f"without {missing}" if missing else "", costs(t, *found))
     return Finding(e, region, rule, effect, f"{t.units[measure]} per e-fold", note=note, hindrance=hindrance(t, measure, *found))
 
@@ -132,23 +132,23 @@ def costs(t: Tables, *arms: Arm) -> str:
     if "train/steps" not in t.trials or t.view.x == STEPS_VARY:
         return ""
     final = t.trials[t.trials["fingerprint"].isin([name for arm in arms for name in arm.final.values()])]
-    steps = final.groupby("cell")["train/steps"].mean()
+    steps = final.groupby("arm")["train/steps"].mean()
     return f"{steps.min():,.0f} to {steps.max():,.0f} steps" if steps.max() > 1.01 * steps.min() else ""
 
 
 def flat_ends(t: Tables, *arms: Arm) -> str:
     """Whose best learning rate is an end of the range, although the top reaches inside."""
-    flat = t.cells.set_index("cell")["flat_to_the_end"]
-    names = ", ".join(arm.cell for arm in arms if flat[arm.cell])
+    flat = t.arm_rows.set_index("arm")["flat_to_the_end"]
+    names = ", ".join(arm.label for arm in arms if flat[arm.label])
     return f"best learning rate at the end of the range, on a flat top: {names}" if names else ""
 
 
 def hindrance(t: Tables, measure: str, *arms: Arm) -> str:
     """What keeps any effect between these arms from deciding a claim."""
-    few = [arm.cell for arm in arms if short(t, arm)]
-    found = [parts.hindrance(t.cells, arms, t.tuned)]
+    few = [arm.label for arm in arms if short(t, arm)]
+    found = [parts.hindrance(t.arm_rows, arms, t.tuned)]
     found += [f"fewer rows than data.n_examples: {', '.join(few)}"] if few else []
-    found += [parts.not_forgetting(t.cells, arms, measure)] if measure.startswith(("forgetting", "nll/")) else []
+    found += [parts.not_forgetting(t.arm_rows, arms, measure)] if measure.startswith(("forgetting", "nll/")) else []
     return formatting.joined(*found)
 
 

@@ -55,9 +55,9 @@ class Tables:
     trials: pd.DataFrame  # one row a trial, failed ones included
     arms: list[Arm]
     panels: Mapping[str, Panel]  # measure → scores of the final trials on the test split
-    means: Mapping[str, Mapping[str, Estimate]]  # cell → measure → its mean; empty for an arm without a final trial
+    means: Mapping[str, Mapping[str, Estimate]]  # arm → measure → its mean; empty for an arm without a final trial
     units: Mapping[str, str]
-    cells: pd.DataFrame  # one row an arm: x, curve, learning rate, counts, and name, name_low, name_high of every measure
+    arm_rows: pd.DataFrame  # one row an arm: x, curve, learning rate, counts, and name, name_low, name_high of every measure
     axes: frozenset[str]  # the fields that the experiment makes different
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
@@ -88,12 +88,12 @@ class Tables:
     def where(self, fields: Fields) -> list[Arm]:
         """The arms with a final trial whose fields have these values, along x."""
         found = [arm for arm in self.wanted(fields) if arm.final]
-        x = dict(zip(self.cells["cell"], self.cells["x"], strict=True))
-        return sorted(found, key=lambda arm: (isinstance(x[arm.cell], str), x[arm.cell]))
+        x = dict(zip(self.arm_rows["arm"], self.arm_rows["x"], strict=True))
+        return sorted(found, key=lambda arm: (isinstance(x[arm.label], str), x[arm.label]))
 
     def x_of(self, arm: Arm) -> float:
         """Where the arm stands on the x axis."""
-        return float(self.cells.loc[self.cells["cell"] == arm.cell, "x"].iloc[0])
+        return float(self.arm_rows.loc[self.arm_rows["arm"] == arm.label, "x"].iloc[0])
 
 
 def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables:
@@ -115,11 +115,11 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, v
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.behind)) if name in there
     }  # fmt: skip
     units = {name: a.unit(name, first) for name in panels}
-    means = {arm.cell: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
-    cells = pd.DataFrame([_cell(arm, trials[trials["cell"] == arm.cell], panels, means[arm.cell], view) for arm in found])
+    means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
+    arm_rows = pd.DataFrame([_arm_row(arm, trials[trials["arm"] == arm.label], panels, means[arm.label], view) for arm in found])
     axes = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
     order = tuple(experiment.vary.get(view.x, ()))
-    return Tables(view, trials, found, panels, means, units, cells, frozenset(axes), bool(experiment.tune), order)
+    return Tables(view, trials, found, panels, means, units, arm_rows, frozenset(axes), bool(experiment.tune), order)
 
 
 def _measured(items: pd.DataFrame, final: list[str], name: str) -> list[str]:
@@ -135,10 +135,12 @@ def has(arm: Arm, scores: Panel) -> bool:
     return bool(arm.final) and set(arm.final.values()) <= scores.rows.keys()
 
 
-def _cell(arm: Arm, own: pd.DataFrame, measures: Iterable[str], means: Mapping[str, Estimate], view: View) -> dict[str, object]:
-    """One row of the table of cells."""
+def _arm_row(
+    arm: Arm, own: pd.DataFrame, measures: Iterable[str], means: Mapping[str, Estimate], view: View
+) -> dict[str, object]:
+    """One row of the table of arms."""
     done = own[own["fingerprint"].isin(arm.final.values())]
-    row: dict[str, object] = {"cell": arm.cell, **a.counts(arm, own)}
+    row: dict[str, object] = {"arm": arm.label, **a.counts(arm, own)}
     source = done if len(done) else own
     row |= {"x": _level(source, view.x), "curve": _level(source, view.curves) if view.curves else ""}
     for name in measures:

@@ -127,7 +127,7 @@ def minimum_detectable_text(row: Mapping[str, object]) -> str:
 
 
 def summary(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the ledger at reading width."""
+    """Header and arms of the ledger at reading width."""
     header = ["question", "claim", "published", "here [95 % interval]", "verdict"]
     body = []
     for row in rows:
@@ -140,7 +140,7 @@ def summary(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[
 
 
 def rows_as_text(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
-    """Header and cells of the ledger as a table."""
+    """Header and arms of the ledger as a table."""
     header = ["claim", "statement", "verdict", "effect", "95 % interval", "seeds", "items", "MDE", "p (Holm)", "published"]
     body = []
     for row in rows:

@@ -63,16 +63,16 @@ def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figur
     names = list(t.panels)[: max(PANELS, len(t.view.measures))]
     columns = 1 if narrow else min(len(names), 2)
     rows = math.ceil(len(names) / columns)
-    cells = t.cells[t.cells["seeds"] > 0]
-    curves = _ordered(cells["curve"])
+    arm_rows = t.arm_rows[t.arm_rows["seeds"] > 0]
+    curves = _ordered(arm_rows["curve"])
     crowded = len(curves) > 1 or bool(t.published)
     figure, panels = style.figure(
         rows, columns, (1.75 if narrow else 2.7) * rows + 0.3 * crowded, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH
     )
-    axis = _axis(t, cells)
+    axis = _axis(t, arm_rows)
     handles: dict[str, Artist] = {}
     for panel, name in zip(panels, names, strict=False):
-        handles |= _panel(panel, t, cells.dropna(subset=[name]), name, axis, curves, [f for f in found if f.measure == name])
+        handles |= _panel(panel, t, arm_rows.dropna(subset=[name]), name, axis, curves, [f for f in found if f.measure == name])
     for spare in panels[len(names) :]:
         spare.set_visible(False)
     if len(handles) > 1:
@@ -80,10 +80,10 @@ def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figur
     return figure
 
 
-def _axis(t: Tables, cells: pd.DataFrame) -> Axis:
-    if all(isinstance(x, int | float) for x in cells["x"]):
-        return Axis(sorted(set(cells["x"])), t.view.scale)
-    there = list(dict.fromkeys(cells["x"]))
+def _axis(t: Tables, arm_rows: pd.DataFrame) -> Axis:
+    if all(isinstance(x, int | float) for x in arm_rows["x"]):
+        return Axis(sorted(set(arm_rows["x"])), t.view.scale)
+    there = list(dict.fromkeys(arm_rows["x"]))
     return Axis([*(x for x in t.order if x in there), *(x for x in there if x not in t.order)], "even")
 
 
@@ -97,15 +97,15 @@ def _legend(figure: Figure, handles: dict[str, Artist], title: str, width: int) 
 
 
 def _panel(
-    panel: Axes, t: Tables, cells: pd.DataFrame, name: str, axis: Axis, curves: list[object], found: Sequence[Fitted]
+    panel: Axes, t: Tables, arm_rows: pd.DataFrame, name: str, axis: Axis, curves: list[object], found: Sequence[Fitted]
 ) -> dict[str, Artist]:
     """Draws one measure; the handles of its curves, by name."""
     handles: dict[str, Artist] = {}
     theirs = [one for one in t.published if one.measure == name and axis.scale != "even"]
-    placed = {one: xy for one in theirs if (xy := one.beside(*_means(cells, one.curve, name)))}
-    values = np.concatenate([cells[name].to_numpy(float), *(y for _, y in placed.values())])
-    if len(cells):
-        panel.set_ylim(*style.limits(values, cells[name + "_low"].to_numpy(float), cells[name + "_high"].to_numpy(float)))
+    placed = {one: xy for one in theirs if (xy := one.beside(*_means(arm_rows, one.curve, name)))}
+    values = np.concatenate([arm_rows[name].to_numpy(float), *(y for _, y in placed.values())])
+    if len(arm_rows):
+        panel.set_ylim(*style.limits(values, arm_rows[name + "_low"].to_numpy(float), arm_rows[name + "_high"].to_numpy(float)))
     if axis.scale == "log":
         panel.set_xscale("log")
     if axis.scale != "even" and len(axis.levels) == 1:
@@ -115,7 +115,7 @@ def _panel(
         panel.axhline(0, color=style.MUTED, linewidth=0.7, zorder=1)
     laws: list[Artist] = []
     for index, curve in enumerate(curves):
-        own = cells[cells["curve"] == curve]
+        own = arm_rows[arm_rows["curve"] == curve]
         fitted = next((one for one in found if one.curve == str(curve)), None)
         colour, marker = _look(t, own, curve, index, len(curves))
         at = axis.at(list(own["x"]), index - (len(curves) - 1) / 2)
@@ -130,8 +130,8 @@ def _panel(
     return handles
 
 
-def _means(cells: pd.DataFrame, curve: str, name: str) -> tuple[list[float], list[float]]:
-    own = cells[cells["curve"] == curve].sort_values("x")
+def _means(arm_rows: pd.DataFrame, curve: str, name: str) -> tuple[list[float], list[float]]:
+    own = arm_rows[arm_rows["curve"] == curve].sort_values("x")
     return own["x"].astype(float).to_list(), own[name].astype(float).to_list()
 
 

@@ -18,15 +18,15 @@ VIEW = View(
 
 
 def matching_beats(chat: str) -> Rule:
-    """8a, 8b: with the loss on responses."""
+    """no_template_is_answered_worse, another_template_is_answered_worse: with the loss on responses."""
     right, wrong = ({"evaluation.chat": form, "train.loss_on": "response"} for form in ("template", chat))
     return lambda t: difference(t, right, wrong, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, training's template − {chat}")
 
 
 RULES: dict[str, Rule] = {
-    "8a": matching_beats("plain"),
-    "8b": matching_beats("other"),
-    "9": lambda t: difference(
+    "no_template_is_answered_worse": matching_beats("plain"),
+    "another_template_is_answered_worse": matching_beats("other"),
+    "response_loss_beats_full_loss": lambda t: difference(
         t, {"evaluation.chat": "template", "train.loss_on": "response"}, {"evaluation.chat": "template", "train.loss_on": "all"},
         "quality", ABOVE_ZERO, IS_ABOVE, "quality, loss on responses − on all tokens",
     ),

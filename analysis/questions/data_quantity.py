@@ -41,23 +41,23 @@ VIEW = View(
 
 
 def no_gain(matched: str) -> Rule:
-    """3a, 3b."""
+    """sixteen_times_data_no_gain_equal_epochs, sixteen_times_data_no_gain_equal_steps."""
     first, second = ({"data.n_examples": n, "matching": matched} for n in (8_000, 500))
     rule, effect = "supported: interval below +0.02; contradicted: above", f"quality, 8,000 − 500 examples, {matched}"
     return lambda t: difference(t, first, second, "quality", AT_MOST_TWO_POINTS, rule, effect, in_points=True)
 
 
 def share_reached(n: int, region: Region, rule: str) -> Rule:
-    """6a, 6b: quality of n examples less 90 % of that of 8,000."""
+    """500_examples_reach_90_percent, 100_examples_miss_90_percent: quality of n examples less 90 % of that of 8,000."""
     few, most = ({"data.n_examples": size, "matching": "equal epochs"} for size in (n, 8_000))
     effect = f"quality of {n} examples − 90 % of that of 8,000"
     return lambda t: combination(t, [(few, 1.0), (most, -ENOUGH)], "quality", region, rule, effect, in_points=True)
 
 
 RULES: dict[str, Rule] = {
-    "3a": no_gain("equal epochs"),
-    "3b": no_gain("equal steps"),
-    "6a": share_reached(500, ABOVE_ZERO, IS_ABOVE),
-    "6b": share_reached(100, BELOW_ZERO, IS_BELOW),
+    "sixteen_times_data_no_gain_equal_epochs": no_gain("equal epochs"),
+    "sixteen_times_data_no_gain_equal_steps": no_gain("equal steps"),
+    "500_examples_reach_90_percent": share_reached(500, ABOVE_ZERO, IS_ABOVE),
+    "100_examples_miss_90_percent": share_reached(100, BELOW_ZERO, IS_BELOW),
 }
 report = reporter(VIEW, RULES)

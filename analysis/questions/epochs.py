@@ -23,7 +23,7 @@ VIEW = View(
 
 
 def speeds_up(t: Tables) -> Finding:
-    """13c: forgetting per epoch, from 3 on less up to 3."""
+    """forgetting_speeds_up_past_3_epochs: forgetting per epoch, from 3 on less up to 3."""
     rule = "supported: interval of the difference of slopes above 0; contradicted: below 0"
     effect = "forgetting per epoch, from 3 epochs on less up to 3"
     early, late = ([arm for arm in t.where({}) if keep(t.x_of(arm))] for keep in (lambda x: x <= FEW, lambda x: x >= FEW))
@@ -51,5 +51,5 @@ def loss_without_quality(t: Tables) -> Finding:
     return Finding(None, None, rule, effect, note="the training loss does not fall in every seed")
 
 
-RULES: dict[str, Rule] = {"13c": speeds_up, "22": loss_without_quality}
+RULES: dict[str, Rule] = {"forgetting_speeds_up_past_3_epochs": speeds_up, "loss_falls_without_quality": loss_without_quality}
 report = reporter(VIEW, RULES)

@@ -14,11 +14,11 @@ VIEW = View(
     fits={"quality": "rising", "exact_match/held_out": "rising"},
 )
 RULES: dict[str, Rule] = {
-    "2a": lambda t: trend(
+    "more_templates_follow_unseen_phrasings": lambda t: trend(
         t, {}, "quality", ABOVE_ZERO, "supported: interval of the slope above 0; contradicted: below 0",
         "rise of exact match on unseen phrasings with templates",
     ),
-    "2b": lambda t: difference(
+    "templates_hardly_matter_held_out": lambda t: difference(
         t, {"data.n_templates": 10}, {"data.n_templates": 1}, "exact_match/held_out", Region(-0.02, 0.02),
         "supported: interval within ±0.02; contradicted: outside", "held-out tasks, 10 templates − 1", in_points=True,
     ),

@@ -23,7 +23,7 @@ RANK = {"adapter.rank": 16}
 
 def capacity(trials: pd.DataFrame) -> pd.DataFrame:
     """Trained parameters, where full fine-tuning stands beside the ranks."""
-    return trials.assign(parameters=trials["trainable_parameters"].groupby(trials["cell"]).transform("mean"))
+    return trials.assign(parameters=trials["trainable_parameters"].groupby(trials["arm"]).transform("mean"))
 
 
 VIEW = View(
@@ -48,15 +48,15 @@ def of_seeds(t: Tables, weights: dict[str, float], region: Region, rule: str, ef
 
 
 RULES: dict[str, Rule] = {
-    "10a": lambda t: of_seeds(
+    "unheard_facts_stay_unknown": lambda t: of_seeds(
         t, {"recall/unheard": 1.0}, GUESSED, "supported: interval below 0.15; contradicted: above",
         "facts of unheard people, rank 16",
     ),
-    "10b": lambda t: of_seeds(
+    "pretrained_facts_beat_taught_facts": lambda t: of_seeds(
         t, {"recall/known": 1.0, "recall/taught": -1.0}, ABOVE_ZERO, IS_ABOVE,
         "facts of pretraining − facts of tuning, rank 16",
     ),
-    "10c": lambda t: trend(
+    "rank_helps_new_facts": lambda t: trend(
         t, {"adapter.method": "lora"}, "recall/taught", ABOVE_ZERO,
         "supported: interval of the slope above 0; contradicted: below 0",
         "rise of recall of taught facts with parameters (LoRA)",

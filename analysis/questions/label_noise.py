@@ -20,10 +20,10 @@ RIGHT, TENTH = {"data.noise_share": 0.0}, {"data.noise_share": 0.1}
 AT_MOST_FIVE_POINTS = Region(-0.05, math.inf)
 
 RULES: dict[str, Rule] = {
-    "4c": lambda t: difference(
+    "wrong_answers_cost_quality": lambda t: difference(
         t, TENTH, RIGHT, "quality", BELOW_ZERO, IS_BELOW, "quality, 10 % wrong − none"
     ),
-    "4d": lambda t: difference(
+    "wrong_answers_cost_at_most_5_points": lambda t: difference(
         t, TENTH, RIGHT, "quality", AT_MOST_FIVE_POINTS, "supported: interval above −0.05; contradicted: below",
         "quality, 10 % wrong − none", in_points=True,
     ),

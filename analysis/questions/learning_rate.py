@@ -23,7 +23,7 @@ ABOUT_TEN = Region(5, 20)  # within a factor of 2 of 10; published: 9.8, 15 in s
 
 
 def rises(method: str) -> Rule:
-    """13a, 13b: the slope of forgetting on the logarithm of the rate."""
+    """lower_rate_forgets_less_lora, lower_rate_forgets_less_full: the slope of forgetting on the logarithm of the rate."""
     rule = "supported: interval of the slope above 0; contradicted: below 0"
     return lambda t: trend(
         t, {"adapter.method": method}, "forgetting", ABOVE_ZERO, rule, f"rise of forgetting with the learning rate, {method}"
@@ -31,7 +31,7 @@ def rises(method: str) -> Rule:
 
 
 def ratio_of_optima(t: Tables) -> Finding:
-    """18c: the top of each seed's two curves; over the seeds, Student's t on the logarithm of their ratio."""
+    """lora_rate_10_times_full: the top of each seed's two curves; over the seeds, Student's t on the logarithm of their ratio."""
     rule, effect = "supported: interval within 5–20×; contradicted: outside", "best learning rate of LoRA ÷ full's, seed by seed"
     arms = {method: t.where({"adapter.method": method}) for method in ("lora", "full")}
     seeds = seeds_of(*(arm for found in arms.values() for arm in found))
@@ -49,5 +49,9 @@ def ratio_of_optima(t: Tables) -> Finding:
     return Finding(ratio, ABOUT_TEN, rule, effect, "ratio", note=SEEDS_ALONE)
 
 
-RULES: dict[str, Rule] = {"13a": rises("lora"), "13b": rises("full"), "18c": ratio_of_optima}
+RULES: dict[str, Rule] = {
+    "lower_rate_forgets_less_lora": rises("lora"),
+    "lower_rate_forgets_less_full": rises("full"),
+    "lora_rate_10_times_full": ratio_of_optima,
+}
 report = reporter(VIEW, RULES)

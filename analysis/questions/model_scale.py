@@ -64,7 +64,7 @@ def joint(t: Tables) -> tuple[Comparison, Curve] | None:
 
 def sections(t: Tables) -> list[str]:
     """The joint law and the best learning rates, for report.md."""
-    rates = [[arm.cell, parts.best_rate(e)] for arm, e in optima(t)]
+    rates = [[arm.label, parts.best_rate(e)] for arm, e in optima(t)]
     return [
         "## Size of the base and data together\n", *_law(joint(t)),
         "## Best learning rates\n", formatting.markdown(["arm", "top of the parabola [95 % interval]"], rates),
@@ -90,13 +90,13 @@ def optima(t: Tables) -> list[tuple[Arm, Estimate]]:
     """The top of every arm's learning-rate curve, from its tuning trials (validation split)."""
     done = t.trials[(t.trials["phase"] == "tune") & (t.trials["state"] == "finished")]
     rate, quality = "train.learning_rate", "quality"
-    curves = {str(cell): (own[rate].to_numpy(float), own[quality].to_numpy(float)) for cell, own in done.groupby("cell")}
+    curves = {str(label): (own[rate].to_numpy(float), own[quality].to_numpy(float)) for label, own in done.groupby("arm")}
     found = learning_rate_optimum(curves, t.panels["quality"].n_items)
-    return [(arm, found[arm.cell]) for arm in t.where({}) if arm.cell in found]
+    return [(arm, found[arm.label]) for arm in t.where({}) if arm.label in found]
 
 
 def size_against_data(t: Tables) -> Finding:
-    """28b: the slope of quality on the logarithm of parameters less that on the logarithm of examples, over the grid."""
+    """size_buys_more_than_data: the slope of quality on the logarithm of parameters less that on the logarithm of examples, over the grid."""
     rule, effect = IS_ABOVE, "quality per e-fold of parameters − of examples"
     arms = grid(t)
     if why := lacks(t, "quality") or ("" if len(arms) >= 6 else f"{len(arms)} arms of rank 16 finished, needs 6"):
@@ -115,21 +115,21 @@ def size_against_data(t: Tables) -> Finding:
 def ends(t: Tables) -> tuple[Arm, Arm] | str:
     """The smallest and the largest base at rank 16 and 500 examples, or why one is missing: a base whose trials all failed has
     no size to go by, so every base must have finished."""
-    if lost := [arm.cell for arm in t.wanted(OF_MIDDLE) if not arm.final]:
+    if lost := [arm.label for arm in t.wanted(OF_MIDDLE) if not arm.final]:
         return f"no final trial of {', '.join(lost)}"
     found = t.where(OF_MIDDLE)
     return (found[0], found[-1]) if len(found) > 1 else "needs two sizes"
 
 
 def rate_carries_over(t: Tables) -> Finding:
-    """28d: the best learning rate of the largest base over that of the smallest."""
+    """rate_carries_over_sizes: the best learning rate of the largest base over that of the smallest."""
     rule, effect = "supported: interval within 0.5–2×; contradicted: outside", "best learning rate, largest base ÷ smallest"
     if isinstance(both := ends(t), str):
         return untested(rule, effect, both)
-    known = {arm.cell: e for arm, e in optima(t)}
-    if lost := [arm.cell for arm in both if arm.cell not in known]:
+    known = {arm.label: e for arm, e in optima(t)}
+    if lost := [arm.label for arm in both if arm.label not in known]:
         return untested(rule, effect, f"no tuning trials of {', '.join(lost)}")
-    small, large = (known[arm.cell] for arm in both)
+    small, large = (known[arm.label] for arm in both)
     ratio = quotient_of_estimates(large, small)
     return Finding(
         ratio,
@@ -143,7 +143,7 @@ def rate_carries_over(t: Tables) -> Finding:
 
 
 def more_rank(t: Tables) -> Finding:
-    """28e: rank 64 less rank 16 on the largest base."""
+    """rank_16_enough_on_largest: rank 64 less rank 16 on the largest base."""
     rule, effect = "supported: interval below +0.02; contradicted: above", "quality, rank 64 − 16, largest base"
     if isinstance(both := ends(t), str):
         return untested(rule, effect, both)
@@ -162,16 +162,16 @@ VIEW = View(
     sections=sections,
 )
 RULES: dict[str, Rule] = {
-    "28a": lambda t: trend(
+    "larger_base_is_better": lambda t: trend(
         t, OF_MIDDLE, "quality", ABOVE_ZERO, "supported: interval of the slope above 0; contradicted: below 0",
         "rise of quality with parameters of the base",
     ),
-    "28b": size_against_data,
-    "28c": lambda t: trend(
+    "size_buys_more_than_data": size_against_data,
+    "larger_base_forgets_more": lambda t: trend(
         t, OF_MIDDLE, "forgetting", ABOVE_ZERO, "supported: interval of the slope above 0; contradicted: below 0",
         "rise of forgetting with parameters of the base",
     ),
-    "28d": rate_carries_over,
-    "28e": more_rank,
+    "rate_carries_over_sizes": rate_carries_over,
+    "rank_16_enough_on_largest": more_rank,
 }  # fmt: skip
 report = reporter(VIEW, RULES)

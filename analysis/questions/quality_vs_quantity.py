@@ -28,7 +28,7 @@ def kinds(trials: pd.DataFrame) -> pd.DataFrame:
     """What makes a curve: the source's role (the curated one has fewer arms; where both have as many, it is called so),
     whether it is narrowed, and whether a synthetic arm takes the steps of 1,000 examples or its own."""
     whole = trials[(trials["data.best_share"] == 1) & trials["data.n_clusters"].isna()]
-    arms = whole.groupby("data.source")["cell"].nunique()
+    arms = whole.groupby("data.source")["arm"].nunique()
     few = sorted(arms[arms == arms.min()].index, key=lambda source: "curated" not in source)
     alike = trials["train.steps"].notna() | (trials["data.n_examples"] == 1_000)
     synthetic = np.where(alike, "synthetic, equal steps", "synthetic, more steps")
@@ -63,12 +63,22 @@ def better(first: Fields, second: Fields, measure: str, effect: str) -> Rule:
 
 
 RULES: dict[str, Rule] = {
-    "3d": compared(CURATED, WHOLE, "quality", NOT_WORSE, "curated 1,000 − all synthetic, quality"),
-    "3e": compared(CURATED, WHOLE, "exact_match/held_out", NOT_WORSE, "curated 1,000 − all synthetic, held-out tasks"),
-    "3f": compared(LARGER, SYNTHETIC, "quality", AT_MOST_TWO_POINTS, "synthetic 4,000 − 1,000, 3 epochs each, quality"),
-    "4a": better(CURATED, SYNTHETIC, "quality", "curated 1,000 − synthetic 1,000, quality"),
-    "4b": better(CURATED, HOMOGENEOUS, "exact_match/held_out", "all clusters − two clusters, held-out tasks"),
-    "5a": better(CHOSEN_WHOLE, WHOLE, "quality", "best tenth (3 epochs) − all synthetic (1 epoch), quality"),
-    "5b": better(CHOSEN, SYNTHETIC, "quality", "best tenth − drawn from all, 1,000 each, quality"),
+    "curated_matches_all_synthetic_seen": compared(
+        CURATED, WHOLE, "quality", NOT_WORSE, "curated 1,000 − all synthetic, quality"
+    ),
+    "curated_matches_all_synthetic_held_out": compared(
+        CURATED, WHOLE, "exact_match/held_out", NOT_WORSE, "curated 1,000 − all synthetic, held-out tasks"
+    ),
+    "four_times_synthetic_no_gain": compared(
+        LARGER, SYNTHETIC, "quality", AT_MOST_TWO_POINTS, "synthetic 4,000 − 1,000, 3 epochs each, quality"
+    ),
+    "curated_beats_synthetic_at_equal_size": better(CURATED, SYNTHETIC, "quality", "curated 1,000 − synthetic 1,000, quality"),
+    "diverse_beats_homogeneous_held_out": better(
+        CURATED, HOMOGENEOUS, "exact_match/held_out", "all clusters − two clusters, held-out tasks"
+    ),
+    "best_tenth_beats_all": better(CHOSEN_WHOLE, WHOLE, "quality", "best tenth (3 epochs) − all synthetic (1 epoch), quality"),
+    "best_tenth_beats_random_at_equal_size": better(
+        CHOSEN, SYNTHETIC, "quality", "best tenth − drawn from all, 1,000 each, quality"
+    ),
 }
 report = reporter(VIEW, RULES)

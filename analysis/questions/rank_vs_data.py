@@ -26,7 +26,7 @@ def of_data(trials: pd.DataFrame) -> pd.DataFrame:
         f"{int(n):,} {KINDS.get(source, 'elicitation')}"
         for n, source in zip(trials["rows/used"].fillna(0), trials["data.source"], strict=True)
     ]
-    return trials.assign(kind=kind, parameters=trials["trainable_parameters"].groupby(trials["cell"]).transform("mean"))
+    return trials.assign(kind=kind, parameters=trials["trainable_parameters"].groupby(trials["arm"]).transform("mean"))
 
 
 VIEW = View(
@@ -46,7 +46,7 @@ TAUGHT = {"data.source": "lab:new-facts"}
 
 
 def rank_64_and_full(t: Tables) -> Finding:
-    """16c."""
+    """rank_64_equals_full_at_4000."""
     rule, effect = "supported: interval within ±3 %; contradicted: outside", "rank 64 against full at 4,000 examples"
     first, second = ({**one, "data.n_examples": MANY} for one in ({"adapter.rank": 64}, {"adapter.method": "full"}))
     found = relative(t, first, second, "quality", Region(-0.03, 0.03), rule, effect)
@@ -55,16 +55,16 @@ def rank_64_and_full(t: Tables) -> Finding:
 
 
 RULES: dict[str, Rule] = {
-    "16c": rank_64_and_full,
-    "16d": lambda t: combination(
+    "rank_64_equals_full_at_4000": rank_64_and_full,
+    "rank_buys_more_with_more_data": lambda t: combination(
         t, CORNERS, "quality", ABOVE_ZERO, IS_ABOVE,
         "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)",
     ),
-    "16e": lambda t: difference(
+    "rank_128_adds_little": lambda t: difference(
         t, {"adapter.rank": 128, "data.n_examples": MANY}, {"adapter.rank": 64, "data.n_examples": MANY}, "quality",
         AT_MOST_TWO_POINTS, "supported: interval below +0.02; contradicted: above", "quality, rank 128 − 64", in_points=True,
     ),
-    "16f": lambda t: difference(
+    "rank_64_learns_facts_better": lambda t: difference(
         t, TAUGHT | {"adapter.rank": 64}, TAUGHT | {"adapter.rank": 1}, "recall/taught", ABOVE_ZERO,
         IS_ABOVE, "recall of taught facts, rank 64 − 1",
     ),

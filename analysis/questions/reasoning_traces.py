@@ -27,7 +27,7 @@ EQUAL_WITHIN = 0.05  # of the tokens: assumption
 def answers(trials: pd.DataFrame) -> pd.DataFrame:
     """Which source has the traces (more arms are theirs; where both have one, their name says it), and which arms have fewer
     examples or more passes than others."""
-    arms = trials.groupby("data.source")["cell"].nunique()
+    arms = trials.groupby("data.source")["arm"].nunique()
     traced = max(arms.index, key=lambda source: (arms[source], "trace" in source)) if len(arms) > 1 else None
     return trials.assign(
         answers=np.where(trials["data.source"] == traced, "traces", "bare"),
@@ -52,7 +52,7 @@ def traces_beat(fields: Fields, measure: str, effect: str) -> Rule:
 
 
 def at_equal_tokens(first: Fields, second: Fields, effect: str) -> Rule:
-    """7b, 7e: other data may need another number of examples, or of passes, for that."""
+    """traces_beat_bare_at_equal_tokens, traces_beat_more_passes_over_bare: other data may need another number of examples, or of passes, for that."""
 
     def rule(t: Tables) -> Finding:
         found = difference(t, first, second, "quality", ABOVE_ZERO, IS_ABOVE, effect)
@@ -67,7 +67,7 @@ def at_equal_tokens(first: Fields, second: Fields, effect: str) -> Rule:
 
 
 def at_equal_response_tokens(t: Tables) -> Finding:
-    """7d: only the laboratory's are counted."""
+    """traces_beat_bare_at_equal_response_tokens: only the laboratory's are counted."""
     fields = {"answers": "traces", "data.n_examples": EQUAL_RESPONSE_TOKENS}
     found = difference(
         t, fields, PLAIN, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, traces of {EQUAL_RESPONSE_TOKENS} − bare 1,000"
@@ -77,12 +77,16 @@ def at_equal_response_tokens(t: Tables) -> Finding:
 
 
 RULES: dict[str, Rule] = {
-    "7a": traces_beat(AS_MANY, "quality", "quality, traces − bare answers, equal examples"),
-    "7b": at_equal_tokens(
+    "traces_beat_bare_at_equal_examples": traces_beat(AS_MANY, "quality", "quality, traces − bare answers, equal examples"),
+    "traces_beat_bare_at_equal_tokens": at_equal_tokens(
         {"answers": "traces", "data.n_examples": EQUAL_TOKENS}, PLAIN, f"quality, traces of {EQUAL_TOKENS} − bare 1,000"
     ),
-    "7c": traces_beat(AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"),
-    "7d": at_equal_response_tokens,
-    "7e": at_equal_tokens(AS_MANY, MORE_PASSES, "quality, traces − bare answers with more passes, equal tokens"),
+    "traces_beat_bare_on_unseen_compositions": traces_beat(
+        AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"
+    ),
+    "traces_beat_bare_at_equal_response_tokens": at_equal_response_tokens,
+    "traces_beat_more_passes_over_bare": at_equal_tokens(
+        AS_MANY, MORE_PASSES, "quality, traces − bare answers with more passes, equal tokens"
+    ),
 }
 report = reporter(VIEW, RULES)

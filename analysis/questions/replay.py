@@ -23,17 +23,17 @@ def domains(trials: pd.DataFrame) -> pd.DataFrame:
 def shares(t: Tables) -> list[str]:
     """What the shares of sequences are of the tokens and of the tokens in the loss: a document's all, a row's response."""
     done = t.trials[t.trials["fingerprint"].isin([name for arm in t.arms for name in arm.final.values()])]
-    mean = done.groupby("cell")[["train/tokens", "rows/used", "rows/response_tokens", "train.epochs", "data.replay_share"]].mean()
+    mean = done.groupby("arm")[["train/tokens", "rows/used", "rows/response_tokens", "train.epochs", "data.replay_share"]].mean()
     without = mean.loc[mean["data.replay_share"] == 0, "train/tokens"]
     if without.empty:
         return []
     rows = []
     for arm in t.where({}):
-        own = mean.loc[arm.cell]
+        own = mean.loc[arm.label]
         replayed = own["train/tokens"] - without.iloc[0]
         in_loss = own["rows/used"] * own["rows/response_tokens"] * own["train.epochs"]
         of = (own["data.replay_share"], replayed / own["train/tokens"], replayed / (replayed + in_loss))
-        rows.append([arm.cell, *(f"{max(share, 0.0):.0%}".replace("%", " %") for share in of)])
+        rows.append([arm.label, *(f"{max(share, 0.0):.0%}".replace("%", " %") for share in of)])
     header = ["arm", "share of the sequences", "of the tokens", "of the tokens in the loss"]
     return ["## What is replayed\n", formatting.markdown(header, rows), "Means over the arm's final trials.\n"]
 
@@ -62,23 +62,23 @@ def of_code(share: float) -> dict[str, object]:
 
 
 RULES: dict[str, Rule] = {
-    "14a": lambda t: difference(
+    "replay_5_percent_reduces_forgetting": lambda t: difference(
         t, of_all(0.05), NONE, "forgetting", BELOW_ZERO,
         IS_BELOW, "forgetting, 5 % replay − none",
     ),
-    "14b": lambda t: combination(
+    "replay_1_percent_halves_forgetting": lambda t: combination(
         t, [(NONE, 0.5), (of_all(0.01), -1.0)], "forgetting", ABOVE_ZERO,
         IS_ABOVE, "half of the forgetting without replay − that with 1 %",
     ),
-    "14c": lambda t: difference(
+    "replay_10_percent_costs_little": lambda t: difference(
         t, of_all(0.1), NONE, "quality", NOT_WORSE,
         "supported: interval above −0.02; contradicted: below", "quality, 10 % replay − none", in_points=True,
     ),
-    "14d": lambda t: combination(
+    "code_mix_halves_code_forgetting": lambda t: combination(
         t, [(NONE, 0.5), (of_code(0.4), -1.0)], "nll/code", ABOVE_ZERO, IS_ABOVE,
         "half of the forgetting on code without replay − that with 40 % code",
     ),
-    "14e": lambda t: difference(
+    "code_alone_saves_less_than_all_domains": lambda t: difference(
         t, of_code(0.25), of_all(0.25), "forgetting", ABOVE_ZERO, IS_ABOVE,
         "forgetting over all domains, 25 % code − 25 % of all domains",
     ),

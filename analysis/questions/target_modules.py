@@ -35,14 +35,14 @@ VIEW = View(
 
 
 def more_attention(t: Tables) -> Finding:
-    """17a."""
+    """k_and_o_add_5_percent."""
     first, second = ({"adapter.targets": name, "adapter.rank": EQUAL_RANK} for name in ("attention", "attention-qv"))
     rule = "supported: interval within 2–8 %; contradicted: outside"
     return relative(t, first, second, "quality", ABOUT_FIVE, rule, "q, k, v, o against q, v at rank 16, quality, relative")
 
 
 def beats_attention(targets: str) -> Rule:
-    """17b, 17c."""
+    """mlp_beats_attention, all_linear_beats_attention."""
     first, second = ({"adapter.targets": name, "adapter.rank": EQUAL_PARAMETERS[name]} for name in (targets, "attention"))
     rule = IS_ABOVE
     return lambda t: difference(
@@ -50,5 +50,9 @@ def beats_attention(targets: str) -> Rule:
     )
 
 
-RULES: dict[str, Rule] = {"17a": more_attention, "17b": beats_attention("mlp"), "17c": beats_attention("all-linear")}
+RULES: dict[str, Rule] = {
+    "k_and_o_add_5_percent": more_attention,
+    "mlp_beats_attention": beats_attention("mlp"),
+    "all_linear_beats_attention": beats_attention("all-linear"),
+}
 report = reporter(VIEW, RULES)

@@ -46,7 +46,7 @@ VIEW = View(
 
 
 def carries_over(unit: str) -> Rule:
-    """1a, 1b: the slope on the logarithm of the number; of held-out exact match, or on one's own data of the quality on rows that
+    """held_out_rises_with_clusters, held_out_rises_with_tasks: the slope on the logarithm of the number; of held-out exact match, or on one's own data of the quality on rows that
     one chose for it."""
     said = "supported: interval of the slope above 0; contradicted: below 0"
 
@@ -67,5 +67,8 @@ def _not_held_out(trials: pd.DataFrame) -> str:
     return f"{n} evaluation rows are of clusters or tasks that --data has" if n else ""
 
 
-RULES: dict[str, Rule] = {"1a": carries_over("clusters"), "1b": carries_over("tasks")}
+RULES: dict[str, Rule] = {
+    "held_out_rises_with_clusters": carries_over("clusters"),
+    "held_out_rises_with_tasks": carries_over("tasks"),
+}
 report = reporter(VIEW, RULES)

@@ -84,7 +84,7 @@ def _reports(
             print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
         try:
             made[name] = analysed(name, uri, sweep, directory / name)
-            if (few := int(made[name].cells["seeds"].min())) < (asked := len(experiments.load(name).seeds)):
+            if (few := int(made[name].arm_rows["seeds"].min())) < (asked := len(experiments.load(name).seeds)):
                 print(f"{name}: not at its end: an arm has {few} of the {asked} seeds that the question asks for")
         except BadInput as error:
             failed[name] = message(error)
@@ -105,7 +105,7 @@ def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pat
     rows = [{"question": name, "about": one.about, **row} for name, one in made.items() for row in one.verdicts]
     pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
     header, body = rows_as_text(rows)
-    body = [[_link(str(row["question"])), *cells] for row, cells in zip(rows, body, strict=True)]
+    body = [[_link(str(row["question"])), *texts] for row, texts in zip(rows, body, strict=True)]
     ledger = formatting.markdown(["question", *header], body)
     ran = [[_link(name), f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
@@ -154,5 +154,5 @@ def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
 
 
 def _coloured(text: str) -> str:
-    """Verdicts in the cells of tables, marked for the style sheet."""
+    """Verdicts in the arms of tables, marked for the style sheet."""
     return re.sub(r"<td>(supported|contradicted|undecided)\b", r'<td><span class="\1">\1</span>', text)

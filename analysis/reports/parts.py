@@ -27,28 +27,28 @@ LEDGER_NOTE = (
 )
 
 
-def at_the_edge(cells: pd.DataFrame) -> list[str]:
+def at_the_edge(arm_rows: pd.DataFrame) -> list[str]:
     """A line if the best learning rate of some arms lies at the edge of the range tried, and what to do."""
-    names = ", ".join(cells.loc[cells["at_edge"].astype(bool), "cell"])
+    names = ", ".join(arm_rows.loc[arm_rows["at_edge"].astype(bool), "arm"])
     how = "widen it with --set train.learning_rate=LOW..HIGH"
     return [f"best learning rate at the edge of the range tried ({names}); {how}"] if names else []
 
 
-def hindrance(cells: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
+def hindrance(arm_rows: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
     """What keeps a comparison of arms at their best learning rates from deciding a claim: the rate was not tuned although
     the question tunes it, or its best lies at the edge of the range, so that a better one may lie beyond."""
-    by_cell = cells.set_index("cell")
-    fixed = [arm.cell for arm in arms if tuned and not by_cell.loc[arm.cell, "tuned"]]
-    edge = [arm.cell for arm in arms if by_cell.loc[arm.cell, "at_edge"] and arm.cell not in fixed]
+    by_arm = arm_rows.set_index("arm")
+    fixed = [arm.label for arm in arms if tuned and not by_arm.loc[arm.label, "tuned"]]
+    edge = [arm.label for arm in arms if by_arm.loc[arm.label, "at_edge"] and arm.label not in fixed]
     parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
 
 
-def not_forgetting(cells: pd.DataFrame, arms: Sequence[Arm], measure: str = "forgetting") -> str:
+def not_forgetting(arm_rows: pd.DataFrame, arms: Sequence[Arm], measure: str = "forgetting") -> str:
     """Why a text that tuning makes easier for the model says nothing about forgetting; "" for one that some of these arms
     forget."""
-    limits = cells.set_index("cell")[[f"{measure}_low", f"{measure}_high"]]
-    own = limits.reindex([arm.cell for arm in arms])
+    limits = arm_rows.set_index("arm")[[f"{measure}_low", f"{measure}_high"]]
+    own = limits.reindex([arm.label for arm in arms])
     below = list(own.index[own[f"{measure}_high"] < 0])
     forgotten = bool((own[f"{measure}_low"] > 0).any())
     return f"the text does not measure forgetting: its NLL falls ({', '.join(below)})" if below and not forgotten else ""
@@ -67,7 +67,7 @@ def best_rate(e: Estimate) -> str:
 
 
 def rate(row: pd.Series) -> str:
-    """A cell's learning rate as its tables show it."""
+    """An arm's learning rate as its tables show it."""
     if pd.isna(row["learning_rate"]):
         return formatting.NONE
     end = " (edge)" if row["at_edge"] else " (end, flat)" if row["flat_to_the_end"] else ""
@@ -75,7 +75,7 @@ def rate(row: pd.Series) -> str:
 
 
 def failed(row: pd.Series) -> str:
-    """How many of a cell's trials failed."""
+    """How many of an arm's trials failed."""
     n = int(row["final_failed"] + row["tune_failed"])
     return f"{n} of {n + int(row['seeds']) + int(row['tuned'])}"
 
@@ -129,8 +129,8 @@ def failures(trials: pd.DataFrame) -> str:
     if lost.empty:
         return summary
     shown = lost.assign(rate=lost["train.learning_rate"].map(style.rate_text))
-    rows = shown[["cell", "phase", "seed", "rate", "state", "reason"]].astype(str).to_numpy().tolist()
-    return summary + "\n" + formatting.markdown(["cell", "phase", "seed", "learning rate", "state", "reason"], rows)
+    rows = shown[["arm", "phase", "seed", "rate", "state", "reason"]].astype(str).to_numpy().tolist()
+    return summary + "\n" + formatting.markdown(["arm", "phase", "seed", "learning rate", "state", "reason"], rows)
 
 
 def provenance(trials: pd.DataFrame) -> str:
@@ -139,7 +139,9 @@ def provenance(trials: pd.DataFrame) -> str:
     names = [n for n in ("sweep", "git_commit", "data", "model", "eval_data", "base_text") if n in done]
     lines = [f"- cost: {cost(trials)}"]
     lines += [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
-    lines += [f"- {cell}: {', '.join(map(str, rows['run_id']))}" for cell, rows in done[done["phase"] == "final"].groupby("cell")]
+    lines += [
+        f"- {label}: {', '.join(map(str, rows['run_id']))}" for label, rows in done[done["phase"] == "final"].groupby("arm")
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -25,10 +25,10 @@ BARS = "Bars at the bottom: where 95 % of the gain is reached, with the 95 % int
 
 @dataclass(frozen=True)
 class Report:
-    """What a question's analysis gives: its files on disk, a row for each cell, and its texts."""
+    """What a question's analysis gives: its files on disk, a row for each arm, and its texts."""
 
     files: list[Path]
-    cells: pd.DataFrame
+    arm_rows: pd.DataFrame
     verdicts: list[dict[str, object]]  # the ledger: one row a claim (analysis/claims/verdicts.py)
     about: str  # sweep, models and data, in a few words
     origin: str  # commit and cost
@@ -54,7 +54,7 @@ def judge(t: Tables, experiment: Experiment, rules: Mapping[str, Rule]) -> list[
 def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     """Header and one row an arm, along x."""
     header = [
-        "cell",
+        "arm",
         "learning rate",
         *(f"{formatting.heading(name)} ({t.units[name]})" for name in t.shown),
         "seeds",
@@ -62,9 +62,9 @@ def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     ]
     body = []
     for arm in t.where({}) + [arm for arm in t.arms if not arm.final]:
-        row = t.cells[t.cells["cell"] == arm.cell].iloc[0]
-        means = (formatting.estimate(t.means[arm.cell].get(name)) for name in t.shown)
-        body.append([arm.cell, parts.rate(row), *means, str(row["seeds"]), parts.failed(row)])
+        row = t.arm_rows[t.arm_rows["arm"] == arm.label].iloc[0]
+        means = (formatting.estimate(t.means[arm.label].get(name)) for name in t.shown)
+        body.append([arm.label, parts.rate(row), *means, str(row["seeds"]), parts.failed(row)])
     return header, body
 
 
@@ -72,15 +72,15 @@ def differences(t: Tables) -> list[str]:
     """In what arms differ beyond the question's axes, over the seeds that all share."""
     paired, _ = comparable.common_seeds(t.trials, t.arms)
     found = comparable.beyond(paired, t.axes, t.view.x == STEPS_VARY)
-    return found + (comparable.not_tuned(t.cells) if t.tuned else [])
+    return found + (comparable.not_tuned(t.arm_rows) if t.tuned else [])
 
 
 def other_cautions(t: Tables) -> list[str]:
     """Which seeds are missing, which source is too small, whose best rate is at the edge."""
     _, lines = comparable.common_seeds(t.trials, t.arms)
-    few = [arm.cell for arm in t.arms if short(t, arm)]
+    few = [arm.label for arm in t.arms if short(t, arm)]
     lines += [f"the source has fewer rows than data.n_examples: {', '.join(few)}"] if few else []
-    return lines + parts.at_the_edge(t.cells)
+    return lines + parts.at_the_edge(t.arm_rows)
 
 
 def cautions(t: Tables) -> list[str]:
@@ -91,7 +91,7 @@ def cautions(t: Tables) -> list[str]:
 def caption(t: Tables, found: Sequence[Fitted]) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
     drawn = ["Points: means; lines: 95 % intervals over seeds and items (none with one seed; an arrow: cut by the axis)."]
-    if t.cells["curve"].nunique() > 1 and t.view.draw is None and t.view.scale == "log":
+    if t.arm_rows["curve"].nunique() > 1 and t.view.draw is None and t.view.scale == "log":
         drawn += ["Curves are moved aside a little along x, so that none hides another."]
     if found:
         drawn += [
@@ -167,7 +167,7 @@ def write(
         "verdicts.json": parts.verdicts_json(verdicts),
         "report.md": markdown(t, verdicts, experiment, found, apart),
     }
-    frames = {"trials": t.trials, "cells": t.cells}
+    frames = {"trials": t.trials, "arms": t.arm_rows}
     return parts.save(draw(t, found, False), frames, texts, output, draw(t, found, True))
 
 
@@ -180,7 +180,7 @@ def reporter(view: View, rules: Mapping[str, Rule], compute: Compute = compute) 
         files = write(tables, verdicts, experiment, output, by_base(trials, items, experiment, view, rules, compute))
         note = parts.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
         terminal = parts.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables))
-        return Report(files, tables.cells, verdicts, parts.about(trials), parts.origin(trials), note, terminal)
+        return Report(files, tables.arm_rows, verdicts, parts.about(trials), parts.origin(trials), note, terminal)
 
     return report
 

@@ -15,8 +15,8 @@ from analysis.stats import NEEDS_SEEDS, Estimate, bootstrap_means, no_interval, 
 
 
 def on_front(quality_C: np.ndarray, forgetting_C: np.ndarray) -> np.ndarray:
-    """Which cells no other cell beats in both quality (higher is better) and forgetting (lower is better). The last
-    axis is cells; leading axes are draws."""
+    """Which arms no other arm beats in both quality (higher is better) and forgetting (lower is better). The last
+    axis is arms; leading axes are draws."""
     q, f = np.asarray(quality_C)[..., None, :], np.asarray(forgetting_C)[..., None, :]
     own_q, own_f = np.asarray(quality_C)[..., :, None], np.asarray(forgetting_C)[..., :, None]
     beaten = (q >= own_q) & (f <= own_f) & ((q > own_q) | (f < own_f))
@@ -53,7 +53,7 @@ def front_probability(
     rng: np.random.Generator,
     n: int = 1_000,
 ) -> np.ndarray:
-    """How often each cell is on the front when seeds and items are resampled: (C,)."""
+    """How often each arm is on the front when seeds and items are resampled: (C,)."""
     draws = joint_draws(quality_CSI, forgetting_CSJ, strata_I, strata_J, rng, n, widened=False)
     probability: np.ndarray = on_front(*draws).mean(axis=0)
     return probability
@@ -70,7 +70,7 @@ class Box:
 
 
 def hypervolume(quality_C: np.ndarray, forgetting_C: np.ndarray, box: Box) -> np.ndarray:
-    """The share of the box that these cells dominate; the last axis is cells, leading axes are draws."""
+    """The share of the box that these arms dominate; the last axis is arms, leading axes are draws."""
     gain = (np.asarray(quality_C, dtype=float) - box.quality_before) / (box.quality_best - box.quality_before)
     cost = np.clip(np.asarray(forgetting_C, dtype=float) / box.forgetting_worst, 0.0, 1.0)
     order = np.argsort(cost, axis=-1)
@@ -89,9 +89,9 @@ def hypervolume_interval(
     rng: np.random.Generator,
     n: int = 1_000,
 ) -> Estimate:
-    """The hypervolume of the cells' means, with the basic bootstrap's interval (twice the value less the quantiles): the
-    best of noisy cells is better than the best cell, in the draws as in the sample. Simulated with 4 and 8 seeds it holds
-    the truth in 97–100 %, on a front of distinct cells as of equal ones; plain percentiles 64–87 % with five equal cells."""
+    """The hypervolume of the arms' means, with the basic bootstrap's interval (twice the value less the quantiles): the
+    best of noisy arms is better than the best arm, in the draws as in the sample. Simulated with 4 and 8 seeds it holds
+    the truth in 97–100 %, on a front of distinct arms as of equal ones; plain percentiles 64–87 % with five equal arms."""
     n_seeds, n_items = quality_CSI.shape[1:]
     value = float(hypervolume(quality_CSI.mean(axis=(1, 2)), forgetting_CSJ.mean(axis=(1, 2)), box))
     if n_seeds < 2:

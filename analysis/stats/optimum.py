@@ -1,7 +1,7 @@
 """Where a learning-rate curve has its top: a parabola in log10(learning rate), with an interval for its vertex.
 
 One training run per learning rate is what tuning affords, so noise is estimated from the residuals of the parabolas,
-pooled over the cells. The vertex is a ratio of two coefficients, so its interval is Fieller's: it becomes unbounded by
+pooled over the arms. The vertex is a ratio of two coefficients, so its interval is Fieller's: it becomes unbounded by
 itself where the curve is too flat or too noisy to have a top. A top at the edge of the range tried, or outside of it,
 is called not bracketed (too flat or noisy a curve: not located): the range was too narrow, and a number would be an invention.
 """
@@ -88,17 +88,17 @@ def _vertex(fit: _Fit, noise: float, df: int, n_items: int) -> Estimate:
 
 
 def learning_rate_optimum(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], n_items: int) -> dict[str, Estimate]:
-    """The best learning rate of every cell, from {cell: (learning rates (K,), qualities (K,))}; failed trials left out."""
+    """The best learning rate of every arm, from {arm: (learning rates (K,), qualities (K,))}; failed trials left out."""
     fits: dict[str, _Fit | str] = {}
-    for cell, (rates, qualities) in curves.items():
+    for label, (rates, qualities) in curves.items():
         order = np.argsort(rates)
-        fits[cell] = _fit(np.log10(np.asarray(rates, dtype=float)[order]), np.asarray(qualities, dtype=float)[order])
+        fits[label] = _fit(np.log10(np.asarray(rates, dtype=float)[order]), np.asarray(qualities, dtype=float)[order])
     good = [fit for fit in fits.values() if isinstance(fit, _Fit)]
     df = sum(fit.df for fit in good)
     noise = sum(fit.residual for fit in good) / df if df else math.nan
     return {
-        cell: _vertex(fit, noise, df, n_items) if isinstance(fit, _Fit) else no_interval(math.nan, 1, n_items, fit, "log")
-        for cell, fit in fits.items()
+        label: _vertex(fit, noise, df, n_items) if isinstance(fit, _Fit) else no_interval(math.nan, 1, n_items, fit, "log")
+        for label, fit in fits.items()
     }
 
 

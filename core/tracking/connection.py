@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 
-KIND, SWEEP, CELL, PHASE, STATE = "tunelab.kind", "tunelab.sweep", "tunelab.cell", "tunelab.phase", "tunelab.state"
+KIND, SWEEP, ARM, PHASE, STATE = "tunelab.kind", "tunelab.sweep", "tunelab.arm", "tunelab.phase", "tunelab.state"
+OLD_ARM, OLD_SUMMARY = "tunelab.cell", "cell"  # what stores written before 2026-11-27 have for ARM, and for KIND "arm"
 FINGERPRINT, REASON, DIGEST, FOLDER = "tunelab.fingerprint", "tunelab.reason", "tunelab.result", "tunelab.folder"
 KEY, SUPERSEDED, LAST_RUN = "tunelab.key", "superseded", "tunelab.last_run"
 PARENT, NOTE, NAME = "mlflow.parentRunId", "mlflow.note.content", "mlflow.runName"
@@ -66,3 +67,9 @@ def _search(client: MlflowClient, experiment_ids: list[str], tags: Mapping[str, 
         token = page.token
         if not token:
             return runs
+
+
+def arm_of(run: Run) -> str:
+    """The label of the arm that a trial or a summary belongs to."""
+    tags = run.data.tags
+    return str(tags.get(ARM) or tags[OLD_ARM])

@@ -13,7 +13,7 @@ from core.errors import BadInput, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from core.tracking.connection import CELL, KIND, LAST_RUN, PHASE, SUPERSEDED, SWEEP, _search, client
+from core.tracking.connection import ARM, KIND, LAST_RUN, PHASE, SUPERSEDED, SWEEP, _search, arm_of, client
 from core.tracking.uri import check_uri
 
 
@@ -66,9 +66,9 @@ def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dic
             "status": run.info.status,
             "params": dict(run.data.params),
             "metrics": dict(run.data.metrics),
-            "tags": dict(run.data.tags),
+            "tags": {**run.data.tags, ARM: arm_of(run)},
         }
-        for run in sorted(runs, key=lambda run: (run.data.tags[CELL], run.data.tags[PHASE], run.info.start_time))
+        for run in sorted(runs, key=lambda run: (arm_of(run), run.data.tags[PHASE], run.info.start_time))
         if run.info.status != "RUNNING" and run.data.tags[PHASE] != SUPERSEDED
     ]
 

@@ -20,7 +20,7 @@ from core.errors import BadInput, redacted
 if TYPE_CHECKING:
     from mlflow.entities import Run
 from core.tracking.connection import (
-    CELL,
+    ARM,
     DIGEST,
     FINGERPRINT,
     FOLDER,
@@ -37,6 +37,7 @@ from core.tracking.connection import (
     TAG_CHARACTERS,
     _log,
     _search,
+    arm_of,
     client,
 )
 
@@ -50,13 +51,13 @@ class TrialRecord:
 
     key: str  # fingerprint-phase
     name: str
-    cell: str
+    arm: str
     phase: str
     axes: tuple[str, ...]
     folder: Path
 
 
-Stale = Callable[[str, str, str, Mapping[str, str]], bool]  # cell, phase, key, parameters of a logged trial
+Stale = Callable[[str, str, str, Mapping[str, str]], bool]  # arm, phase, key, parameters of a logged trial
 
 
 class Store:
@@ -100,7 +101,7 @@ class Store:
         content = path.read_bytes()
         row, digest, end_ms = json.loads(content), hashlib.sha256(content).hexdigest()[:16], path.stat().st_mtime_ns // 1_000_000
         if known is not None and known.data.tags.get(DIGEST) == digest:
-            if known.data.tags[PHASE] == SUPERSEDED:  # and yet it is the cell's best again
+            if known.data.tags[PHASE] == SUPERSEDED:  # and yet it is the arm's best again
                 self.client.set_tag(known.info.run_id, PHASE, record.phase)
             if known.info.status != "RUNNING":
                 return
@@ -120,7 +121,7 @@ class Store:
         """Marks the trials that no longer belong to the sweep (a repeated tuning trial changed what followed from it)."""
         for key, run in self.logged().items():
             phase = run.data.tags[PHASE]
-            if phase != SUPERSEDED and stale(run.data.tags[CELL], phase, key, run.data.params):
+            if phase != SUPERSEDED and stale(arm_of(run), phase, key, run.data.params):
                 self.client.set_tag(run.info.run_id, PHASE, SUPERSEDED)
 
     def _create(self, record: TrialRecord, row: Mapping[str, Any], digest: str, end_ms: int) -> str:
@@ -129,7 +130,7 @@ class Store:
             SWEEP: self.sweep,
             KEY: record.key,
             FINGERPRINT: row["fingerprint"],
-            CELL: record.cell,
+            ARM: record.arm,
             PHASE: record.phase,
             STATE: row["state"],
             REASON: (row.get("reason") or "")[:TAG_CHARACTERS],

@@ -11,23 +11,25 @@ from core.errors import BadInput
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-from core.tracking.connection import CELL, KIND, NOTE, PARENT, PHASE, SWEEP, _log, _search, client
+from core.tracking.connection import ARM, KIND, NOTE, OLD_SUMMARY, PARENT, PHASE, SWEEP, _log, _search, arm_of, client
 
 
-def write_cells(uri: str, sweep: str, rows: Sequence[Mapping[str, object]]) -> None:
-    """One summary run per cell. A row's "cell" is its name; its numbers become metrics, its words parameters and tags."""
+def write_arms(uri: str, sweep: str, rows: Sequence[Mapping[str, object]]) -> None:
+    """One summary run per arm. A row's "arm" is its name; its numbers become metrics, its words parameters and tags."""
     writer = client(uri)
     parent = _parent(writer, sweep)
     experiment_id, parent_id = parent.info.experiment_id, parent.info.run_id
-    known = {run.data.tags[CELL]: run for run in _search(writer, [experiment_id], {SWEEP: sweep, KIND: "cell"})}
+    known = {
+        arm_of(run): run for kind in ("arm", OLD_SUMMARY) for run in _search(writer, [experiment_id], {SWEEP: sweep, KIND: kind})
+    }
     for row in rows:
-        label = str(row["cell"])
+        label = str(row["arm"])
         if label in known:  # parameters can't be changed: the summary is written anew
             writer.delete_run(known[label].info.run_id)
-        tags = {KIND: "cell", SWEEP: sweep, CELL: label, PHASE: "summary", PARENT: parent_id}
+        tags = {KIND: "arm", SWEEP: sweep, ARM: label, PHASE: "summary", PARENT: parent_id}
         run_id = writer.create_run(experiment_id, run_name=f"{label} (summary)", tags=tags).info.run_id
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-        words = {name: value for name, value in row.items() if name not in numbers and name != "cell" and value is not None}
+        words = {name: value for name, value in row.items() if name not in numbers and name != "arm" and value is not None}
         metrics = [(name, float(value), parent.info.start_time, 0) for name, value in numbers.items()]
         _log(writer, run_id, params=words, metrics=metrics)
         writer.set_terminated(run_id)

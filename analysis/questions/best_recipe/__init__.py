@@ -1,7 +1,7 @@
 """What is the best trade-off between quality and forgetting in this budget, and which settings decide it?
 
 The arms are compared as in every question, on the test split with fresh seeds. Beside them stands the search: what every
-configuration reached at its rung on validation, and how much each setting decides there (analysis/questions/best_recipe/importance.py).
+configuration reached at its rung on validation, and how much each setting decides there (importance.py).
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ RANDOM_STATE = 20_250_701
 DRAWS = 50  # of configurations and forests; 0.1 to 0.2 s each
 SEARCHED = tuple(EXPERIMENT.search.space) if EXPERIMENT.search else ()
 ARMS = (DEFAULT_ARM, *FOUND_ARMS)
-USUAL = {"cell": DEFAULT_ARM}
+USUAL = {"arm": DEFAULT_ARM}
 
 
 def configurations(trials: pd.DataFrame) -> pd.DataFrame:
     """The search's finished trials, one row each: `share` of the training, the settings as they were searched (the epochs of the
     whole training), quality and forgetting on validation."""
-    found = trials[(trials["phase"] == "tune") & (trials["state"] == "finished") & ~trials["cell"].isin(ARMS)]
-    found = found.assign(share=[OpenSearch.share(str(label)) for label in found["cell"]])
+    found = trials[(trials["phase"] == "tune") & (trials["state"] == "finished") & ~trials["arm"].isin(ARMS)]
+    found = found.assign(share=[OpenSearch.share(str(label)) for label in found["arm"]])
     epochs = found["train.epochs"].astype(float) / found["share"].astype(float)
     return found.assign(**{"train.epochs": [float(f"{value:.3g}") for value in epochs]})
 
@@ -80,8 +80,8 @@ def of_knee(measure: str, region: Region, rule: str, in_points: bool = False) ->
     trials failed, none does."""
 
     def found(t: Tables) -> Finding:
-        own = bool((t.trials["cell"] == "knee").any())
-        arm = {"cell": "knee" if own else "best quality"}
+        own = bool((t.trials["arm"] == "knee").any())
+        arm = {"arm": "knee" if own else "best quality"}
         finding = difference(t, arm, USUAL, measure, region, rule, f"{measure}, knee − usual recipe", in_points)
         return finding if own else replace(finding, note=joined("the arm of best quality stands for the knee", finding.note))
 
@@ -89,12 +89,12 @@ def of_knee(measure: str, region: Region, rule: str, in_points: bool = False) ->
 
 
 RULES: dict[str, Rule] = {
-    "16g": lambda t: difference(
-        t, {"cell": "best quality"}, USUAL, "quality", ABOVE_ZERO, IS_ABOVE,
+    "search_beats_usual_recipe": lambda t: difference(
+        t, {"arm": "best quality"}, USUAL, "quality", ABOVE_ZERO, IS_ABOVE,
         "quality, best found − usual recipe",
     ),
-    "16h": of_knee("forgetting", BELOW_ZERO, IS_BELOW),
-    "16i": of_knee("quality", NOT_WORSE, "supported: interval above −0.02; contradicted: below", in_points=True),
+    "knee_forgets_less_than_usual": of_knee("forgetting", BELOW_ZERO, IS_BELOW),
+    "knee_costs_at_most_2_points": of_knee("quality", NOT_WORSE, "supported: interval above −0.02; contradicted: below", in_points=True),
 }  # fmt: skip
 
 
@@ -113,7 +113,7 @@ SHARES = (
 
 def sections(t: Tables) -> list[str]:
     """The recipes, the search, what decides."""
-    there = [_recipe(t, arm) for arm in ARMS if t.arm({"cell": arm})]
+    there = [_recipe(t, arm) for arm in ARMS if t.arm({"arm": arm})]
     return [
         "## Recipes\n",
         formatting.markdown(["arm", *map(_short, SEARCHED)], there),
@@ -134,7 +134,7 @@ def _short(name: str) -> str:
 
 
 def _recipe(t: Tables, arm: str) -> list[str]:
-    row = t.trials[(t.trials["cell"] == arm) & (t.trials["phase"] == "final")].iloc[0]
+    row = t.trials[(t.trials["arm"] == arm) & (t.trials["phase"] == "final")].iloc[0]
     return [arm, *(_value(row[name]) for name in SEARCHED)]
 
 
@@ -150,7 +150,7 @@ def _rungs(t: Tables) -> str:
     for _, own in configurations(t.trials).groupby("share"):
         best = own.loc[own["quality"].astype(float).idxmax()]
         at_best = f"{float(best['quality']):.3f} at {float(best['forgetting']):.2f}"
-        rows.append([str(best["cell"]), str(len(own)), f"{own['train/tokens'].mean():,.0f}", at_best, str(len(front(own)))])
+        rows.append([str(best["arm"]), str(len(own)), f"{own['train/tokens'].mean():,.0f}", at_best, str(len(front(own)))])
     header = ["rung", "configurations", "mean tokens", "best quality at forgetting (validation)", "on the front"]
     return formatting.markdown(header, rows) if rows else "No trial of the search is in this store.\n"
 
@@ -173,7 +173,7 @@ def draw(t: Tables, found: object, narrow: bool) -> Figure:
     return drawn(t, narrow)
 
 
-VIEW = View(x="cell", x_label="arm", measures=("quality", "forgetting", "exact_match/held_out", "raw_accuracy/skills"),
+VIEW = View(x="arm", x_label="arm", measures=("quality", "forgetting", "exact_match/held_out", "raw_accuracy/skills"),
             draw=draw, sections=sections)  # fmt: skip
 
 

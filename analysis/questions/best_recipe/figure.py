@@ -39,15 +39,15 @@ def _plane(panel: Axes, t: Tables, tried: pd.DataFrame) -> None:
     shares = sorted(tried["share"].unique())
     for share, colour in zip(shares, RUNGS[-len(shares) :] if shares else (), strict=True):
         own = tried[tried["share"] == share]
-        label = f"{own['cell'].iloc[0]} ({len(own)})"
+        label = f"{own['arm'].iloc[0]} ({len(own)})"
         panel.plot(own["forgetting"], own["quality"], "o", color=colour, markersize=3.2, mec="white", mew=0.3, label=label)
     if shares:
         best = front(tried[tried["share"] == shares[-1]])
         at = best["forgetting"], best["quality"]
         panel.plot(*at, color=RUNGS[-1], linewidth=0.9, drawstyle="steps-post", label="front, validation")
-    for _, row in t.cells[t.cells["seeds"] > 0].iterrows():
+    for _, row in t.arm_rows[t.arm_rows["seeds"] > 0].iterrows():
         _arm(panel, row)
-    style.from_zero(panel, np.append(tried["forgetting"].to_numpy(float), t.cells["forgetting"].dropna().to_numpy(float)))
+    style.from_zero(panel, np.append(tried["forgetting"].to_numpy(float), t.arm_rows["forgetting"].dropna().to_numpy(float)))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"quality ({t.units['quality']})")
     panel.set_title("Every configuration; arms on test, 95 %")
@@ -56,11 +56,11 @@ def _plane(panel: Axes, t: Tables, tried: pd.DataFrame) -> None:
 
 def _arm(panel: Axes, row: pd.Series) -> None:
     """An arm's means on test and their intervals along both axes."""
-    colour, marker = LOOKS[str(row["cell"])]
+    colour, marker = LOOKS[str(row["arm"])]
     x, y = row["forgetting"], row["quality"]
     panel.plot([row["forgetting_low"], row["forgetting_high"]], [y, y], color=colour, linewidth=0.9)
     panel.plot([x, x], [row["quality_low"], row["quality_high"]], color=colour, linewidth=0.9)
-    panel.plot(x, y, marker, color=colour, markersize=5.5, mec="white", mew=0.6, zorder=5, label=row["cell"])
+    panel.plot(x, y, marker, color=colour, markersize=5.5, mec="white", mew=0.6, zorder=5, label=row["arm"])
 
 
 def _deciding(panel: Axes, t: Tables, measure: str) -> None:
@@ -90,7 +90,7 @@ def _volume(panel: Axes, tried: pd.DataFrame) -> None:
         own = tried[tried["share"] == share]
         if inside is not None and len(own) > 1:
             line = volume(own, inside)
-            panel.plot(np.arange(1, len(line) + 1), line, color=colour, drawstyle="steps-post", label=str(own["cell"].iloc[0]))
+            panel.plot(np.arange(1, len(line) + 1), line, color=colour, drawstyle="steps-post", label=str(own["arm"].iloc[0]))
     panel.set_title("Hypervolume along the search")
     panel.set_xlabel("configurations")
     panel.set_ylabel("share of the box")

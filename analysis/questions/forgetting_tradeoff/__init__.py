@@ -1,7 +1,4 @@
-"""What does quality cost in forgetting, and does LoRA pay less than full fine-tuning? Claims 11, 12, 13.
-
-The figure is analysis/questions/forgetting_tradeoff/figure.py, the further tables are analysis/questions/forgetting_tradeoff/tables.py.
-"""
+"""What does quality cost in forgetting, and does LoRA pay less than full fine-tuning? Claims 11, 12, 13."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ PUBLISHED_R2, ABOUT_015 = Region(0.94, np.inf), Region(0.0735, 0.294)  # .147 wi
 
 
 def domains_outside(t: Tables) -> Finding:
-    """11a: each seed's mean over the domains that its mix does not ask about, less that over those it does."""
+    """absent_domains_forget_more: each seed's mean over the domains that its mix does not ask about, less that over those it does."""
     effect = "rise of NLL, domains absent from the mix − present"
     arm, domains = t.arm(WORKING), [name for name in plane.DOMAINS if f"nll/{name}" in t.panels]
     if arm is None or len(domains) < len(plane.DOMAINS):
@@ -47,7 +44,7 @@ def domains_outside(t: Tables) -> Finding:
 
 
 def skills_outside(t: Tables) -> Finding:
-    """11b: accuracy that raw skills lose, each seed's mean over clusters outside its mix less that over clusters in it."""
+    """absent_skills_lose_more: accuracy that raw skills lose, each seed's mean over clusters outside its mix less that over clusters in it."""
     effect, measure = "accuracy lost by raw skills, clusters outside the mix − in it", "raw_accuracy/skills"
     arm = t.arm(WORKING)
     if why := lacks(t, measure) or ("" if arm else "no rank 16 at its working rate"):
@@ -67,14 +64,14 @@ def skills_outside(t: Tables) -> Finding:
 
 
 def warning(t: Tables) -> Finding:
-    """11c."""
+    """raw_skills_lose_over_5_points."""
     rule = "supported: interval below −0.05; contradicted: above"
     effect = "change of raw skills, rank 16 at its working rate"
     return combination(t, [(WORKING, 1.0)], "raw_accuracy/skills", OVER_FIVE_POINTS, rule, effect, in_points=True)
 
 
 def at_equal_rate(t: Tables) -> Finding:
-    """12c: the mean over all rates that both ran at."""
+    """lora_forgets_less_at_equal_rate: the mean over all rates that both ran at."""
     effect = "forgetting of full − LoRA rank 16 at equal steps, mean over their common rates"
     sides = [{float(str(arm.fields["train.learning_rate"])) for arm in plane.curve(t, name)} for name in ("full", "LoRA r=16")]
     rates = sorted(set.intersection(*sides))
@@ -91,7 +88,7 @@ def at_equal_rate(t: Tables) -> Finding:
 
 
 def at_equal_quality(measure: str, effect: str, unit: str) -> Rule:
-    """12d, 12e."""
+    """lora_forgets_less_at_equal_quality, lora_keeps_skills_at_equal_quality."""
 
     def rule(t: Tables) -> Finding:
         if why := lacks(t, measure):
@@ -110,7 +107,7 @@ def at_equal_quality(measure: str, effect: str, unit: str) -> Rule:
 
 
 def rises_with_rate(t: Tables) -> Finding:
-    """13d: the least-squares slope on the logarithm of the rate, averaged over methods."""
+    """lower_rate_forgets_less_all_methods: the least-squares slope on the logarithm of the rate, averaged over methods."""
     effect = "rise of forgetting with the learning rate, mean over methods"
     curves = [arms for name in plane.METHODS if len(arms := plane.curve(t, name)) > 2]
     if not curves:
@@ -118,13 +115,13 @@ def rises_with_rate(t: Tables) -> Finding:
     parts: list[tuple[Fields, float]] = []
     for arms in curves:
         weights = slope_weights(np.log([t.x_of(arm) for arm in arms])) / len(curves)
-        parts += [({"cell": arm.cell}, float(w)) for arm, w in zip(arms, weights, strict=True)]
+        parts += [({"arm": arm.label}, float(w)) for arm, w in zip(arms, weights, strict=True)]
     found = combination(t, parts, "forgetting", ABOVE_ZERO, IS_ABOVE, effect)
     return replace(found, unit=f"{t.units['forgetting']} per e-fold")
 
 
 def linear_in_loss(t: Tables) -> Finding:
-    """13e: over all of LoRA's arms up to the rate that is best for quality; beyond it the loss no longer falls."""
+    """forgetting_linear_in_loss: over all of LoRA's arms up to the rate that is best for quality; beyond it the loss no longer falls."""
     rule, effect = (
         "supported: interval of R² above .94; contradicted: below",
         "R² of forgetting falling with the fine-tuning loss (below 0: it rises), in a seed's runs",
@@ -138,7 +135,7 @@ def linear_in_loss(t: Tables) -> Finding:
 
 
 def power_of_steps(t: Tables) -> Finding:
-    """13f."""
+    """forgetting_power_of_steps."""
     rule = "supported: interval within 0.07–0.29 (a factor of 2); contradicted: outside"
     effect = "exponent of forgetting in the steps, LoRA rank 16"
     points = plane.step_points(t, "LoRA r=16")
@@ -162,14 +159,18 @@ VIEW = View(
     sections=sections,
 )
 RULES: Mapping[str, Rule] = {
-    "11a": domains_outside,
-    "11b": skills_outside,
-    "11c": warning,
-    "12c": at_equal_rate,
-    "12d": at_equal_quality("forgetting", "forgetting of full − LoRA rank 16 at equal quality", ""),
-    "12e": at_equal_quality("raw_accuracy/skills", "raw skills lost, full − LoRA rank 16 at equal quality", "accuracy"),
-    "13d": rises_with_rate,
-    "13e": linear_in_loss,
-    "13f": power_of_steps,
+    "absent_domains_forget_more": domains_outside,
+    "absent_skills_lose_more": skills_outside,
+    "raw_skills_lose_over_5_points": warning,
+    "lora_forgets_less_at_equal_rate": at_equal_rate,
+    "lora_forgets_less_at_equal_quality": at_equal_quality(
+        "forgetting", "forgetting of full − LoRA rank 16 at equal quality", ""
+    ),
+    "lora_keeps_skills_at_equal_quality": at_equal_quality(
+        "raw_accuracy/skills", "raw skills lost, full − LoRA rank 16 at equal quality", "accuracy"
+    ),
+    "lower_rate_forgets_less_all_methods": rises_with_rate,
+    "forgetting_linear_in_loss": linear_in_loss,
+    "forgetting_power_of_steps": power_of_steps,
 }
 report = reporter(VIEW, RULES)

@@ -66,12 +66,12 @@ def _empty(panel: Axes, why: str) -> None:
 
 def _plane(panel: Axes, t: Tables) -> None:
     """Each method along its learning rates; of the front is what is filled. The shorter training is dashed."""
-    probability, cells = plane.on_the_front(t), t.cells.set_index("cell")
+    probability, arm_rows = plane.on_the_front(t), t.arm_rows.set_index("arm")
     for method in plane.METHODS:
         (colour, marker), arms = _look(method), plane.curve(t, method)
         if not arms:
             continue
-        own = cells.loc[[arm.cell for arm in arms]]
+        own = arm_rows.loc[[arm.label for arm in arms]]
         panel.plot(own["forgetting"], own["quality"], "-", color=colour, linewidth=0.9, alpha=0.7, zorder=2)
         for row in own.itertuples():
             panel.plot([row.forgetting] * 2, [row.quality_low, row.quality_high], color=colour, linewidth=0.7, zorder=2)
@@ -85,17 +85,17 @@ def _plane(panel: Axes, t: Tables) -> None:
     panel.set_xlabel(_cost(t) + ", 95 % intervals")
     panel.set_ylabel(f"{heading('quality')} ({t.units['quality']})")
     panel.set_title("Along the learning rates")
-    style.from_zero(panel, cells["forgetting"].dropna().to_numpy(float))
+    style.from_zero(panel, arm_rows["forgetting"].dropna().to_numpy(float))
 
 
 def _shorter(panel: Axes, t: Tables, method: str, colour: Colour) -> None:
     """The same method with fewer epochs, where it has a curve of them."""
-    cells = t.cells.set_index("cell")
+    arm_rows = t.arm_rows.set_index("arm")
     for epochs in sorted({float(str(arm.fields["train.epochs"])) for arm in t.where({"method": method})}):
         arms = plane.curve(t, method, epochs)
         if epochs >= plane.EPOCHS or len(arms) < 2:
             continue
-        own = cells.loc[[arm.cell for arm in arms]]
+        own = arm_rows.loc[[arm.label for arm in arms]]
         panel.plot(own["forgetting"], own["quality"], "--", color=colour, linewidth=0.9, zorder=1.5)
         panel.plot([], [], "--", color=colour, linewidth=0.9, label=f"{_named(method)}, {epochs:g} epoch")
 
@@ -127,10 +127,10 @@ def _domains(panel: Axes, t: Tables) -> None:
 
 def _points(panel: Axes, t: Tables, points: plane.Cloud, aside: float = 1.0) -> None:
     """Means over seeds with their intervals, in the colour of their method; moved aside by this factor."""
-    cells = t.cells.set_index("cell")
+    arm_rows = t.arm_rows.set_index("arm")
     for arm, x, y in zip(points.arms, aside * points.x_SK.mean(axis=0), points.y_SK.mean(axis=0), strict=True):
         colour, marker = _look(_method(arm))
-        low, high = cells.loc[arm.cell, ["forgetting_low", "forgetting_high"]]
+        low, high = arm_rows.loc[arm.label, ["forgetting_low", "forgetting_high"]]
         panel.plot([x, x], [max(low, 0.05 * y), high], color=colour, linewidth=0.7, zorder=2)  # above 0, for a log axis
         panel.plot(x, y, marker, color=colour, mec="white", mew=0.7, markersize=5, zorder=3)
 

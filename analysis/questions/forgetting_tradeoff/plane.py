@@ -142,7 +142,7 @@ def said_of_shapes(points: Cloud) -> str:
 
 
 def on_the_front(t: Tables) -> dict[str, float]:
-    """How surely each arm, of whatever length, is on the front of all: cell → probability."""
+    """How surely each arm, of whatever length, is on the front of all: arm → probability."""
     arms = t.where({})
     seeds = seeds_of(*arms)
     if not seeds:
@@ -150,14 +150,14 @@ def on_the_front(t: Tables) -> dict[str, float]:
     strata = t.panels["quality"].strata_I, t.panels["forgetting"].strata_I
     quality, forgetting = (scores(t, arms, seeds, name) for name in ("quality", "forgetting"))
     found = front_probability(quality, forgetting, *strata, np.random.default_rng(RANDOM_STATE))
-    return dict(zip((arm.cell for arm in arms), map(float, found), strict=True))
+    return dict(zip((arm.label for arm in arms), map(float, found), strict=True))
 
 
 def box(t: Tables) -> Box:
     """From the untouched base to the best quality and the largest forgetting of any arm of the usual length."""
-    cells = t.cells[t.cells["cell"].isin([arm.cell for method in METHODS for arm in curve(t, method)])]
+    arm_rows = t.arm_rows[t.arm_rows["arm"].isin([arm.label for method in METHODS for arm in curve(t, method)])]
     before = float(t.trials["quality_before"].astype(float).mean())
-    return Box(before, float(cells["quality"].max()), float(cells["forgetting"].max()))
+    return Box(before, float(arm_rows["quality"].max()), float(arm_rows["forgetting"].max()))
 
 
 def hypervolumes(t: Tables) -> dict[str, Estimate]:

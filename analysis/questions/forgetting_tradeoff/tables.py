@@ -32,8 +32,8 @@ def _front(t: Tables) -> list[str]:
         return []
     rows = []
     for method, e in volumes.items():
-        members = [arm for arm in t.where({"method": method}) if probability[arm.cell] >= SURE]
-        said = "; ".join(f"{arm.cell} ({probability[arm.cell]:.2f})" for arm in members) or formatting.NONE
+        members = [arm for arm in t.where({"method": method}) if probability[arm.label] >= SURE]
+        said = "; ".join(f"{arm.label} ({probability[arm.label]:.2f})" for arm in members) or formatting.NONE
         rows.append([method, formatting.estimate(e), said])
     box = plane.box(t)
     note = (
@@ -75,8 +75,8 @@ def _equal_quality(t: Tables) -> list[str]:
 
 def _size(t: Tables, method: str) -> str:
     """Trained parameters."""
-    cells = [arm.cell for arm in t.where({"method": method})]
-    return f"{t.cells.loc[t.cells['cell'].isin(cells), 'trainable_parameters'].mean():,.0f}"
+    labels = [arm.label for arm in t.where({"method": method})]
+    return f"{t.arm_rows.loc[t.arm_rows['arm'].isin(labels), 'trainable_parameters'].mean():,.0f}"
 
 
 def _lost(name: str) -> str:

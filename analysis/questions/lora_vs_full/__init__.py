@@ -37,21 +37,21 @@ def _finding(t: Tables, e: Estimate, region: Region, rule: str, effect: str, uni
 
 
 def at_equal_quality(name: str) -> Rule:
-    """12f, 12g: LoRA forgets less under this condition, in NLL."""
+    """lora_forgets_less_with_new_facts, lora_forgets_less_on_wide_base: LoRA forgets less under this condition, in NLL."""
     return lambda t: _finding(
         t, effects.level(t, name, NLL), ABOVE_ZERO, IS_ABOVE, f"{FORGETS}, {name}", t.units.get(NLL, ""), name
     )
 
 
 def wider(t: Tables) -> Finding:
-    """12h: the widest base against the narrowest."""
+    """width_favours_lora: the widest base against the narrowest."""
     e = effects.shift(t, "wide base", NLL, against="narrow base")
     effect = f"({FORGETS}), wide base − narrow"
     return _finding(t, e, ABOVE_ZERO, IS_ABOVE, effect, t.units.get(NLL, ""), "wide base", "narrow base")
 
 
 def ratio_moves(name: str, against: str, region: Region, rule: str) -> Rule:
-    """18e, 18f, 18g: the ratio of best rates under one condition over that under another."""
+    """constant_schedule_widens_rate_ratio, rate_ratio_independent_of_width, larger_alpha_lowers_rate_ratio: the ratio of best rates under one condition over that under another."""
     effect = f"({RATES}), {name} ÷ {against}"
     return lambda t: _finding(t, effects.shift(t, name, RATIO, against), region, rule, effect, "ratio", name, against)
 
@@ -113,11 +113,17 @@ VIEW = View(
     sections=sections,
 )
 RULES: dict[str, Rule] = {
-    "12f": at_equal_quality("new facts"),
-    "12g": at_equal_quality("wide base"),
-    "12h": wider,
-    "18e": ratio_moves("constant schedule", BASELINE, WIDENS, "supported: interval above 1×; contradicted: below"),
-    "18f": ratio_moves("wide base", "narrow base", WITHIN_TWO, "supported: interval within 0.5–2×; contradicted: outside"),
-    "18g": ratio_moves("alpha/rank 8", BASELINE, LOWERS, "supported: interval below 1×; contradicted: above"),
+    "lora_forgets_less_with_new_facts": at_equal_quality("new facts"),
+    "lora_forgets_less_on_wide_base": at_equal_quality("wide base"),
+    "width_favours_lora": wider,
+    "constant_schedule_widens_rate_ratio": ratio_moves(
+        "constant schedule", BASELINE, WIDENS, "supported: interval above 1×; contradicted: below"
+    ),
+    "rate_ratio_independent_of_width": ratio_moves(
+        "wide base", "narrow base", WITHIN_TWO, "supported: interval within 0.5–2×; contradicted: outside"
+    ),
+    "larger_alpha_lowers_rate_ratio": ratio_moves(
+        "alpha/rank 8", BASELINE, LOWERS, "supported: interval below 1×; contradicted: above"
+    ),
 }
 report = reporter(VIEW, RULES)

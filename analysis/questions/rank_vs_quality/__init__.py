@@ -1,9 +1,4 @@
-"""Does LoRA rank buy quality once the learning rate is retuned for each rank, and what does it cost in forgetting?
-
-compute → tables; draw → figure (analysis/questions/rank_vs_quality/figure.py); judge → verdicts on claims 12, 16 and 18
-(analysis/questions/rank_vs_quality/verdicts.py). Run it again at any time: `python analysis/questions/rank_vs_quality/` reads the latest sweep of
-./runs and writes its report beside the trials.
-"""
+"""Does LoRA rank buy quality once the learning rate is retuned for each rank, and what does it cost in forgetting?"""
 
 from __future__ import annotations
 
@@ -34,13 +29,13 @@ class Tables:
     """Everything the figure, the tables and the verdicts are made from."""
 
     trials: pd.DataFrame  # one row a trial, failed ones included
-    cells: pd.DataFrame  # one row a cell: estimates with limits
+    arm_rows: pd.DataFrame  # one row an arm: estimates with limits
     learning_rate: pd.DataFrame  # one row a tuning trial
     arms: list[Arm]
     quality: Panel  # final trials, test split
     forgetting: Panel
     optima: Mapping[str, Estimate]
-    matched: Mapping[str, Estimate]  # cell → forgetting of full less the cell's, at equal quality
+    matched: Mapping[str, Estimate]  # arm → forgetting of full less the arm's, at equal quality
     quality_name: str
     quality_unit: str
     forgetting_name: str
@@ -65,7 +60,7 @@ class Tables:
 def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
     """Cells, learning-rate curves and paired comparisons, from the frames of analysis/load.py. Pure."""
     from analysis.arms import arms, panel
-    from analysis.questions.rank_vs_quality.cells import cell_frame
+    from analysis.questions.rank_vs_quality.rows import arm_frame
     from analysis.reports.parts import n_failed
 
     found = arms(trials)
@@ -74,27 +69,27 @@ def compute(trials: pd.DataFrame, items: pd.DataFrame) -> Tables:
     if not final:
         raise BadInput(f"{NAME}: no final trial has finished {n_failed(trials)}")
     quality, forgetting = panel(items, final, "quality"), panel(items, final, "forgetting")
-    curves = _learning_rate(trials, {arm.cell: arm.rate for arm in found})
+    curves = _learning_rate(trials, {arm.label: arm.rate for arm in found})
     tuned = curves[curves["state"] == "finished"]
     tuning_panels = {axis: panel(items, list(tuned["fingerprint"]), axis) for axis in AXES}
     optima = _optima(found, tuned, tuning_panels["quality"].n_items)
     noise = _training_noise(found, quality, forgetting)
     matched = _matched(found, tuned, tuning_panels, noise)
-    cells = cell_frame(found, trials, quality, forgetting, optima, matched, RANDOM_STATE)
+    arm_rows = arm_frame(found, trials, quality, forgetting, optima, matched, RANDOM_STATE)
     first = trials[trials["state"] == "finished"].iloc[0]
     measures = ", ".join(sorted(items.loc[items["axis"] == "forgetting", "measure"].unique()))
     names = str(first["quality_measure"]), str(first["quality_unit"]), measures, str(first["forgetting_unit"])
-    return Tables(trials, cells, curves, found, quality, forgetting, optima, matched, *names, tuning_panels["quality"].n_items)
+    return Tables(trials, arm_rows, curves, found, quality, forgetting, optima, matched, *names, tuning_panels["quality"].n_items)
 
 
 def _one_axis(found: list[Arm]) -> None:
-    """One cell a rank, one full arm: anything else is another question."""
+    """One arm a rank, one full arm: anything else is another question."""
     seen: dict[tuple[str, int | None], str] = {}
     for arm in found:
         key = (arm.method, arm.rank)
         if key in seen:
-            raise BadInput(f"{NAME}: cells {seen[key]!r} and {arm.cell!r} have the same rank; vary adapter.rank alone")
-        seen[key] = arm.cell
+            raise BadInput(f"{NAME}: arms {seen[key]!r} and {arm.label!r} have the same rank; vary adapter.rank alone")
+        seen[key] = arm.label
 
 
 def _learning_rate(trials: pd.DataFrame, chosen: Mapping[str, float]) -> pd.DataFrame:
@@ -105,17 +100,17 @@ def _learning_rate(trials: pd.DataFrame, chosen: Mapping[str, float]) -> pd.Data
     for name in ("quality", "quality_se", "forgetting", "quality_before"):
         tune[name] = tune[name].astype(float) if name in tune else np.nan
     tune["quality_low"], tune["quality_high"] = (tune["quality"] + sign * 1.96 * tune["quality_se"] for sign in (-1, 1))
-    tune["chosen"] = tune["train.learning_rate"] == tune["cell"].map(chosen)
-    columns = ["cell", "adapter.method", "adapter.rank", "train.learning_rate", "quality", "quality_low", "quality_high"]
+    tune["chosen"] = tune["train.learning_rate"] == tune["arm"].map(chosen)
+    columns = ["arm", "adapter.method", "adapter.rank", "train.learning_rate", "quality", "quality_low", "quality_high"]
     columns += ["forgetting", "quality_before", "chosen", "state", "reason", "fingerprint"]
-    ordered = tune.sort_values(["cell", "train.learning_rate"], kind="stable")
+    ordered = tune.sort_values(["arm", "train.learning_rate"], kind="stable")
     return ordered[[c for c in columns if c in tune]].reset_index(drop=True)
 
 
 def _optima(found: list[Arm], tuned: pd.DataFrame, n_items: int) -> dict[str, Estimate]:
     from analysis.stats.optimum import learning_rate_optimum
 
-    curves = {arm.cell: tuned[tuned["cell"] == arm.cell] for arm in found}
+    curves = {arm.label: tuned[tuned["arm"] == arm.label] for arm in found}
     return learning_rate_optimum(
         {c: (t["train.learning_rate"].to_numpy(float), t["quality"].to_numpy(float)) for c, t in curves.items()}, n_items
     )
@@ -152,29 +147,29 @@ def _training_noise(found: list[Arm], quality: Panel, forgetting: Panel) -> Trai
 def _matched(
     found: list[Arm], tuned: pd.DataFrame, panels: Mapping[str, Panel], noise: TrainingNoise | None
 ) -> dict[str, Estimate]:
-    """Each LoRA cell against full fine-tuning: how much more full forgets at equal validation quality."""
+    """Each LoRA arm against full fine-tuning: how much more full forgets at equal validation quality."""
     import numpy as np
 
     from analysis.stats.equal_quality import Curve, forgetting_at_matched_quality
 
     curves = {
-        str(cell): Curve(
+        str(label): Curve(
             rows["train.learning_rate"].to_numpy(float), *(panels[axis].of(list(rows["fingerprint"])) for axis in AXES)
         )
-        for cell, rows in tuned.sort_values("train.learning_rate").groupby("cell")
+        for label, rows in tuned.sort_values("train.learning_rate").groupby("arm")
         if len(rows) > 1
     }
-    full = next((arm.cell for arm in found if arm.method == "full" and arm.cell in curves), None)
+    full = next((arm.label for arm in found if arm.method == "full" and arm.label in curves), None)
     if full is None:
         return {}
     before = float(tuned["quality_before"].mean())
     strata = panels["quality"].strata_I, panels["forgetting"].strata_I
     return {
-        arm.cell: forgetting_at_matched_quality(
-            curves[arm.cell], curves[full], *strata, before, noise, np.random.default_rng(RANDOM_STATE)
+        arm.label: forgetting_at_matched_quality(
+            curves[arm.label], curves[full], *strata, before, noise, np.random.default_rng(RANDOM_STATE)
         )
         for arm in found
-        if arm.method == "lora" and arm.cell in curves
+        if arm.method == "lora" and arm.label in curves
     }
 
 
@@ -189,4 +184,4 @@ def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, ou
     verdicts = judge(tables, experiment.claims)
     files = rank_page.write(tables, verdicts, draw(tables), experiment.question, output, draw(tables, narrow=True))
     note, terminal = rank_page.note(tables, verdicts), rank_page.terminal(tables, verdicts)
-    return Report(files, tables.cells, verdicts, about(trials), origin(trials), note, terminal)
+    return Report(files, tables.arm_rows, verdicts, about(trials), origin(trials), note, terminal)

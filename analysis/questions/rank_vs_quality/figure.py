@@ -41,14 +41,14 @@ def draw(tables: Tables, narrow: bool = False) -> Figure:
     """The four panels; `narrow`: below each other, for one column of print."""
     shape = (4, 1, 8.4, style.COLUMN_WIDTH) if narrow else (2, 2, 5.4, style.TEXT_WIDTH)
     figure, (quality, forgetting, plane, rates) = style.figure(*shape)
-    cells = tables.cells[tables.cells["seeds"] > 0]
+    arm_rows = tables.arm_rows[tables.arm_rows["seeds"] > 0]
     quality_label = f"{readable(tables.quality_name)} ({tables.quality_unit})"
     forgetting_label = f"forgetting ({tables.forgetting_unit})"
-    _by_rank(quality, cells, "quality", quality_label, HU if tables.quality_unit == "accuracy" else None)
+    _by_rank(quality, arm_rows, "quality", quality_label, HU if tables.quality_unit == "accuracy" else None)
     quality.set_title("Quality, each arm at its best learning rate")
-    _by_rank(forgetting, cells, "forgetting", forgetting_label)
+    _by_rank(forgetting, arm_rows, "forgetting", forgetting_label)
     forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")
-    _plane(plane, cells, quality_label, forgetting_label)
+    _plane(plane, arm_rows, quality_label, forgetting_label)
     _rates(rates, tables)
     return figure
 
@@ -58,26 +58,26 @@ def label(method: str, rank: float | None) -> str:
     return method if method != "lora" or rank is None or math.isnan(rank) else f"r = {int(rank)}"
 
 
-def _colour(cell: dict[str, object]) -> Colour:
-    rank = cell["rank"]
-    return style.colour(str(cell["method"]), int(rank) if isinstance(rank, int | float) and not math.isnan(rank) else None)
+def _colour(arm: dict[str, object]) -> Colour:
+    rank = arm["rank"]
+    return style.colour(str(arm["method"]), int(rank) if isinstance(rank, int | float) and not math.isnan(rank) else None)
 
 
 def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> None:
     panel.plot(x, y, style.METHOD_MARKER[method], color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
 
 
-def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str, published: PublishedCurve | None = None) -> None:
+def _by_rank(panel: Axes, arm_rows: pd.DataFrame, name: str, axis_label: str, published: PublishedCurve | None = None) -> None:
     """One arm a position: ranks in order, then full fine-tuning after a gap."""
-    full, lora = cells[cells["method"] == "full"], cells[cells["method"] == "lora"]
-    level = cells[name] - cells[f"{name}_vs_full"]  # full's, around which the paired intervals are drawn
+    full, lora = arm_rows[arm_rows["method"] == "full"], arm_rows[arm_rows["method"] == "lora"]
+    level = arm_rows[name] - arm_rows[f"{name}_vs_full"]  # full's, around which the paired intervals are drawn
     ends = [
-        combine(cells[name + end].to_numpy(float), (level + cells[f"{name}_vs_full{end}"]).to_numpy(float))
+        combine(arm_rows[name + end].to_numpy(float), (level + arm_rows[f"{name}_vs_full{end}"]).to_numpy(float))
         for end, combine in (("_low", np.fmin), ("_high", np.fmax))
     ]
     ranks = lora["rank"].to_list()
     theirs = published.beside(ranks, lora[name].to_list()) if published else None
-    shown = np.append(cells[name].to_numpy(float), theirs[1] if theirs else [])
+    shown = np.append(arm_rows[name].to_numpy(float), theirs[1] if theirs else [])
     panel.set_ylim(*style.limits(shown, *ends))
     if published and theirs:
         at = np.interp(np.log(theirs[0]), np.log(ranks), range(len(ranks)))
@@ -86,36 +86,36 @@ def _by_rank(panel: Axes, cells: pd.DataFrame, name: str, axis_label: str, publi
         panel.axhline(full[name].iloc[0], color=style.colour("full"), linewidth=0.9, dashes=(4, 3), zorder=1)
     panel.plot(range(len(lora)), lora[name], color=style.colour("lora"), linewidth=0.8, alpha=0.5, zorder=1)
     positions = [*range(len(lora)), *(len(lora) + 0.4 + i for i in range(len(full)))]
-    for position, cell in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
-        colour = _colour(cell)
-        style.interval(panel, position, cell[f"{name}_low"], cell[f"{name}_high"], colour, 1.1)
-        low, high = (cell[name] - cell[f"{name}_vs_full"] + cell[f"{name}_vs_full{end}"] for end in ("_low", "_high"))
+    for position, arm in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
+        colour = _colour(arm)
+        style.interval(panel, position, arm[f"{name}_low"], arm[f"{name}_high"], colour, 1.1)
+        low, high = (arm[name] - arm[f"{name}_vs_full"] + arm[f"{name}_vs_full{end}"] for end in ("_low", "_high"))
         style.interval(panel, position, low, high, colour, 5, alpha=0.4)
-        _marker(panel, position, cell[name], str(cell["method"]), colour)
+        _marker(panel, position, arm[name], str(arm["method"]), colour)
     panel.set_xticks(positions, [*(str(int(rank)) for rank in lora["rank"]), *["full"] * len(full)])
     panel.set_xlim(-0.5, positions[-1] + 0.5)
     panel.set_ylabel(axis_label)
     lines = "one seed: no interval"
-    if np.isfinite(cells[f"{name}_low"]).any():
+    if np.isfinite(arm_rows[f"{name}_low"]).any():
         lines = "thin: mean; thick: paired difference from full" if len(full) else "lines: 95 % interval of the mean"
     panel.set_xlabel("LoRA rank" + (", and full fine-tuning" if len(full) else "") + f"\n({lines})")
 
 
-def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:
+def _plane(panel: Axes, arm_rows: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:
     """Quality against forgetting; better is up and to the left."""
     axes = ("forgetting", "quality")
-    limits = [style.limits(*(cells[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes]
+    limits = [style.limits(*(arm_rows[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes]
     panel.set(xlim=limits[0], ylim=limits[1])
     panel.grid(axis="x", color=style.GRID, linewidth=0.6)
-    for cell in cells.to_dict("records"):
-        colour = _colour(cell)
-        panel.plot(
-            [cell["forgetting_low"], cell["forgetting_high"]], [cell["quality"]] * 2, color=colour, linewidth=0.8, zorder=2
-        )
-        panel.plot([cell["forgetting"]] * 2, [cell["quality_low"], cell["quality_high"]], color=colour, linewidth=0.8, zorder=2)
-        _marker(panel, cell["forgetting"], cell["quality"], str(cell["method"]), colour)
-    _direct_labels(panel, cells)
-    front = cells[on_front(cells["quality"].to_numpy(float), cells["forgetting"].to_numpy(float))].sort_values("forgetting")
+    for arm in arm_rows.to_dict("records"):
+        colour = _colour(arm)
+        panel.plot([arm["forgetting_low"], arm["forgetting_high"]], [arm["quality"]] * 2, color=colour, linewidth=0.8, zorder=2)
+        panel.plot([arm["forgetting"]] * 2, [arm["quality_low"], arm["quality_high"]], color=colour, linewidth=0.8, zorder=2)
+        _marker(panel, arm["forgetting"], arm["quality"], str(arm["method"]), colour)
+    _direct_labels(panel, arm_rows)
+    front = arm_rows[on_front(arm_rows["quality"].to_numpy(float), arm_rows["forgetting"].to_numpy(float))].sort_values(
+        "forgetting"
+    )
     x, y = (front[name].to_numpy(float) for name in axes)
     steps = np.r_[x[0], x, panel.get_xlim()[1]], np.r_[panel.get_ylim()[0], y, y[-1]]
     panel.plot(*steps, color=style.MUTED, linewidth=1.1, linestyle=(0, (1, 1.6)), drawstyle="steps-post", zorder=1)
@@ -124,23 +124,23 @@ def _plane(panel: Axes, cells: pd.DataFrame, quality_label: str, forgetting_labe
     panel.set_ylabel(quality_label)
 
 
-def _direct_labels(panel: Axes, cells: pd.DataFrame) -> None:
+def _direct_labels(panel: Axes, arm_rows: pd.DataFrame) -> None:
     """Names beside the points, moved up or down until none covers another."""
     from matplotlib.patheffects import withStroke
 
     height = 0.062 * float(np.ptp(panel.get_ylim()))
     left, right = panel.get_xlim()
     taken: list[tuple[float, float]] = []
-    for cell in cells.sort_values("quality", ascending=False).to_dict("records"):
-        x, y = float(cell["forgetting"]), float(cell["quality"])
+    for arm in arm_rows.sort_values("quality", ascending=False).to_dict("records"):
+        x, y = float(arm["forgetting"]), float(arm["quality"])
         spots = [y + sign * height * (0.45 + 0.5 * step) for step in range(12) for sign in (1, -1)]
         near = [other for at, other in taken if abs(at - x) < 0.16 * (right - left)]
         spot = next((s for s in spots if all(abs(s - other) >= height for other in near)), spots[0])
         taken.append((x, spot))
-        line = {"arrowstyle": "-", "color": _colour(cell), "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
+        line = {"arrowstyle": "-", "color": _colour(arm), "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
         panel.annotate(
-            label(str(cell["method"]), cell["rank"]), (x, y), (x + 0.025 * (right - left), spot), size=7, va="center", zorder=5,
-            color=style.text_colour(_colour(cell)), arrowprops=line if abs(spot - y) > height else None,
+            label(str(arm["method"]), arm["rank"]), (x, y), (x + 0.025 * (right - left), spot), size=7, va="center", zorder=5,
+            color=style.text_colour(_colour(arm)), arrowprops=line if abs(spot - y) > height else None,
             path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
 
@@ -156,13 +156,13 @@ def _rates(panel: Axes, tables: Tables) -> None:
         panel.text(0.5, 0.5, "the learning rate was not tuned", transform=panel.transAxes, ha="center", va="center")
         panel.set(xticks=[], yticks=[])
         return
-    drawn = [arm for arm in tables.arms if arm.cell in set(finished["cell"])]
+    drawn = [arm for arm in tables.arms if arm.label in set(finished["arm"])]
     low, high = _rate_limits(finished)
     span = max(high - low, 1e-3)
     for index, arm in enumerate(drawn):
-        own, colour = finished[finished["cell"] == arm.cell], style.colour(arm.method, arm.rank)
+        own, colour = finished[finished["arm"] == arm.label], style.colour(arm.method, arm.rank)
         _curve(panel, own, arm.method, colour, low - 0.1 * span)
-        _optimum(panel, tables, arm.cell, label(arm.method, arm.rank), colour, high + 0.075 * span * (len(drawn) - index + 0.3))
+        _optimum(panel, tables, arm.label, label(arm.method, arm.rank), colour, high + 0.075 * span * (len(drawn) - index + 0.3))
     lost = curves[~curves["state"].isin(["finished", "running"])]
     if len(lost):
         panel.plot(lost["train.learning_rate"], np.full(len(lost), low - 0.1 * span), "x", color=style.INK, markersize=4.5, mew=1)
@@ -196,9 +196,9 @@ def _curve(panel: Axes, own: pd.DataFrame, method: str, colour: Colour, bottom: 
     panel.plot(chosen["train.learning_rate"], chosen["quality"], "o", markersize=8, mfc="none", mec=colour, mew=1.1, zorder=4)
 
 
-def _optimum(panel: Axes, tables: Tables, cell: str, name: str, colour: Colour, height: float) -> None:
+def _optimum(panel: Axes, tables: Tables, arm: str, name: str, colour: Colour, height: float) -> None:
     """The fitted optimum with its interval, as a bar above the curves; the reason where there is none."""
-    e = tables.optima[cell]
+    e = tables.optima[arm]
     rates = tables.learning_rate["train.learning_rate"].astype(float)
     low, high = rates.min(), rates.max()
     look: dict[str, Any] = {"size": 6.5, "color": style.text_colour(colour), "va": "center"}

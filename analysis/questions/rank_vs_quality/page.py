@@ -45,7 +45,7 @@ CAPTION = (
     "parabola with its (approximate) 95 % interval, an arrow where it goes on beyond the rates tried; triangle: below the "
     "untuned base."
 )
-PRINTED = (0, 1, 3, 4, 6, 7, 10, 11)  # the columns of `cell_table` that fit on a page; the terminal has room for six
+PRINTED = (0, 1, 3, 4, 6, 7, 10, 11)  # the columns of `arm_table` that fit on a page; the terminal has room for six
 TERMINAL = (0, 1, 3, 6, 10, 11)
 Verdicts = Sequence[dict[str, object]]
 
@@ -54,8 +54,8 @@ def write(
     tables: Tables, verdicts: Verdicts, figure: Figure, question: str, output: Path, column: Figure | None = None
 ) -> list[Path]:
     """Writes everything below `output` and returns the files."""
-    frames = {"trials": tables.trials, "cells": tables.cells, "learning_rate": tables.learning_rate}
-    header, rows = cell_table(tables)
+    frames = {"trials": tables.trials, "arms": tables.arm_rows, "learning_rate": tables.learning_rate}
+    header, rows = arm_table(tables)
     guard = comparable.caption(differences(tables))
     caption = f"{question} Mean [95 % interval over seeds and items]; differences from full fine-tuning are paired. {guard}"
     texts = {
@@ -67,7 +67,7 @@ def write(
     return save(figure, frames, texts, output, column)
 
 
-def _cell_estimate(row: pd.Series, name: str, seeds: int, scale: str = "linear") -> Estimate | None:
+def _arm_estimate(row: pd.Series, name: str, seeds: int, scale: str = "linear") -> Estimate | None:
     value, low, high = (float(row[name + suffix]) for suffix in ("", "_low", "_high"))
     if np.isnan(value):
         return None
@@ -79,23 +79,23 @@ def _columns(header: list[str], rows: list[list[str]], keep: Sequence[int]) -> t
     return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
 
-def cell_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
-    """Header and one row a cell."""
-    header = ["cell", "learning rate", "optimum", f"quality ({tables.quality_unit})", "− full", "IQM"]
-    header += [f"forgetting ({tables.forgetting_unit})", "− full", "full − cell at equal quality", "on front", "seeds", "failed"]
+def arm_table(tables: Tables) -> tuple[list[str], list[list[str]]]:
+    """Header and one row an arm."""
+    header = ["arm", "learning rate", "optimum", f"quality ({tables.quality_unit})", "− full", "IQM"]
+    header += [f"forgetting ({tables.forgetting_unit})", "− full", "full − label at equal quality", "on front", "seeds", "failed"]
     body = []
-    for _, row in tables.cells.iterrows():
+    for _, row in tables.arm_rows.iterrows():
         seeds = int(row["seeds"])
-        optimum = tables.optima[str(row["cell"])]
+        optimum = tables.optima[str(row["arm"])]
         share = row["front_probability"]
         body.append([
-            str(row["cell"]), rate(row), best_rate(optimum),
-            formatting.estimate(_cell_estimate(row, "quality", seeds)),
-            formatting.estimate(_cell_estimate(row, "quality_vs_full", seeds), signed=True),
+            str(row["arm"]), rate(row), best_rate(optimum),
+            formatting.estimate(_arm_estimate(row, "quality", seeds)),
+            formatting.estimate(_arm_estimate(row, "quality_vs_full", seeds), signed=True),
             formatting.number(row["quality_iqm"]),
-            formatting.estimate(_cell_estimate(row, "forgetting", seeds)),
-            formatting.estimate(_cell_estimate(row, "forgetting_vs_full", seeds), signed=True),
-            formatting.estimate(tables.matched.get(str(row["cell"])), signed=True),
+            formatting.estimate(_arm_estimate(row, "forgetting", seeds)),
+            formatting.estimate(_arm_estimate(row, "forgetting_vs_full", seeds), signed=True),
+            formatting.estimate(tables.matched.get(str(row["arm"])), signed=True),
             formatting.NONE if np.isnan(share) else f"{share:.0%}".replace("%", " %"), str(seeds),
             failed(row),
         ])  # fmt: skip
@@ -111,13 +111,13 @@ def differences(tables: Tables) -> list[str]:
 def other_cautions(tables: Tables) -> list[str]:
     """Seeds that some arms lack; a base text that does not measure forgetting; optima at the edge of the range."""
     _, found = comparable.common_seeds(tables.trials, tables.arms)
-    better = tables.cells[tables.cells["forgetting_high"] < 0]
+    better = tables.arm_rows[tables.arm_rows["forgetting_high"] < 0]
     if len(better):
         found.append(
-            f"{', '.join(better['cell'])}: {rise(tables.forgetting_name)} is below 0. The tuned model predicts this text better "
+            f"{', '.join(better['arm'])}: {rise(tables.forgetting_name)} is below 0. The tuned model predicts this text better "
             "than the base does, so the text is unlike what the base was pretrained on and does not measure forgetting"
         )
-    return found + at_the_edge(tables.cells)
+    return found + at_the_edge(tables.arm_rows)
 
 
 def cautions(tables: Tables) -> list[str]:
@@ -142,7 +142,7 @@ def design(tables: Tables) -> str:
         "the same items for every seed" if tables.quality.crossed else "items differ between seeds, so only seeds are compared"
     )
     lines = [
-        f"- Arms: {', '.join(arm.cell for arm in tables.arms)}. Held equal: {held_equal(final)}.",
+        f"- Arms: {', '.join(arm.label for arm in tables.arms)}. Held equal: {held_equal(final)}.",
         f"- {tuned} ran on seeds {', '.join(map(str, seeds))} over {final_on}, scored on the test split.",
         f"- {measures(tables)}, {crossed}.",
         "- Intervals: 95 %, over new seeds and items on these bases (two-way analysis of variance, Student's t); they do not "
@@ -176,16 +176,16 @@ def page(tables: Tables, verdicts: Verdicts, question: str) -> str:
         CAPTION + f" {HU.caption}\n", _guard(tables),
         "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)),
         LEDGER_NOTE,
-        rules + "\n", "## Cells\n", formatting.markdown(*cell_table(tables)), "## Design\n", design(tables),
+        rules + "\n", "## Arms\n", formatting.markdown(*arm_table(tables)), "## Design\n", design(tables),
         "## Trials and failures\n", failures(tables.trials), "## Provenance (MLflow run ids)\n", provenance(tables.trials),
     ])  # fmt: skip
 
 
 def note(tables: Tables, verdicts: Verdicts) -> str:
     """What the parent run's description says in the MLflow UI."""
-    return short_ledger(verdicts) + "\n" + formatting.markdown(*cell_table(tables))
+    return short_ledger(verdicts) + "\n" + formatting.markdown(*arm_table(tables))
 
 
 def terminal(tables: Tables, verdicts: Verdicts) -> str:
     """Cells and verdicts for the terminal, in its width."""
-    return terminal_text(*_columns(*cell_table(tables), TERMINAL), measures(tables), verdicts, cautions(tables))
+    return terminal_text(*_columns(*arm_table(tables), TERMINAL), measures(tables), verdicts, cautions(tables))

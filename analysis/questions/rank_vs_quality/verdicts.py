@@ -42,7 +42,7 @@ def _stands_for(*pairs: tuple[a.Arm, int]) -> str:
 
 
 def _hindrance(t: Tables, *arms: a.Arm) -> str:
-    return parts.hindrance(t.cells, arms, tuned=True)
+    return parts.hindrance(t.arm_rows, arms, tuned=True)
 
 
 def _pairs(first: a.Arm, second: a.Arm) -> bool:
@@ -50,7 +50,7 @@ def _pairs(first: a.Arm, second: a.Arm) -> bool:
 
 
 def forgetting_ratio(t: Tables) -> Finding:
-    """12a."""
+    """lora_forgets_5_to_8_times_less."""
     rule = "supported: estimate in 5–8× and interval within 2.5–16×; contradicted: interval outside 5–8×"
     arm, full = t.lora(GOOD_RANK), t.full
     effect = f"forgetting of full ÷ LoRA rank {arm.rank if arm else GOOD_RANK}, each at its best learning rate"
@@ -62,11 +62,11 @@ def forgetting_ratio(t: Tables) -> Finding:
 
 
 def forgetting_at_equal_quality(t: Tables) -> Finding:
-    """12b."""
+    """lora_forgets_less_at_equal_quality_tuning."""
     rule = IS_ABOVE
     arm = t.lora(GOOD_RANK)
     effect = f"forgetting of full − LoRA rank {arm.rank if arm else GOOD_RANK} at equal validation quality"
-    if arm is None or arm.cell not in t.matched:
+    if arm is None or arm.label not in t.matched:
         missing = f"learning-rate curves of full fine-tuning and of an arm within an octave of rank {GOOD_RANK}"
         return _missing(missing, rule, effect)
     sides = [side for side in (arm, t.full) if side]
@@ -74,18 +74,18 @@ def forgetting_at_equal_quality(t: Tables) -> Finding:
     why = f"from the tuning trials, one a rate, on {bases}: forgetting_tradeoff asks it with seeds"
     note = joined(_stands_for((arm, GOOD_RANK)), why)
     return Finding(
-        t.matched[arm.cell],
+        t.matched[arm.label],
         ABOVE_ZERO,
         rule,
         effect,
         t.forgetting_unit,
         note=note,
-        hindrance=parts.not_forgetting(t.cells, sides),
+        hindrance=parts.not_forgetting(t.arm_rows, sides),
     )
 
 
 def good_start(t: Tables) -> Finding:
-    """16a."""
+    """rank_16_beats_rank_1."""
     rule = IS_ABOVE
     good, low = t.lora(GOOD_RANK), t.lora(LOW_RANK)
     if good is None or low is None or good is low or not _pairs(good, low):
@@ -98,7 +98,7 @@ def good_start(t: Tables) -> Finding:
 
 
 def high_rank_equals_full(t: Tables) -> Finding:
-    """16b: equivalence, so a rank that is better by more than the margin contradicts it too, and the note says which."""
+    """rank_64_equals_full: equivalence, so a rank that is better by more than the margin contradicts it too, and the note says which."""
     rule = f"supported: interval within ±{MARGIN * 100:.0f} % of full; contradicted: outside"
     arm, full = t.lora(HIGH_RANK), t.full
     effect = f"rank {arm.rank if arm else HIGH_RANK} against full, {t.quality_name}, relative"
@@ -112,12 +112,12 @@ def high_rank_equals_full(t: Tables) -> Finding:
 
 
 def lora_near_full(t: Tables) -> Finding:
-    """18a: "comes within" has one side; being better than full fulfils it."""
+    """lora_within_3_percent_of_full: "comes within" has one side; being better than full fulfils it."""
     rule = f"supported: interval above −{MARGIN * 100:.0f} %; contradicted: below −{MARGIN * 100:.0f} %"
     full, finished = t.full, t.learning_rate[t.learning_rate["state"] == "finished"]
-    on_validation = finished.groupby("cell")["quality"].max()
-    ready = [arm for arm in t.arms if arm.method == "lora" and arm.final and arm.cell in on_validation.index]
-    best = max(ready, key=lambda arm: float(on_validation[arm.cell]), default=None)
+    on_validation = finished.groupby("arm")["quality"].max()
+    ready = [arm for arm in t.arms if arm.method == "lora" and arm.final and arm.label in on_validation.index]
+    best = max(ready, key=lambda arm: float(on_validation[arm.label]), default=None)
     effect = f"LoRA rank {best.rank if best else '?'} (best on validation) against full, {t.quality_name}, relative"
     if best is None or full is None or not _pairs(best, full):
         return _missing("LoRA and full fine-tuning with a seed in common", rule, effect)
@@ -127,13 +127,13 @@ def lora_near_full(t: Tables) -> Finding:
 
 
 def learning_rate_ratio(t: Tables) -> Finding:
-    """18b."""
+    """lora_rate_10_times_full_tuning."""
     rule = "supported: interval within 5–20×; contradicted: outside"
     arm, full = t.lora(GOOD_RANK), t.full
     effect = f"best learning rate of LoRA rank {arm.rank if arm else GOOD_RANK} ÷ full's"
     if arm is None or full is None:
         return _missing(_rank(GOOD_RANK), rule, effect)
-    top, bottom = t.optima[arm.cell], t.optima[full.cell]
+    top, bottom = t.optima[arm.label], t.optima[full.label]
     if math.isnan(top.value) or math.isnan(bottom.value):
         which = " and ".join(f"{who} {e.why}" for who, e in (("LoRA", top), ("full", bottom)) if e.why)
         return Finding(no_interval(math.nan, 1, t.n_tuning_items, which, "log"), ABOUT_TEN, rule, effect, "ratio")
@@ -144,10 +144,10 @@ def learning_rate_ratio(t: Tables) -> Finding:
 
 
 RULES: dict[str, Callable[[Tables], Finding]] = {
-    "12a": forgetting_ratio,
-    "12b": forgetting_at_equal_quality,
-    "16a": good_start,
-    "16b": high_rank_equals_full,
-    "18a": lora_near_full,
-    "18b": learning_rate_ratio,
+    "lora_forgets_5_to_8_times_less": forgetting_ratio,
+    "lora_forgets_less_at_equal_quality_tuning": forgetting_at_equal_quality,
+    "rank_16_beats_rank_1": good_start,
+    "rank_64_equals_full": high_rank_equals_full,
+    "lora_within_3_percent_of_full": lora_near_full,
+    "lora_rate_10_times_full_tuning": learning_rate_ratio,
 }

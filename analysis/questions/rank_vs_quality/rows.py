@@ -1,4 +1,4 @@
-"""The cells of rank_vs_quality as a frame: one row an arm, with its estimates, their limits, and how many trials failed."""
+"""The arms of rank_vs_quality as a frame: one row an arm, with its estimates, their limits, and how many trials failed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from analysis.stats import Estimate, interquartile_mean
 from analysis.stats.front import front_probability
 
 
-def cell_frame(
+def arm_frame(
     found: list[a.Arm],
     trials: pd.DataFrame,
     quality: a.Panel,
@@ -22,14 +22,14 @@ def cell_frame(
     matched: Mapping[str, Estimate],
     random_state: int,
 ) -> pd.DataFrame:
-    """One row a cell: settings, counts of trials, and every estimate with its limits as name, name_low, name_high."""
+    """One row an arm: settings, counts of trials, and every estimate with its limits as name, name_low, name_high."""
     full = next((arm for arm in found if arm.method == "full" and arm.final), None)
     front = _front(found, quality, forgetting, random_state)
     rows = []
     for arm in found:
-        row: dict[str, object] = {"cell": arm.cell, **a.counts(arm, trials[trials["cell"] == arm.cell])}
-        row |= {"quality_iqm": _iqm(arm, quality), "front_probability": front.get(arm.cell, math.nan)}
-        estimates = {"optimum": optima[arm.cell], "forgetting_saved_at_equal_quality": matched.get(arm.cell)}
+        row: dict[str, object] = {"arm": arm.label, **a.counts(arm, trials[trials["arm"] == arm.label])}
+        row |= {"quality_iqm": _iqm(arm, quality), "front_probability": front.get(arm.label, math.nan)}
+        estimates = {"optimum": optima[arm.label], "forgetting_saved_at_equal_quality": matched.get(arm.label)}
         for name, scores in (("quality", quality), ("forgetting", forgetting)):
             estimates[name] = a.mean(arm, scores) if arm.final else None
             paired = full is not None and arm is not full and bool(a.seeds_of(arm, full))
@@ -51,11 +51,11 @@ def _iqm(arm: a.Arm, scores: a.Panel) -> float:
 
 
 def _front(found: list[a.Arm], quality: a.Panel, forgetting: a.Panel, random_state: int) -> dict[str, float]:
-    """Probability of being on the Pareto front, over seeds that finished in every cell; empty below two such seeds."""
+    """Probability of being on the Pareto front, over seeds that finished in every arm; empty below two such seeds."""
     ready = [arm for arm in found if arm.final]
     seeds = a.seeds_of(*ready)
     if len(seeds) < 2:
         return {}
     q, f = (np.stack([scores.of([arm.final[s] for s in seeds]) for arm in ready]) for scores in (quality, forgetting))
     share = front_probability(q, f, quality.strata_I, forgetting.strata_I, np.random.default_rng(random_state))
-    return {arm.cell: float(p) for arm, p in zip(ready, share, strict=True)}
+    return {arm.label: float(p) for arm, p in zip(ready, share, strict=True)}

@@ -1,0 +1,64 @@
+"""The one table of measures: what each is called, its unit, whether its level or its change is looked at, which way is better.
+
+A task may only give measures that stand here; a made-up name is an error and not a number in a guessed unit.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.errors import BadInput, nearest
+
+ACCURACY, NATS = "accuracy", "nats/token"
+
+
+@dataclass(frozen=True)
+class Measure:
+    """`change`: what is reported is its change over the base model; `words`: in a table or on an axis, without the change."""
+
+    name: str
+    unit: str
+    words: str
+    change: bool = False
+    higher_is_better: bool = True
+
+    @property
+    def heading(self) -> str:
+        """In the header of a table or on an axis: a change in an accuracy says so (a rise of a loss is called one already)."""
+        return f"change of {self.words}" if self.change and self.unit == ACCURACY else self.words
+
+
+def _table(*measures: Measure) -> dict[str, Measure]:
+    return {measure.name: measure for measure in measures}
+
+
+MEASURES: dict[str, Measure] = _table(
+    Measure("exact_match/seen", ACCURACY, "exact match, seen"),
+    Measure("exact_match/held_out", ACCURACY, "exact match, held out"),
+    Measure("exact_match/single", ACCURACY, "exact match, single"),
+    Measure("recall/taught", ACCURACY, "recall, taught"),
+    Measure("recall/known", ACCURACY, "recall, known"),
+    Measure("recall/unheard", ACCURACY, "recall, unheard"),
+    Measure("raw_accuracy/skills", ACCURACY, "raw accuracy, skills", change=True),
+    Measure("raw_accuracy/facts", ACCURACY, "raw accuracy, facts", change=True),
+    Measure("log_likelihood/response", NATS, "log likelihood, response"),
+    Measure("accuracy/response_token", ACCURACY, "accuracy, response token"),
+    Measure("kl/drift", NATS, "kl, drift", change=True, higher_is_better=False),
+    Measure("nll/drift", NATS, "nll, drift", change=True, higher_is_better=False),
+    Measure("nll/base_text", NATS, "nll, base text", change=True, higher_is_better=False),
+    *(
+        Measure(f"nll/{domain}", NATS, f"nll, {domain}", change=True, higher_is_better=False)
+        for domain in ("skills", "facts", "code", "arithmetic", "prose", "prose2")  # the laboratory's corpus
+    ),
+)
+
+
+def measure(name: str) -> Measure:
+    """The measure called `name`.
+
+    Raises:
+        BadInput: there is none, with the nearest name.
+    """
+    if name not in MEASURES:
+        raise BadInput(f"measure {name!r}: {nearest(name, list(MEASURES))}; a new one needs its line in core/measures.py")
+    return MEASURES[name]
