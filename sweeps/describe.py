@@ -15,8 +15,7 @@ from core.data.rows import is_lab
 from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
-from sweeps import ledger, plan, recipes
-from sweeps.ledger import Outcome
+from sweeps import ledger, plan, proposals, recipes
 from sweeps.progress import clock
 from sweeps.resources import memory_gib, n_cores
 from sweeps.search import Search
@@ -119,7 +118,7 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
     return training + evaluation
 
 
-def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share: Resources, notes: Sequence[str]) -> str:
+def dry_run(experiment: Experiment, sweep: str, directory: Path, share: Resources, notes: Sequence[str]) -> str:
     """Arms, trials, tokens, estimated time and memory, and what is worth a note."""
     rows = [("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "tensors GiB", "about")]
     total = total_tokens = 0.0
@@ -136,8 +135,8 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
     n_tuning, n_final = plan.count_trials(experiment)
-    search = Search(experiment, preflight.provenance, sweep, known, None)
-    done = [outcome for job in search.jobs() if (outcome := search.outcome(job))]  # `known` may hold other arms and seeds
+    search = _search(experiment, sweep, directory)
+    done = [outcome for job in search.jobs() if (outcome := search.outcome(job))]  # the directory may hold other arms and seeds
     measured = [outcome.seconds for outcome in done if not outcome.failed]
     at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
     if measured:
@@ -155,9 +154,15 @@ def dry_run(experiment: Experiment, sweep: str, known: dict[str, Outcome], share
     ])  # fmt: skip
 
 
+def _search(experiment: Experiment, sweep: str, directory: Path) -> Search:
+    """The sweep's search as far as its trials are known; nothing is written."""
+    kept = proposals.Proposals(directory / proposals.FILE)
+    return Search(experiment, preflight.provenance, sweep, ledger.read(directory), None, kept)
+
+
 def status(experiment: Experiment, sweep: str, directory: Path) -> str:
     """What is done, what failed and why, and who runs it at present."""
-    search = Search(experiment, preflight.provenance, sweep, ledger.read(directory), None)
+    search = _search(experiment, sweep, directory)
     done = [(job, outcome) for job in search.jobs() if (outcome := search.outcome(job))]
     failed = [(job, outcome) for job, outcome in done if outcome.failed]
     holder = ledger.holder(directory)

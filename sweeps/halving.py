@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
@@ -23,6 +24,7 @@ from core.settings import Scalar
 from sweeps import recipes
 from sweeps.ledger import Outcome
 from sweeps.plan import Arm, Inspect, Job, arms, tuning_job
+from sweeps.proposals import Proposals
 from sweeps.recipes import Recipe, Score
 from sweeps.tuning import ArmSearch, distribution
 
@@ -30,19 +32,22 @@ if TYPE_CHECKING:
     import optuna
 
 
-def parts(experiment: Experiment, search: OpenSearch, inspect: Inspect) -> list[ArmSearch]:
+def parts(experiment: Experiment, search: OpenSearch, inspect: Inspect, proposals: Proposals) -> list[ArmSearch]:
     """A part for each rung, then one for each arm."""
-    halving = Halving(experiment, search, inspect)
+    halving = Halving(experiment, search, inspect, proposals)
     return [*halving.rungs, *(RecipeArm(experiment, arm, inspect, halving) for arm in arms(experiment))]
 
 
 class Halving:
     """The search as far as its outcomes are known."""
 
-    def __init__(self, experiment: Experiment, search: OpenSearch, inspect: Inspect) -> None:
-        self.base, self.search = experiment.base, search
+    def __init__(self, experiment: Experiment, search: OpenSearch, inspect: Inspect, proposals: Proposals) -> None:
+        self.base, self.search, self.proposals = experiment.base, search, proposals
+        self.space = {name: levels if isinstance(levels, tuple) else asdict(levels) for name, levels in search.space.items()}
         self.lock = threading.RLock()  # the display asks from a thread of its own, and one batch must not be proposed twice
-        self.recipes = recipes.first(search)
+        self.recipes: list[Recipe] = proposals.get(
+            "scipy", {"space": self.space, "first": search.startup}, lambda: recipes.first(search)
+        )
         self.promoted: dict[int, list[int]] = {}  # rung → its configurations, once they are known
         self.rungs = [Rung(experiment, inspect, self, place) for place in range(len(search.rungs))]
 
@@ -74,7 +79,8 @@ class Halving:
         if scores:  # as bad as the worst seen; a crash says nothing about the recipe
             worst = min(gain for gain, _ in scores), max(cost for _, cost in scores)
             told += [(self.recipes[n], worst) for n in diverged]
-        return propose(self.search, told, self.recipes, count)
+        basis = {"space": self.space, "least_gain": self.search.least_gain, "count": count, "tried": self.recipes, "told": told}
+        return self.proposals.get("optuna", basis, lambda: propose(self.search, told, self.recipes, count))
 
 
 class Rung(ArmSearch):
@@ -82,7 +88,7 @@ class Rung(ArmSearch):
 
     def __init__(self, experiment: Experiment, inspect: Inspect, halving: Halving, place: int) -> None:
         search = halving.search
-        super().__init__(experiment, Arm(search.labels()[place], {}, {}), inspect)
+        super().__init__(experiment, Arm(search.labels()[place], {}, {}), inspect, halving.proposals)
         self.halving, self.place, self.n_tune = halving, place, search.sizes()[place]
         self.directions = ["maximize", "minimize"]
         self.fields = tuple(search.space)
@@ -147,7 +153,7 @@ class RecipeArm(ArmSearch):
     """An arm: the base as it is, or what the search has found, with fresh seeds."""
 
     def __init__(self, experiment: Experiment, arm: Arm, inspect: Inspect, halving: Halving) -> None:
-        super().__init__(experiment, arm, inspect)
+        super().__init__(experiment, arm, inspect, halving.proposals)
         self.halving, self.fields = halving, tuple(halving.search.space)
 
     def known_jobs(self) -> list[Job]:

@@ -187,7 +187,7 @@ def command(chosen: argparse.Namespace) -> int:
     directory = ledger.directory(chosen.output.resolve(), experiment.name, sweep)
     notes = describe.tuning(experiment) + describe.cautions(experiment) + ([] if remote else cautions(share))
     if chosen.dry_run:
-        print(describe.dry_run(experiment, sweep, ledger.read(directory), share, notes))
+        print(describe.dry_run(experiment, sweep, directory, share, notes))
     elif chosen.status:
         print(describe.status(experiment, sweep, directory))
     else:

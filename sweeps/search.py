@@ -12,26 +12,33 @@ from pathlib import Path
 from core.experiment import Experiment
 from sweeps.ledger import Outcome
 from sweeps.plan import Inspect, Job, arms
+from sweeps.proposals import Proposals
 from sweeps.studies import StudyRecord
 from sweeps.tuning import ArmSearch
 
 
-def parts(experiment: Experiment, inspect: Inspect) -> list[ArmSearch]:
+def parts(experiment: Experiment, inspect: Inspect, proposals: Proposals) -> list[ArmSearch]:
     """What a search consists of: a part for each arm; of an open search one for each rung and one for each arm."""
     if experiment.search:
         from sweeps import halving
 
-        return halving.parts(experiment, experiment.search, inspect)
-    return [ArmSearch(experiment, arm, inspect) for arm in arms(experiment)]
+        return halving.parts(experiment, experiment.search, inspect, proposals)
+    return [ArmSearch(experiment, arm, inspect, proposals) for arm in arms(experiment)]
 
 
 class Search:
     """All arms of a sweep: hands out jobs in a fair order and takes their outcomes."""
 
     def __init__(
-        self, experiment: Experiment, inspect: Inspect, sweep: str, known: dict[str, Outcome], studies: Path | None
+        self,
+        experiment: Experiment,
+        inspect: Inspect,
+        sweep: str,
+        known: dict[str, Outcome],
+        studies: Path | None,
+        proposals: Proposals | None = None,
     ) -> None:
-        self.parts = parts(experiment, inspect)
+        self.parts = parts(experiment, inspect, proposals or Proposals())
         self.known, self.running = dict(known), set[str]()
         self.record = StudyRecord(studies, sweep) if studies and (experiment.tune or experiment.search) else None
         for part in self.parts:

@@ -12,7 +12,7 @@ from core.experiment import Experiment, LogUniform
 from core.fields import flatten
 from core.settings import Scalar
 from core.tracking import Store, TrialRecord
-from sweeps import ledger, plan
+from sweeps import ledger, plan, proposals
 from sweeps.ledger import Outcome
 from sweeps.logbook import Logbook
 from sweeps.plan import Job
@@ -39,7 +39,8 @@ class Sweep:
 
     def _search(self) -> Search:
         known = ledger.read(self.directory)
-        return Search(self.experiment, preflight.provenance, self.sweep, known, self.directory / "optuna.db")
+        kept = proposals.Proposals(self.directory / proposals.FILE, writes=True)
+        return Search(self.experiment, preflight.provenance, self.sweep, known, self.directory / "optuna.db", kept)
 
     def done(self) -> list[tuple[Job, Outcome]]:
         """Every job that has an outcome."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.experiment import Experiment, LogUniform
@@ -19,6 +19,7 @@ from core.settings import Scalar
 from sweeps import recipes
 from sweeps.ledger import Outcome
 from sweeps.plan import Arm, Inspect, Job, final_job, tuning_grid, tuning_job
+from sweeps.proposals import Proposals
 
 if TYPE_CHECKING:
     import optuna
@@ -30,8 +31,8 @@ Values = dict[str, float]
 class ArmSearch:
     """One arm: its tuning trials by number, what is known of them, and its best setting."""
 
-    def __init__(self, experiment: Experiment, arm: Arm, inspect: Inspect) -> None:
-        self.arm, self.experiment, self.inspect = arm, experiment, inspect
+    def __init__(self, experiment: Experiment, arm: Arm, inspect: Inspect, proposals: Proposals) -> None:
+        self.arm, self.experiment, self.inspect, self.proposals = arm, experiment, inspect, proposals
         self.fields = tuple(arm.tune)  # in which the tuning trials differ
         self.n_tune = experiment.tune_trials if arm.tune else 0
         self.points: list[Values] = tuning_grid(arm, self.n_tune)
@@ -100,26 +101,44 @@ class ArmSearch:
         return [self.jobs["final", index] for index in range(len(self.experiment.seeds))]
 
     def _propose(self, number: int) -> Values:
-        """Optuna's proposal for tuning trial `number`, from trials 0 … number - 1."""
-        import optuna
+        """The setting of tuning trial `number`, from trials 0 … number - 1."""
+        scored = self._scored()
+        space = {name: [levels.low, levels.high] for name, levels in self.arm.tune.items()}
+        basis = {"arm": self.arm.label, "number": number, "space": space, "tried": self.points, "scored": scored}
+        (values,) = self.proposals.get("optuna", basis, lambda: [self._ask(number, scored)])
+        return {name: float(str(value)) for name, value in values.items()}
+
+    def _scored(self) -> list[tuple[Values, float]]:
+        """The settings that say something, each with its quality."""
+        found = [(values, self.outcomes[self._tuning(n).key]) for n, values in enumerate(self.points)]
+        qualities = [one.quality for _, one in found if not one.failed and one.quality is not None]
+        scored = []
+        for values, one in found:
+            if one.failed and not (one.state == "diverged" and qualities):
+                continue  # a crash says nothing about the setting
+            quality = min(qualities) if one.failed else one.quality  # diverged: as bad as the worst seen
+            if quality is not None:
+                scored.append((values, quality))
+        return scored
+
+    def _ask(self, number: int, scored: Sequence[tuple[Values, float]]) -> Values:
+        """Optuna's proposal for tuning trial `number`."""
+        import optuna  # with torch two seconds: only where nothing is recorded
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        seed = recipes.seed_of(self.arm.label, number)
+        seed, space = recipes.seed_of(self.arm.label, number), _space(self.arm)
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=0))
-        told = [(values, self.outcomes[self._tuning(n).key]) for n, values in enumerate(self.points)]
-        qualities = [found.quality for _, found in told if not found.failed and found.quality is not None]
-        for values, found in told:
-            if found.failed and not (found.state == "diverged" and qualities):
-                continue  # a crash says nothing about the setting
-            value = min(qualities) if found.failed else found.quality  # diverged: as bad as the worst seen
-            study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=_space(self.arm), value=value))
-        proposed = self._inside(study.ask(_space(self.arm)).params)
-        if proposed in self.points:  # tried: half-way to the nearest other point teaches more
+        for values, quality in scored:
+            study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=space, value=quality))
+        return self._new(self._inside(study.ask(space).params), random.Random(seed))
+
+    def _new(self, proposed: Values, rng: random.Random) -> Values:
+        """The proposal, or where it was tried already, another setting."""
+        if proposed in self.points:  # half-way to the nearest other point teaches more
             other = min((point for point in self.points if point != proposed), key=lambda point: _distance(point, proposed))
             proposed = self._inside({name: math.sqrt(value * other[name]) for name, value in proposed.items()})
-        rng, spaces = random.Random(seed), self.arm.tune
         while proposed in self.points:
-            drawn = {name: space.low * (space.high / space.low) ** rng.random() for name, space in spaces.items()}
+            drawn = {name: levels.low * (levels.high / levels.low) ** rng.random() for name, levels in self.arm.tune.items()}
             proposed = self._inside(drawn)
         return proposed
 

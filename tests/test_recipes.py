@@ -28,6 +28,7 @@ from core.settings import Trial
 from sweeps import halving, overrides, plan, recipes
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
+from sweeps.proposals import Proposals
 from sweeps.search import Search
 
 REAL = experiments.load("best_recipe")
@@ -169,6 +170,21 @@ def test_the_study_holds_every_trial_once(whole: dict[str, Outcome], tmp_path: P
     }
     assert all(len(study.directions) == 2 for study in found.values())
     storage.engine.dispose()
+
+
+def test_batches_are_proposed_once_and_kept(whole: dict[str, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, batches, propose = tmp_path / "proposals.jsonl", list[int](), halving.propose
+    monkeypatch.setattr(halving, "propose", lambda *rest: batches.append(rest[3]) or propose(*rest))
+
+    def keys(writes: bool) -> set[str]:
+        search = Search(EXPERIMENT, inspect, "sweep0", whole, None, Proposals(path, writes))
+        return {job.key for job in search.jobs()}
+
+    assert keys(writes=True) == set(whole)
+    assert batches == [6, 6]
+    monkeypatch.setattr(recipes, "first", lambda search: pytest.fail("the first configurations are kept too"))
+    assert keys(writes=False) == set(whole)
+    assert batches == [6, 6]
 
 
 def test_fronts_and_ranking_against_brute_force() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import random
 import sqlite3
@@ -16,6 +17,7 @@ from core.settings import Lora, Trial
 from sweeps import overrides, plan
 from sweeps.ledger import Outcome
 from sweeps.plan import Job
+from sweeps.proposals import Proposals
 from sweeps.search import Search
 
 EXPERIMENT = Experiment(
@@ -231,3 +233,66 @@ def test_a_locked_study_file_does_not_stop_the_sweep(
     reader.close()
     assert new(whole, studies).close() == 0
     assert sum(map(len, trials_in(studies).values())) == 15
+
+
+# Proposals that are kept
+
+
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one whenever Optuna is asked."""
+    from sweeps.tuning import ArmSearch
+
+    calls: list[int] = []
+    ask = ArmSearch._ask
+    monkeypatch.setattr(ArmSearch, "_ask", lambda self, number, scored: calls.append(number) or ask(self, number, scored))
+    return calls
+
+
+def kept(path: Path, known: dict[str, Outcome], writes: bool = False) -> set[str]:
+    """The keys of the search that is replayed with the proposals of a file."""
+    search = Search(EXPERIMENT, inspect, "sweep0", known, None, Proposals(path, writes))
+    return {job.key for job in search.jobs()}
+
+
+def test_proposals_are_made_once_and_kept(whole: dict[str, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, calls = tmp_path / "proposals.jsonl", asked(monkeypatch)
+    assert kept(path, whole) == set(whole)
+    assert len(calls) == 6  # two in each of three arms, of a sweep from before proposals were kept
+    assert not path.exists()  # who only looks writes nothing
+    assert kept(path, whole, writes=True) == set(whole)
+    assert (len(calls), len(path.read_text().splitlines())) == (12, 6)
+    assert kept(path, whole) == kept(path, whole, writes=True) == set(whole)
+    assert (len(calls), len(path.read_text().splitlines())) == (12, 6)
+
+
+def test_kept_proposals_of_other_outcomes_are_not_used(
+    whole: dict[str, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "proposals.jsonl"
+    kept(path, whole, writes=True)
+    calls = asked(monkeypatch)
+    first = next(job for job in new({}).jobs() if job.arm == "full")
+    other = whole | {first.key: dataclasses.replace(whole[first.key], quality=0.99)}
+    assert kept(path, other) == {job.key for job in new(other).jobs()}
+    assert calls[0] == 3  # the arm's first proposal follows from what has changed
+    monkeypatch.setattr("sweeps.proposals.version", lambda package: "another")
+    calls.clear()
+    assert kept(path, whole) == set(whole)
+    assert len(calls) == 6
+
+
+def test_a_damaged_file_of_proposals_changes_nothing(
+    whole: dict[str, Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "proposals.jsonl"
+    kept(path, whole, writes=True)
+    lines = path.read_text().splitlines()
+    changed = json.loads(lines[0])
+    changed["values"][0]["train.learning_rate"] *= 2
+    torn = lines[2][:40]  # by a kill, without its end
+    path.write_bytes("\n".join([json.dumps(changed), "{}", "[1]", "null", "\x00\xff", *lines[3:], torn]).encode("latin-1"))
+    calls = asked(monkeypatch)
+    assert kept(path, whole, writes=True) == set(whole)
+    assert len(calls) == 3
+    assert kept(path, whole) == set(whole)
+    assert len(calls) == 3  # the lines that were missing have been added
