@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 
 from analysis.stats import Estimate, mean_interval, ratio_interval, relative_difference
+from core import measures
+from core.states import FAILED, Phase, State
 
-FAILED = ("diverged", "oom", "crashed")
+AXES = ("quality", "forgetting")  # of which every trial has one score, the mean of the measures on it
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,22 @@ class Panel:
 
 def is_change(measure: str) -> bool:
     """Whether a measure is looked at as its change over the base model: "forgetting", and what is forgotten."""
-    return measure.startswith(("forgetting", "nll/", "kl/", "raw_accuracy/"))
+    return measure == "forgetting" if measure in AXES else measures.measure(measure).change
 
 
 def unit(measure: str, trial: pd.Series) -> str:
     """The unit of a measure of this trial."""
-    if measure in ("quality", "forgetting"):
-        return str(trial[f"{measure}_unit"])
-    return "accuracy" if any(word in measure for word in ("match", "accuracy", "recall")) else "nats/token"
+    return str(trial[f"{measure}_unit"]) if measure in AXES else measures.measure(measure).unit
+
+
+def measures_forgetting(measure: str) -> bool:
+    """Whether a rise of this measure is forgetting: the axis, or the likelihood of a text that the base knew."""
+    return measure == "forgetting" or (measure not in AXES and bool(measures.measure(measure).text))
+
+
+def measures_of_axes(trial: pd.Series) -> dict[str, tuple[str, ...]]:
+    """The measures of which each axis is the mean in this trial."""
+    return {"quality": (str(trial["quality_measure"]),), "forgetting": tuple(str(trial["forgetting_measures"]).split(", "))}
 
 
 def panel(items: pd.DataFrame, fingerprints: list[str], measure: str) -> Panel:
@@ -52,7 +62,7 @@ def panel(items: pd.DataFrame, fingerprints: list[str], measure: str) -> Panel:
     `is_change` names enters as its rise over the base model, the others as they are after training."""
     if not fingerprints:
         return Panel(np.empty((0, 0)), np.empty(0, dtype=int), {}, 0, False)
-    column = "axis" if measure in ("quality", "forgetting") else "measure"
+    column = "axis" if measure in AXES else "measure"
     chosen = items[(items[column] == measure) & items["fingerprint"].isin(fingerprints)]
     made = _panel(chosen, fingerprints, is_change(measure))
     binary = not is_change(measure) and chosen["after"].isin([0.0, 1.0]).all()
@@ -114,7 +124,7 @@ def arms(table: pd.DataFrame) -> list[Arm]:
         first = group.iloc[0]
         rank = first.get("adapter.rank")
         final = chosen_final(group)
-        by_seed = {int(row["seed"]): str(row["fingerprint"]) for _, row in final[final["state"] == "finished"].iterrows()}
+        by_seed = {int(row["seed"]): str(row["fingerprint"]) for _, row in final[final["state"] == State.FINISHED].iterrows()}
         rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
         rank = None if rank is None or pd.isna(rank) else int(rank)
         shared = {str(name): values.iloc[0] for name, values in group.items() if values.nunique(dropna=False) == 1}
@@ -124,10 +134,10 @@ def arms(table: pd.DataFrame) -> list[Arm]:
 
 def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
     """The final trials of one arm at its chosen learning rate."""
-    final = group[group["phase"] == "final"]
+    final = group[group["phase"] == Phase.FINAL]
     if final["train.learning_rate"].nunique() < 2:
         return final
-    tuned = group[(group["phase"] == "tune") & (group["state"] == "finished")]
+    tuned = group[(group["phase"] == Phase.TUNE) & (group["state"] == State.FINISHED)]
     rate = tuned.loc[tuned["quality"].astype(float).idxmax(), "train.learning_rate"]
     return final[final["train.learning_rate"] == rate]
 
@@ -182,7 +192,7 @@ def at_edge(tried: pd.DataFrame, rate: float) -> bool:
     if not at_an_end(tried, rate):
         return False
     low, high = tried["train.learning_rate"].min(), tried["train.learning_rate"].max()
-    scored = tried[tried["state"] == "finished"]
+    scored = tried[tried["state"] == State.FINISHED]
     best = scored.loc[scored["train.learning_rate"] == rate, ["quality", "quality_se"]].max()
     inner = scored.loc[scored["train.learning_rate"].between(low, high, inclusive="neither"), "quality"].max()
     return not inner >= best["quality"] - best["quality_se"]  # also where there is no inner one
@@ -190,8 +200,8 @@ def at_edge(tried: pd.DataFrame, rate: float) -> bool:
 
 def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
     """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials."""
-    final, tried = chosen_final(own), own[own["phase"] == "tune"]
-    done = final[final["state"] == "finished"]
+    final, tried = chosen_final(own), own[own["phase"] == Phase.TUNE]
+    done = final[final["state"] == State.FINISHED]
     row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate}
     row["at_edge"] = at_edge(tried, arm.rate)
     row["flat_to_the_end"] = not row["at_edge"] and at_an_end(tried, arm.rate)
@@ -200,4 +210,4 @@ def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
     for name in ("quality", "forgetting"):
         row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
     failed = {f"{phase}_failed": int(rows["state"].isin(FAILED).sum()) for phase, rows in (("final", final), ("tune", tried))}
-    return row | {"seeds": len(arm.final), "tuned": int((tried["state"] == "finished").sum()), **failed}
+    return row | {"seeds": len(arm.final), "tuned": int((tried["state"] == State.FINISHED).sum()), **failed}

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from analysis.stats import Estimate
+from analysis.stats.estimate import Estimate
+from core.measures import MEASURES
 
 NONE = "–"
 
@@ -50,20 +51,12 @@ def joined(*notes: str) -> str:
 
 def heading(name: str) -> str:
     """A measure's name in a table or on an axis: what is a change says so."""
-    return ("change of " if name.startswith("raw_accuracy") else "") + readable(name)
+    return MEASURES[name].heading if name in MEASURES else name
 
 
 def readable(name: str) -> str:
-    """A measure's name in words: exact_match/seen → exact match, seen."""
-    return name.replace("_", " ").replace("/", ", ")
-
-
-def rise(names: str) -> str:
-    """What rises when the base is forgotten, in words."""
-    parts = names.split(", ")
-    if all(name.startswith("nll/") for name in parts):
-        return "rise of NLL" + (f", mean of {len(parts)} domains" if len(parts) > 1 else f" on {readable(parts[0][4:])}")
-    return "KL from the base" if all(name.startswith("kl/") for name in parts) else names
+    """A measure in words: exact_match/seen → exact match, seen. "quality" and "forgetting" are words already."""
+    return MEASURES[name].words if name in MEASURES else name
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -5,6 +5,7 @@ A task may only give measures that stand here; a made-up name is an error and no
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from core.errors import BadInput, nearest
@@ -21,6 +22,8 @@ class Measure:
     words: str
     change: bool = False
     higher_is_better: bool = True
+    text: str = ""  # whose loss it is: a rise is forgetting
+    rise: str = ""  # what a rise is called
 
     @property
     def heading(self) -> str:
@@ -43,14 +46,22 @@ MEASURES: dict[str, Measure] = _table(
     Measure("raw_accuracy/facts", ACCURACY, "raw accuracy, facts", change=True),
     Measure("log_likelihood/response", NATS, "log likelihood, response"),
     Measure("accuracy/response_token", ACCURACY, "accuracy, response token"),
-    Measure("kl/drift", NATS, "kl, drift", change=True, higher_is_better=False),
-    Measure("nll/drift", NATS, "nll, drift", change=True, higher_is_better=False),
-    Measure("nll/base_text", NATS, "nll, base text", change=True, higher_is_better=False),
+    Measure("kl/drift", NATS, "kl, drift", change=True, higher_is_better=False, rise="KL from the base"),
+    Measure("nll/drift", NATS, "nll, drift", change=True, higher_is_better=False, text="samples of the base"),
+    Measure("nll/base_text", NATS, "nll, base text", change=True, higher_is_better=False, text="base text"),
     *(
-        Measure(f"nll/{domain}", NATS, f"nll, {domain}", change=True, higher_is_better=False)
+        Measure(f"nll/{domain}", NATS, f"nll, {domain}", change=True, higher_is_better=False, text=domain)
         for domain in ("skills", "facts", "code", "arithmetic", "prose", "prose2")  # the laboratory's corpus
     ),
 )
+
+
+def rise(names: Sequence[str]) -> str:
+    """What rises when the base is forgotten, in words."""
+    found = [measure(name) for name in names]
+    if all(one.text for one in found):
+        return "rise of NLL" + (f", mean of {len(found)} domains" if len(found) > 1 else f" on {found[0].text}")
+    return ", ".join(one.rise or one.words for one in found)
 
 
 def measure(name: str) -> Measure:

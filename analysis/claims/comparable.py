@@ -14,6 +14,7 @@ import pandas as pd
 from analysis import formatting
 from analysis.arms import Arm, seeds_of
 from analysis.load import field_types
+from core.states import FAILED
 
 RESOLVED = (  # what a trial's fields turned into, and on what it ran
     "dtype", "device", "threads", "optimizer", "seq_len_tokens", "template_hash", "target_modules", "data", "model", "eval_data",
@@ -159,3 +160,37 @@ def not_tuned(arm_rows: pd.DataFrame) -> list[str]:
 def lines(cautions: Sequence[str]) -> str:
     """Cautions as one sentence each, for a caption."""
     return formatting.joined(*(line if len(line) <= LONGEST else line.split(" (")[0] + " (see the design)" for line in cautions))
+
+
+def at_the_edge(arm_rows: pd.DataFrame) -> list[str]:
+    """A line if the best learning rate of some arms lies at the edge of the range tried, and what to do."""
+    names = ", ".join(arm_rows.loc[arm_rows["at_edge"].astype(bool), "arm"])
+    how = "widen it with --set train.learning_rate=LOW..HIGH"
+    return [f"best learning rate at the edge of the range tried ({names}); {how}"] if names else []
+
+
+def hindrance(arm_rows: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
+    """What keeps a comparison of arms at their best learning rates from deciding a claim: the rate was not tuned although
+    the question tunes it, or its best lies at the edge of the range, so that a better one may lie beyond."""
+    by_arm = arm_rows.set_index("arm")
+    fixed = [arm.label for arm in arms if tuned and not by_arm.loc[arm.label, "tuned"]]
+    edge = [arm.label for arm in arms if by_arm.loc[arm.label, "at_edge"] and arm.label not in fixed]
+    parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
+    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
+
+
+def not_forgetting(arm_rows: pd.DataFrame, arms: Sequence[Arm], measure: str = "forgetting") -> str:
+    """Why a text that tuning makes easier for the model says nothing about forgetting; "" for one that some of these arms
+    forget."""
+    limits = arm_rows.set_index("arm")[[f"{measure}_low", f"{measure}_high"]]
+    own = limits.reindex([arm.label for arm in arms])
+    below = list(own.index[own[f"{measure}_high"] < 0])
+    forgotten = bool((own[f"{measure}_low"] > 0).any())
+    return f"the text does not measure forgetting: its NLL falls ({', '.join(below)})" if below and not forgotten else ""
+
+
+def n_failed(trials: pd.DataFrame) -> str:
+    """How many trials failed, and the first one's reason."""
+    failed = trials[trials["state"].isin(FAILED)]
+    first = f"; the first failure: {failed.iloc[0]['state']}, {failed.iloc[0]['reason']}" if len(failed) else ""
+    return f"({len(failed)} failed){first}"

@@ -1,31 +1,27 @@
-"""What the analyses of the questions share: arms with their scores on every measure, and how a question looks at them. A
-question's own file gives its view and, for each claim, a rule (analysis/claims/rules.py) that turns the tables into a
-finding; analysis/reports/question.py makes the page.
-"""
+"""What every question is answered from: its arms with their scores on every measure, and how the question looks at them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 import pandas as pd
 
 from analysis import arms as a
 from analysis.arms import Arm, Panel
+from analysis.claims import comparable
+from analysis.claims.fitted import Fitted
 from analysis.claims.published import PublishedCurve
-from analysis.reports import parts
-from analysis.stats import Estimate
+from analysis.stats.estimate import Estimate
 from core.errors import BadInput
 from core.experiment import Experiment
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from analysis.claims.fits import Fitted
+from core.measures import ACCURACY
+from core.states import Phase, State
 
 EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/drift")  # looked at wherever there are such
 Fields = Mapping[str, object]  # dotted fields → values: which arm is meant
+Own = TypeVar("Own")
 
 
 @dataclass(frozen=True)
@@ -41,15 +37,12 @@ class View:
     derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
     fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
     published: tuple[PublishedCurve, ...] = ()  # laid over our curves
-    behind: tuple[str, ...] = ()  # measures that rules and sections look at and the table of arms leaves out
-    draw: Callable[[Tables, Sequence[Fitted], bool], Figure] | None = None  # (tables, laws, narrow): a figure of its own
-    sections: Callable[[Tables], list[str]] = lambda t: []  # of its own, for report.md, after the arms
+    further: tuple[str, ...] = ()  # measures that rules and sections look at and the table of arms leaves out
 
 
-@dataclass(frozen=True, eq=False)
-class Tables:
-    """Everything the figure, the table and the verdicts are made from. Equal to itself alone, so that what is costly can be
-    kept by it."""
+@dataclass(frozen=True)
+class Tables(Generic[Own]):
+    """Everything that rules, tables, figure and report are made from. Made once; nothing that is handed these computes it again."""
 
     view: View
     trials: pd.DataFrame  # one row a trial, failed ones included
@@ -60,7 +53,10 @@ class Tables:
     arm_rows: pd.DataFrame  # one row an arm: x, curve, learning rate, counts, and name, name_low, name_high of every measure
     axes: frozenset[str]  # the fields that the experiment makes different
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
+    of_axis: Mapping[str, tuple[str, ...]]  # "quality", "forgetting" → the measures that it is the mean of
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
+    laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
+    own: Own = field(default=None)  # type: ignore[assignment]  # what the question prepares for itself
 
     @property
     def published(self) -> list[PublishedCurve]:
@@ -68,13 +64,13 @@ class Tables:
         return [
             one
             for one in self.view.published
-            if one.measure in self.panels and (one.measure != "quality" or self.units["quality"] == "accuracy")
+            if one.measure in self.panels and (one.measure != "quality" or self.units["quality"] == ACCURACY)
         ]
 
     @property
     def shown(self) -> list[str]:
         """The measures of the table of arms."""
-        return [name for name in self.panels if name not in self.view.behind]
+        return [name for name in self.panels if name not in self.view.further]
 
     def arm(self, fields: Fields) -> Arm | None:
         """The one arm with a final trial whose fields have these values; None if there is none, or more than one."""
@@ -96,30 +92,47 @@ class Tables:
         return float(self.arm_rows.loc[self.arm_rows["arm"] == arm.label, "x"].iloc[0])
 
 
-def compute(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables:
-    """Arms, scores and estimates from the frames of analysis/load.py. Pure.
+def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables[Any]:
+    """Arms, scores and estimates from the frames of analysis/load.py. Of an open search only final trials make arms. Pure.
 
     Raises:
         BadInput: no final trial has finished.
     """
     trials = view.derive(trials)
-    found = a.arms(trials)
+    in_arms = trials[trials["phase"] == Phase.FINAL] if experiment.search else trials
+    found = a.arms(in_arms)
     final = [name for arm in found for name in arm.final.values()]
     if not final:
-        raise BadInput(f"{experiment.name}: no final trial has finished {parts.n_failed(trials)}")
-    first = trials[trials["state"] == "finished"].iloc[0]
+        raise BadInput(f"{experiment.name}: no final trial has finished {comparable.n_failed(trials)}")
+    first = in_arms[in_arms["state"] == State.FINISHED].iloc[0]
+    of_axis = a.measures_of_axes(first)
     # Quality, or forgetting where it is one measure, under its own name would stand there twice.
-    there = {"quality", "forgetting", *items["measure"]} - {first["quality_measure"], first["forgetting_measures"]}
+    there = {"quality", "forgetting", *items["measure"]} - {names[0] for names in of_axis.values() if len(names) == 1}
     panels = {
         name: a.panel(items, _measured(items, final, name), name)
-        for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.behind)) if name in there
+        for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.further)) if name in there
     }  # fmt: skip
-    units = {name: a.unit(name, first) for name in panels}
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
-    arm_rows = pd.DataFrame([_arm_row(arm, trials[trials["arm"] == arm.label], panels, means[arm.label], view) for arm in found])
-    axes = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
-    order = tuple(experiment.vary.get(view.x, ()))
-    return Tables(view, trials, found, panels, means, units, arm_rows, frozenset(axes), bool(experiment.tune), order)
+    rows = [_arm_row(arm, in_arms[in_arms["arm"] == arm.label], means[arm.label], panels, view) for arm in found]
+    return Tables(
+        view=view,
+        trials=trials,
+        arms=found,
+        panels=panels,
+        means=means,
+        units={name: a.unit(name, first) for name in panels},
+        arm_rows=pd.DataFrame(rows),
+        axes=_axes(experiment),
+        tuned=bool(experiment.tune),
+        of_axis=of_axis,
+        order=tuple(experiment.vary.get(view.x, ())),
+    )
+
+
+def _axes(experiment: Experiment) -> frozenset[str]:
+    """The fields that the experiment makes different; the recipes that a search finds also differ in their steps."""
+    searched = {*experiment.search.space, "train.steps"} if experiment.search else set()
+    return frozenset({*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm), *searched})
 
 
 def _measured(items: pd.DataFrame, final: list[str], name: str) -> list[str]:
@@ -136,7 +149,7 @@ def has(arm: Arm, scores: Panel) -> bool:
 
 
 def _arm_row(
-    arm: Arm, own: pd.DataFrame, measures: Iterable[str], means: Mapping[str, Estimate], view: View
+    arm: Arm, own: pd.DataFrame, means: Mapping[str, Estimate], measures: Iterable[str], view: View
 ) -> dict[str, object]:
     """One row of the table of arms."""
     done = own[own["fingerprint"].isin(arm.final.values())]

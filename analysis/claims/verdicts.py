@@ -1,70 +1,147 @@
-"""From effects to verdicts: one row a claim, two-sided, Holm-adjusted over the family, beside the published effect."""
+"""From findings to verdicts: one a claim, two-sided, Holm-adjusted over the question, beside the published effect."""
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from analysis import formatting
-from analysis.stats import LEVEL, Estimate, Region, holm, verdict
+from analysis.stats.decision import Decision, Form, Region, holm, verdict
+from analysis.stats.estimate import LEVEL, Estimate
 from core.experiment import Claim
 
 MOST_SEEDS = 100  # that a sweep takes
-IS_ABOVE, IS_BELOW = "supported: interval above 0; contradicted: below 0", "supported: interval below 0; contradicted: above 0"
 SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
 FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What the data say about a claim: the effect, the region in which the claim is right, and the rule in words.
+    """What the data say about a claim: the effect, and the region in which the claim is right, which is its rule.
 
     `estimate` None: the sweep lacks what the claim is about, and `note` says what.
     """
 
     estimate: Estimate | None
-    region: Region | None
-    rule: str
+    region: Region
     effect: str  # what the estimate is, in words: "rank 16 − rank 1, exact match"
     unit: str = ""
-    percent: bool = False
     note: str = ""
     hindrance: str = ""  # what keeps any effect, however clear, from deciding the claim
 
+    @property
+    def percent(self) -> bool:
+        """Whether the effect is shown in per cent."""
+        return self.estimate is not None and self.region.form is Form.PERCENT
 
-def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[dict[str, object]]:
-    """One row a claim. A verdict stands only if it survives Holm over all claims that could be tested."""
+
+def untested(region: Region, effect: str, why: str) -> Finding:
+    """A claim that this sweep has nothing to say about."""
+    return Finding(None, region, effect, note=why)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said of a claim: a row of the ledger, and an object of verdicts.json."""
+
+    id: str
+    statement: str
+    verdict: Decision
+    effect: str
+    unit: str
+    value: float | None  # None: there is no such number
+    low: float | None
+    high: float | None
+    scale: str
+    shown: str  # the value with its interval, as text
+    n_seeds: int
+    n_items: int
+    minimum_detectable_effect: float | None
+    percent: bool
+    p: float | None
+    p_holm: float | None
+    rule: str
+    note: str
+    published_effect: str
+    published_source: str
+    published_url: str
+
+    @property
+    def with_note(self) -> str:
+        """The decision, and in brackets what must be known beside it."""
+        return f"{self.verdict} ({self.note})" if self.note else self.verdict.value
+
+
+def to_json(verdicts: Sequence[Verdict]) -> str:
+    """verdicts.json."""
+    return json.dumps([dataclasses.asdict(one) for one in verdicts], indent=1, ensure_ascii=False) + "\n"
+
+
+def read(path: Path) -> list[Verdict]:
+    """The verdicts that a report has written to its verdicts.json."""
+    rows = json.loads(path.read_text(encoding="utf-8"))
+    return [Verdict(**{**row, "verdict": Decision(row["verdict"])}) for row in rows]
+
+
+def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[Verdict]:
+    """One verdict a claim. A decision stands only if it survives Holm over all claims that could be tested."""
     judged = [_judge(findings[claim.id]) for claim in claims]
     adjusted = holm(np.array([p for _, p in judged]))
     n_tested = sum(not math.isnan(p) for _, p in judged)
-    rows: list[dict[str, object]] = []
-    for claim, (said, p), p_holm in zip(claims, judged, adjusted, strict=True):
+    rows = []
+    for claim, (own, p), p_holm in zip(claims, judged, adjusted, strict=True):
         finding = findings[claim.id]
-        notes = [finding.note] if finding.note else []
-        if said in ("supported", "contradicted") and p_holm > 1 - LEVEL:
-            notes.append(f"{said} on its own (p = {p:.3f}), not after Holm")
-            said = "undecided"
-        if obstacle := finding.hindrance or _few_items(finding):
-            notes.append((f"{said} but for this: " if said in ("supported", "contradicted") else "") + obstacle)
-            said = "undecided" if finding.estimate is not None else said
-        elif said == "undecided" and finding.estimate and finding.estimate.known and finding.estimate.n_seeds > 1:
-            notes.append(_seeds_text(seeds_needed(finding, n_tested)))
-        e = finding.estimate
-        rows.append({
-            "id": claim.id, "statement": claim.statement, "verdict": said, "effect": finding.effect, "unit": finding.unit,
-            "value": _plain(e.value if e else math.nan), "low": _plain(e.low if e else math.nan),
-            "high": _plain(e.high if e else math.nan), "scale": e.scale if e else "linear",
-            "shown": formatting.estimate(e, signed=True, percent=finding.percent),
-            "n_seeds": e.n_seeds if e else 0, "n_items": e.n_items if e else 0,
-            "minimum_detectable_effect": _plain(e.minimum_detectable(n_tested) if e else math.nan), "percent": finding.percent,
-            "p": _plain(p), "p_holm": _plain(float(p_holm)), "rule": finding.rule, "note": "; ".join(notes),
-            "published_effect": claim.published.effect, "published_source": claim.published.source,
-            "published_url": claim.published.url,
-        })  # fmt: skip
+        decision, note = _after_holm(finding, own, p, float(p_holm), n_tested)
+        rows.append(_row(claim, finding, dict(verdict=decision, note=note, p=_plain(p), p_holm=_plain(float(p_holm))), n_tested))
     return rows
+
+
+def _judge(finding: Finding) -> tuple[Decision, float]:
+    return (Decision.NOT_TESTED, math.nan) if finding.estimate is None else verdict(finding.estimate, finding.region)
+
+
+def _after_holm(finding: Finding, own: Decision, p: float, p_holm: float, n_tested: int) -> tuple[Decision, str]:
+    """The decision that stands, and its note."""
+    notes, e = [finding.note] if finding.note else [], finding.estimate
+    decision = own
+    if own.decided and p_holm > 1 - LEVEL:
+        notes.append(f"{own} on its own (p = {p:.3f}), not after Holm")
+        decision = Decision.UNDECIDED
+    if obstacle := finding.hindrance or _few_items(finding):
+        notes.append((f"{decision} but for this: " if decision.decided else "") + obstacle)
+        decision = Decision.UNDECIDED if e is not None else decision
+    elif decision is Decision.UNDECIDED and e and e.known and e.n_seeds > 1:
+        notes.append(_seeds_text(seeds_needed(finding, n_tested)))
+    return decision, "; ".join(notes)
+
+
+def _row(claim: Claim, finding: Finding, judged: Mapping[str, object], n_tested: int) -> Verdict:
+    e = finding.estimate
+    numbers = {"value": e.value, "low": e.low, "high": e.high} if e else dict.fromkeys(("value", "low", "high"), math.nan)
+    return Verdict(
+        id=claim.id,
+        statement=claim.statement,
+        effect=finding.effect,
+        unit=finding.unit,
+        **{name: _plain(value) for name, value in numbers.items()},
+        scale=e.scale if e else "linear",
+        shown=formatting.estimate(e, signed=True, percent=finding.percent),
+        n_seeds=e.n_seeds if e else 0,
+        n_items=e.n_items if e else 0,
+        minimum_detectable_effect=_plain(e.minimum_detectable(n_tested) if e else math.nan),
+        percent=finding.percent,
+        rule=finding.region.rule(),
+        published_effect=claim.published.effect,
+        published_source=claim.published.source,
+        published_url=claim.published.url,
+        **judged,  # type: ignore[arg-type]
+    )
 
 
 def _few_items(finding: Finding) -> str:
@@ -77,7 +154,7 @@ def seeds_needed(finding: Finding, n_tests: int) -> int | None:
     more than a sweep takes). None where the estimate lies so near the rule's limit that more seeds need not do it (also for an
     error that they do not lessen), or one was all there could be."""
     e, region = finding.estimate, finding.region
-    if e is None or region is None or not e.known or e.n_seeds < 2:
+    if e is None or not e.known or e.n_seeds < 2:
         return None
     inside = region.low <= e.value <= region.high
     bounds = [bound for bound in (region.support if inside else (region.low, region.high)) if math.isfinite(bound)]
@@ -98,12 +175,6 @@ def _seeds_text(n: int | None) -> str:
     return f"{how_many} seeds would decide it, were the effect as estimated"
 
 
-def _judge(finding: Finding) -> tuple[str, float]:
-    if finding.estimate is None or finding.region is None:
-        return "not tested", math.nan
-    return verdict(finding.estimate, finding.region)
-
-
 def _plain(value: float) -> float | None:
     """JSON has no nan."""
     return None if math.isnan(value) else round(value, 10)
@@ -116,39 +187,36 @@ def direction(e: Estimate, none: float, above: str, below: str) -> str:
     return above if e.low > none else below
 
 
-def minimum_detectable_text(row: Mapping[str, object]) -> str:
-    """The minimum detectable effect of a ledger row as people read it: a factor for a ratio."""
-    value = row["minimum_detectable_effect"]
-    if not isinstance(value, float):
+def minimum_detectable_text(one: Verdict) -> str:
+    """The minimum detectable effect as people read it: a factor for a ratio."""
+    value = one.minimum_detectable_effect
+    if value is None:
         return formatting.NONE
-    if row["scale"] == "log":
+    if one.scale == "log":
         return f"{value:.2g}×"
-    return formatting.number(value, formatting.decimals(-value, value), percent=bool(row["percent"]))
+    return formatting.number(value, formatting.decimals(-value, value), percent=one.percent)
 
 
-def summary(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
-    """Header and arms of the ledger at reading width."""
+def summary(found: Mapping[str, Sequence[Verdict]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the verdicts of several questions at reading width."""
     header = ["question", "claim", "published", "here [95 % interval]", "verdict"]
     body = []
-    for row in rows:
-        body.append([
-            str(row["question"]), f"{row['id']}: {row['statement']}", f"{row['published_effect']} ({row['published_source']})",
-            f"{row['shown']} {row['unit']}".removesuffix(" ratio").strip(),
-            str(row["verdict"]) + (f" ({row['note']})" if row["note"] else ""),
-        ])  # fmt: skip
+    for question, verdicts in found.items():
+        for one in verdicts:
+            here = f"{one.shown} {one.unit}".removesuffix(" ratio").strip()
+            published = f"{one.published_effect} ({one.published_source})"
+            body.append([question, f"{one.id}: {one.statement}", published, here, one.with_note])
     return header, body
 
 
-def rows_as_text(rows: Sequence[Mapping[str, object]]) -> tuple[list[str], list[list[str]]]:
-    """Header and arms of the ledger as a table."""
+def as_text(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of the ledger as a table."""
     header = ["claim", "statement", "verdict", "effect", "95 % interval", "seeds", "items", "MDE", "p (Holm)", "published"]
     body = []
-    for row in rows:
-        p = row["p_holm"]
-        body.append([
-            str(row["id"]), str(row["statement"]), str(row["verdict"]) + (f" ({row['note']})" if row["note"] else ""),
-            str(row["effect"]) + (f" ({row['unit']})" if row["unit"] else ""), str(row["shown"]), str(row["n_seeds"]),
-            str(row["n_items"]), minimum_detectable_text(row), f"{p:.2g}" if isinstance(p, float) else formatting.NONE,
-            f"{row['published_effect']} ([{row['published_source']}]({row['published_url']}))",
-        ])  # fmt: skip
+    for one in verdicts:
+        effect = one.effect + (f" ({one.unit})" if one.unit else "")
+        p = formatting.NONE if one.p_holm is None else f"{one.p_holm:.2g}"
+        published = f"{one.published_effect} ([{one.published_source}]({one.published_url}))"
+        counts = [str(one.n_seeds), str(one.n_items), minimum_detectable_text(one), p]
+        body.append([one.id, one.statement, one.with_note, effect, one.shown, *counts, published])
     return header, body

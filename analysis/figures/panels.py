@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import formatting
-from analysis.arms import is_change
-from analysis.claims.fits import Fitted, label
+from analysis.arms import AXES, is_change
+from analysis.claims.fitted import Fitted, label
 from analysis.figures import style
+from core.measures import measure, rise
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ class Axis:
         return raw * math.exp(place * 0.022 * span)
 
 
-def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
+def draw(t: Tables[Any], narrow: bool = False) -> Figure:
     """One panel a measure, two in a row; `narrow`: one in a row, for one column of print."""
     names = list(t.panels)[: max(PANELS, len(t.view.measures))]
     columns = 1 if narrow else min(len(names), 2)
@@ -72,7 +73,9 @@ def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figur
     axis = _axis(t, arm_rows)
     handles: dict[str, Artist] = {}
     for panel, name in zip(panels, names, strict=False):
-        handles |= _panel(panel, t, arm_rows.dropna(subset=[name]), name, axis, curves, [f for f in found if f.measure == name])
+        handles |= _panel(
+            panel, t, arm_rows.dropna(subset=[name]), name, axis, curves, [one for one in t.laws if one.measure == name]
+        )
     for spare in panels[len(names) :]:
         spare.set_visible(False)
     if len(handles) > 1:
@@ -80,7 +83,7 @@ def draw(t: Tables, found: Sequence[Fitted] = (), narrow: bool = False) -> Figur
     return figure
 
 
-def _axis(t: Tables, arm_rows: pd.DataFrame) -> Axis:
+def _axis(t: Tables[Any], arm_rows: pd.DataFrame) -> Axis:
     if all(isinstance(x, int | float) for x in arm_rows["x"]):
         return Axis(sorted(set(arm_rows["x"])), t.view.scale)
     there = list(dict.fromkeys(arm_rows["x"]))
@@ -97,7 +100,7 @@ def _legend(figure: Figure, handles: dict[str, Artist], title: str, width: int) 
 
 
 def _panel(
-    panel: Axes, t: Tables, arm_rows: pd.DataFrame, name: str, axis: Axis, curves: list[object], found: Sequence[Fitted]
+    panel: Axes, t: Tables[Any], arm_rows: pd.DataFrame, name: str, axis: Axis, curves: list[object], found: Sequence[Fitted]
 ) -> dict[str, Artist]:
     """Draws one measure; the handles of its curves, by name."""
     handles: dict[str, Artist] = {}
@@ -135,7 +138,7 @@ def _means(arm_rows: pd.DataFrame, curve: str, name: str) -> tuple[list[float], 
     return own["x"].astype(float).to_list(), own[name].astype(float).to_list()
 
 
-def _look(t: Tables, own: pd.DataFrame, curve: object, index: int, n_curves: int) -> tuple[Colour, str]:
+def _look(t: Tables[Any], own: pd.DataFrame, curve: object, index: int, n_curves: int) -> tuple[Colour, str]:
     """Colour and marker: a lone curve has its method's."""
     methods = set(own["method"])
     return style.curve(t.view.curves, methods.pop() if n_curves == 1 and len(methods) == 1 else curve, index)
@@ -160,23 +163,21 @@ def _points(
 
 def _law(panel: Axes, one: Fitted, colour: Colour, order: int, named: bool) -> Artist:
     """The law with its band, and at the bottom where it levels off; its handle for the legend."""
-    x_K = one.best.fit.points.x_KV[:, 0]
-    x = np.geomspace(x_K.min(), x_K.max(), 120)
-    panel.fill_between(x, *one.best.band(x), color=colour, alpha=0.16, linewidth=0, zorder=0.5)
+    line = one.line
+    panel.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0, zorder=0.5)
     text = f"{one.curve}: {label(one)}" if named else label(one)
     text = textwrap.fill(text, LEGEND_WIDTH)
-    (line,) = panel.plot(
-        x, one.best.fit.predict(x), color=colour, linewidth=1.0, linestyle="--" if one.in_doubt else "-", label=text, zorder=3
-    )
+    dashes = "--" if one.in_doubt else "-"
+    (handle,) = panel.plot(line.x, line.y, color=colour, linewidth=1.0, linestyle=dashes, label=text, zorder=3)
     e = one.best.plateau
     if e.known:
         height, where = 0.02 + 0.03 * order, panel.get_xaxis_transform()
         panel.plot([e.low, e.high], [height] * 2, color=colour, linewidth=2, solid_capstyle="butt", transform=where)
         panel.plot(e.value, height, "|", color=colour, markersize=6, mew=1.4, transform=where)
-    return line
+    return handle
 
 
-def _label(panel: Axes, t: Tables, name: str, axis: Axis) -> None:
+def _label(panel: Axes, t: Tables[Any], name: str, axis: Axis) -> None:
     if axis.scale == "log":
         panel.set_xticks(*style.ticks(axis.levels, True))  # type: ignore[arg-type]
         panel.set_xticks(np.array([]), minor=True)
@@ -187,7 +188,7 @@ def _label(panel: Axes, t: Tables, name: str, axis: Axis) -> None:
         panel.set_xticks(range(len(names)), names, rotation=20 if len(names) > 4 and not axis.numbers else 0)
         panel.set_xlim(-0.5, len(names) - 0.5)
     panel.set_xlabel(t.view.x_label)
-    short = "change" if name.startswith("raw_accuracy") else "rise" if name.startswith("nll/") else formatting.heading(name)
+    short = formatting.heading(name) if name in AXES or not is_change(name) else "rise" if measure(name).text else "change"
     panel.set_ylabel(f"{short} ({t.units[name]})")
     panel.set_title(_title(t, name))
 
@@ -203,12 +204,12 @@ def _natural(level: object) -> list[str | float]:
     return [float(part.replace(",", "")) if i % 2 else part for i, part in enumerate(parts)]
 
 
-def _title(t: Tables, name: str) -> str:
-    first = t.trials[t.trials["state"] == "finished"].iloc[0]
+def _title(t: Tables[Any], name: str) -> str:
     if name == "quality":
-        return f"Quality: {formatting.readable(str(first['quality_measure']))}"
+        return f"Quality: {formatting.readable(t.of_axis[name][0])}"
     if name == "forgetting":
-        return f"Forgetting: {formatting.rise(str(first['forgetting_measures']))}"
-    if name.startswith("nll/"):
-        return f"Forgetting: {formatting.rise(name)}"
-    return formatting.readable(name).capitalize() + (" (change)" if name.startswith("raw_accuracy") else "")
+        return f"Forgetting: {rise(t.of_axis[name])}"
+    own = measure(name)
+    if own.text:
+        return f"Forgetting: {rise([name])}"
+    return own.words.capitalize() + (" (change)" if own.change else "")

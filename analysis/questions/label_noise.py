@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 
-from analysis.claims.rules import Rule, difference
+from analysis.claims.question import Question
+from analysis.claims.rules import Ask, Rule, difference
 from analysis.claims.tables import View
-from analysis.claims.verdicts import IS_BELOW
-from analysis.reports.question import reporter
 from analysis.stats import BELOW_ZERO, Region
 
 VIEW = View(
@@ -17,15 +16,13 @@ VIEW = View(
     scale="linear",
 )
 RIGHT, TENTH = {"data.noise_share": 0.0}, {"data.noise_share": 0.1}
+EFFECT = "quality, 10 % wrong − none"
 AT_MOST_FIVE_POINTS = Region(-0.05, math.inf)
 
 RULES: dict[str, Rule] = {
-    "wrong_answers_cost_quality": lambda t: difference(
-        t, TENTH, RIGHT, "quality", BELOW_ZERO, IS_BELOW, "quality, 10 % wrong − none"
-    ),
+    "wrong_answers_cost_quality": lambda t: difference(t, TENTH, RIGHT, Ask("quality", BELOW_ZERO, EFFECT)),
     "wrong_answers_cost_at_most_5_points": lambda t: difference(
-        t, TENTH, RIGHT, "quality", AT_MOST_FIVE_POINTS, "supported: interval above −0.05; contradicted: below",
-        "quality, 10 % wrong − none", in_points=True,
+        t, TENTH, RIGHT, Ask("quality", AT_MOST_FIVE_POINTS, EFFECT, in_points=True)
     ),
-}  # fmt: skip
-report = reporter(VIEW, RULES)
+}
+QUESTION = Question(VIEW, RULES)

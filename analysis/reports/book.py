@@ -7,6 +7,7 @@ one ledger of all verdicts: report.html (self-contained, opens offline), ledger.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import re
 import sys
@@ -99,18 +100,22 @@ def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pat
     import pandas as pd
 
     from analysis import formatting
-    from analysis.claims.verdicts import rows_as_text, summary
+    from analysis.claims.verdicts import as_text, summary
 
     directory.mkdir(parents=True, exist_ok=True)
-    rows = [{"question": name, "about": one.about, **row} for name, one in made.items() for row in one.verdicts]
+    rows = [
+        {"question": name, "about": one.about, **dataclasses.asdict(row)} for name, one in made.items() for row in one.verdicts
+    ]
     pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
-    header, body = rows_as_text(rows)
-    body = [[_link(str(row["question"])), *texts] for row, texts in zip(rows, body, strict=True)]
+    header, _ = as_text([])
+    body = [[_link(name), *texts] for name, one in made.items() for texts in as_text(one.verdicts)[1]]
     ledger = formatting.markdown(["question", *header], body)
     ran = [[_link(name), f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
     (directory / "ledger.md").write_text(ledger, encoding="utf-8")
-    (directory / "summary.md").write_text(formatting.markdown(*summary(rows)), encoding="utf-8")
+    (directory / "summary.md").write_text(
+        formatting.markdown(*summary({name: one.verdicts for name, one in made.items()})), encoding="utf-8"
+    )
     (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
 
 

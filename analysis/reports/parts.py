@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis import formatting
-from analysis.arms import FAILED, Arm
-from analysis.claims.verdicts import rows_as_text
+from analysis.claims.verdicts import Verdict, as_text
 from analysis.figures import style
 from analysis.load import field_types
-from analysis.stats import Estimate
+from analysis.stats.estimate import Estimate
+from core.states import FAILED, Phase, State
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 LEDGER_NOTE = (
     "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
@@ -27,42 +25,10 @@ LEDGER_NOTE = (
 )
 
 
-def at_the_edge(arm_rows: pd.DataFrame) -> list[str]:
-    """A line if the best learning rate of some arms lies at the edge of the range tried, and what to do."""
-    names = ", ".join(arm_rows.loc[arm_rows["at_edge"].astype(bool), "arm"])
-    how = "widen it with --set train.learning_rate=LOW..HIGH"
-    return [f"best learning rate at the edge of the range tried ({names}); {how}"] if names else []
-
-
-def hindrance(arm_rows: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
-    """What keeps a comparison of arms at their best learning rates from deciding a claim: the rate was not tuned although
-    the question tunes it, or its best lies at the edge of the range, so that a better one may lie beyond."""
-    by_arm = arm_rows.set_index("arm")
-    fixed = [arm.label for arm in arms if tuned and not by_arm.loc[arm.label, "tuned"]]
-    edge = [arm.label for arm in arms if by_arm.loc[arm.label, "at_edge"] and arm.label not in fixed]
-    parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
-    return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)
-
-
-def not_forgetting(arm_rows: pd.DataFrame, arms: Sequence[Arm], measure: str = "forgetting") -> str:
-    """Why a text that tuning makes easier for the model says nothing about forgetting; "" for one that some of these arms
-    forget."""
-    limits = arm_rows.set_index("arm")[[f"{measure}_low", f"{measure}_high"]]
-    own = limits.reindex([arm.label for arm in arms])
-    below = list(own.index[own[f"{measure}_high"] < 0])
-    forgotten = bool((own[f"{measure}_low"] > 0).any())
-    return f"the text does not measure forgetting: its NLL falls ({', '.join(below)})" if below and not forgotten else ""
-
-
-def per_cent_of(unit: str) -> str:
-    """What a relative difference is relative to, where that is not an accuracy."""
-    return "" if unit == "accuracy" else "per cent of the log-likelihood itself"
-
-
 def best_rate(e: Estimate) -> str:
     """The top of a learning-rate curve with its interval, or why there is none."""
     if not e.known:
-        return e.why.split(":")[0] if e.why else formatting.NONE
+        return e.missing.short if e.missing else formatting.NONE
     return f"{style.rate_text(e.value)} [{style.rate_text(e.low)}, {style.rate_text(e.high)}]"
 
 
@@ -78,28 +44,6 @@ def failed(row: pd.Series) -> str:
     """How many of an arm's trials failed."""
     n = int(row["final_failed"] + row["tune_failed"])
     return f"{n} of {n + int(row['seeds']) + int(row['tuned'])}"
-
-
-def save(
-    made: Figure, frames: Mapping[str, pd.DataFrame], texts: Mapping[str, str], output: Path, column: Figure | None = None
-) -> list[Path]:
-    """Writes a report's figure (`column`: the same for one column of print), frames (as CSV) and texts below `output` and
-    returns the files."""
-    output.mkdir(parents=True, exist_ok=True)
-    files = style.save(made, output / "figure")
-    files += [style.save_vector(column, output / "figure_column")] if column else []
-    for name, frame in frames.items():
-        files.append(output / f"{name}.csv")
-        frame.drop(columns="model_path", errors="ignore").to_csv(files[-1], index=False)  # of this machine; MLflow keeps it
-    for name, text in texts.items():
-        files.append(output / name)
-        files[-1].write_text(text, encoding="utf-8")
-    return files
-
-
-def verdicts_json(verdicts: Sequence[dict[str, object]]) -> str:
-    """verdicts.json."""
-    return json.dumps(list(verdicts), indent=1, ensure_ascii=False) + "\n"
 
 
 def held_equal(final: pd.DataFrame) -> str:
@@ -135,12 +79,12 @@ def failures(trials: pd.DataFrame) -> str:
 
 def provenance(trials: pd.DataFrame) -> str:
     """What it cost, commit, input hashes and run ids."""
-    done = trials[trials["state"] == "finished"]
+    done = trials[trials["state"] == State.FINISHED]
     names = [n for n in ("sweep", "git_commit", "data", "model", "eval_data", "base_text") if n in done]
     lines = [f"- cost: {cost(trials)}"]
     lines += [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
     lines += [
-        f"- {label}: {', '.join(map(str, rows['run_id']))}" for label, rows in done[done["phase"] == "final"].groupby("arm")
+        f"- {label}: {', '.join(map(str, rows['run_id']))}" for label, rows in done[done["phase"] == Phase.FINAL].groupby("arm")
     ]
     return "\n".join(lines) + "\n"
 
@@ -158,13 +102,6 @@ def cost(trials: pd.DataFrame) -> str:
     return formatting.joined(f"{len(trials)} trials", f"{seconds / 3600:.2f} hours of trials, added up", machine)
 
 
-def n_failed(trials: pd.DataFrame) -> str:
-    """How many trials failed, and the first one's reason."""
-    failed = trials[trials["state"].isin(FAILED)]
-    first = f"; the first failure: {failed.iloc[0]['state']}, {failed.iloc[0]['reason']}" if len(failed) else ""
-    return f"({len(failed)} failed){first}"
-
-
 def about(trials: pd.DataFrame) -> str:
     """Which sweep this is, of which models and data, with how many final seeds."""
     sweep = ", ".join(sorted({str(one)[:8] for one in trials["sweep"].dropna()})) if "sweep" in trials else ""
@@ -173,36 +110,47 @@ def about(trials: pd.DataFrame) -> str:
         for column in ("model.name", "data.source")
         if column in trials
     ]
-    n_seeds = trials.loc[trials["phase"] == "final", "seed"].nunique()
+    n_seeds = trials.loc[trials["phase"] == Phase.FINAL, "seed"].nunique()
     return formatting.joined(sweep, *names, f"{n_seeds} seed" + "s" * (n_seeds != 1))
 
 
 def before(trials: pd.DataFrame) -> str:
     """The quality of the base before tuning, in a few words."""
-    final = trials[(trials["phase"] == "final") & (trials["state"] == "finished")]
+    final = trials[(trials["phase"] == Phase.FINAL) & (trials["state"] == State.FINISHED)]
     value = final["quality_before"].astype(float).mean() if "quality_before" in final else float("nan")
     return "" if pd.isna(value) else f"; {formatting.number(value)} before tuning"
 
 
-def short_ledger(verdicts: Sequence[dict[str, object]]) -> str:
+def short_ledger(verdicts: Sequence[Verdict]) -> str:
     """The verdicts as a narrow table."""
-    header, rows = rows_as_text(verdicts)
+    header, rows = as_text(verdicts)
     keep = [header.index(name) for name in ("claim", "statement", "verdict", "95 % interval")]
     return formatting.markdown([header[i] for i in keep], [[row[i] for i in keep] for row in rows])
 
 
+def tuning(tuned: pd.DataFrame) -> str:
+    """On what the learning rate was tuned, and between which rates; "" where it was not."""
+    if tuned.empty:
+        return ""
+    bases = " and ".join(sorted(map(str, tuned["model.name"].unique())))
+    rates = tuned["train.learning_rate"].astype(float)
+    tried = f"{style.rate_text(rates.min())} to {style.rate_text(rates.max())}"
+    return f"Tuned inside each arm on {bases} and the validation split: learning rates {tried}"
+
+
 def terminal_text(
-    header: list[str], rows: list[list[str]], measures: str, verdicts: Sequence[dict[str, object]], cautions: Sequence[str]
+    table: tuple[list[str], list[list[str]]], measures: str, verdicts: Sequence[Verdict], cautions: Sequence[str]
 ) -> str:
-    """A table, what it measures, the verdicts and the cautions, in the terminal's width."""
+    """A table (header, rows), what it measures, the verdicts and the cautions, in the terminal's width."""
+    header, rows = table
     width = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
     shown = [header, *rows]
     widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
     lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown]
     lines += [*textwrap.wrap(measures, width), ""]
     for verdict in verdicts:
-        lines.append(f"{verdict['id']:<5}{verdict['verdict']:<13}{verdict['shown']}")
-        for text in (str(verdict["statement"]), f"measured: {verdict['effect']}", str(verdict["note"])):
+        lines.append(f"{verdict.verdict:<13}{verdict.shown}  ({verdict.id})")
+        for text in (verdict.statement, f"measured: {verdict.effect}", verdict.note):
             lines += textwrap.wrap(text, width, initial_indent=" " * 5, subsequent_indent=" " * 5)
     lines += [line for text in cautions for line in textwrap.wrap(f"caution: {text}", width, subsequent_indent="     ")]
     return "\n".join(lines)

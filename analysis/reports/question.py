@@ -1,57 +1,83 @@
-"""A question's report: its verdicts, the table of arms, what arms differ in, the page, the files."""
+"""A question's report: the table of arms, what arms differ in, the page, the files."""
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 import experiments
-from analysis import formatting, load
-from analysis.claims import comparable
-from analysis.claims.fits import HEADER, Fitted, fits, legend, rows
-from analysis.claims.rules import STEPS_VARY, Rule, short
-from analysis.claims.tables import Tables, View, compute
-from analysis.claims.verdicts import ledger, rows_as_text
+from analysis import formatting, load, questions
+from analysis.claims import comparable, verdicts
+from analysis.claims.fits import HEADER, legend, rows
+from analysis.claims.question import Answer, Question, answer, findings, tables_of
+from analysis.claims.rules import STEPS_VARY, short_of_rows
+from analysis.claims.tables import Tables
+from analysis.figures import panels, style
 from analysis.reports import parts
 from core.experiment import Experiment
+from core.states import Phase, State
 
-Compute = Callable[["pd.DataFrame", "pd.DataFrame", Experiment, View], Tables]  # trials, items, experiment, view
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 BARS = "Bars at the bottom: where 95 % of the gain is reached, with the 95 % interval."
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a question's analysis gives: its files on disk, a row for each arm, and its texts."""
+    """What a question's report gives: its files on disk, a row for each arm, and its texts."""
 
     files: list[Path]
     arm_rows: pd.DataFrame
-    verdicts: list[dict[str, object]]  # the ledger: one row a claim (analysis/claims/verdicts.py)
+    verdicts: list[verdicts.Verdict]
     about: str  # sweep, models and data, in a few words
     origin: str  # commit and cost
     note: str  # Markdown, for the parent run's description
     terminal: str
 
 
-Make = Callable[["pd.DataFrame", "pd.DataFrame", Experiment, Path], Report]  # trials, items, experiment, directory
+@dataclass(frozen=True)
+class Asked:
+    """A question with what was asked and what was answered: everything that a page is made from."""
+
+    question: Question[Any]
+    experiment: Experiment
+    answer: Answer[Any]
+    by_base: list[str]  # the section with every claim's effect on each base alone
+
+    @property
+    def tables(self) -> Tables[Any]:
+        return self.answer.tables
 
 
-def measured(t: Tables) -> str:
+def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
+    """The report of one sweep of a question, written to `directory`."""
+    trials = load.trials(uri, name, sweep)
+    return report(questions.load(name), experiments.load(name), (trials, load.items(uri, trials)), directory)
+
+
+def report(question: Question[Any], experiment: Experiment, frames: tuple[pd.DataFrame, pd.DataFrame], directory: Path) -> Report:
+    """Answers the question from the frames (trials, items), draws, and writes everything below `directory`."""
+    asked = Asked(question, experiment, answer(question, *frames, experiment), by_base(question, experiment, frames))
+    t, judged = asked.tables, asked.answer.verdicts
+    files = write(asked, directory)
+    note = parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
+    terminal = parts.terminal_text(table(t), measured(t), judged, cautions(asked))
+    return Report(files, t.arm_rows, judged, parts.about(t.trials), parts.origin(t.trials), note, terminal)
+
+
+def measured(t: Tables[Any]) -> str:
     """On how many items each measure stands, and what quality was before tuning."""
     items = "; ".join(f"{formatting.heading(name)}: {t.panels[name].n_items} items" for name in t.shown)
     before = parts.before(t.trials).removeprefix("; ")
     return f"{items}. Quality: {before}." if before else items + "."
 
 
-def judge(t: Tables, experiment: Experiment, rules: Mapping[str, Rule]) -> list[dict[str, object]]:
-    """One row a claim, in the order of the experiment's claims."""
-    return ledger(experiment.claims, {claim.id: rules[claim.id](t) for claim in experiment.claims})
-
-
-def table(t: Tables) -> tuple[list[str], list[list[str]]]:
+def table(t: Tables[Any]) -> tuple[list[str], list[list[str]]]:
     """Header and one row an arm, along x."""
     header = [
         "arm",
@@ -68,83 +94,99 @@ def table(t: Tables) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def differences(t: Tables) -> list[str]:
+def differences(t: Tables[Any]) -> list[str]:
     """In what arms differ beyond the question's axes, over the seeds that all share."""
     paired, _ = comparable.common_seeds(t.trials, t.arms)
     found = comparable.beyond(paired, t.axes, t.view.x == STEPS_VARY)
     return found + (comparable.not_tuned(t.arm_rows) if t.tuned else [])
 
 
-def other_cautions(t: Tables) -> list[str]:
+def other_cautions(asked: Asked) -> list[str]:
     """Which seeds are missing, which source is too small, whose best rate is at the edge."""
+    t = asked.tables
     _, lines = comparable.common_seeds(t.trials, t.arms)
-    few = [arm.label for arm in t.arms if short(t, arm)]
+    few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
     lines += [f"the source has fewer rows than data.n_examples: {', '.join(few)}"] if few else []
-    return lines + parts.at_the_edge(t.arm_rows)
+    return lines + comparable.at_the_edge(t.arm_rows) + asked.question.cautions(t)
 
 
-def cautions(t: Tables) -> list[str]:
+def cautions(asked: Asked) -> list[str]:
     """Everything that a reader must know before comparing arms."""
-    return differences(t) + other_cautions(t)
+    return differences(asked.tables) + other_cautions(asked)
 
 
-def caption(t: Tables, found: Sequence[Fitted]) -> str:
+def caption(asked: Asked) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
-    drawn = ["Points: means; lines: 95 % intervals over seeds and items (none with one seed; an arrow: cut by the axis)."]
-    if t.arm_rows["curve"].nunique() > 1 and t.view.draw is None and t.view.scale == "log":
-        drawn += ["Curves are moved aside a little along x, so that none hides another."]
-    if found:
-        drawn += [
+    others = comparable.lines(other_cautions(asked))
+    differs = comparable.caption(differences(asked.tables), "**")
+    found = [" ".join(drawn(asked)), differs, f"**Caution:** {others}." if others else ""]
+    return "\n\n".join(part for part in found if part) + "\n"
+
+
+def drawn(asked: Asked) -> list[str]:
+    """What the figure shows, a sentence each."""
+    t = asked.tables
+    published = [one.caption for one in t.published]
+    if asked.question.caption:
+        return [asked.question.caption, *published]
+    lines = ["Points: means; lines: 95 % intervals over seeds and items (none with one seed; an arrow: cut by the axis)."]
+    if t.arm_rows["curve"].nunique() > 1 and asked.question.draw is None and t.view.scale == "log":
+        lines += ["Curves are moved aside a little along x, so that none hides another."]
+    if t.laws:
+        lines += [
             "Curves: the best law by AICc with its 95 % band over redrawn seeds; dashed: others fit as well, or not identified."
         ]
-        drawn += [BARS] if any(one.best.plateau.known for one in found) else []
-        drawn += [legend(found) + "."]
-    drawn += [one.caption for one in t.published]
-    others = comparable.lines(other_cautions(t))
-    parts = [" ".join(drawn), comparable.caption(differences(t), "**"), f"**Caution:** {others}." if others else ""]
-    return "\n\n".join(part for part in parts if part) + "\n"
+        lines += [BARS] if any(one.best.plateau.known for one in t.laws) else []
+        lines += [legend(t.laws) + "."]
+    return lines + published
 
 
-def markdown(
-    t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, found: Sequence[Fitted], apart: Sequence[str] = ()
-) -> str:
+def markdown(asked: Asked) -> str:
     """report.md."""
-    final = t.trials[(t.trials["state"] == "finished") & (t.trials["phase"] == "final")]
-    design = [
-        f"- Held equal: {parts.held_equal(final)}.",
-        f"- Final seeds {', '.join(map(str, sorted(final['seed'].unique())))}, scored on the test split. {measured(t)}",
-        "- Intervals: 95 %, over new seeds and items on these bases, where a note does not say otherwise; differences and trends "
-        "are paired by seed and item.",
-        *(f"- **Caution:** {line}." for line in cautions(t)),
-    ]
+    t, judged = asked.tables, asked.answer.verdicts
     return "\n".join([
-        f"# {experiment.question}\n", "![figure](figure.png)\n", caption(t, found),
-        "## Verdicts\n", formatting.markdown(*rows_as_text(verdicts)), parts.LEDGER_NOTE,
-        "\n".join(f"- {row['id']}: {row['rule']}." for row in verdicts) + "\n",
-        "## Arms\n", formatting.markdown(*table(t)), *apart, *t.view.sections(t), *_curves(found),
-        "## Design\n", "\n".join(design) + "\n",
+        f"# {asked.experiment.question}\n", "![figure](figure.png)\n", caption(asked),
+        "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
+        "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
+        "## Arms\n", formatting.markdown(*table(t)), *asked.by_base, *asked.question.sections(t), *_curves(t),
+        "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
     ])  # fmt: skip
 
 
-def _curves(found: Sequence[Fitted]) -> list[str]:
+def design(asked: Asked) -> list[str]:
+    """What was held equal, on which seeds and items it stands, what to be careful about: a line each."""
+    t = asked.tables
+    done = t.trials[t.trials["state"] == State.FINISHED]
+    final = done[done["phase"] == Phase.FINAL]
+    seeds = ", ".join(map(str, sorted(final["seed"].unique())))
+    return [
+        f"- Held equal: {parts.held_equal(final)}.",
+        *(f"- {line}." for line in [parts.tuning(done[done["phase"] == Phase.TUNE])] if line),
+        f"- Final seeds {seeds}, scored on the test split. {measured(t)}",
+        "- Intervals: 95 %, over new seeds and items on these bases, where a note does not say otherwise; differences and trends "
+        "are paired by seed and item.",
+        *(f"- **Caution:** {line}." for line in cautions(asked)),
+    ]
+
+
+def _curves(t: Tables[Any]) -> list[str]:
     """The section on the laws that the curves follow, if the view wants one and there are levels enough."""
-    said = "Laws by AICc over level means of the common seeds; intervals from redrawn seeds (analysis/stats/scaling.py).\n"
-    return ["## Curves\n", formatting.markdown(HEADER, rows(found)), said] if found else []
+    note = "Laws by AICc over level means of the common seeds; intervals from redrawn seeds (analysis/stats/scaling.py).\n"
+    return ["## Curves\n", formatting.markdown(HEADER, rows(t.laws)), note] if t.laws else []
 
 
-def by_base(
-    trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View, rules: Mapping[str, Rule], compute: Compute
-) -> list[str]:
+def by_base(question: Question[Any], experiment: Experiment, frames: tuple[pd.DataFrame, pd.DataFrame]) -> list[str]:
     """Where seeds take turns over several bases, the section with every claim's effect on each base alone."""
+    trials, items = frames
     found: dict[str, dict[str, str]] = {}
-    final = trials["phase"] == "final"
+    final = trials["phase"] == Phase.FINAL
     for base in dict.fromkeys(map(str, experiment.with_seed.get("model.name", ()))):
         own = trials[~final | (trials["model.name"] == base)]
-        if ((own["phase"] == "final") & (own["state"] == "finished")).any():
-            t = compute(own, items, experiment, view)
-            findings = {claim.id: rules[claim.id](t) for claim in experiment.claims}
-            found[base] = {name: formatting.estimate(f.estimate, True, f.percent) for name, f in findings.items()}
+        if ((own["phase"] == Phase.FINAL) & (own["state"] == State.FINISHED)).any():
+            t = tables_of(question, own, items, experiment)
+            effects = findings(question, t, experiment).items()
+            found[base] = {name: formatting.estimate(f.estimate, True, f.percent) for name, f in effects}
     if len(found) < 2:
         return []
     body = [[claim.id, *(texts[claim.id] for texts in found.values())] for claim in experiment.claims]
@@ -152,41 +194,37 @@ def by_base(
     return ["## Each base alone\n", formatting.markdown(["claim", *found], body), note]
 
 
-def write(
-    t: Tables, verdicts: Sequence[dict[str, object]], experiment: Experiment, output: Path, apart: Sequence[str]
-) -> list[Path]:
-    """Draws the figure, writes everything below `output` and returns the files; `apart`: see `by_base`."""
-    from analysis.figures import panels
-
-    draw = t.view.draw or panels.draw
+def write(asked: Asked, output: Path) -> list[Path]:
+    """Draws the figure, writes everything below `output` and returns the files."""
+    t, experiment = asked.tables, asked.experiment
     header, body = table(t)
-    found, guard = fits(t), comparable.caption(differences(t))
+    differs = comparable.caption(differences(t))
+    label = f"tab:{experiment.name.replace('_', '-')}"
     texts = {
-        "table.md": formatting.markdown(header, body) + f"\n{guard}\n",
-        "table.tex": formatting.latex(header, body, f"{experiment.question} {guard}", f"tab:{experiment.name.replace('_', '-')}"),
-        "verdicts.json": parts.verdicts_json(verdicts),
-        "report.md": markdown(t, verdicts, experiment, found, apart),
+        "table.md": formatting.markdown(header, body) + f"\n{differs}\n",
+        "table.tex": formatting.latex(header, body, f"{experiment.question} {differs}", label),
+        "verdicts.json": verdicts.to_json(asked.answer.verdicts),
+        "report.md": markdown(asked),
     }
-    frames = {"trials": t.trials, "arms": t.arm_rows}
-    return parts.save(draw(t, found, False), frames, texts, output, draw(t, found, True))
+    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t)}
+    return [*_figures(asked, output), *_save(frames, texts, output)]
 
 
-def reporter(view: View, rules: Mapping[str, Rule], compute: Compute = compute) -> Make:
-    """The analysis of a question, for analysis/report.py: compute, judge, draw, write."""
-
-    def report(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, output: Path) -> Report:
-        tables = compute(trials, items, experiment, view)
-        verdicts = judge(tables, experiment, rules)
-        files = write(tables, verdicts, experiment, output, by_base(trials, items, experiment, view, rules, compute))
-        note = parts.short_ledger(verdicts) + "\n" + formatting.markdown(*table(tables))
-        terminal = parts.terminal_text(*table(tables), measured(tables), verdicts, cautions(tables))
-        return Report(files, tables.arm_rows, verdicts, parts.about(trials), parts.origin(trials), note, terminal)
-
-    return report
+def _figures(asked: Asked, output: Path) -> list[Path]:
+    """The figure for a page, as PNG and PDF, and for one column of print."""
+    draw = asked.question.draw or panels.draw
+    output.mkdir(parents=True, exist_ok=True)
+    page: Figure = draw(asked.tables, False)
+    return [*style.save(page, output / "figure"), style.save_vector(draw(asked.tables, True), output / "figure_column")]
 
 
-def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
-    """The report of one sweep of a question, written to `directory`."""
-    trials = load.trials(uri, name, sweep)
-    make: Make = importlib.import_module(f"analysis.questions.{name}").report
-    return make(trials, load.items(uri, trials), experiments.load(name), directory)
+def _save(frames: Mapping[str, pd.DataFrame], texts: Mapping[str, str], output: Path) -> list[Path]:
+    """Frames as CSV, and texts."""
+    files: list[Path] = []
+    for name, frame in frames.items():
+        files.append(output / f"{name}.csv")
+        frame.drop(columns="model_path", errors="ignore").to_csv(files[-1], index=False)  # of this machine; MLflow keeps it
+    for name, text in texts.items():
+        files.append(output / name)
+        files[-1].write_text(text, encoding="utf-8")
+    return files

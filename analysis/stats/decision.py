@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 import numpy as np
 
@@ -22,6 +23,27 @@ def holm(p_values: np.ndarray) -> np.ndarray:
     return adjusted
 
 
+class Decision(StrEnum):
+    """What an interval says about a claim."""
+
+    SUPPORTED = "supported"
+    CONTRADICTED = "contradicted"
+    UNDECIDED = "undecided"
+    NOT_TESTED = "not tested"  # there is no estimate
+
+    @property
+    def decided(self) -> bool:
+        return self in (Decision.SUPPORTED, Decision.CONTRADICTED)
+
+
+class Form(StrEnum):
+    """How the numbers of a rule are written."""
+
+    PLAIN = ""
+    PERCENT = "%"  # of what the effect is relative to
+    FACTOR = "×"
+
+
 @dataclass(frozen=True)
 class Region:
     """What a claim says about an effect. Contradicted: the interval lies outside `low`–`high`. Supported: the estimate lies
@@ -32,6 +54,32 @@ class Region:
     high: float
     known_low: float | None = None
     known_high: float | None = None
+    form: Form = Form.PLAIN
+
+    def rule(self) -> str:
+        """The rule in words: when a claim with this region is supported, when contradicted."""
+        if self.support != (self.low, self.high):
+            inside, known = self._span(self.low, self.high), self._span(*self.support)
+            return f"supported: estimate in {inside} and interval within {known}; contradicted: interval outside {inside}"
+        if math.isinf(self.high):
+            return f"supported: interval above {self._number(self.low)}; contradicted: below"
+        if math.isinf(self.low):
+            return f"supported: interval below {self._number(self.high)}; contradicted: above"
+        return f"supported: interval within {self._span(self.low, self.high)}; contradicted: outside"
+
+    def _span(self, low: float, high: float) -> str:
+        """Both ends: "5–20×", "±3 %", "0.07 to 0.29"."""
+        if low == -high:
+            return f"±{self._number(high, signed=False)}"
+        if self.form is Form.FACTOR:
+            return f"{low:g}–{high:g}×"
+        return f"{self._number(low)} to {self._number(high)}"
+
+    def _number(self, value: float, signed: bool = True) -> str:
+        if self.form is Form.FACTOR:
+            return f"{value:g}×"
+        text = f"{100 * value if self.form is Form.PERCENT else value:{'+' if signed and value else ''}.3g}"
+        return text.replace("-", "−") + (" %" if self.form is Form.PERCENT else "")
 
     @property
     def support(self) -> tuple[float, float]:
@@ -45,18 +93,18 @@ class Region:
 ABOVE_ZERO, BELOW_ZERO = Region(0.0, math.inf), Region(-math.inf, 0.0)
 
 
-def verdict(estimate: Estimate, region: Region) -> tuple[str, float]:
-    """(supported / contradicted / undecided, two-sided p). p ≤ 0.05 exactly when the 95 % interval decides: an estimate
+def verdict(estimate: Estimate, region: Region) -> tuple[Decision, float]:
+    """The decision and its two-sided p value. p ≤ 0.05 exactly when the 95 % interval decides: an estimate
     outside the region can't support the claim, however near, so its p is that of the contradiction."""
     if not estimate.known:
-        return "undecided", math.nan
+        return Decision.UNDECIDED, math.nan
     low, high = region.support
     p_support = max(estimate.p_beyond(low, "above"), estimate.p_beyond(high, "below"))
     p_contradict = min(estimate.p_beyond(region.low, "below"), estimate.p_beyond(region.high, "above"))
     if not region.low <= estimate.value <= region.high:
         p_support = 1.0
     if 2 * p_contradict <= 1 - LEVEL:
-        return "contradicted", 2 * p_contradict
+        return Decision.CONTRADICTED, 2 * p_contradict
     if 2 * p_support <= 1 - LEVEL:
-        return "supported", 2 * p_support
-    return "undecided", min(1.0, 2 * min(p_support, p_contradict))
+        return Decision.SUPPORTED, 2 * p_support
+    return Decision.UNDECIDED, min(1.0, 2 * min(p_support, p_contradict))

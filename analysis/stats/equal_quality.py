@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.interpolate import PchipInterpolator
 
-from analysis.stats import NEEDS_SEEDS, Estimate, no_interval, percentile_interval, resampled_counts
+from analysis.stats.estimate import NEEDS_SEEDS, Estimate, Missing, Why, no_interval
 from analysis.stats.front import joint_draws
+from analysis.stats.intervals import percentile_interval, resampled_counts
 
 # Shares of the gain in quality that both arms reach. Not 1: at the top quality is flat in the learning rate while
 # forgetting is not, so that "the same quality" would no longer say how much forgetting.
@@ -123,7 +124,11 @@ def forgetting_at_matched_quality(
     point_T = np.diff(_levels(rates, means, quality_before, [0.0, 0.0])[..., 0], axis=0)[0]
     if noise is None:
         found = _over_shares(point_T, point_T[:, None], 1, n_items)
-        return found if found.why else no_interval(found.value, 1, n_items, "needs 2 seeds for the noise between runs")
+        return (
+            found
+            if found.why
+            else no_interval(found.value, 1, n_items, Missing(Why.TOO_FEW, "needs 2 seeds for the noise between runs"))
+        )
     means = _resampled(curves, strata_I, strata_J, noise, rng, n)
     moved: list[np.ndarray | float] = [CROSSING * rng.normal(size=quality_NK.shape) for quality_NK, _ in means]
     return _over_shares(point_T, np.diff(_levels(rates, means, quality_before, moved), axis=0)[0], 1, n_items)
@@ -134,7 +139,7 @@ def _over_shares(point_T: np.ndarray, draws_TN: np.ndarray, n_seeds: int, n_item
     usable = ~np.isnan(point_T)
     if not usable.any():
         why = "not bracketed: a curve starts above the common quality; try lower learning rates"
-        return no_interval(math.nan, n_seeds, n_items, why)
+        return no_interval(math.nan, n_seeds, n_items, Missing(Why.NOT_BRACKETED, why))
     return _from_draws(float(point_T[usable].mean()), _mean_over_shares(point_T, draws_TN), n_seeds, n_items)
 
 
@@ -147,7 +152,8 @@ def _from_draws(value: float, draws_N: np.ndarray, n_seeds: int, n_items: int) -
     """A value with the percentile interval of its draws, if nearly all of them are known."""
     lost = float(np.isnan(draws_N).mean())
     if lost > 0.05:
-        return no_interval(value, n_seeds, n_items, f"not bracketed in {lost:.0%} of the bootstrap; try lower learning rates")
+        why = f"not bracketed in {lost:.0%} of the bootstrap; try lower learning rates"
+        return no_interval(value, n_seeds, n_items, Missing(Why.NOT_BRACKETED, why))
     low, high = percentile_interval(draws_N[~np.isnan(draws_N)])
     df = 1e6 if n_seeds < 2 else n_seeds - 1
     return Estimate(value, min(low, value), max(high, value), df, n_seeds, n_items)
@@ -208,5 +214,5 @@ def further(one: Matched, other: Matched) -> Estimate:
     e, reference = one.difference, other.difference
     value = e.value - reference.value
     if not (e.known and reference.known):
-        return no_interval(value, e.n_seeds, e.n_items, e.why or reference.why)
+        return no_interval(value, e.n_seeds, e.n_items, e.missing or reference.missing)
     return _from_draws(value, one.draws_N - other.draws_N, e.n_seeds, e.n_items)

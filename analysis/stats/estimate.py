@@ -4,17 +4,44 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from enum import StrEnum
 
 from scipy.special import stdtr, stdtrit
 
 LEVEL = 0.95
 POWER = 0.8
-NEEDS_SEEDS = "needs 2 seeds"
+
+
+class Why(StrEnum):
+    """Why there is no interval, in the few words that fit into a figure."""
+
+    TOO_FEW = "too few"  # seeds, learning rates or levels
+    NOT_TUNED = "not tuned"
+    NOT_BRACKETED = "not bracketed"  # a top or a crossing may lie outside of what was tried
+    NOT_LOCATED = "not located"  # the curve is too flat or too noisy
+    UNBOUNDED = "unbounded"
+    NOT_IDENTIFIED = "not identified"  # a law without this parameter does as well
+    NOT_REACHED = "not reached"  # within what was measured
+    NO_SUCH_THING = "none"  # the law has no such place
+    NOT_MEASURED = "not measured"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why there is no interval: its kind, for whoever has to decide by it, and a sentence, for whoever reads it."""
+
+    kind: Why
+    text: str
+
+    @property
+    def short(self) -> str:
+        """What fits into a figure or a column."""
+        return self.text if self.kind is Why.TOO_FEW else self.kind.value
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its 95 % interval; low and high are nan where there is none, and `why` says why.
+    """A value with its 95 % interval; low and high are nan where there is none, and `missing` says why.
 
     On `scale` "log" the value is a ratio and its error is symmetric (roughly) in its logarithm.
     """
@@ -26,13 +53,18 @@ class Estimate:
     n_seeds: int
     n_items: int
     scale: str = "linear"
-    why: str = ""
+    missing: Missing | None = None
     fixed: float = 0.0  # the part of the half width, in quadrature and on the scale, that more seeds do not lessen
 
     @property
     def known(self) -> bool:
         """True if there is an interval."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def why(self) -> str:
+        """Why there is no interval, as a sentence; "" where there is one."""
+        return self.missing.text if self.missing else ""
 
     def on_scale(self, x: float) -> float:
         """x where the error is symmetric: its logarithm for a ratio."""
@@ -71,11 +103,14 @@ class Estimate:
         return math.exp(effect) if self.scale == "log" else effect
 
 
+NEEDS_SEEDS = Missing(Why.TOO_FEW, "needs 2 seeds")
+
+
 def t_quantile(df: float, level: float = LEVEL) -> float:
     """Two-sided quantile of Student's t."""
     return float(stdtrit(df, (1 + level) / 2))
 
 
-def no_interval(value: float, n_seeds: int, n_items: int, why: str, scale: str = "linear") -> Estimate:
+def no_interval(value: float, n_seeds: int, n_items: int, why: Missing | None, scale: str = "linear") -> Estimate:
     """An estimate that has no interval, and the reason."""
     return Estimate(value, math.nan, math.nan, math.nan, n_seeds, n_items, scale, why)

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats import NEEDS_SEEDS, Estimate, bootstrap_means, no_interval, percentile_interval, t_quantile
+from analysis.stats.estimate import NEEDS_SEEDS, Estimate, no_interval, t_quantile
+from analysis.stats.intervals import bootstrap_means, percentile_interval
 
 
 def on_front(quality_C: np.ndarray, forgetting_C: np.ndarray) -> np.ndarray:

@@ -22,7 +22,7 @@ import math
 import numpy as np
 from scipy.special import stdtrit
 
-from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, Estimate, no_interval, t_quantile
+from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, Estimate, Missing, Why, no_interval, t_quantile
 
 # Found by simulation (see above): how far the variance may fall below its largest part, and how much the seed part
 # weighs in the degrees of freedom. Without them coverage at 3 seeds goes down to 92.1 % (1.0) and up to 98.4 % (1.0).
@@ -84,7 +84,7 @@ def relative_difference(
     reference = float(reference_SI.mean())
     width = scores_SI.shape[1] if n_items is None else n_items
     if reference == 0:
-        return no_interval(math.nan, len(scores_SI), width, "the reference is 0")
+        return no_interval(math.nan, len(scores_SI), width, Missing(Why.UNBOUNDED, "the reference is 0"))
     ratio = float(scores_SI.mean()) / reference
     value = (ratio - 1) * math.copysign(1, reference)
     return mean_interval((scores_SI - ratio * reference_SI) / abs(reference) + value, strata_I, n_items)
@@ -105,7 +105,7 @@ def ratio_interval(
         return no_interval(value, n_seeds, shown, NEEDS_SEEDS, "log")
     strata = np.zeros(width, dtype=int) if strata_I is None else strata_I
     if min(mean_interval(top_SI, strata).low, mean_interval(bottom_SI, strata).low) <= 0:
-        return no_interval(value, n_seeds, shown, "one of the two means may be 0", "log")
+        return no_interval(value, n_seeds, shown, Missing(Why.UNBOUNDED, "one of the two means may be 0"), "log")
     pairs = [mean_products(a, b, strata) for a, b in ((top_SI, top_SI), (top_SI, bottom_SI), (bottom_SI, bottom_SI))]
     grid_G = value * np.geomspace(1e-3, 1e3, 12_001)  # steps of 0.1 %; its middle is the value itself
     parts_3G = sum(c * p[0][:, None] for c, p in zip((1, -2 * grid_G, grid_G**2), pairs, strict=True))
@@ -114,7 +114,7 @@ def ratio_interval(
     middle = len(grid_G) // 2
     below, above = np.flatnonzero(~inside_G[:middle]), np.flatnonzero(~inside_G[middle + 1 :])
     if not len(below) or not len(above):
-        return no_interval(value, n_seeds, shown, "the interval of the ratio is unbounded", "log")
+        return no_interval(value, n_seeds, shown, Missing(Why.UNBOUNDED, "the interval of the ratio is unbounded"), "log")
     low, high = float(grid_G[below[-1]]), float(grid_G[middle + 1 + above[0]])
     return Estimate(value, low, high, float(df_G[middle]), n_seeds, shown, "log")
 
@@ -124,7 +124,7 @@ def quotient_of_estimates(top: Estimate, bottom: Estimate) -> Estimate:
     n_seeds, n_items = min(top.n_seeds, bottom.n_seeds), min(top.n_items, bottom.n_items)
     ratio = top.value / bottom.value
     if not (top.known and bottom.known):
-        return no_interval(ratio, n_seeds, n_items, top.why or bottom.why, "log")
+        return no_interval(ratio, n_seeds, n_items, top.missing or bottom.missing, "log")
     t, tl, tu, b, bl, bu = (math.log(x) for x in (top.value, top.low, top.high, bottom.value, bottom.low, bottom.high))
     low, high = t - b - math.hypot(t - tl, bu - b), t - b + math.hypot(tu - t, b - bl)
     return Estimate(ratio, math.exp(low), math.exp(high), min(top.df, bottom.df), n_seeds, n_items, "log")

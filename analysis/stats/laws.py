@@ -21,8 +21,6 @@ from scipy.ndimage import minimum_filter
 from scipy.optimize import least_squares
 from scipy.special import expit
 
-from core.errors import BadInput, nearest
-
 HUBER = 1.345  # standard deviations; 95 % efficient under normal noise (Huber 1981)
 HUBER_CONSISTENCY = 0.7102  # E[min(z², 1.345²)] of a standard normal z
 # Degrees of freedom beyond the parameters. With 3 the last term of AICc is so large (24 for a straight line through 5
@@ -102,15 +100,15 @@ class Points:
         x, y = np.asarray(self.x_KV, dtype=float), np.asarray(self.y_K, dtype=float)
         x = x[:, None] if x.ndim == 1 else x
         if self.direction not in SIGN:
-            raise BadInput(f"direction={self.direction!r}: {nearest(str(self.direction), list(SIGN))}")
+            raise ValueError(f"direction={self.direction!r}: must be one of {', '.join(SIGN)}")
         if y.shape != (len(x),) or not np.isfinite(y).all() or not np.isfinite(x).all() or x.size == 0 or x.min() <= 0:
-            raise BadInput(f"a curve of x {x.shape} and y {y.shape}: one finite y for every x, every x above 0")
+            raise ValueError(f"a curve of x {x.shape} and y {y.shape}: one finite y for every x, every x above 0")
         if np.any(x.min(axis=0) == x.max(axis=0)):
-            raise BadInput(f"a curve of {len(x)} points: at least two different x")
+            raise ValueError(f"a curve of {len(x)} points: at least two different x")
         if self.se_K is not None and (np.shape(self.se_K) != y.shape or not np.all(np.asarray(self.se_K) > 0)):
-            raise BadInput("se: one standard error above 0 for every y")
+            raise ValueError("se: one standard error above 0 for every y")
         if not self.limits[0] < self.limits[1]:
-            raise BadInput(f"limits={self.limits!r}: the lower one first")
+            raise ValueError(f"limits={self.limits!r}: the lower one first")
         object.__setattr__(self, "x_KV", x)
         object.__setattr__(self, "y_K", y)
 
@@ -243,11 +241,11 @@ class Solver:
 
 def known_law(name: str, points: Points) -> Law:
     if name not in LAWS:
-        raise BadInput(f"law={name!r}: {nearest(name, list(LAWS))}")
+        raise ValueError(f"law={name!r}: must be one of {', '.join(LAWS)}")
     if LAWS[name].variables not in (0, points.x_KV.shape[1]):
-        raise BadInput(f"law={name!r}: has {LAWS[name].variables} variables, the curve {points.x_KV.shape[1]}")
+        raise ValueError(f"law={name!r}: has {LAWS[name].variables} variables, the curve {points.x_KV.shape[1]}")
     if len(points.y_K) < LAWS[name].n_parameters:
-        raise BadInput(f"law={name!r}: needs {LAWS[name].n_parameters} levels, the curve has {len(points.y_K)}")
+        raise ValueError(f"law={name!r}: needs {LAWS[name].n_parameters} levels, the curve has {len(points.y_K)}")
     return LAWS[name]
 
 

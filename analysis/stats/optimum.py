@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.stats import Estimate, mean_interval, no_interval, t_quantile
+from analysis.stats.estimate import Estimate, Missing, Why, no_interval, t_quantile
+from analysis.stats.intervals import mean_interval
 
 WINDOW_DECADES = 1.3  # about two points of a five-point grid over 2.5 decades on either side of the best
 # Real curves are not parabolas: they rise slowly and fall off a cliff. A quarter of the distance to the neighbours,
@@ -22,7 +23,7 @@ WINDOW_DECADES = 1.3  # about two points of a five-point grid over 2.5 decades o
 # of lopsided ones in 71–73 % (18–56 without), and the ratio of two curves of one shape, lopsided or not, in 99 % (90–95).
 SHAPE = 0.25
 WIDEST_DECADES = 4.0
-TOO_FLAT = "not located: the curve is too flat or too noisy"
+TOO_FLAT = Missing(Why.NOT_LOCATED, "not located: the curve is too flat or too noisy")
 NEAR_TOP = 0.5  # of the way from the worst quality to the best; the nearest point on each side stays in any case
 
 
@@ -45,20 +46,21 @@ def near_top(x_K: np.ndarray, quality_K: np.ndarray) -> np.ndarray:
     return used
 
 
-def _fit(x_K: np.ndarray, quality_K: np.ndarray) -> _Fit | str:
+def _fit(x_K: np.ndarray, quality_K: np.ndarray) -> _Fit | Missing:
     """The parabola near the top, or the reason why there is none."""
     if len(x_K) < 3:
-        return "needs 3 learning rates" if len(x_K) else "not tuned"
+        return Missing(Why.TOO_FEW, "needs 3 learning rates") if len(x_K) else Missing(Why.NOT_TUNED, "not tuned")
     best = int(np.argmax(quality_K))
     if best in (0, len(x_K) - 1):
-        return f"not bracketed: best at the {'lowest' if best == 0 else 'highest'} learning rate tried"
+        end = "lowest" if best == 0 else "highest"
+        return Missing(Why.NOT_BRACKETED, f"not bracketed: best at the {end} learning rate tried")
     used = near_top(x_K, quality_K)
     z = x_K[used] - x_K[best]
     design = np.stack([np.ones_like(z), z, z**2], axis=1)
     coefficients, *_ = np.linalg.lstsq(design, quality_K[used], rcond=None)
     vertex = -coefficients[1] / (2 * coefficients[2]) if coefficients[2] < 0 else math.nan
     if not z.min() <= vertex <= z.max():
-        return "not bracketed: no top between the learning rates tried"
+        return Missing(Why.NOT_BRACKETED, "not bracketed: no top between the learning rates tried")
     residual = float(np.sum((quality_K[used] - design @ coefficients) ** 2))
     spacing = float(x_K[best + 1] - x_K[best - 1]) / 2
     return _Fit(float(x_K[best]), coefficients, np.linalg.inv(design.T @ design), residual, spacing, len(z) - 3)
@@ -69,7 +71,8 @@ def _vertex(fit: _Fit, noise: float, df: int, n_items: int) -> Estimate:
     _, b, c = fit.coefficients
     value = 10 ** (fit.best - b / (2 * c))
     if df < 1:
-        return no_interval(value, 1, n_items, "needs more learning rates: no residual to estimate noise from", "log")
+        few = Missing(Why.TOO_FEW, "needs more learning rates: no residual to estimate noise from")
+        return no_interval(value, 1, n_items, few, "log")
     scale = t_quantile(df) ** 2 * noise
     # (b + 2cθ)² ≤ scale · (M_bb + 4θ M_bc + 4θ² M_cc), a quadratic in θ
     m = fit.inverse
@@ -89,7 +92,7 @@ def _vertex(fit: _Fit, noise: float, df: int, n_items: int) -> Estimate:
 
 def learning_rate_optimum(curves: Mapping[str, tuple[np.ndarray, np.ndarray]], n_items: int) -> dict[str, Estimate]:
     """The best learning rate of every arm, from {arm: (learning rates (K,), qualities (K,))}; failed trials left out."""
-    fits: dict[str, _Fit | str] = {}
+    fits: dict[str, _Fit | Missing] = {}
     for label, (rates, qualities) in curves.items():
         order = np.argsort(rates)
         fits[label] = _fit(np.log10(np.asarray(rates, dtype=float)[order]), np.asarray(qualities, dtype=float)[order])

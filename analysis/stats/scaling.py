@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from analysis.stats import Estimate, no_interval, percentile_interval, t_quantile
+from analysis.stats.estimate import Estimate, Missing, Why, no_interval, t_quantile
+from analysis.stats.intervals import percentile_interval
 from analysis.stats.laws import (
     HUBER,
     LAWS,
@@ -40,7 +41,6 @@ from analysis.stats.laws import (
     natural,
     size_penalty,
 )
-from core.errors import BadInput
 
 __all__ = ["LAWS", "Comparison", "Curve", "Fit", "Points", "compare", "curve", "fit", "from_seeds", "held_out_error"]
 
@@ -56,7 +56,7 @@ def seed_draws(scores_SK: Array, rng: np.random.Generator, n: int = 400) -> Arra
     scores = np.asarray(scores_SK, dtype=float)
     n_seeds = len(scores)
     if n_seeds < 2:
-        raise BadInput("seed_draws: needs 2 seeds; published_draws resamples residuals")
+        raise ValueError("seed_draws: needs 2 seeds; published_draws resamples residuals")
     means_NK = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n) @ scores / n_seeds
     widen = math.sqrt(n_seeds / (n_seeds - 1)) * t_quantile(n_seeds - 1) / t_quantile(math.inf)
     return np.asarray(scores.mean(axis=0) + widen * (means_NK - scores.mean(axis=0)))
@@ -101,7 +101,7 @@ def curve(points: Points, law: str, draws_NK: Array | None = None, rng: np.rando
     fitted = fit(points, law)
     if draws_NK is None:
         if rng is None:
-            raise BadInput("curve: give redrawn level means or an rng to draw residuals with")
+            raise ValueError("curve: give redrawn level means or an rng to draw residuals with")
         draws_NK = published_draws(fitted, rng)
     solver = Solver(LAWS[law], points, near=fitted.theta[: len(LAWS[law].bends)])
     threshold = HUBER * fitted.scale if fitted.scale > 0 else math.inf
@@ -115,10 +115,10 @@ def curve(points: Points, law: str, draws_NK: Array | None = None, rng: np.rando
     return Curve(fitted, parameters, _plateau(fitted, theta_NT, parameters), theta_NT)
 
 
-def _estimate(fitted: Fit, value: float, draws_N: Array, why: str, log: bool = False) -> Estimate:
+def _estimate(fitted: Fit, value: float, draws_N: Array, missing: Missing | None, log: bool = False) -> Estimate:
     n_seeds, n_levels, scale = fitted.points.n_seeds, len(fitted.points.y_K), "log" if log else "linear"
-    if why:
-        return no_interval(math.nan, n_seeds, n_levels, why, scale)
+    if missing:
+        return no_interval(math.nan, n_seeds, n_levels, missing, scale)
     low, high = percentile_interval(draws_N)
     df = n_seeds - 1 if n_seeds > 1 else max(n_levels - fitted.n_parameters, 1)
     return Estimate(value, float(low), float(high), df, n_seeds, n_levels, scale)
@@ -142,27 +142,30 @@ def _simpler(fitted: Fit) -> str:
     return ""
 
 
-def _reasons(fitted: Fit, theta_NT: Array) -> dict[str, str]:
-    """{parameter: why it is not identified, or nothing}."""
+def _reasons(fitted: Fit, theta_NT: Array) -> dict[str, Missing | None]:
+    """{parameter: why it is not identified, or None}."""
     law, values = LAWS[fitted.law], natural(fitted, theta_NT)
     if not len(theta_NT):
-        return dict.fromkeys(values, "not identified: needs more levels, no residual to estimate noise from")
+        few = Missing(Why.NOT_IDENTIFIED, "not identified: needs more levels, no residual to estimate noise from")
+        return dict.fromkeys(values, few)
     if common := _simpler(fitted):
-        return dict.fromkeys(values, common)
+        return dict.fromkeys(values, Missing(Why.NOT_IDENTIFIED, common))
     names = [*(b.name for b in law.bends), *law.linear]
-    bounds, found = bounds_of(law, fitted.points), {}
+    bounds = bounds_of(law, fitted.points)
+    found: dict[str, Missing | None] = {}
     for name, draws_N in values.items():
         low, high = percentile_interval(draws_N)
         spans = f"[{low:.3g}, {high:.3g}]"
         bend = next((b for b in law.bends if b.name == name), None)
-        found[name] = ""
+        what = ""
         if name in names and _at_bound(theta_NT[:, names.index(name)], bounds[:, names.index(name)]):
-            found[name] = f"not identified: its interval {spans} ends at a bound"
+            what = "ends at a bound"
         elif (bend and bend.log) or name.startswith("coefficient"):
             if low <= 0 or high / low > WIDEST_FACTOR:
-                found[name] = f"not identified: its interval {spans} spans a factor above {WIDEST_FACTOR:.0f}"
+                what = f"spans a factor above {WIDEST_FACTOR:.0f}"
         elif law.bends and not bend and high - low > WIDEST_RANGES * fitted.points.spread:
-            found[name] = f"not identified: its interval {spans} is {WIDEST_RANGES:.0f} times wider than the measure's range"
+            what = f"is {WIDEST_RANGES:.0f} times wider than the measure's range"
+        found[name] = Missing(Why.NOT_IDENTIFIED, f"not identified: its interval {spans} {what}") if what else None
     return found
 
 
@@ -187,16 +190,20 @@ def _plateau(fitted: Fit, theta_NT: Array, parameters: dict[str, Estimate]) -> E
     """Where 95 % of the gain beyond the smallest x is reached, if that is within what was measured."""
     (smallest, largest), points = fitted.extent_2V[:, 0], fitted.points
     if fitted.law not in REACHED:
-        return no_interval(math.nan, points.n_seeds, len(points.y_K), f"the {fitted.law} law has no plateau", "log")
+        none = Missing(Why.NO_SUCH_THING, f"the {fitted.law} law has no plateau")
+        return no_interval(math.nan, points.n_seeds, len(points.y_K), none, "log")
     with np.errstate(over="ignore"):
         value, *draws = (smallest * REACHED[fitted.law](*bends_of(LAWS[fitted.law], t)) for t in (fitted.theta, *theta_NT))
-    why = parameters["limit"].why or parameters["gain"].why
-    if not why and parameters["gain"].low <= 0:
-        why = "not identified: no gain" if parameters["gain"].high >= 0 else "the measure moves against the direction stated"
+    missing = parameters["limit"].missing or parameters["gain"].missing
+    if not missing and parameters["gain"].low <= 0:
+        no_gain = parameters["gain"].high >= 0
+        why = "not identified: no gain" if no_gain else "the measure moves against the direction stated"
+        missing = Missing(Why.NOT_IDENTIFIED, why)
     low, high = percentile_interval(np.array(draws)) if draws else (math.nan, math.nan)
-    if not why and high > largest:
+    if not missing and high > largest:
         why = f"not reached: its interval [{low:.3g}, {high:.3g}] ends beyond the largest x measured, {largest:.3g}"
-    return _estimate(fitted, float(value), np.array(draws), why, True)
+        missing = Missing(Why.NOT_REACHED, why)
+    return _estimate(fitted, float(value), np.array(draws), missing, True)
 
 
 @dataclass(frozen=True)

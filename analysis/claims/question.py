@@ -1,0 +1,69 @@
+"""A question of the analysis: how it is looked at, what it prepares, a rule for each claim, its own figure and sections.
+
+    question = Question(VIEW, RULES)                      # most need no more
+    answer(question, trials, items, experiment)           # → tables and verdicts
+
+`prepare` makes what a question needs beyond the tables (fits, comparisons at equal quality, …) once, as its own frozen
+dataclass; rules, sections and figure find it in `tables.own` and compute nothing again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Generic
+
+import pandas as pd
+
+from analysis.claims.fits import fits
+from analysis.claims.rules import Rule
+from analysis.claims.tables import Own, Tables, View, tabulate
+from analysis.claims.verdicts import Finding, Verdict, ledger
+from core.experiment import Experiment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Question(Generic[Own]):
+    """How the trials of an experiment are analysed."""
+
+    view: View
+    rules: Mapping[str, Rule]  # a claim's id → its rule
+    prepare: Callable[[Tables[Any]], Own] = lambda t: None  # type: ignore[assignment,return-value]
+    draw: Callable[[Tables[Own], bool], Figure] | None = None  # (tables, narrow) → a figure of its own
+    caption: str = ""  # of a figure of its own
+    sections: Callable[[Tables[Own]], list[str]] = lambda t: []  # for report.md, after the arms
+    extra_frames: Callable[[Tables[Own]], Mapping[str, pd.DataFrame]] = lambda t: {}  # name → a CSV file of the report
+    cautions: Callable[[Tables[Own]], list[str]] = lambda t: []  # what a reader must know, beside what all questions check
+
+
+@dataclass(frozen=True)
+class Answer(Generic[Own]):
+    """What the trials say: the tables, and a verdict for each claim in the experiment's order."""
+
+    tables: Tables[Own]
+    verdicts: list[Verdict]
+
+
+def tables_of(question: Question[Own], trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment) -> Tables[Own]:
+    """Arms and scores, then the laws of curves, then what the question prepares for itself. Pure.
+
+    Raises:
+        BadInput: no final trial has finished.
+    """
+    tables = tabulate(trials, items, experiment, question.view)
+    tables = replace(tables, laws=fits(tables))
+    return replace(tables, own=question.prepare(tables))
+
+
+def findings(question: Question[Own], tables: Tables[Own], experiment: Experiment) -> dict[str, Finding]:
+    """A claim's id → what the tables say about it."""
+    return {claim.id: question.rules[claim.id](tables) for claim in experiment.claims}
+
+
+def answer(question: Question[Own], trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment) -> Answer[Own]:
+    """The tables of a sweep's frames (analysis/load.py) and the verdicts on the experiment's claims."""
+    tables = tables_of(question, trials, items, experiment)
+    return Answer(tables, ledger(experiment.claims, findings(question, tables, experiment)))
