@@ -90,3 +90,14 @@ def device_name(device: Device) -> str:
     import platform
 
     return f"{platform.machine()} CPU, {device.threads} thread(s)"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that memory ran out, on the GPU or on the CPU."""
+    import torch
+
+    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
+        return True
+    text = str(error).lower()  # the CPU's allocator and cuBLAS raise RuntimeError
+    signs = ("out of memory", "can't allocate memory", "alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

@@ -1,106 +1,85 @@
-"""A trial's result: metrics from measurements, the items table, and files that are either whole or absent."""
+"""A trial's result: the one place where the schema of result.json stands. Written whole, by the trial itself or for one that
+could not write its own; read by the sweep and by the MLflow store. No torch."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
+from core.errors import BadInput
+from core.fields import fingerprint, flatten
+from core.settings import Scalar, Trial
+from core.states import State
 
-from core.tasks.measurement import Measurement, weighted_standard_error
-
-if TYPE_CHECKING:
-    from core.train import Trained
-
-ITEM_COLUMNS = ("measure", "axis", "group", "item", "weight", "before", "after")
-LAST_SHARE = 0.1  # of the steps recorded: one batch's loss says little (0.03 to 0.3 from one to the next at the end)
+FILE = "result.json"  # in a trial's folder
 
 
-def add_training(result: dict[str, Any], trained: Trained) -> None:
-    """Training's metrics and history; a loss that was not finite makes the state "diverged"."""
-    losses = [point["loss"] for point in trained.history]
-    n_last = max(1, round(LAST_SHARE * len(losses)))
-    result["metrics"] |= {
-        "train/loss_final": losses[-1],
-        "train/loss_last_tenth": sum(losses[-n_last:]) / n_last,
-        "train/tokens": trained.tokens,
-        "train/steps": trained.steps,
-        "train/seconds": trained.seconds,
-    }
-    result["history"] = trained.history
-    if trained.diverged_at is not None:
-        result["state"] = "diverged"
-        result["reason"] = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps}"
+@dataclass
+class Result:
+    """What became of one trial. The fields, in this order, are the keys of result.json. A trial fills them as it goes, so that
+    one which crashes keeps what it had measured."""
+
+    fingerprint: str
+    state: State = State.FINISHED
+    reason: str = ""  # why it failed, in one line
+    trial: dict[str, Scalar] = field(default_factory=dict)  # its settings, by dotted field
+    provenance: dict[str, str] = field(default_factory=dict)  # content hashes of what it read
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)  # of the training: loss, learning rate, tokens
+    facts: dict[str, str] = field(default_factory=dict)  # what was resolved from defaults, versions, the device
+    seconds: float = 0.0
+
+    @classmethod
+    def begun(cls, trial: Trial, provenance: Mapping[str, str]) -> Result:
+        """The result of a trial that nothing is known of yet."""
+        return cls(fingerprint(trial, provenance), trial=flatten(trial), provenance=dict(provenance))
+
+    @classmethod
+    def failure(cls, trial: Trial, provenance: Mapping[str, str], state: State, reason: str, seconds: float) -> Result:
+        """The result of a trial that could not write its own: its worker died, hung, or raised outside the trial boundary."""
+        begun = cls.begun(trial, provenance)
+        return replace(begun, state=State(state), reason=reason, metrics={"seconds": seconds}, seconds=seconds)
+
+    @classmethod
+    def read(cls, path: Path) -> Result:
+        """The result that a result.json holds.
+
+        Raises:
+            BadInput: the file is damaged.
+        """
+        try:
+            row: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            known = {one.name: row[one.name] for one in fields(cls) if one.name in row}
+            known |= {"fingerprint": row.get("fingerprint", ""), "reason": row.get("reason") or ""}
+            known |= {"state": State(row["state"]), "metrics": dict(row["metrics"]), "seconds": float(row["seconds"])}
+            return cls(**known)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); delete it and the trial runs again") from None
+
+    def write(self, folder: Path) -> Result:
+        """Writes result.json and returns what it holds: numbers that are not finite are left out of metrics and history (JSON
+        has none; the state tells)."""
+        finite = replace(self, metrics=_finite(self.metrics), history=[_finite(point) for point in self.history])
+        row = {one.name: getattr(finite, one.name) for one in fields(finite)}
+        write_whole(folder / FILE, (json.dumps(row, indent=1, allow_nan=False) + "\n").encode())
+        return finite
 
 
-def add_measurements(result: dict[str, Any], before: Sequence[Measurement], after: Sequence[Measurement]) -> None:
-    """Means before and after, and the two axes: quality as it is after, forgetting as the mean change of its measures."""
-    metrics = result["metrics"]
-    changes, variances = [], []
-    for old, new in zip(before, after, strict=True):
-        assert old.name == new.name, (old.name, new.name)
-        assert old.items == new.items, new.name
-        metrics |= {f"before/{new.name}": old.mean, f"after/{new.name}": new.mean, f"delta/{new.name}": new.mean - old.mean}
-        metrics |= {f"after_se/{new.name}": new.standard_error}
-        if new.axis == "quality":
-            metrics |= {"quality": new.mean, "quality_se": new.standard_error, "quality_before": old.mean}
-            result["facts"] |= {"quality_measure": new.name, "quality_unit": new.unit}
-        elif new.axis == "forgetting":
-            changes.append(new.mean - old.mean)
-            variances.append(weighted_standard_error(new.scores - old.scores, new.weights) ** 2)
-    metrics["forgetting"] = float(np.mean(changes))
-    metrics["forgetting_se"] = math.sqrt(sum(variances)) / len(changes)
-    forgetting = [one for one in after if one.axis == "forgetting"]
-    result["facts"] |= {
-        "forgetting_measures": ", ".join(one.name for one in forgetting),
-        "forgetting_unit": ", ".join(sorted({one.unit for one in forgetting})),
-    }
+def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
-def write_items(output: Path, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:
-    """items.csv.gz: one line per measure and item, for statistics that pair and resample items."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(ITEM_COLUMNS)
-    for old, new in zip(before, after, strict=True):
-        for group, item, weight, was, now in zip(new.groups, new.items, new.weights, old.scores, new.scores, strict=True):
-            table.writerow([new.name, new.axis, group, item, f"{weight:g}", repr(float(was)), repr(float(now))])
-    _whole(output / "items.csv.gz", gzip.compress(text.getvalue().encode(), mtime=0))
-
-
-def write(result: dict[str, Any], output: Path) -> None:
-    """result.json, last of all. Numbers that are not finite are left out of metrics (JSON has none); the state tells."""
-    result["metrics"] = {name: value for name, value in result["metrics"].items() if math.isfinite(value)}
-    result["history"] = [{name: value for name, value in point.items() if math.isfinite(value)} for point in result["history"]]
-    _whole(output / "result.json", (json.dumps(result, indent=1, allow_nan=False) + "\n").encode())
-
-
-def _whole(path: Path, data: bytes) -> None:
+def write_whole(path: Path, data: bytes) -> None:
+    """The whole file or nothing, also when the machine goes down: a temporary file, synced, then renamed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     with temporary.open("wb") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
-
-
-def remove_if_empty(directory: Path) -> None:
-    if directory.is_dir() and not any(directory.iterdir()):
-        directory.rmdir()
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    import torch
-
-    if isinstance(error, torch.cuda.OutOfMemoryError | MemoryError):
-        return True
-    text = str(error).lower()  # the CPU's allocator and cuBLAS raise RuntimeError
-    signs = ("out of memory", "can't allocate memory", "alloc_failed")
-    return isinstance(error, RuntimeError) and any(sign in text for sign in signs)

@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from core import adapters, evaluate, hardware, model, train
-from core import result as results
+from core import adapters, evaluate, hardware, model, summary, train
 from core.data import encode, rows
 from core.errors import BadInput, one_line
-from core.fields import fingerprint, flatten
 from core.hardware import Device
 from core.provenance import facts as resolved
+from core.result import Result
 from core.settings import Trial
+from core.states import State
 from core.tasks.measurement import Measurement
 
 __all__ = ["Device", "run"]
@@ -33,43 +33,34 @@ REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretrain
 SAVED_FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept: a sweep makes dozens
 
 
-def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Device) -> dict[str, Any]:
-    """Runs one trial and writes `output`/result.json, items.csv.gz and adapter/.
+def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Device) -> Result:
+    """Runs one trial and writes `output`/result.json, items.csv.gz and adapter/; returns what stands in result.json.
 
     Raises:
         BadInput: the trial cannot be run as asked; nothing is written.
     """
     began = time.perf_counter()
-    result: dict[str, Any] = {
-        "fingerprint": fingerprint(trial, provenance),
-        "state": "finished",
-        "reason": "",
-        "trial": flatten(trial),
-        "provenance": dict(provenance),
-        "metrics": {},
-        "history": [],
-        "facts": {},
-    }
+    result = Result.begun(trial, provenance)
     output.mkdir(parents=True, exist_ok=True)
     (output / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
     try:
         _run(trial, provenance, output, device, result)
     except (BadInput, KeyboardInterrupt):
-        results.remove_if_empty(output)
+        if not any(output.iterdir()):
+            output.rmdir()
         raise
     except Exception as error:
-        result["state"] = "oom" if results.is_out_of_memory(error) else "crashed"
-        result["reason"] = one_line(error)
+        result.state = State.OOM if hardware.is_out_of_memory(error) else State.CRASHED
+        result.reason = one_line(error)
         (output / "traceback.txt").write_text(traceback.format_exc())
-    if result["state"] in ("oom", "crashed"):  # here, as the error's frames held the base until now
+    if result.state in (State.OOM, State.CRASHED):  # here, as the error's frames held the base until now
         model.forget()
-    result["seconds"] = result["metrics"]["seconds"] = time.perf_counter() - began
-    results.write(result, output)
-    return result
+    result.seconds = result.metrics["seconds"] = time.perf_counter() - began
+    return result.write(output)
 
 
-def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: dict[str, Any]) -> None:
-    metrics, facts = result["metrics"], result["facts"]
+def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: Result) -> None:
+    metrics, facts = result.metrics, result.facts
     place = hardware.prepare(device)
     hardware.reset_peak_memory(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
@@ -85,7 +76,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
 
     mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
     trained = train.fit(adapted.model, base.tokenizer, data.train, trial.train, trial.seed, device, mixed, str(output))
-    results.add_training(result, trained)
+    summary.add_training(result, trained)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if trained.diverged_at is not None:
         return
@@ -98,10 +89,10 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     metrics["eval/seconds"] = time.perf_counter() - started
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if not all(math.isfinite(one.mean) for one in after):
-        result["state"], result["reason"] = "diverged", "a measurement after training is not finite"
+        result.state, result.reason = State.DIVERGED, "a measurement after training is not finite"
         return
-    results.add_measurements(result, before, after)
-    results.write_items(output, before, after)
+    summary.add_measurements(result, before, after)
+    summary.write_items(output, before, after)
     facts["adapter"] = adapters.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
 
 

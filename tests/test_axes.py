@@ -12,6 +12,7 @@ from core.data.rows import n_replayed, select
 from core.errors import BadInput
 from core.fields import ADDED_LATER, fingerprint, identity, replace_field
 from core.lab import instruct
+from core.result import Result
 from core.settings import Data, Evaluation, Lora, Model, Train, Trial
 
 SMALL = Evaluation(items_per_task=2)
@@ -137,7 +138,7 @@ def test_replay_counts_in_the_plan() -> None:
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """One trial of each kind on the laboratory, 150 examples."""
     pytest.importorskip("torch")
     from core import trial as trials
@@ -159,15 +160,15 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict]:
     return {name: trials.run(trial, {"kind": name}, folder / name, Device()) for name, trial in kinds.items()}
 
 
-def test_replay_keeps_what_was_pretrained(results: dict[str, dict]) -> None:
-    plain, replay = results["plain"]["metrics"], results["replay"]["metrics"]
+def test_replay_keeps_what_was_pretrained(results: dict[str, Result]) -> None:
+    plain, replay = results["plain"].metrics, results["replay"].metrics
     assert (plain["rows/replayed"], replay["rows/replayed"], replay["rows/used"]) == (0, 50, 150)
     assert replay["forgetting"] < 0.5 * plain["forgetting"]
     assert replay["train/steps"] > plain["train/steps"]
 
 
-def test_replay_of_one_domain_keeps_that_domain_best(results: dict[str, dict]) -> None:
-    plain, mixed, code = (results[name]["metrics"] for name in ("plain", "replay", "code"))
+def test_replay_of_one_domain_keeps_that_domain_best(results: dict[str, Result]) -> None:
+    plain, mixed, code = (results[name].metrics for name in ("plain", "replay", "code"))
     assert code["rows/replayed"] == mixed["rows/replayed"]
     assert code["delta/nll/code"] < mixed["delta/nll/code"] < plain["delta/nll/code"]
     assert code["delta/nll/facts"] > mixed["delta/nll/facts"]
@@ -182,20 +183,20 @@ def test_a_later_field_at_its_default_is_no_part_of_a_trials_identity() -> None:
         assert fingerprint(other, {}) != fingerprint(base, {})
 
 
-def test_training_stops_after_the_steps_asked_for(results: dict[str, dict]) -> None:
+def test_training_stops_after_the_steps_asked_for(results: dict[str, Result]) -> None:
     result = results["steps"]
-    assert result["metrics"]["train/steps"] == 25
-    assert result["history"][-1]["epoch"] == pytest.approx(2.5)
-    assert result["history"][-1]["learning_rate"] < 0.1 * result["history"][5]["learning_rate"]  # the decay ends there too
+    assert result.metrics["train/steps"] == 25
+    assert result.history[-1]["epoch"] == pytest.approx(2.5)
+    assert result.history[-1]["learning_rate"] < 0.1 * result.history[5]["learning_rate"]  # the decay ends there too
 
 
-def test_loss_on_all_tokens_trains_on_the_prompts(results: dict[str, dict]) -> None:
-    plain, both = results["plain"]["metrics"], results["all"]["metrics"]
+def test_loss_on_all_tokens_trains_on_the_prompts(results: dict[str, Result]) -> None:
+    plain, both = results["plain"].metrics, results["all"].metrics
     assert both["train/tokens"] == plain["train/tokens"]
     assert both["train/loss_final"] > 3 * plain["train/loss_final"]  # inputs are drawn at random: nobody can foretell them
 
 
-def test_another_chat_form_asks_the_same_questions_and_scores_worse(results: dict[str, dict]) -> None:
-    plain, other = results["plain"]["metrics"], results["no template"]["metrics"]
+def test_another_chat_form_asks_the_same_questions_and_scores_worse(results: dict[str, Result]) -> None:
+    plain, other = results["plain"].metrics, results["no template"].metrics
     assert plain["train/loss_final"] == other["train/loss_final"]
     assert other["quality"] < plain["quality"] - 0.2

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.hardware import Device
+from core.result import Result
 from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
 
 torch = pytest.importorskip("torch")
@@ -28,7 +29,7 @@ def trial(make_model: Callable[..., str], rows_file: str) -> Trial:
     )
 
 
-def run(trial: Trial, output: Path, device: Device = GPU) -> dict:
+def run(trial: Trial, output: Path, device: Device = GPU) -> Result:
     from core import trial as trials
 
     result = trials.run(trial, {"model": trial.model.name}, output, device)
@@ -39,23 +40,23 @@ def run(trial: Trial, output: Path, device: Device = GPU) -> dict:
 def test_bfloat16_by_default_near_the_cpu(trial: Trial, tmp_path: Path, adapter: Lora | Full) -> None:
     trial = dataclasses.replace(trial, adapter=adapter)
     gpu, cpu = run(trial, tmp_path / "gpu"), run(trial, tmp_path / "cpu", Device())
-    assert (gpu["state"], gpu["facts"]["dtype"], gpu["facts"]["device_kind"]) == ("finished", "bfloat16", "cuda")
-    assert gpu["metrics"]["quality"] == pytest.approx(cpu["metrics"]["quality"], abs=0.25)
-    assert gpu["metrics"]["quality"] > gpu["metrics"]["quality_before"] + 0.3
+    assert (gpu.state, gpu.facts["dtype"], gpu.facts["device_kind"]) == ("finished", "bfloat16", "cuda")
+    assert gpu.metrics["quality"] == pytest.approx(cpu.metrics["quality"], abs=0.25)
+    assert gpu.metrics["quality"] > gpu.metrics["quality_before"] + 0.3
 
 
 def test_nf4_base(trial: Trial, tmp_path: Path) -> None:
     result = run(dataclasses.replace(trial, model=Model(name=trial.model.name, quantization="nf4")), tmp_path)
-    assert (result["state"], result["reason"]) == ("finished", "")
-    assert result["metrics"]["quality"] > result["metrics"]["quality_before"]
+    assert (result.state, result.reason) == ("finished", "")
+    assert result.metrics["quality"] > result.metrics["quality_before"]
 
 
 def test_peak_memory_is_the_trials_own(trial: Trial, tmp_path: Path) -> None:
-    one = run(trial, tmp_path / "a")["metrics"]["peak_memory_gib"]
+    one = run(trial, tmp_path / "a").metrics["peak_memory_gib"]
     ballast = torch.zeros(1 << 28, device="cuda")  # 1 GiB that is gone before the next trial
     del ballast
     torch.cuda.empty_cache()
-    two = run(trial, tmp_path / "b")["metrics"]["peak_memory_gib"]
+    two = run(trial, tmp_path / "b").metrics["peak_memory_gib"]
     assert two == pytest.approx(one, rel=0.1)
     assert two < 0.9
 
@@ -72,5 +73,5 @@ def test_the_memory_fraction_is_a_limit_and_beyond_it_is_oom(
 
     with monkeypatch.context() as patch:
         patch.setattr(train, "fit", greedy)
-        assert run(trial, tmp_path / "greedy")["state"] == "oom"
-    assert run(trial, tmp_path / "modest")["state"] == "finished"
+        assert run(trial, tmp_path / "greedy").state == "oom"
+    assert run(trial, tmp_path / "modest").state == "finished"

@@ -42,7 +42,7 @@ def test_estimates_agree_with_the_trial(trial: Trial, tmp_path: Path) -> None:
         trial, evaluation=Evaluation(drift_samples=2, drift_tokens=8), train=Train(epochs=1.5, batch_size=8)
     )
     told = preflight.inspect(trial)
-    metrics = trials.run(trial, told.provenance, tmp_path, Device())["metrics"]
+    metrics = trials.run(trial, told.provenance, tmp_path, Device()).metrics
     assert told.steps == metrics["train/steps"]
     assert told.tokens == pytest.approx(metrics["train/tokens"], rel=0.15)
     assert told.trainable_parameters == metrics["trainable_parameters"]

@@ -24,6 +24,7 @@ from analysis import load
 from core import tracking
 from core.errors import BadInput, one_line, redacted
 from core.fields import fingerprint, flatten
+from core.result import Result
 from core.settings import Data, Evaluation, Full, Lora, Train, Trial
 from core.tracking import Store, TrialRecord
 
@@ -235,7 +236,7 @@ def test_the_analysis_reads_typed_columns(uri: str, tmp_path: Path) -> None:
     log(store, finished(tmp_path, TRIAL))
     full = Trial(adapter=Full(), train=Train(learning_rate=3e-4, epochs=2), data=Data(n_examples=None))
     log(store, finished(tmp_path, full, arm="full", state="diverged", reason="nan", metrics={}))
-    running = store._create(finished(tmp_path, Trial(seed=9)), json.loads(_text(tmp_path, Trial(seed=9))), "x", 10**12)
+    running = store._create(finished(tmp_path, Trial(seed=9)), Result.begun(Trial(seed=9), PROVENANCE), "x", 10**12)
     table = load.trials(uri, "rank_vs_quality").set_index("arm")
     assert running not in set(table["run_id"])
     assert sorted(table.index) == ["full", "lora r=4"]

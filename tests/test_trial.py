@@ -17,7 +17,9 @@ from conftest import MARKED
 from core.errors import BadInput
 from core.fields import fingerprint
 from core.hardware import Device
+from core.result import Result
 from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
+from core.states import State
 
 torch = pytest.importorskip("torch")
 
@@ -36,14 +38,14 @@ def tiny(path: str, rows_file: str, **changes: object) -> Trial:
     return dataclasses.replace(trial, **changes)
 
 
-def run(trial: Trial, output: Path) -> dict:
+def run(trial: Trial, output: Path) -> Result:
     from core import trial as trials
 
     return trials.run(trial, {"data": "d", "model": trial.model.name}, output, Device())
 
 
-def numbers(result: dict) -> dict[str, float]:
-    return {name: value for name, value in result["metrics"].items() if not name.endswith(CLOCKS)}
+def numbers(result: Result) -> dict[str, float]:
+    return {name: value for name, value in result.metrics.items() if not name.endswith(CLOCKS)}
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "gpt2"])
@@ -53,23 +55,24 @@ def test_a_trial_trains_on_every_architecture(
 ) -> None:
     trial = tiny(make_model(architecture), rows_file, adapter=adapter, train=Train(epochs=6, batch_size=8, learning_rate=1e-2))
     result = run(trial, tmp_path / "out")
-    assert (result["state"], result["reason"]) == ("finished", "")
-    metrics = result["metrics"]
+    assert (result.state, result.reason) == ("finished", "")
+    metrics = result.metrics
     assert metrics["quality"] > metrics["quality_before"] + 0.5
     assert metrics["forgetting"] > 0
     assert metrics["before/kl/drift"] == pytest.approx(0, abs=1e-6)
-    assert result["history"][-1]["loss"] < result["history"][0]["loss"]
-    assert metrics["train/steps"] == 18 == result["history"][-1]["step"]
-    assert result["history"][-1]["tokens"] == metrics["train/tokens"]
+    assert result.history[-1]["loss"] < result.history[0]["loss"]
+    assert metrics["train/steps"] == 18 == result.history[-1]["step"]
+    assert result.history[-1]["tokens"] == metrics["train/tokens"]
 
 
 def test_what_a_trial_leaves_behind(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
     trial = tiny(make_model("llama", MARKED), rows_file)
     result = run(trial, tmp_path)
-    assert json.loads((tmp_path / "result.json").read_text()) == result
-    assert result["fingerprint"] == fingerprint(trial, result["provenance"])
+    assert Result.read(tmp_path / "result.json") == result
+    assert json.loads((tmp_path / "result.json").read_text()) == dataclasses.asdict(result)
+    assert result.fingerprint == fingerprint(trial, result.provenance)
     assert {p.name for p in tmp_path.iterdir()} == {"result.json", "items.csv.gz", "adapter"}
-    metrics = result["metrics"]
+    metrics = result.metrics
     for name in (
         "quality",
         "quality_se",
@@ -85,7 +88,7 @@ def test_what_a_trial_leaves_behind(make_model: Callable[..., str], rows_file: s
     weights = [float(row["weight"]) for row in items]
     mean = sum(w * float(row["after"]) for w, row in zip(weights, items, strict=True)) / sum(weights)
     assert mean == pytest.approx(metrics["quality"])
-    facts = result["facts"]
+    facts = result.facts
     assert facts["quality_measure"] == "log_likelihood/response"
     assert facts["target_modules"] == "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     assert all(isinstance(value, str) for value in facts.values())
@@ -105,7 +108,7 @@ def test_same_seed_same_bits_also_in_a_warm_process(make_model: Callable[..., st
     run(dataclasses.replace(lora, seed=7), tmp_path / "seed7")
     warm = run(lora, tmp_path / "warm")
     assert numbers(warm) == numbers(cold)
-    assert warm["history"] == cold["history"]
+    assert warm.history == cold.history
     model.forget()
     assert numbers(run(dataclasses.replace(lora, adapter=Full(), train=Train(learning_rate=0.1)), tmp_path / "full2")) == numbers(
         full
@@ -120,8 +123,8 @@ def test_arms_of_a_seed_share_order_and_items(make_model: Callable[..., str], ro
     small = run(tiny(make_model("llama"), rows_file, adapter=Lora(rank=1)), tmp_path / "a")
     large = run(tiny(make_model("llama"), rows_file, adapter=Lora(rank=8)), tmp_path / "b")
     for same in ("train_rows_hash", "evaluation_rows_hash"):
-        assert small["facts"][same] == large["facts"][same]
-    assert small["history"][0]["loss"] == pytest.approx(large["history"][0]["loss"])  # LoRA begins as the base
+        assert small.facts[same] == large.facts[same]
+    assert small.history[0]["loss"] == pytest.approx(large.history[0]["loss"])  # LoRA begins as the base
 
 
 def test_new_tokens_are_trained_in_and_out(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
@@ -140,8 +143,8 @@ def test_new_tokens_are_trained_in_and_out(make_model: Callable[..., str], rows_
 def test_accumulated_micro_batches_are_the_same_step(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
     whole = run(tiny(make_model("llama"), rows_file, train=Train(epochs=1, batch_size=8)), tmp_path / "a")
     parts = run(tiny(make_model("llama"), rows_file, train=Train(epochs=1, batch_size=8, micro_batch_size=2)), tmp_path / "b")
-    assert [p["loss"] for p in whole["history"]] == pytest.approx([p["loss"] for p in parts["history"]], rel=1e-4)
-    assert parts["metrics"]["quality"] == pytest.approx(whole["metrics"]["quality"], rel=1e-4)
+    assert [p["loss"] for p in whole.history] == pytest.approx([p["loss"] for p in parts.history], rel=1e-4)
+    assert parts.metrics["quality"] == pytest.approx(whole.metrics["quality"], rel=1e-4)
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
@@ -149,7 +152,7 @@ def test_learning_rate_follows_the_schedule(
     make_model: Callable[..., str], rows_file: str, tmp_path: Path, schedule: str
 ) -> None:
     train = Train(epochs=3, batch_size=4, learning_rate=1e-3, schedule=schedule, warmup_share=0.25)
-    rates = [point["learning_rate"] for point in run(tiny(make_model("llama"), rows_file, train=train), tmp_path)["history"]]
+    rates = [point["learning_rate"] for point in run(tiny(make_model("llama"), rows_file, train=train), tmp_path).history]
     assert len(rates) == 18 == train.n_steps(24)
     assert rates[0] == 0
     assert max(rates) == pytest.approx(1e-3)
@@ -172,11 +175,11 @@ def test_divergence_is_a_row(make_model: Callable[..., str], rows_file: str, tmp
         result = run(trial, tmp_path)
     finally:
         train.response_loss = original
-    assert result["state"] == "diverged"
-    assert "step 4 of" in result["reason"]
+    assert result.state == "diverged"
+    assert "step 4 of" in result.reason
     assert len(calls) == 4  # stopped at once
-    assert "quality" not in result["metrics"]
-    assert json.loads((tmp_path / "result.json").read_text())["state"] == "diverged"
+    assert "quality" not in result.metrics
+    assert Result.read(tmp_path / "result.json").state == "diverged"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +200,7 @@ def test_a_crash_is_a_row_and_the_next_trial_is_sound(
     with monkeypatch.context() as patch:
         patch.setattr(train, "fit", fail)
         result = run(trial, tmp_path / "bad")
-    assert (result["state"], "\n" in result["reason"]) == (state, False)
+    assert (result.state, "\n" in result.reason) == (state, False)
     assert type(error).__name__ in (tmp_path / "bad" / "traceback.txt").read_text()
     assert numbers(run(trial, tmp_path / "again")) == numbers(good)
 
@@ -214,8 +217,8 @@ def test_nothing_pins_a_base_that_is_let_go(
     base = weakref.ref(next(iter(model._WARM.values())).model)
     assert base() is not None
     if crash:
-        monkeypatch.setattr("core.result.add_measurements", lambda *arguments: 1 / 0)
-        assert run(trial, tmp_path / "bad")["state"] == "crashed"
+        monkeypatch.setattr("core.summary.add_measurements", lambda *arguments: 1 / 0)
+        assert run(trial, tmp_path / "bad").state == "crashed"
     else:
         model.load(Model(name=make_model("gpt2")), Device())
     assert base() is None
@@ -230,13 +233,13 @@ def test_peak_memory_is_the_trials_own(
     if not os.access(hardware.CLEAR_REFS, os.W_OK):
         pytest.skip("the high-water mark cannot be reset here")
     run(trial, tmp_path / "warm")
-    one = run(trial, tmp_path / "a")["metrics"]["peak_memory_gib"]
+    one = run(trial, tmp_path / "a").metrics["peak_memory_gib"]
     ballast = torch.ones(1 << 27)  # 0.5 GiB that is gone before the next trial
     del ballast
-    two = run(trial, tmp_path / "b")["metrics"]["peak_memory_gib"]
+    two = run(trial, tmp_path / "b").metrics["peak_memory_gib"]
     assert 0.1 < two < one + 0.2
     monkeypatch.setattr(hardware, "CLEAR_REFS", tmp_path / "none")
-    assert "peak_memory_gib" not in run(trial, tmp_path / "c")["metrics"]
+    assert "peak_memory_gib" not in run(trial, tmp_path / "c").metrics
 
 
 def test_bad_input_and_ctrl_c_leave_nothing(
@@ -267,7 +270,7 @@ def test_too_long_and_empty_rows_are_counted(make_model: Callable[..., str], tmp
     path = tmp_path / "rows.jsonl"
     path.write_text("".join(json.dumps(raw) + "\n" for raw in raws))
     data = Data(source=str(path), n_examples=None, seq_len_tokens=48, eval_share=0.3)
-    metrics = run(tiny(make_model("llama"), str(path), data=data), tmp_path / "out")["metrics"]
+    metrics = run(tiny(make_model("llama"), str(path), data=data), tmp_path / "out").metrics
     assert metrics["rows/skipped_empty"] == 3
     total = metrics["rows/used"] + metrics["rows/skipped_too_long"]
     assert metrics["rows/skipped_too_long"] > 0
@@ -275,7 +278,7 @@ def test_too_long_and_empty_rows_are_counted(make_model: Callable[..., str], tmp
     assert 25 <= total <= 45
     few = Data(source=str(path), n_examples=8, seq_len_tokens=48, eval_share=0.3)
     path.write_text("".join(json.dumps(raw) + "\n" for raw in raws[:40]))
-    alike = run(tiny(make_model("llama"), str(path), data=few), tmp_path / "alike")["metrics"]["rows/response_tokens"]
+    alike = run(tiny(make_model("llama"), str(path), data=few), tmp_path / "alike").metrics["rows/response_tokens"]
     assert alike == round(alike)  # every answer is "five"
     assert 1 < alike < metrics["rows/response_tokens"]  # some are 60 times as long, cut at 48 tokens
 
@@ -285,29 +288,29 @@ def test_base_text_becomes_the_forgetting_axis(make_model: Callable[..., str], r
     text.write_text("the quick brown fox jumps over the lazy dog . " * 40)
     evaluation = Evaluation(base_text=str(text), drift_samples=4, drift_tokens=12)
     result = run(tiny(make_model("gpt2"), rows_file, evaluation=evaluation), tmp_path / "out")
-    assert result["facts"]["forgetting_measures"] == "nll/base_text"
-    assert result["metrics"]["forgetting"] == pytest.approx(result["metrics"]["delta/nll/base_text"])
-    assert "after/kl/drift" in result["metrics"]
+    assert result.facts["forgetting_measures"] == "nll/base_text"
+    assert result.metrics["forgetting"] == pytest.approx(result.metrics["delta/nll/base_text"])
+    assert "after/kl/drift" in result.metrics
 
 
 def test_nf4_and_bfloat16_train_on_the_cpu(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
     path = make_model("llama")
     nf4 = run(tiny(path, rows_file, model=Model(name=path, quantization="nf4")), tmp_path / "nf4")
-    assert (nf4["state"], nf4["reason"]) == ("finished", "")
+    assert (nf4.state, nf4.reason) == ("finished", "")
     half = run(tiny(path, rows_file, model=Model(name=path, dtype="bfloat16")), tmp_path / "bf16")
-    assert (half["state"], half["reason"], half["facts"]["dtype"]) == ("finished", "", "bfloat16")
+    assert (half.state, half.reason, half.facts["dtype"]) == ("finished", "", "bfloat16")
     plain = run(tiny(path, rows_file), tmp_path / "fp32")
     for other in (nf4, half):
-        assert other["metrics"]["quality"] == pytest.approx(plain["metrics"]["quality"], abs=0.3)
+        assert other.metrics["quality"] == pytest.approx(plain.metrics["quality"], abs=0.3)
 
 
 def test_stories_on_lima(shared: Path, stories: str, tmp_path: Path) -> None:
     trial = tiny(stories, str(shared / "data" / "instruct" / "lima.jsonl.gz"), train=Train(epochs=1, batch_size=8))
     trial = dataclasses.replace(trial, data=dataclasses.replace(trial.data, eval_share=0.05, seq_len_tokens=96))
     result = run(trial, tmp_path)
-    assert (result["state"], result["reason"]) == ("finished", "")
-    assert result["metrics"]["quality"] > result["metrics"]["quality_before"]
-    assert result["metrics"]["rows/truncated"] > 0
+    assert (result.state, result.reason) == ("finished", "")
+    assert result.metrics["quality"] > result.metrics["quality_before"]
+    assert result.metrics["rows/truncated"] > 0
 
 
 def test_a_batch_is_the_same_rows_whatever_its_micro_batches() -> None:
@@ -322,3 +325,24 @@ def test_a_batch_is_the_same_rows_whatever_its_micro_batches() -> None:
     assert [lengths[i] for i in epochs[0][:4]] == sorted((lengths[i] for i in epochs[0][:4]), reverse=True)
     plain = list(SeededOrder(lengths, 1, seed=1))
     assert all(set(plain[at : at + 4]) == set(epochs[0][at : at + 4]) for at in (0, 4, 8))
+
+
+def test_a_result_is_written_whole_and_read_back(tmp_path: Path) -> None:
+    """Numbers that are not finite are left out; a trial that could not write its own row costs the time that it took."""
+    trial = Trial()
+    hung = Result.failure(trial, {"data": "d"}, State.CRASHED, "still running after its time limit", 21_600.0)
+    assert (hung.metrics, hung.fingerprint) == ({"seconds": 21_600.0}, fingerprint(trial, {"data": "d"}))
+    odd = dataclasses.replace(hung, metrics={"quality": 0.5, "loss": float("nan")}, history=[{"step": 1, "loss": float("inf")}])
+    written = odd.write(tmp_path / "new" / "folder")
+    assert (written.metrics, written.history) == ({"quality": 0.5}, [{"step": 1}])
+    assert Result.read(tmp_path / "new" / "folder" / "result.json") == written
+    assert [path.name for path in (tmp_path / "new" / "folder").iterdir()] == ["result.json"]
+    keys = ["fingerprint", "state", "reason", "trial", "provenance", "metrics", "history", "facts", "seconds"]
+    assert list(json.loads((tmp_path / "new" / "folder" / "result.json").read_text())) == keys
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"state": "lost", "metrics": {}, "seconds": 1}'])
+def test_a_damaged_result_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "result.json").write_text(text)
+    with pytest.raises(BadInput, match=r"result\.json is damaged .*delete it and the trial runs again"):
+        Result.read(tmp_path / "result.json")

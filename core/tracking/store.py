@@ -13,9 +13,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from core.errors import BadInput, redacted
+from core.result import FILE, Result
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -41,7 +42,6 @@ from core.tracking.connection import (
     client,
 )
 
-STATUS_OF_STATE = {"finished": "FINISHED", "diverged": "FAILED", "oom": "FAILED", "crashed": "FAILED", "pruned": "KILLED"}
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
 
 
@@ -97,9 +97,9 @@ class Store:
 
     def log_trial(self, record: TrialRecord, known: Run | None) -> None:
         """Writes one finished trial. A run that was begun for the same result is continued, another result replaces it."""
-        path = record.folder / "result.json"
-        content = path.read_bytes()
-        row, digest, end_ms = json.loads(content), hashlib.sha256(content).hexdigest()[:16], path.stat().st_mtime_ns // 1_000_000
+        path = record.folder / FILE
+        result, end_ms = Result.read(path), path.stat().st_mtime_ns // 1_000_000
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         if known is not None and known.data.tags.get(DIGEST) == digest:
             if known.data.tags[PHASE] == SUPERSEDED:  # and yet it is the arm's best again
                 self.client.set_tag(known.info.run_id, PHASE, record.phase)
@@ -109,13 +109,13 @@ class Store:
         else:
             if known is not None:
                 self.client.delete_run(known.info.run_id)
-            run_id = self._create(record, row, digest, end_ms)
-        _log(self.client, run_id, params=_params(row, record), metrics=_metrics(row, end_ms))
-        self._log_datasets(run_id, row)
-        for name in ("result.json", "items.csv.gz", "traceback.txt"):
+            run_id = self._create(record, result, digest, end_ms)
+        _log(self.client, run_id, params=_params(result, record), metrics=_metrics(result, end_ms))
+        self._log_datasets(run_id, result)
+        for name in (FILE, "items.csv.gz", "traceback.txt"):
             if (record.folder / name).exists():
                 self.client.log_artifact(run_id, str(record.folder / name))
-        self.client.set_terminated(run_id, status=STATUS_OF_STATE[row["state"]], end_time=end_ms)
+        self.client.set_terminated(run_id, status="FAILED" if result.state.failed else "FINISHED", end_time=end_ms)
 
     def supersede(self, stale: Stale) -> None:
         """Marks the trials that no longer belong to the sweep (a repeated tuning trial changed what followed from it)."""
@@ -124,29 +124,29 @@ class Store:
             if phase != SUPERSEDED and stale(arm_of(run), phase, key, run.data.params):
                 self.client.set_tag(run.info.run_id, PHASE, SUPERSEDED)
 
-    def _create(self, record: TrialRecord, row: Mapping[str, Any], digest: str, end_ms: int) -> str:
+    def _create(self, record: TrialRecord, result: Result, digest: str, end_ms: int) -> str:
         tags = {
             KIND: "trial",
             SWEEP: self.sweep,
             KEY: record.key,
-            FINGERPRINT: row["fingerprint"],
+            FINGERPRINT: result.fingerprint,
             ARM: record.arm,
             PHASE: record.phase,
-            STATE: row["state"],
-            REASON: (row.get("reason") or "")[:TAG_CHARACTERS],
+            STATE: str(result.state),
+            REASON: result.reason[:TAG_CHARACTERS],
             DIGEST: digest,
             FOLDER: str(record.folder),
             PARENT: self.parent_id,
             "mlflow.source.name": "sweeps/run.py",
         }
-        tags[NOTE] = _summary(row)
-        started = end_ms - int(1_000 * row["seconds"])
+        tags[NOTE] = _summary(result)
+        started = end_ms - int(1_000 * result.seconds)
         return self.client.create_run(self.experiment_id, start_time=started, run_name=record.name, tags=tags).info.run_id
 
-    def _log_datasets(self, run_id: str, row: Mapping[str, Any]) -> None:
+    def _log_datasets(self, run_id: str, result: Result) -> None:
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        trial, provenance = row["trial"], row["provenance"]
+        trial, provenance = result.trial, result.provenance
         wanted = [("data", "data.source", "training"), ("eval_data", "data.eval_source", "evaluation")]
         wanted.append(("base_text", "evaluation.base_text", "forgetting"))
         inputs = []
@@ -183,28 +183,28 @@ class Store:
             return made.experiment_id
 
 
-def _summary(row: Mapping[str, Any]) -> str:
+def _summary(result: Result) -> str:
     """One line of Markdown: how the trial ended."""
-    if row["state"] != "finished":
-        return f"**{row['state']}**: {row.get('reason') or 'no reason recorded'}"
-    shown = [f"{name} {row['metrics'][name]:.4g}" for name in AXES if row["metrics"].get(name) is not None]
-    return f"**{row['state']}** on the {row['trial'].get('evaluation.split')} split: " + ", ".join(shown)
+    if result.state.failed:
+        return f"**{result.state}**: {result.reason or 'no reason recorded'}"
+    shown = [f"{name} {result.metrics[name]:.4g}" for name in AXES if result.metrics.get(name) is not None]
+    return f"**{result.state}** on the {result.trial.get('evaluation.split')} split: " + ", ".join(shown)
 
 
-def _params(row: Mapping[str, Any], record: TrialRecord) -> dict[str, object]:
+def _params(result: Result, record: TrialRecord) -> dict[str, object]:
     tails = [name.rpartition(".")[2] for name in record.axes]
     short = {name: tail if tails.count(tail) == 1 else name for name, tail in zip(record.axes, tails, strict=True)}
-    axes = {f"axis.{short[name]}": row["trial"][name] for name in record.axes if name in row["trial"]}
-    return {**axes, **row["trial"], **row["provenance"], **row["facts"]}
+    axes = {f"axis.{short[name]}": result.trial[name] for name in record.axes if name in result.trial}
+    return {**axes, **result.trial, **result.provenance, **result.facts}
 
 
-def _metrics(row: Mapping[str, Any], end_ms: int) -> list[tuple[str, float, int, int]]:
+def _metrics(result: Result, end_ms: int) -> list[tuple[str, float, int, int]]:
     """(name, value, timestamp, step): timestamps come from the result file, so that logging twice gives the same rows."""
     # the UI shows metrics in the order in which they were logged: the two axes first, then totals, then details
-    ordered = sorted(row["metrics"].items(), key=lambda metric: (metric[0] not in AXES, "/" in metric[0]))
+    ordered = sorted(result.metrics.items(), key=lambda metric: (metric[0] not in AXES, "/" in metric[0]))
     found = [(name, float(value), end_ms, 0) for name, value in ordered if value is not None]
-    start_ms, total = end_ms - int(1_000 * row["seconds"]), max(len(row["history"]), 1)
-    for index, point in enumerate(row["history"]):
+    start_ms, total = end_ms - int(1_000 * result.seconds), max(len(result.history), 1)
+    for index, point in enumerate(result.history):
         at = start_ms + int((end_ms - start_ms) * (index + 1) / total)
         found += [
             (f"train/{name}", float(value), at, int(point["step"]))

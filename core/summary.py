@@ -1,0 +1,75 @@
+"""Training and measurements → the metrics and facts of a result, and the items table."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from core.result import Result, write_whole
+from core.states import State
+from core.tasks.measurement import Measurement, weighted_standard_error
+
+if TYPE_CHECKING:
+    from core.train import Trained
+
+ITEM_COLUMNS = ("measure", "axis", "group", "item", "weight", "before", "after")
+LAST_SHARE = 0.1  # of the steps recorded: one batch's loss says little (0.03 to 0.3 from one to the next at the end)
+
+
+def add_training(result: Result, trained: Trained) -> None:
+    """Training's metrics and history; a loss that was not finite makes the state "diverged"."""
+    losses = [point["loss"] for point in trained.history]
+    n_last = max(1, round(LAST_SHARE * len(losses)))
+    result.metrics |= {
+        "train/loss_final": losses[-1],
+        "train/loss_last_tenth": sum(losses[-n_last:]) / n_last,
+        "train/tokens": trained.tokens,
+        "train/steps": trained.steps,
+        "train/seconds": trained.seconds,
+    }
+    result.history = trained.history
+    if trained.diverged_at is not None:
+        result.state = State.DIVERGED
+        result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps}"
+
+
+def add_measurements(result: Result, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:
+    """Means before and after, and the two axes: quality as it is after, forgetting as the mean change of its measures."""
+    metrics = result.metrics
+    changes, variances = [], []
+    for old, new in zip(before, after, strict=True):
+        assert old.name == new.name, (old.name, new.name)
+        assert old.items == new.items, new.name
+        metrics |= {f"before/{new.name}": old.mean, f"after/{new.name}": new.mean, f"delta/{new.name}": new.mean - old.mean}
+        metrics |= {f"after_se/{new.name}": new.standard_error}
+        if new.axis == "quality":
+            metrics |= {"quality": new.mean, "quality_se": new.standard_error, "quality_before": old.mean}
+            result.facts |= {"quality_measure": new.name, "quality_unit": new.unit}
+        elif new.axis == "forgetting":
+            changes.append(new.mean - old.mean)
+            variances.append(weighted_standard_error(new.scores - old.scores, new.weights) ** 2)
+    metrics["forgetting"] = float(np.mean(changes))
+    metrics["forgetting_se"] = math.sqrt(sum(variances)) / len(changes)
+    forgetting = [one for one in after if one.axis == "forgetting"]
+    result.facts |= {
+        "forgetting_measures": ", ".join(one.name for one in forgetting),
+        "forgetting_unit": ", ".join(sorted({one.unit for one in forgetting})),
+    }
+
+
+def write_items(output: Path, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:
+    """items.csv.gz: one line per measure and item, for statistics that pair and resample items."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(ITEM_COLUMNS)
+    for old, new in zip(before, after, strict=True):
+        for group, item, weight, was, now in zip(new.groups, new.items, new.weights, old.scores, new.scores, strict=True):
+            table.writerow([new.name, new.axis, group, item, f"{weight:g}", repr(float(was)), repr(float(now))])
+    write_whole(output / "items.csv.gz", gzip.compress(text.getvalue().encode(), mtime=0))
