@@ -55,7 +55,7 @@ def opened(uri: str, sweep: str = "sweep-0") -> Store:
     return store
 
 
-def finished(folder: Path, trial: Trial, cell: str = "lora r=4", phase: str = "final", **changes: Any) -> TrialRecord:
+def finished(folder: Path, trial: Trial, arm: str = "lora r=4", phase: str = "final", **changes: Any) -> TrialRecord:
     """A trial's folder as core.trial leaves it, and its record."""
     mark = fingerprint(trial, PROVENANCE)
     row: dict[str, Any] = {
@@ -70,7 +70,7 @@ def finished(folder: Path, trial: Trial, cell: str = "lora r=4", phase: str = "f
     place.mkdir(parents=True, exist_ok=True)
     (place / "result.json").write_text(json.dumps(row | changes))
     (place / "items.csv.gz").write_bytes(gzip.compress(ITEMS.encode()))
-    return TrialRecord(f"{mark}-{phase}", f"{cell} seed {trial.seed}", cell, phase, AXES, place)
+    return TrialRecord(f"{mark}-{phase}", f"{arm} seed {trial.seed}", arm, phase, AXES, place)
 
 
 def log(store: Store, record: TrialRecord) -> None:
