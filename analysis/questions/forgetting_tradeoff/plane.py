@@ -5,22 +5,21 @@ points of forgetting against loss and against steps. Pure.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from analysis.arms import Arm, seeds_of
+from analysis.claims.curves import RANDOM_STATE, matched_arms, scores
 from analysis.claims.tables import Tables
 from analysis.questions.forgetting_tradeoff.laws import shapes
 from analysis.stats import Estimate
-from analysis.stats.equal_quality import Matched, matched_over_seeds
+from analysis.stats.equal_quality import Matched
 from analysis.stats.front import Box, front_probability, hypervolume_interval
 from core.lab.corpus import DOMAIN_SHARES
 from core.lab.skills import FOLDS, SKILLS
 
-RANDOM_STATE = 20_250_703
 METHODS = ("LoRA r=4", "LoRA r=16", "LoRA r=64", "full")
 EPOCHS = 3.0
 LEAST_POINTS = 5  # that a straight line and its AICc need
@@ -60,36 +59,10 @@ def curve(t: Tables, method: str, epochs: float | None = EPOCHS) -> list[Arm]:
     return t.where({"method": method, "train.epochs": epochs})
 
 
-def scores(t: Tables, arms: Sequence[Arm], seeds: Sequence[int], measure: str) -> np.ndarray:
-    """Item scores of these arms and seeds, (arms, seeds, items); of an accuracy that may be lost, what was lost."""
-    panel = t.panels[measure]
-    sign = -1.0 if measure.startswith("raw_accuracy") else 1.0
-    return sign * np.stack([panel.of([arm.final[seed] for seed in seeds]) for arm in arms])
-
-
 @functools.lru_cache(maxsize=32)  # rules, tables and figure ask for the same
 def matched(t: Tables, first: str, second: str, measure: str = "forgetting", epochs: float = EPOCHS) -> Matched | None:
     """Two methods at equal quality; None without two rates of each and a common seed."""
-    return matched_arms(t, curve(t, first, epochs), curve(t, second, epochs), measure)
-
-
-def matched_arms(
-    t: Tables, first: Sequence[Arm], second: Sequence[Arm], measure: str, seeds: Sequence[int] = (), place: int | None = None
-) -> Matched | None:
-    """Two curves along the learning rate at equal quality; None without two rates of each and a common seed. `seeds`: only
-    these (none: all that finished in all arms). `place`: another number moves the crossings otherwise, while seeds and items are
-    resampled alike."""
-    sides, seeds = (first, second), seeds or seeds_of(*first, *second)
-    if min(map(len, sides)) < 2 or not seeds:
-        return None
-    rates = tuple(np.array([arm.rate for arm in arms]) for arms in sides)
-    quality, cost = (tuple(scores(t, arms, seeds, name) for arms in sides) for name in ("quality", measure))
-    strata = t.panels["quality"].strata_I, t.panels[measure].strata_I
-    trials = {arm.final[seed] for arms in sides for arm in arms for seed in seeds}
-    before = float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())
-    rng, crossing = np.random.default_rng(RANDOM_STATE), None if place is None else np.random.default_rng((RANDOM_STATE, place))
-    pairs = ((rates[0], rates[1]), (quality[0], quality[1]), (cost[0], cost[1]))
-    return matched_over_seeds(*pairs, *strata, before, rng, crossing=crossing, n_items=t.panels["quality"].n_items)
+    return matched_arms(t, (curve(t, first, epochs), curve(t, second, epochs)), measure)
 
 
 @dataclass(frozen=True)

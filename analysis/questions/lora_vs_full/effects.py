@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from analysis.arms import Arm, seeds_of
+from analysis.claims.curves import matched_arms, scores
 from analysis.claims.rules import lacks
 from analysis.claims.tables import Tables
-from analysis.questions.forgetting_tradeoff.plane import matched_arms, scores
 from analysis.stats import Estimate, no_interval
 from analysis.stats.equal_quality import Matched, further
 from analysis.stats.optimum import log_ratios, ratio_over_seeds, spacing
@@ -67,7 +67,7 @@ def _logs(t: Tables, name: str, seeds: Sequence[int]) -> tuple[np.ndarray, str]:
 
 
 def _matched(t: Tables, name: str, what: str, seeds: Sequence[int]) -> Matched:
-    found = matched_arms(t, *sides(t, name), what, seeds, place=list(CONDITIONS).index(name))
+    found = matched_arms(t, sides(t, name), what, seeds, place=list(CONDITIONS).index(name))
     assert found is not None, name  # `_lacking` has looked
     return found
 

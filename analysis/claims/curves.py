@@ -1,0 +1,44 @@
+"""Arms along their learning rates: their scores as one array, and two such curves at equal quality. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from analysis.arms import Arm, seeds_of
+from analysis.claims.tables import Tables
+from analysis.stats.equal_quality import Matched, matched_over_seeds
+from core.measures import MEASURES
+
+RANDOM_STATE = 20_250_703
+Sides = tuple[Sequence[Arm], Sequence[Arm]]  # two curves: the arms of each, along the learning rate
+
+
+def scores(t: Tables[Any], arms: Sequence[Arm], seeds: Sequence[int], measure: str) -> np.ndarray:
+    """Item scores of these arms and seeds, (arms, seeds, items); of an accuracy that may be lost, what was lost."""
+    panel = t.panels[measure]
+    known = MEASURES.get(measure)  # None: an axis, "quality" or "forgetting"
+    sign = -1.0 if known and known.change and known.higher_is_better else 1.0
+    return sign * np.stack([panel.of([arm.final[seed] for seed in seeds]) for arm in arms])
+
+
+def matched_arms(
+    t: Tables[Any], sides: Sides, measure: str, seeds: Sequence[int] = (), place: int | None = None
+) -> Matched | None:
+    """Two curves along the learning rate at equal quality; None without two rates of each and a common seed. `seeds`: only
+    these (none: all that finished in all arms). `place`: another number moves the crossings otherwise, while seeds and items are
+    resampled alike."""
+    first, second = sides
+    seeds = seeds or seeds_of(*first, *second)
+    if min(map(len, sides)) < 2 or not seeds:
+        return None
+    rates = tuple(np.array([arm.rate for arm in arms]) for arms in sides)
+    quality, cost = (tuple(scores(t, arms, seeds, name) for arms in sides) for name in ("quality", measure))
+    strata = t.panels["quality"].strata_I, t.panels[measure].strata_I
+    trials = {arm.final[seed] for arms in sides for arm in arms for seed in seeds}
+    before = float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())
+    rng, crossing = np.random.default_rng(RANDOM_STATE), None if place is None else np.random.default_rng((RANDOM_STATE, place))
+    pairs = ((rates[0], rates[1]), (quality[0], quality[1]), (cost[0], cost[1]))
+    return matched_over_seeds(*pairs, *strata, before, rng, crossing=crossing, n_items=t.panels["quality"].n_items)
