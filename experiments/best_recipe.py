@@ -1,9 +1,9 @@
 """What is the best trade-off between quality and forgetting in a budget, and which settings decide it?
 
-An open search instead of a grid: rank, target modules, learning rate, epochs, examples and clusters at once, by successive
-halving (Li et al. 2020, ASHA, in its synchronous form). The first rung gives every configuration a ninth of its own tokens;
-the best trade-offs go on. Three arms then run with fresh seeds on the test split beside the project's usual recipe, which was
-not searched for and takes 189 steps where a found one may take 1,125: the report says what each takes.
+An open search takes the place of a grid. It searches rank, target modules, learning rate, epochs, examples and clusters at once,
+by successive halving (Li et al. 2020, ASHA, in its synchronous form). The first rung gives every configuration a ninth of its own
+tokens, and the best trade-offs go on. Three found arms then run with fresh seeds on the test split, beside the project's usual recipe.
+The usual recipe is not tuned and takes 189 steps; a found one may take 1,125. The report says what each takes.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, OpenSearch, Published

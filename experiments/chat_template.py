@@ -1,8 +1,8 @@
 """Does the template of the questions have to match that of training, and do prompts belong in the loss?
 
-Two rules of practice: the template at inference must be the one of training, and the loss is taken on response tokens only.
-Every arm trains on the same chats; the questions are put in the same template, in the words of another one
-("she said : … he said :"), or plainly, without any marks.
+Two rules of practice (compare Wei et al. 2021 and Shi et al. 2024): the template at inference must be the one of training, and the
+loss is taken on response tokens only. Every arm trains on the same chats. The questions are put in the same template, in the words
+of another one ("she said : … he said :"), or plainly, without any marks. The number of seeds was raised after a look (LOG.md).
 """
 
 from core.experiment import Claim, Experiment, Published

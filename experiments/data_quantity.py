@@ -1,8 +1,8 @@
 """How much curated data is enough?
 
-Claims after Zhou et al. 2023 (LIMA): sixteen times the data gave no gain; and the practitioners' rule that 200–500 pairs are
-needed. Epoch-matched arms see every example three times; step-matched arms all take the steps that 1,000 examples take in 3 epochs. The
-learning rate is tuned inside each arm. Eight seeds: four, which were planned, left all claims undecided when it first ran.
+Claims after Zhou et al. 2023 (LIMA), where sixteen times the data gave no gain, and after the practitioners' rule that 200 to 500 pairs
+are needed. Epoch-matched arms see every example three times. Step-matched arms all take the steps that 1,000 examples take in 3
+epochs. The learning rate is tuned inside each arm. Four seeds were planned; they left all claims undecided, so there are eight (LOG.md).
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

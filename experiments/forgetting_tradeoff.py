@@ -1,10 +1,10 @@
 """What does quality cost in forgetting, and does LoRA pay less than full fine-tuning?
 
-Claims after Luo et al. 2023, Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Kalajdzievski 2024 (scaling laws
-for forgetting). Methods and ranks run along their learning rates, which are an axis and not tuned: at equal steps, arms of one
-rate are compared; at equal quality, points of two curves. One epoch beside three shows whether the comparison depends on the
-training's length, 0.3 to 9 epochs at one rate whether forgetting is a power of the steps. Each seed holds out another quarter
-of the clusters, so that what was in the mix is not always the same.
+Claims after Luo et al. 2023, Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Kalajdzievski 2024 (scaling laws for
+forgetting). Methods and ranks run along their learning rates, which are an axis and not tuned. At equal steps, arms of one rate are
+compared; at equal quality, points of two curves. One epoch beside three shows whether the comparison depends on the training's
+length. 0.3 to 9 epochs at one rate show whether forgetting is a power of the steps. Each seed holds out another quarter of the
+clusters, so that what was in the mix is not always the same.
 """
 
 from core.experiment import Claim, Experiment, Published

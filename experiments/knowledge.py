@@ -1,9 +1,9 @@
 """Does tuning add facts, or only bring out those that pretraining left?
 
-Claims after Zhou et al. 2023 (the superficial alignment hypothesis), Gekhman et al. 2024 (new knowledge is learned slowly and
-costs) and Biderman et al. 2024 (capacity). Half of the rows teach the facts of 100 people whom no pretraining document
-names; the other half are curated rows, some of which ask for facts of known people, but never for those in the test. The
-learning rate is tuned inside each arm.
+Claims after Zhou et al. 2023 (the superficial alignment hypothesis), Gekhman et al. 2024 (new knowledge is learned slowly and costs
+known facts) and Biderman et al. 2024 (capacity). Half of the rows teach the facts of 100 people whom no pretraining document names.
+The other half are curated rows. Some of these ask for facts of known people, but never for those in the test. The learning rate is
+tuned inside each arm.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

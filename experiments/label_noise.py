@@ -1,8 +1,8 @@
 """How many wrong answers do curated data bear?
 
-A share of the 1,000 rows has another answer of its task instead: right in form, wrong in content, nested over the shares.
-Claims after Zhou et al. 2023 (LIMA: quality over quantity); the synthetic rows of quality_vs_quantity have a weaker model's
-errors instead. The learning rate is the same in every arm.
+A share of the 1,000 rows has another answer of its task instead: right in form, wrong in content. A larger share contains the smaller
+ones. Claims after Zhou et al. 2023 (LIMA: quality over quantity). The synthetic rows of quality_vs_quantity have a weaker model's errors
+instead. The learning rate is the same in every arm.
 """
 
 from core.experiment import Claim, Experiment, Published

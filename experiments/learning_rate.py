@@ -1,7 +1,7 @@
 """Where is the best learning rate for LoRA and for full fine-tuning, how flat is the top, and what does the rate cost?
 
-Claims after Schulman et al. 2025 (LoRA Without Regret) and Biderman et al. 2024. The rate is the axis, so nothing is tuned;
-every rate runs with every seed, and the two laboratory bases alternate over the seeds.
+Claims after Schulman et al. 2025 (LoRA Without Regret) and Biderman et al. 2024. The rate is the axis, so nothing is tuned. Every rate
+runs with every seed, and the two laboratory bases alternate over the seeds. The number of seeds was raised after a look (LOG.md).
 """
 
 from core.experiment import Claim, Experiment, Published

@@ -1,10 +1,10 @@
 """On what does it depend whether LoRA forgets less than full fine-tuning, and how far apart their best learning rates are?
 
-After Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et al. 2025 (LoRA Without Regret). On the laboratory's
-usual setting two of their findings come out otherwise: at equal quality LoRA has the higher loss on pretraining text, and its
-best rate is about 3 times full fine-tuning's, not 10 times. Here one thing at a time is changed: LoRA's scale and rank, the
-schedule, the kind of data, the base's width. The rate is an axis and nothing is tuned; every rate runs with every seed. One base
-of each width: what is said of width is said of these three.
+After Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et al. 2025 (LoRA Without Regret). In the laboratory's
+usual setting two of their findings come out otherwise: at equal quality LoRA has the higher loss on pretraining text, and its best rate
+is about 3 times that of full fine-tuning, not 10 times. Here one thing at a time is changed: LoRA's scale and rank, the schedule, the
+kind of data, the base's width. The rate is an axis and nothing is tuned; every rate runs with every seed. There is one base of each
+width, so what is said of width is said of these three. Rates were added after a look (LOG.md).
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """How do gains, forgetting and the best recipe move with the size of the base?
 
-Claims after Zhang et al. 2024 (finetuning's loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows
-with scale) and Schulman et al. 2025 (optimal learning rate, rank). The laboratory's ladder: 0.2, 0.9 and 4 M parameters,
-pretrained on the same tokens, the largest at half the others' learning rate in its matrices; what each knows of its world stands in its card
-(core/lab/bases). One base of each size: what is said of size is said of these three. The learning rate is tuned inside each arm.
+Claims after Zhang et al. 2024 (fine-tuning loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows with scale)
+and Schulman et al. 2025 (best learning rate, rank). The laboratory's ladder has 0.2, 0.9 and 4 M parameters, pretrained on as many
+tokens; the largest had half the others' learning rate in its matrices. What each knows of its world stands in its card
+(core/lab/bases). There is one base of each size, so what is said of size is said of these three. The learning rate is tuned inside
+each arm; its range was widened after a look (LOG.md).
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

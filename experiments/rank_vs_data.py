@@ -1,9 +1,9 @@
 """When does rank start to matter?
 
-Claims after Schulman et al. 2025 (LoRA Without Regret: rank matters where the data exceed the adapter's capacity) and the
-practitioners' rule that rank 64 nears full fine-tuning beyond 5,000 examples and more than 128 adds little (the laboratory's
-base is 128 wide, so that its rank 128 is full rank). Two kinds of data: curated rows bring out what pretraining left, new
-facts teach what it did not hold. The learning rate is tuned inside each arm.
+Claims after Schulman et al. 2025 (LoRA Without Regret: rank matters where the data exceed the adapter's capacity) and after a
+practitioners' rule: rank 64 nears full fine-tuning beyond 5,000 examples, and more than 128 adds little. The laboratory's base is 128
+wide, so that its rank 128 is full rank. There are two kinds of data: curated rows bring out what pretraining left, new facts teach what
+it did not hold. The learning rate is tuned inside each arm.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

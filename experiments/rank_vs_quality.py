@@ -1,8 +1,8 @@
 """Does LoRA rank buy quality, and what does it cost in forgetting, once the learning rate is retuned for each rank?
 
-Claims after Hu et al. 2021 (LoRA), Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et al. 2025
-(LoRA Without Regret). The learning rate is tuned inside each arm on validation items; the best one then runs on fresh
-seeds and is scored on test items. The two laboratory bases alternate over the seeds, so that each has two.
+Claims after Hu et al. 2021 (LoRA), Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et al. 2025 (LoRA Without
+Regret). The learning rate is tuned inside each arm on validation items. The best rate then runs on fresh seeds and is scored on test
+items. The two laboratory bases alternate over the seeds, so that each has two.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

@@ -1,14 +1,14 @@
 """Do step-by-step answers help on tasks of several steps, beyond the tokens that they cost?
 
-Claim after Mukherjee et al. 2023 (Orca). Requests compose two list skills that pretraining taught singly ("reverse a b c d and
-then double each of it"); the same requests are answered by the final result alone, or with the result of the first step
-before it. The model writes its answers by itself, steps included, and only the final one counts.
+Claims after Magister et al. 2022, Hsieh et al. 2023 and Mukherjee et al. 2023 (Orca). Requests compose two list skills that pretraining
+taught singly ("reverse a b c d and then double each of it"). The same requests are answered by the final result alone, or with the
+result of the first step before it. The model writes its answers by itself, steps included, and only the final one counts.
 
-A trace makes a row longer, so equal examples are not equal tokens. Equal tokens: the traces of EQUAL_TOKENS examples are as
-many tokens in training, requests included, as 1,000 bare rows, and so cost the same; that is what is paid for (also the other
-way round: 1,000 bare rows for BARE_EPOCHS passes). Equal response tokens, which alone are in the loss, is the harder test for
-traces: EQUAL_RESPONSE_TOKENS examples. In use traces stay dearer: 2.3 times the tokens an answer.
-The learning rate is tuned inside each arm.
+A trace makes a row longer, so equal examples are not equal tokens.
+- Equal tokens: EQUAL_TOKENS traces are as many training tokens, requests included, as 1,000 bare rows. This is what one pays for. The
+  other way round, 1,000 bare rows run for BARE_EPOCHS passes.
+- Equal response tokens, which alone are in the loss: EQUAL_RESPONSE_TOKENS traces. This is the harder test for traces.
+In use traces stay dearer: 2.3 times the tokens an answer. The learning rate is tuned inside each arm.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

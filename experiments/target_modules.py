@@ -1,8 +1,8 @@
 """Which layers should LoRA adapt?
 
-Claims after Hu et al. 2021 (LoRA, Table 5), Biderman et al. 2024 and Schulman et al. 2025. Each preset runs at rank 16, and
-again at the rank that gives it (on the laboratory's base, within 4 %) the parameters of all-linear at rank 4. The learning
-rate is tuned inside each arm.
+Claims after Hu et al. 2021 (LoRA, Table 5), Biderman et al. 2024 and Schulman et al. 2025. Each preset runs at rank 16. It runs again at
+the rank that gives it, on the laboratory's base and within 4 %, as many parameters as all-linear has at rank 4. The learning rate is
+tuned inside each arm. The number of seeds was raised after a look (LOG.md).
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

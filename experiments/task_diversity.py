@@ -1,9 +1,8 @@
 """Do more tasks or more clusters of tasks carry over to clusters that were never trained on?
 
-Claim after Wei et al. 2021 (FLAN, Figure 6) and Wang et al. 2022 (Super-NaturalInstructions). Every arm has 1,000 examples and
-the same steps; a seed draws which clusters or tasks they come from, nested, and holds out another quarter of the clusters.
-The learning rate is the same in all arms: examples and steps are. "Seen" clusters are those outside the held-out quarter,
-also where an arm trains on few of them.
+Claims after Wei et al. 2021 (FLAN, Figure 6) and Wang et al. 2022 (Super-NaturalInstructions). Every arm has 1,000 examples, the same steps
+and the same learning rate. A seed draws which clusters or tasks the examples come from; more of them contain the fewer. It also holds
+out another quarter of the clusters. "Seen" clusters are those outside the held-out quarter, also where an arm trains on few of them.
 """
 
 from core.experiment import Claim, Experiment, Published
