@@ -61,6 +61,7 @@ def sweep(
             "model.name": BASES[base], "train.learning_rate": rate, "evaluation.split": split, "seconds": 5.0,
             "data.source": "lab:curated", "data.n_examples": 1000, "quality_before": 0.0, "git_commit": "0" * 40,
             "quality_measure": "exact_match/seen", "quality_unit": "accuracy", "forgetting_unit": "nats/token",
+            "forgetting_measures": "nll/prose, nll/code, nll/facts", "train/steps": 189.0,
             "trainable_parameters": 870_000 if rank is None else 9_000 * rank,
         }  # fmt: skip
         rows.append(row)

@@ -46,6 +46,7 @@ class Tables(Generic[Own]):
 
     view: View
     trials: pd.DataFrame  # one row a trial, failed ones included
+    items: pd.DataFrame  # one row an item and measure of a finished trial, tuning trials too
     arms: list[Arm]
     panels: Mapping[str, Panel]  # measure → scores of the final trials on the test split
     means: Mapping[str, Mapping[str, Estimate]]  # arm → measure → its mean; empty for an arm without a final trial
@@ -117,6 +118,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     return Tables(
         view=view,
         trials=trials,
+        items=items,
         arms=found,
         panels=panels,
         means=means,
