@@ -14,7 +14,7 @@ import pandas as pd
 from core import tracking
 from core.errors import BadInput, redacted
 from core.fields import ADDED_LATER, flatten
-from core.settings import FIELD_PREFIX, Trial
+from core.settings import Part, Trial, parts
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
 _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "arm", "phase", "state", "reason", "sweep")}
@@ -23,7 +23,8 @@ _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "arm", "phase", "st
 def field_types() -> dict[str, type]:
     """Dotted field of a trial → its type (None aside)."""
     hints: dict[str, type] = {}
-    for owner, prefix in [*FIELD_PREFIX.items(), (Trial, "")]:
+    owners: list[tuple[type[Part] | type[Trial], str]] = [*((part, part.PREFIX) for part in parts()), (Trial, "")]
+    for owner, prefix in owners:
         resolved = typing.get_type_hints(owner)
         for field in dataclasses.fields(owner):
             options = [

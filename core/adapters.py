@@ -1,23 +1,25 @@
-"""Adapter methods: one table from a method's name to what builds it on a base model.
+"""Methods of tuning: one table from a method's name to what is known of it and what builds it on a base model.
 
-A builder gets a module tree of the trial's own (core/model.py) and returns the model to train, its random initialisation
-drawn from torch's global generator, which the trial seeds first. To add a method: its settings in core/settings.py, a
-builder here, its line in BUILDERS.
+Preflight, plans and figures read the facts, so this imports in milliseconds; torch, PEFT and transformers are imported where a
+model is built. A builder gets a module tree of the trial's own (core/model.py) and returns the model to train, its random
+initialisation drawn from torch's global generator, which the trial seeds first. To add a method: its settings in
+core/settings.py, its entry in METHODS.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-
-import torch
-from peft import LoraConfig, PeftModel, get_peft_model
-from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.pytorch_utils import Conv1D
+from typing import TYPE_CHECKING, Any
 
 from core import checkpoint, targets
-from core.settings import Full, Lora
+from core.base import BaseFiles
+from core.errors import BadInput, nearest
+from core.settings import Adapter, Full, Lora, Trial
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
@@ -28,13 +30,58 @@ class Adapted:
     target_modules: tuple[str, ...]
 
 
-def linear_names(model: PreTrainedModel) -> list[str]:
-    """The names of the model's linear layers (also Conv1D and 4-bit), without the output head."""
-    head = model.get_output_embeddings()
-    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not head]
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """What is known of a method. `n_trained` counts the parameters that it trains on a base and raises BadInput where its
+    settings do not fit that base; `build` puts it on a model that is given the ids of tokens whose rows it has to train."""
+
+    settings: type[Adapter]
+    label: str  # in figures and tables
+    colour: str  # safe for colour-blind readers (Okabe & Ito 2008)
+    marker: str  # matplotlib's
+    changes_base: bool  # whether the base's own weights change
+    on_quantized_base: bool  # whether it can train on a base whose weights have 4 bits
+    n_trained: Callable[[Any, BaseFiles], int]
+    build: Callable[[PreTrainedModel, Any, Sequence[int]], Adapted]
+
+    def __post_init__(self) -> None:
+        if self.changes_base and self.on_quantized_base:
+            raise ValueError(f"{self.label}: weights of 4 bits cannot be trained, so a method that changes them cannot use them")
+
+
+def method_of(trial: Trial) -> Method:
+    """The trial's method.
+
+    Raises:
+        BadInput: there is none of this name, or it cannot train on the trial's quantized base.
+    """
+    name = trial.adapter.method
+    if name not in METHODS:
+        raise BadInput(f"adapter.method={name!r}: {nearest(name, list(METHODS))}", field="adapter.method")
+    if trial.model.quantization != "none" and not METHODS[name].on_quantized_base:
+        others = " or ".join(other for other, method in METHODS.items() if method.on_quantized_base)
+        text = f"4-bit weights cannot be trained; use adapter.method={others} or quantization=none"
+        raise BadInput(f"model.quantization={trial.model.quantization!r}: {text}", field="model.quantization")
+    return METHODS[name]
+
+
+def build(model: PreTrainedModel, adapter: Adapter, new_tokens: Sequence[int]) -> Adapted:
+    """The model with the adapter on it. Seed before calling: PEFT draws the initial weights here."""
+    return METHODS[adapter.method].build(model, adapter, new_tokens)
+
+
+def _lora_trains(adapter: Lora, base: BaseFiles) -> int:
+    """Rank × (inputs + outputs) of every targeted layer, and the rows of new tokens."""
+    checkpoint.check_rank(adapter.rank, base.width)
+    linear = base.linear
+    chosen = targets.choose(adapter.targets, list(linear))
+    return adapter.rank * sum(sum(linear[name]) for name in chosen) + base.new_token_parameters
 
 
 def _lora(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> Adapted:
+    from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
     checkpoint.check_rank(adapter.rank, checkpoint.hidden_size(model.config.get_text_config().to_dict()))
     chosen = targets.choose(adapter.targets, linear_names(model))
     layers = dict(model.named_modules())
@@ -52,6 +99,15 @@ def _lora(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> A
     return Adapted(adapted, tuple(chosen))
 
 
+def linear_names(model: PreTrainedModel) -> list[str]:
+    """The names of the model's linear layers (also Conv1D and 4-bit), without the output head."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not head]
+
+
 def _token_layers(model: PreTrainedModel, new_tokens: Sequence[int]) -> dict[str, list[int]] | None:
     """Which rows of which embeddings are trained. PEFT follows a tied output head by itself; an untied one is named."""
     if not new_tokens:
@@ -63,17 +119,28 @@ def _token_layers(model: PreTrainedModel, new_tokens: Sequence[int]) -> dict[str
     return {names[id(layer)].rpartition(".")[2]: list(new_tokens) for layer in layers}
 
 
-def _full(model: PreTrainedModel, adapter: Full, new_tokens: Sequence[int]) -> Adapted:
-    return Adapted(model, ())
-
-
-BUILDERS: dict[type, Callable[..., Adapted]] = {Lora: _lora, Full: _full}
-TRAINS_WEIGHTS: dict[type, bool] = {Lora: False, Full: True}  # whether the base's own weights change
-
-
-def build(model: PreTrainedModel, adapter: Lora | Full, new_tokens: Sequence[int]) -> Adapted:
-    """The model with the adapter on it. Seed before calling: PEFT draws the initial weights here."""
-    return BUILDERS[type(adapter)](model, adapter, new_tokens)
+METHODS: dict[str, Method] = {
+    "lora": Method(
+        settings=Lora,
+        label="LoRA",
+        colour="#0072B2",
+        marker="o",
+        changes_base=False,
+        on_quantized_base=True,
+        n_trained=_lora_trains,
+        build=_lora,
+    ),
+    "full": Method(
+        settings=Full,
+        label="full",
+        colour="#D55E00",
+        marker="D",
+        changes_base=True,
+        on_quantized_base=False,
+        n_trained=lambda adapter, base: base.n_parameters,
+        build=lambda model, adapter, new_tokens: Adapted(model, ()),
+    ),
+}
 
 
 def trainable_parameters(model: nn.Module) -> int:
@@ -83,6 +150,9 @@ def trainable_parameters(model: nn.Module) -> int:
 
 def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:
     """Saves an adapter in PEFT's format, or small full weights as safetensors, with the tokenizer. Returns what was done."""
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
     if isinstance(model, PeftModel):
         # Not the embeddings: rows of new tokens are part of the adapter, the base's own rows did not change.
         model.save_pretrained(directory, save_embedding_layers=False)
@@ -94,14 +164,3 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, f
         model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
     return "saved"
-
-
-def seed_everything(seed: int) -> None:
-    """All generators of this process. TRL and PEFT seed too late or not at all."""
-    import random
-
-    import numpy as np
-
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # the libraries underneath draw from the global generator
-    torch.manual_seed(seed)

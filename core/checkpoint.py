@@ -16,7 +16,6 @@ from core.settings import Model
 
 HASH_CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tunelab" / "hashes.json"
 LONGEST_DEFAULT_SEQ = 1_024  # for data.seq_len_tokens=None, where the model's context is longer
-NF4_FULL = "model.quantization='nf4': 4-bit weights cannot be trained; use adapter.method=lora or quantization=none"
 SMALL_BYTES = 1 << 20  # hashed directly: quicker than the cache
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")

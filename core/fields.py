@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import BadInput, nearest
-from core.settings import ADAPTERS, Data, Evaluation, Full, Lora, Model, Scalar, Train, Trial
+from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Scalar, Train, Trial
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
 RESULT_VERSION = 2
@@ -54,17 +54,17 @@ def from_flat(flat: Mapping[str, Scalar]) -> Trial:
     return Trial(adapter=adapter_class(**adapter), **built, **top)
 
 
-def replace_field(trial: Trial, name: str, value: Scalar | Lora | Full) -> Trial:
+def replace_field(trial: Trial, name: str, value: Scalar | Adapter) -> Trial:
     """The trial with one dotted field changed; `adapter` itself, or `adapter.method`, changes the method.
 
     Raises:
         BadInput: the field does not exist (with the nearest name) or the value is out of range.
     """
-    if name == "adapter" and isinstance(value, Lora | Full):
+    if name == "adapter" and isinstance(value, Adapter):
         return dataclasses.replace(trial, adapter=value)
     if name == "adapter.method":
         if value not in ADAPTERS:
-            raise BadInput(f"adapter.method={value!r}: {nearest(str(value), list(ADAPTERS))}")
+            raise BadInput(f"adapter.method={value!r}: {nearest(str(value), list(ADAPTERS))}", field="adapter.method")
         return trial if trial.adapter.method == value else dataclasses.replace(trial, adapter=ADAPTERS[str(value)]())
     if name not in flatten(trial):
         raise BadInput(f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, list(flatten(trial)))}")

@@ -135,11 +135,10 @@ def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_
                 layer.weight[new_tokens] = layer.weight[: new_tokens[0]].float().mean(0).to(layer.weight.dtype)
 
 
-def trial_copy(base: Base, trains_weights: bool) -> PreTrainedModel:
+def trial_copy(base: Base, changes_base: bool) -> PreTrainedModel:
     """A module tree for one trial: sharing the frozen tensors, or with float32 weights of its own to train."""
-    if trains_weights:
-        if getattr(base.model, "is_loaded_in_4bit", False):
-            raise BadInput(checkpoint.NF4_FULL)
+    if changes_base:
+        assert not getattr(base.model, "is_loaded_in_4bit", False)  # refused by core.adapters.method_of
         own = copy.deepcopy(base.model).float()
         own.requires_grad_(True)
         return own

@@ -10,10 +10,12 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import chat, checkpoint, targets
+from core import adapters, chat, checkpoint
+from core import base as bases
+from core.base import BaseFiles
 from core.data import rows, sources
 from core.errors import BadInput, nearest
-from core.settings import Data, Evaluation, Lora, Model, Trial
+from core.settings import Data, Evaluation, Trial
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
@@ -42,36 +44,6 @@ class Inputs:
     memory_gib: float  # about: weights, gradients, optimizer, logits
 
 
-@dataclass(frozen=True)
-class _Base:
-    directory: Path
-    hash: str
-    shapes: dict[str, tuple[int, ...]]
-    width: int
-    vocabulary: int
-    context: int | None
-    tied: bool
-    new_tokens: int
-
-
-@functools.lru_cache(maxsize=16)
-def _base(model: Model) -> _Base:
-    directory = checkpoint.locate(model)
-    settings = checkpoint.config(directory)
-    chat.tokenizer(directory)
-    shapes = checkpoint.shapes(directory)
-    return _Base(
-        directory=directory,
-        hash=checkpoint.model_hash(directory),
-        shapes=shapes,
-        width=checkpoint.hidden_size(settings),
-        vocabulary=int(settings.get("vocab_size", 0)),
-        context=checkpoint.context_tokens(settings),
-        tied=not any(name.endswith(("lm_head.weight", "embed_out.weight")) for name in shapes),
-        new_tokens=chat.n_new_tokens(directory),
-    )
-
-
 @functools.lru_cache(maxsize=64)
 def _selection(data: Data, evaluation: Evaluation, seed: int) -> tuple[rows.Selection, int]:
     selection = rows.select(data, evaluation, seed)
@@ -85,9 +57,8 @@ def inspect(trial: Trial) -> Inputs:
         BadInput: it cannot run; the message says which field and why.
     """
     _check_sources(trial)
-    base = _base(trial.model)
-    if trial.model.quantization == "nf4" and not isinstance(trial.adapter, Lora):
-        raise BadInput(checkpoint.NF4_FULL)
+    method = adapters.method_of(trial)
+    base = bases.read(trial.model)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
     selection, n_rows = _selection(trial.data, trial.evaluation, trial.seed)
     if trial.evaluation.base_text is not None:
@@ -99,8 +70,7 @@ def inspect(trial: Trial) -> Inputs:
     n_used = len(selection.train) - n_too_long
     if n_used <= 0:
         raise BadInput(f"data.source={trial.data.source}: every prompt alone fills the {seq_len} tokens of a sequence")
-    trainable = trainable_parameters(trial, base)
-    n_parameters = _n_parameters(base)
+    trainable = method.n_trained(trial.adapter, base)
     n_replayed = rows.n_replayed(trial.data, n_used)
     tokens = n_used * lengths[0] + n_replayed * REPLAYED_TOKENS
     return Inputs(
@@ -114,12 +84,12 @@ def inspect(trial: Trial) -> Inputs:
         n_too_long=n_too_long,
         mean_tokens=lengths[0],
         seq_len_tokens=seq_len,
-        n_parameters=n_parameters,
+        n_parameters=base.n_parameters,
         trainable_parameters=trainable,
         new_tokens=base.new_tokens,
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
-        memory_gib=_memory_gib(trial, base, n_parameters, trainable, lengths[0], n_used + n_replayed),
+        memory_gib=_memory_gib(trial, base, trainable, lengths[0], n_used + n_replayed),
     )
 
 
@@ -147,7 +117,7 @@ def _check_sources(trial: Trial) -> None:
         raise BadInput(f"data.eval_source={trial.data.eval_source}: must be a file or a hub id; the laboratory has no such rows")
 
 
-def _check_language(trial: Trial, base: _Base, sample: tuple[rows.Row, ...]) -> None:
+def _check_language(trial: Trial, base: BaseFiles, sample: tuple[rows.Row, ...]) -> None:
     """The laboratory's data and models understand only each other: its tokenizer has one token a word of its world."""
     from core.lab.tokenizer import vocabulary
 
@@ -164,7 +134,7 @@ def _check_language(trial: Trial, base: _Base, sample: tuple[rows.Row, ...]) -> 
 
 def provenance(trial: Trial) -> dict[str, str]:
     """Content hashes of everything the trial reads."""
-    found = {"data": _data_hash("data.source", trial.data.source), "model": _base(trial.model).hash}
+    found = {"data": _data_hash("data.source", trial.data.source), "model": bases.read(trial.model).hash}
     if trial.data.eval_source is not None:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
     if trial.evaluation.base_text is not None:
@@ -198,40 +168,9 @@ def _lengths(data: Data, directory: Path, sample: tuple[rows.Row, ...], seq_len:
     return sum(kept) / max(1, len(kept)), too_long / len(sample), truncated / len(sample)
 
 
-def _n_parameters(base: _Base) -> int:
-    return sum(map(checkpoint.count, base.shapes.values())) + _new_rows(base)
-
-
-def _new_rows(base: _Base) -> int:
-    """Parameters of the rows that ChatML adds; the checkpoint's embeddings may have room for them already."""
-    embedded = max((shape[0] for name, shape in base.shapes.items() if targets.EXCLUDED.search(_layer(name))), default=0)
-    inner = chat.tokenizer(base.directory)
-    size = inner.get_vocab_size() + base.new_tokens if inner is not None else embedded
-    return max(0, size - embedded) * base.width * (1 if base.tied else 2) if base.new_tokens else 0
-
-
-def _layer(weight: str) -> str:
-    return weight.rpartition(".")[0]
-
-
-def trainable_parameters(trial: Trial, base: _Base) -> int:
-    """Exact for LoRA: rank × (inputs + outputs) of every targeted layer, and the rows of new tokens.
-
-    Raises:
-        BadInput: the preset fits no layer, or the rank is above the model's width.
-    """
-    if not isinstance(trial.adapter, Lora):
-        return _n_parameters(base)
-    checkpoint.check_rank(trial.adapter.rank, base.width)
-    linear = {_layer(name): shape for name, shape in base.shapes.items() if len(shape) == 2 and name.endswith(".weight")}
-    chosen = targets.choose(trial.adapter.targets, list(linear))
-    trained_rows = base.new_tokens * base.width * (1 if base.tied else 2)
-    return trial.adapter.rank * sum(sum(linear[name]) for name in chosen) + trained_rows
-
-
-def _memory_gib(trial: Trial, base: _Base, n_parameters: int, trainable: int, mean_tokens: float, n_rows: int) -> float:
+def _memory_gib(trial: Trial, base: BaseFiles, trainable: int, mean_tokens: float, n_rows: int) -> float:
     """Weights, gradient and two moments in float32 for what is trained, logits three times (value, softmax, gradient)."""
     dtype = "float32" if trial.model.dtype in ("auto", "float32") else "bfloat16"
     weight = BYTES["nf4"] if trial.model.quantization == "nf4" else BYTES[dtype]
     micro = min(trial.train.micro_batch_size or trial.train.batch_size, n_rows)
-    return (n_parameters * weight + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30
+    return (base.n_parameters * weight + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from core.errors import BadInput, nearest
 
@@ -17,21 +18,31 @@ LOSS_ON = ("response", "all")
 CHATS = ("template", "plain", "other")
 
 
-def _require(ok: bool, owner: object, name: str, valid: str) -> None:
-    if not ok:
-        raise BadInput(f"{FIELD_PREFIX[type(owner)]}{name}={getattr(owner, name)!r}: must be {valid}")
-
-
-def _one_of(owner: object, name: str, choices: Sequence[str]) -> None:
-    value = getattr(owner, name)
-    if value not in choices:
-        raise BadInput(f"{FIELD_PREFIX[type(owner)]}{name}={value!r}: {nearest(str(value), choices)}")
+Scalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class Part:
+    """One part of a trial's settings; `PREFIX` stands before their names in messages, on the command line and in tables."""
+
+    PREFIX: ClassVar[str]
+
+    def _require(self, ok: bool, name: str, valid: str) -> None:
+        if not ok:
+            field = self.PREFIX + name
+            raise BadInput(f"{field}={getattr(self, name)!r}: must be {valid}", field=field)
+
+    def _one_of(self, name: str, choices: Sequence[str]) -> None:
+        field, value = self.PREFIX + name, getattr(self, name)
+        if value not in choices:
+            raise BadInput(f"{field}={value!r}: {nearest(str(value), choices)}", field=field)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model(Part):
     """The base model: `lab:base-<seed>`, a directory, or a Hugging Face hub id."""
 
+    PREFIX = "model."
     name: str = "lab:base-0"
     revision: str | None = None
     quantization: str = "none"
@@ -39,19 +50,20 @@ class Model:
     trust_remote_code: bool = False
 
     def __post_init__(self) -> None:
-        _require(bool(self.name), self, "name", "lab:base-<seed>, a directory or a hub id")
-        _one_of(self, "quantization", QUANTIZATIONS)
-        _one_of(self, "dtype", DTYPES)
+        self._require(bool(self.name), "name", "lab:base-<seed>, a directory or a hub id")
+        self._one_of("quantization", QUANTIZATIONS)
+        self._one_of("dtype", DTYPES)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Data:
+class Data(Part):
     """Training rows and, for real data, the rows that quality is measured on.
 
     `n_examples` is a seeded nested subset (250 is contained in 500); None takes all. Without `eval_source`, real data
     give up `eval_share` of their rows for evaluation; the laboratory evaluates by program and needs neither.
     """
 
+    PREFIX = "data."
     source: str = "lab:curated"
     n_examples: int | None = 1_000
     eval_source: str | None = None
@@ -68,20 +80,28 @@ class Data:
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
 
     def __post_init__(self) -> None:
-        _require(bool(self.source), self, "source", "lab:curated, lab:synthetic, a file or a hub id")
-        _require(self.n_examples is None or self.n_examples >= 1, self, "n_examples", "at least 1, or none for all")
-        _require(0 < self.eval_share < 1, self, "eval_share", "between 0 and 1")
-        _require(self.seq_len_tokens is None or self.seq_len_tokens >= 8, self, "seq_len_tokens", "at least 8")
-        _require(0 <= self.held_out_fold <= 3, self, "held_out_fold", "0, 1, 2 or 3")
+        self._require(bool(self.source), "source", "lab:curated, lab:synthetic, a file or a hub id")
+        self._require(self.n_examples is None or self.n_examples >= 1, "n_examples", "at least 1, or none for all")
+        self._require(0 < self.eval_share < 1, "eval_share", "between 0 and 1")
+        self._require(self.seq_len_tokens is None or self.seq_len_tokens >= 8, "seq_len_tokens", "at least 8")
+        self._require(0 <= self.held_out_fold <= 3, "held_out_fold", "0, 1, 2 or 3")
         for name in ("n_clusters", "n_tasks", "n_templates"):
-            _require(getattr(self, name) is None or getattr(self, name) >= 1, self, name, "at least 1, or none for all")
-        _require(0 <= self.replay_share <= 0.9, self, "replay_share", "between 0 and 0.9")
-        _require(0 < self.best_share <= 1, self, "best_share", "above 0 and at most 1")
-        _require(0 <= self.noise_share <= 1, self, "noise_share", "between 0 and 1")
+            self._require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1, or none for all")
+        self._require(0 <= self.replay_share <= 0.9, "replay_share", "between 0 and 0.9")
+        self._require(0 < self.best_share <= 1, "best_share", "above 0 and at most 1")
+        self._require(0 <= self.noise_share <= 1, "noise_share", "between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lora:
+class Adapter(Part):
+    """A method's settings. `method` is the name in ADAPTERS; what is known of the method stands in core/adapters.py."""
+
+    PREFIX = "adapter."
+    method: str = field(default="", init=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora(Adapter):
     """Low-rank adapters (Hu et al. 2021). `alpha_over_rank` is alpha / rank: the scale of the update."""
 
     method: str = field(default="lora", init=False)
@@ -92,26 +112,27 @@ class Lora:
     targets: str = "all-linear"
 
     def __post_init__(self) -> None:
-        _require(self.rank >= 1, self, "rank", "at least 1")
-        _require(self.alpha_over_rank > 0, self, "alpha_over_rank", "above 0")
-        _require(0 <= self.dropout < 1, self, "dropout", "at least 0 and below 1")
-        _one_of(self, "targets", TARGET_PRESETS)
+        self._require(self.rank >= 1, "rank", "at least 1")
+        self._require(self.alpha_over_rank > 0, "alpha_over_rank", "above 0")
+        self._require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1")
+        self._one_of("targets", TARGET_PRESETS)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Full:
+class Full(Adapter):
     """Full fine-tuning: every parameter of the base is trained."""
 
     method: str = field(default="full", init=False)
 
 
-ADAPTERS: dict[str, type] = {"lora": Lora, "full": Full}
+ADAPTERS: dict[str, type[Adapter]] = {"lora": Lora, "full": Full}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train:
+class Train(Part):
     """Optimization: AdamW on the tokens of the responses, or of the prompts too."""
 
+    PREFIX = "train."
     learning_rate: float = 3e-3
     epochs: float = 3
     steps: int | None = None  # this many optimizer steps, whatever the epochs; None: the epochs decide
@@ -124,21 +145,20 @@ class Train:
     loss_on: str = "response"
 
     def __post_init__(self) -> None:
-        _one_of(self, "loss_on", LOSS_ON)
-        _require(0 < self.learning_rate < 10, self, "learning_rate", "above 0 and below 10")
-        _require(0 < self.epochs <= 1_000, self, "epochs", "above 0 and at most 1000")
-        _require(self.steps is None or self.steps >= 1, self, "steps", "at least 1, or none for what the epochs come to")
-        _require(self.batch_size >= 1, self, "batch_size", "at least 1")
-        _require(
+        self._one_of("loss_on", LOSS_ON)
+        self._require(0 < self.learning_rate < 10, "learning_rate", "above 0 and below 10")
+        self._require(0 < self.epochs <= 1_000, "epochs", "above 0 and at most 1000")
+        self._require(self.steps is None or self.steps >= 1, "steps", "at least 1, or none for what the epochs come to")
+        self._require(self.batch_size >= 1, "batch_size", "at least 1")
+        self._require(
             self.micro_batch_size is None or (self.micro_batch_size >= 1 and self.batch_size % self.micro_batch_size == 0),
-            self,
             "micro_batch_size",
             f"a divisor of train.batch_size={self.batch_size}",
         )
-        _one_of(self, "schedule", SCHEDULES)
-        _require(0 <= self.warmup_share < 1, self, "warmup_share", "at least 0 and below 1")
-        _require(self.weight_decay >= 0, self, "weight_decay", "at least 0")
-        _require(self.max_grad_norm > 0, self, "max_grad_norm", "above 0")
+        self._one_of("schedule", SCHEDULES)
+        self._require(0 <= self.warmup_share < 1, "warmup_share", "at least 0 and below 1")
+        self._require(self.weight_decay >= 0, "weight_decay", "at least 0")
+        self._require(self.max_grad_norm > 0, "max_grad_norm", "above 0")
 
     def n_steps(self, n_rows: int) -> int:
         """Optimizer steps on `n_rows` rows: an epoch's last batch may be smaller."""
@@ -153,9 +173,10 @@ class Train:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Part):
     """What is measured before and after training, on which split."""
 
+    PREFIX = "evaluation."
     split: str = "test"
     items_per_task: int = 50  # laboratory
     base_text: str | None = None  # a text file whose NLL measures forgetting (real models)
@@ -166,10 +187,10 @@ class Evaluation:
     chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
 
     def __post_init__(self) -> None:
-        _one_of(self, "split", SPLITS)
-        _one_of(self, "chat", CHATS)
+        self._one_of("split", SPLITS)
+        self._one_of("chat", CHATS)
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
-            _require(getattr(self, name) >= 1, self, name, "at least 1")
+            self._require(getattr(self, name) >= 1, name, "at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,22 +199,16 @@ class Trial:
 
     model: Model = Model()
     data: Data = Data()
-    adapter: Lora | Full = Lora()
+    adapter: Adapter = Lora()
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
     seed: int = 0  # data subset and order, adapter initialisation, dropout
 
     def __post_init__(self) -> None:
         if self.seed < 0:
-            raise BadInput(f"seed={self.seed}: must be at least 0")
+            raise BadInput(f"seed={self.seed}: must be at least 0", field="seed")
 
 
-FIELD_PREFIX: dict[type, str] = {
-    Model: "model.",
-    Data: "data.",
-    Lora: "adapter.",
-    Full: "adapter.",
-    Train: "train.",
-    Evaluation: "evaluation.",
-}
-Scalar = str | int | float | bool | None
+def parts() -> tuple[type[Part], ...]:
+    """The classes whose fields a trial may have: every method's among them."""
+    return (Model, Data, *ADAPTERS.values(), Train, Evaluation)

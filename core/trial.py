@@ -7,6 +7,7 @@ must mend (BadInput) and Ctrl-C. result.json is written last and whole: where it
 from __future__ import annotations
 
 import math
+import random
 import time
 import traceback
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from core import adapters, evaluate, hardware, model, summary, train
@@ -61,14 +63,15 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
 
 def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: Result) -> None:
     metrics, facts = result.metrics, result.facts
+    method = adapters.method_of(trial)
     place = hardware.prepare(device)
     hardware.reset_peak_memory(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
     data = _encode(trial, base, seq_len, metrics, facts)
 
-    adapters.seed_everything(trial.seed)  # before the adapter is created: its initial weights are random
-    adapted = adapters.build(model.trial_copy(base, adapters.TRAINS_WEIGHTS[type(trial.adapter)]), trial.adapter, base.new_tokens)
+    _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
+    adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     before = _before(trial, hashes, base, data.held_out, seq_len)
     facts |= resolved(trial, base, adapted, device, seq_len)
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
@@ -81,7 +84,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     if trained.diverged_at is not None:
         return
     adapted.model.to(place).eval()
-    if mixed and adapters.TRAINS_WEIGHTS[type(trial.adapter)]:
+    if mixed and method.changes_base:
         adapted.model.to(torch.bfloat16)  # measured as it would be shipped, like the base it is compared with
 
     started = time.perf_counter()
@@ -94,6 +97,13 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
     facts["adapter"] = adapters.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
+
+
+def _seed_generators(seed: int) -> None:
+    """All generators of this process. TRL and PEFT seed too late or not at all."""
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # the libraries underneath draw from the global generator
+    torch.manual_seed(seed)
 
 
 @dataclass(frozen=True)

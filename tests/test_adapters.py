@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from core import preflight, targets
+from core import adapters, preflight, targets
 from core.errors import BadInput
+from core.fields import flatten, from_flat, parse_value, replace_field
 from core.hardware import Device
-from core.settings import TARGET_PRESETS, Data, Full, Lora, Model, Trial
+from core.settings import ADAPTERS, TARGET_PRESETS, Adapter, Data, Evaluation, Full, Lora, Model, Train, Trial
 
 torch = pytest.importorskip("torch")
 
@@ -32,8 +36,6 @@ def load(path: str):
 
 @pytest.mark.parametrize("architecture", list(EXPECTED))
 def test_presets_resolve_and_partition_the_linear_layers(make_model: Callable[..., str], architecture: str) -> None:
-    from core import adapters
-
     names = adapters.linear_names(load(make_model(architecture)).model)
     chosen = {preset: targets.choose(preset, names) for preset in TARGET_PRESETS}
     leaves = {preset: {name.rpartition(".")[2] for name in found} for preset, found in chosen.items()}
@@ -50,7 +52,7 @@ def test_a_preset_that_fits_nothing_lists_the_layers() -> None:
 
 
 def test_rank_above_the_width_is_refused_and_a_narrow_key_is_not(make_model: Callable[..., str]) -> None:
-    from core import adapters, model
+    from core import model
 
     base = load(make_model("llama"))  # 32 wide, keys and values 16 wide
     adapters.build(model.trial_copy(base, False), Lora(rank=32, targets="attention"), base.new_tokens)
@@ -63,13 +65,13 @@ def test_rank_above_the_width_is_refused_and_a_narrow_key_is_not(make_model: Cal
     "adapter", [Lora(rank=3), Lora(rank=2, targets="attention-qv"), Full()], ids=["all-linear", "qv", "full"]
 )
 def test_preflight_counts_exactly_what_will_be_trained(
-    make_model: Callable[..., str], rows_file: str, architecture: str, adapter: Lora | Full
+    make_model: Callable[..., str], rows_file: str, architecture: str, adapter: Adapter
 ) -> None:
-    from core import adapters, model
+    from core import model
 
     path = make_model(architecture)
     base = load(path)
-    built = adapters.build(model.trial_copy(base, isinstance(adapter, Full)), adapter, base.new_tokens).model
+    built = adapters.build(model.trial_copy(base, adapters.METHODS[adapter.method].changes_base), adapter, base.new_tokens).model
     told = preflight.inspect(Trial(model=Model(name=path), data=Data(source=rows_file), adapter=adapter))
     assert told.trainable_parameters == adapters.trainable_parameters(built)
     assert told.n_parameters == base.model.num_parameters()
@@ -77,7 +79,7 @@ def test_preflight_counts_exactly_what_will_be_trained(
 
 
 def test_a_trial_copy_shares_frozen_tensors_and_a_full_one_does_not(make_model: Callable[..., str]) -> None:
-    from core import adapters, model
+    from core import model
 
     base = load(make_model("llama"))
     before = {name: value.clone() for name, value in base.model.state_dict().items()}
@@ -101,7 +103,7 @@ def test_a_saved_adapter_with_new_tokens_loads_by_peft_to_the_same_logits(
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    from core import adapters, model
+    from core import model
 
     path = make_model(architecture)
     base = load(path)
@@ -123,7 +125,7 @@ def test_a_saved_adapter_with_new_tokens_loads_by_peft_to_the_same_logits(
 
 
 def test_rank_stabilised_scaling_and_alpha(make_model: Callable[..., str]) -> None:
-    from core import adapters, model
+    from core import model
 
     base = load(make_model("llama"))
 
@@ -134,3 +136,70 @@ def test_rank_stabilised_scaling_and_alpha(make_model: Callable[..., str]) -> No
     assert scale(Lora(rank=4, alpha_over_rank=2)) == pytest.approx(2)
     assert scale(Lora(rank=3, alpha_over_rank=0.5)) == pytest.approx(0.5)
     assert scale(Lora(rank=4, alpha_over_rank=2, rank_stabilized=True)) == pytest.approx(4)
+
+
+def test_methods_are_known_without_torch_and_under_the_names_of_their_settings() -> None:
+    assert {name: method.settings for name, method in adapters.METHODS.items()} == ADAPTERS
+    assert all(cls().method == name for name, cls in ADAPTERS.items())
+    code = "import sys; from core import adapters; assert not {'torch', 'peft', 'transformers', 'numpy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[1], check=True)
+    with pytest.raises(ValueError, match="cannot be trained"):
+        dataclasses.replace(adapters.METHODS["full"], on_quantized_base=True)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HeadOnly(Adapter):
+    """A made-up method: only the output head is trained, in a share of its rows."""
+
+    method: str = dataclasses.field(default="head", init=False)
+    share: float = 1.0
+
+    def __post_init__(self) -> None:
+        self._require(0 < self.share <= 1, "share", "above 0 and at most 1")
+
+
+@pytest.fixture
+def head_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The made-up method, registered as a real one is: its settings in ADAPTERS, its entry in METHODS."""
+
+    def build(model, adapter: HeadOnly, new_tokens) -> adapters.Adapted:
+        own = model.float()
+        own.requires_grad_(False)
+        own.get_output_embeddings().requires_grad_(True)
+        return adapters.Adapted(own, ("lm_head",))
+
+    def n_trained(adapter: HeadOnly, base) -> int:
+        return (base.vocabulary + base.new_tokens) * base.width
+
+    entry = adapters.Method(
+        settings=HeadOnly, label="head", colour="#009E73", marker="s", changes_base=True, on_quantized_base=False,
+        n_trained=n_trained, build=build,
+    )  # fmt: skip
+    monkeypatch.setitem(ADAPTERS, "head", HeadOnly)
+    monkeypatch.setitem(adapters.METHODS, "head", entry)
+
+
+@pytest.mark.usefixtures("head_only")
+def test_a_method_is_its_settings_and_one_entry(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    from core import trial as trials
+
+    base = Trial(
+        model=Model(name=make_model("llama")), data=Data(source=rows_file, n_examples=24, eval_share=0.4),
+        train=Train(epochs=1, batch_size=8), evaluation=Evaluation(drift_samples=4, drift_tokens=12),
+    )  # fmt: skip
+    trial = replace_field(replace_field(base, "adapter.method", "head"), "adapter.share", 0.5)
+    assert trial.adapter == HeadOnly(share=0.5)
+    assert flatten(trial)["adapter.share"] == 0.5
+    assert from_flat(flatten(trial)) == trial
+    assert parse_value(trial, "adapter.share", "0.25") == 0.25
+    with pytest.raises(BadInput, match=r"adapter\.share=2: must be above 0") as error:
+        replace_field(trial, "adapter.share", 2)
+    assert error.value.field == "adapter.share"
+    with pytest.raises(BadInput, match=r"adapter\.method='heat': did you mean 'head'"):
+        replace_field(trial, "adapter.method", "heat")
+    with pytest.raises(BadInput, match=r"4-bit weights cannot be trained; use adapter\.method=lora or"):
+        preflight.inspect(replace_field(trial, "model.quantization", "nf4"))
+    result = trials.run(trial, {}, tmp_path, Device())
+    assert (result.state, result.reason) == ("finished", "")
+    assert result.metrics["trainable_parameters"] == preflight.inspect(trial).trainable_parameters
+    assert result.facts["target_modules"] == "lm_head"

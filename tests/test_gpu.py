@@ -10,7 +10,7 @@ import pytest
 
 from core.hardware import Device
 from core.result import Result
-from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
+from core.settings import Adapter, Data, Evaluation, Full, Lora, Model, Train, Trial
 
 torch = pytest.importorskip("torch")
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")]
@@ -37,7 +37,7 @@ def run(trial: Trial, output: Path, device: Device = GPU) -> Result:
 
 
 @pytest.mark.parametrize("adapter", [Lora(rank=4), Full()], ids=["lora", "full"])
-def test_bfloat16_by_default_near_the_cpu(trial: Trial, tmp_path: Path, adapter: Lora | Full) -> None:
+def test_bfloat16_by_default_near_the_cpu(trial: Trial, tmp_path: Path, adapter: Adapter) -> None:
     trial = dataclasses.replace(trial, adapter=adapter)
     gpu, cpu = run(trial, tmp_path / "gpu"), run(trial, tmp_path / "cpu", Device())
     assert (gpu.state, gpu.facts["dtype"], gpu.facts["device_kind"]) == ("finished", "bfloat16", "cuda")

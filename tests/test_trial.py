@@ -18,7 +18,7 @@ from core.errors import BadInput
 from core.fields import fingerprint
 from core.hardware import Device
 from core.result import Result
-from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
+from core.settings import Adapter, Data, Evaluation, Full, Lora, Model, Train, Trial
 from core.states import State
 
 torch = pytest.importorskip("torch")
@@ -51,7 +51,7 @@ def numbers(result: Result) -> dict[str, float]:
 @pytest.mark.parametrize("architecture", ["llama", "qwen2", "qwen3", "gpt2"])
 @pytest.mark.parametrize("adapter", [Lora(rank=4), Full()], ids=["lora", "full"])
 def test_a_trial_trains_on_every_architecture(
-    make_model: Callable[..., str], rows_file: str, tmp_path: Path, architecture: str, adapter: Lora | Full
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, architecture: str, adapter: Adapter
 ) -> None:
     trial = tiny(make_model(architecture), rows_file, adapter=adapter, train=Train(epochs=6, batch_size=8, learning_rate=1e-2))
     result = run(trial, tmp_path / "out")

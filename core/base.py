@@ -1,0 +1,79 @@
+"""What a base model's files say of it, without torch: its shapes, width and context, and what its tokenizer lacks."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import chat, checkpoint, targets
+from core.settings import Model
+
+HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
+
+
+@dataclass(frozen=True)
+class BaseFiles:
+    """A base model as far as its files tell. `shapes`: of every weight, by its name."""
+
+    directory: Path
+    hash: str
+    shapes: dict[str, tuple[int, ...]]
+    width: int
+    vocabulary: int
+    context: int | None
+    tied: bool
+    new_tokens: int  # that ChatML has to add
+
+    @property
+    def linear(self) -> dict[str, tuple[int, ...]]:
+        """The shapes of the matrices, by the names of their layers: linear layers, and embeddings too."""
+        return {_layer(name): shape for name, shape in self.shapes.items() if len(shape) == 2 and name.endswith(".weight")}
+
+    @property
+    def n_parameters(self) -> int:
+        """All parameters, with those of the rows that ChatML adds to the embeddings."""
+        return sum(map(checkpoint.count, self.shapes.values())) + self._n_added()
+
+    @property
+    def new_token_parameters(self) -> int:
+        """What a method has to train so that new tokens get a meaning: their rows of embedding and head."""
+        return self.new_tokens * self._per_token
+
+    @property
+    def _per_token(self) -> int:
+        return self.width * (1 if self.tied else 2)
+
+    def _n_added(self) -> int:
+        """Parameters of the rows that ChatML adds; the checkpoint's embeddings may have room for them already."""
+        embedded = max((shape[0] for name, shape in self.shapes.items() if targets.EXCLUDED.search(_layer(name))), default=0)
+        inner = chat.tokenizer(self.directory)
+        size = inner.get_vocab_size() + self.new_tokens if inner is not None else embedded
+        return max(0, size - embedded) * self._per_token if self.new_tokens else 0
+
+
+def _layer(weight: str) -> str:
+    return weight.rpartition(".")[0]
+
+
+@functools.lru_cache(maxsize=16)
+def read(model: Model) -> BaseFiles:
+    """The base's files, once in a process.
+
+    Raises:
+        BadInput: there is no such base, or its files cannot be used.
+    """
+    directory = checkpoint.locate(model)
+    settings = checkpoint.config(directory)
+    chat.tokenizer(directory)
+    shapes = checkpoint.shapes(directory)
+    return BaseFiles(
+        directory=directory,
+        hash=checkpoint.model_hash(directory),
+        shapes=shapes,
+        width=checkpoint.hidden_size(settings),
+        vocabulary=int(settings.get("vocab_size", 0)),
+        context=checkpoint.context_tokens(settings),
+        tied=not any(name.endswith(HEADS) for name in shapes),
+        new_tokens=chat.n_new_tokens(directory),
+    )
