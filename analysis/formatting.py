@@ -44,6 +44,19 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
     return f"{value.removesuffix(' %')} [{low}, {high}]{unit}"
 
 
+def rate_text(rate: float) -> str:
+    """A learning rate as people write it: 3.2e-3."""
+    digits, power = f"{rate:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
+
+
+def best_rate(e: Estimate) -> str:
+    """The top of a learning-rate curve with its interval, or why there is none."""
+    if not e.known:
+        return e.missing.short if e.missing else NONE
+    return f"{rate_text(e.value)} [{rate_text(e.low)}, {rate_text(e.high)}]"
+
+
 def joined(*notes: str) -> str:
     """The notes that say something."""
     return "; ".join(note for note in notes if note)

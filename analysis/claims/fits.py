@@ -55,7 +55,7 @@ def legend(found: Sequence[Fitted]) -> str:
     for one in found:
         where = formatting.readable(one.measure) + (f" ({one.curve})" if one.curve else "")
         at = f", 95 % of the gain at {value_text(one.best.plateau)}" if one.best.plateau.known else ""
-        why = "" if one.comparison.as_good else f" ({one.comparison.said})"
+        why = "" if one.comparison.as_good else f" ({one.comparison.conclusion()})"
         parts.append(f"{where}: {label(one)}{why}{at}")
     return "; ".join(parts)
 
@@ -64,7 +64,7 @@ def rows(found: Sequence[Fitted]) -> list[list[str]]:
     """The fits as rows under HEADER; what is not identified is said, not given."""
     return [
         [
-            one.curve or "all", formatting.readable(one.measure), one.comparison.said,
+            one.curve or "all", formatting.readable(one.measure), one.comparison.conclusion(),
             "; ".join(parameter_text(name, e) for name, e in one.best.parameters.items()),
             value_text(one.best.plateau) if one.best.plateau.known else one.best.plateau.why,
             formatting.number(one.held_out_error),

@@ -42,7 +42,7 @@ class View:
 
 @dataclass(frozen=True)
 class Tables(Generic[Own]):
-    """Everything that rules, tables, figure and report are made from. Made once; nothing that is handed these computes it again."""
+    """Everything that rules, tables, figure and report are made from. Made once; whoever is handed it computes nothing again."""
 
     view: View
     trials: pd.DataFrame  # one row a trial, failed ones included

@@ -98,7 +98,8 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[Ver
     for claim, (own, p), p_holm in zip(claims, judged, adjusted, strict=True):
         finding = findings[claim.id]
         decision, note = _after_holm(finding, own, p, float(p_holm), n_tested)
-        rows.append(_row(claim, finding, dict(verdict=decision, note=note, p=_plain(p), p_holm=_plain(float(p_holm))), n_tested))
+        judged_as = {"verdict": decision, "note": note, "p": _plain(p), "p_holm": _plain(float(p_holm))}
+        rows.append(_row(claim, finding, judged_as, n_tested))
     return rows
 
 

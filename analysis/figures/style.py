@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.formatting import rate_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -169,12 +171,6 @@ def save_vector(made: Figure, stem: Path) -> Path:
     path = stem.with_suffix(".pdf")
     made.savefig(path, metadata={"CreationDate": None, "ModDate": None})
     return path
-
-
-def rate_text(rate: float) -> str:
-    """A learning rate as people write it: 3.2e-3."""
-    mantissa, exponent = f"{rate:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
 
 
 _RC: dict[str, Any] = {

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from analysis.claims.rules import Rule, difference
+from analysis.claims.question import Question
+from analysis.claims.rules import Ask, Rule, difference
 from analysis.claims.tables import View
-from analysis.claims.verdicts import IS_ABOVE
-from analysis.reports.question import reporter
 from analysis.stats import ABOVE_ZERO
 
 VIEW = View(
@@ -18,17 +17,20 @@ VIEW = View(
 
 
 def matching_beats(chat: str) -> Rule:
-    """no_template_is_answered_worse, another_template_is_answered_worse: with the loss on responses."""
+    """Questions in the template of training are answered better than those put as `chat`, with the loss on responses."""
     right, wrong = ({"evaluation.chat": form, "train.loss_on": "response"} for form in ("template", chat))
-    return lambda t: difference(t, right, wrong, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, training's template − {chat}")
+    ask = Ask("quality", ABOVE_ZERO, f"quality, training's template − {chat}")
+    return lambda t: difference(t, right, wrong, ask)
+
+
+RESPONSES, ALL_TOKENS = ({"evaluation.chat": "template", "train.loss_on": tokens} for tokens in ("response", "all"))
 
 
 RULES: dict[str, Rule] = {
     "no_template_is_answered_worse": matching_beats("plain"),
     "another_template_is_answered_worse": matching_beats("other"),
     "response_loss_beats_full_loss": lambda t: difference(
-        t, {"evaluation.chat": "template", "train.loss_on": "response"}, {"evaluation.chat": "template", "train.loss_on": "all"},
-        "quality", ABOVE_ZERO, IS_ABOVE, "quality, loss on responses − on all tokens",
+        t, RESPONSES, ALL_TOKENS, Ask("quality", ABOVE_ZERO, "quality, loss on responses − on all tokens")
     ),
-}  # fmt: skip
-report = reporter(VIEW, RULES)
+}
+QUESTION = Question(VIEW, RULES)

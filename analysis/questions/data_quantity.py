@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.claims.published import PublishedCurve
-from analysis.claims.rules import AT_MOST_TWO_POINTS, Rule, combination, difference
+from analysis.claims.question import Question
+from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, combination, difference
 from analysis.claims.tables import View
-from analysis.claims.verdicts import IS_ABOVE, IS_BELOW
-from analysis.reports.question import reporter
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 
 if TYPE_CHECKING:
@@ -41,23 +40,23 @@ VIEW = View(
 
 
 def no_gain(matched: str) -> Rule:
-    """sixteen_times_data_no_gain_equal_epochs, sixteen_times_data_no_gain_equal_steps."""
-    first, second = ({"data.n_examples": n, "matching": matched} for n in (8_000, 500))
-    rule, effect = "supported: interval below +0.02; contradicted: above", f"quality, 8,000 − 500 examples, {matched}"
-    return lambda t: difference(t, first, second, "quality", AT_MOST_TWO_POINTS, rule, effect, in_points=True)
+    """Sixteen times the examples give at most two points more."""
+    most, few = ({"data.n_examples": n, "matching": matched} for n in (8_000, 500))
+    ask = Ask("quality", AT_MOST_TWO_POINTS, f"quality, 8,000 − 500 examples, {matched}", in_points=True)
+    return lambda t: difference(t, most, few, ask)
 
 
-def share_reached(n: int, region: Region, rule: str) -> Rule:
-    """500_examples_reach_90_percent, 100_examples_miss_90_percent: quality of n examples less 90 % of that of 8,000."""
+def share_reached(n: int, region: Region) -> Rule:
+    """The quality of n examples less 90 % of that of 8,000."""
     few, most = ({"data.n_examples": size, "matching": "equal epochs"} for size in (n, 8_000))
-    effect = f"quality of {n} examples − 90 % of that of 8,000"
-    return lambda t: combination(t, [(few, 1.0), (most, -ENOUGH)], "quality", region, rule, effect, in_points=True)
+    ask = Ask("quality", region, f"quality of {n} examples − 90 % of that of 8,000", in_points=True)
+    return lambda t: combination(t, [(few, 1.0), (most, -ENOUGH)], ask)
 
 
 RULES: dict[str, Rule] = {
     "sixteen_times_data_no_gain_equal_epochs": no_gain("equal epochs"),
     "sixteen_times_data_no_gain_equal_steps": no_gain("equal steps"),
-    "500_examples_reach_90_percent": share_reached(500, ABOVE_ZERO, IS_ABOVE),
-    "100_examples_miss_90_percent": share_reached(100, BELOW_ZERO, IS_BELOW),
+    "500_examples_reach_90_percent": share_reached(500, ABOVE_ZERO),
+    "100_examples_miss_90_percent": share_reached(100, BELOW_ZERO),
 }
-report = reporter(VIEW, RULES)
+QUESTION = Question(VIEW, RULES)

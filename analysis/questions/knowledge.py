@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.claims.rules import Rule, hindrance, lacks, trend
+from analysis.claims.question import Question
+from analysis.claims.rules import Ask, Rule, hindrance, not_measured, trend
 from analysis.claims.tables import Tables, View
-from analysis.claims.verdicts import IS_ABOVE, SEEDS_ALONE, Finding
+from analysis.claims.verdicts import SEEDS_ALONE, Finding, untested
 from analysis.formatting import joined
-from analysis.reports.question import reporter
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
+from core.measures import ACCURACY
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,31 +37,25 @@ VIEW = View(
 )
 
 
-def of_seeds(t: Tables, weights: dict[str, float], region: Region, rule: str, effect: str) -> Finding:
+def of_seeds(t: Tables[None], weights: Mapping[str, float], region: Region, effect: str) -> Finding:
     """A combination of several measures of the rank-16 arm: their items differ, so the seeds are what varies."""
     arm = t.arm(RANK)
-    if why := joined(*(lacks(t, measure) for measure in weights)) or ("" if arm else "no arm with rank 16"):
-        return Finding(None, None, rule, effect, note=f"{why}")
-    assert arm is not None
+    absent = joined(*(not_measured(t, Ask(measure, region, effect)) for measure in weights))
+    if arm is None or absent:
+        return untested(region, effect, absent or "no arm with rank 16")
     names = [arm.final[seed] for seed in sorted(arm.final)]
     per_seed = np.sum([weight * t.panels[m].of(names).mean(axis=1) for m, weight in weights.items()], axis=0)
     e = mean_interval(per_seed[:, None], n_items=min(t.panels[m].n_items for m in weights))
-    return Finding(e, region, rule, effect, "accuracy", note=SEEDS_ALONE, hindrance=hindrance(t, "quality", arm))
+    return Finding(e, region, effect, ACCURACY, SEEDS_ALONE, hindrance(t, "quality", arm))
 
 
 RULES: dict[str, Rule] = {
-    "unheard_facts_stay_unknown": lambda t: of_seeds(
-        t, {"recall/unheard": 1.0}, GUESSED, "supported: interval below 0.15; contradicted: above",
-        "facts of unheard people, rank 16",
-    ),
+    "unheard_facts_stay_unknown": lambda t: of_seeds(t, {"recall/unheard": 1.0}, GUESSED, "facts of unheard people, rank 16"),
     "pretrained_facts_beat_taught_facts": lambda t: of_seeds(
-        t, {"recall/known": 1.0, "recall/taught": -1.0}, ABOVE_ZERO, IS_ABOVE,
-        "facts of pretraining − facts of tuning, rank 16",
+        t, {"recall/known": 1.0, "recall/taught": -1.0}, ABOVE_ZERO, "facts of pretraining − facts of tuning, rank 16"
     ),
     "rank_helps_new_facts": lambda t: trend(
-        t, {"adapter.method": "lora"}, "recall/taught", ABOVE_ZERO,
-        "supported: interval of the slope above 0; contradicted: below 0",
-        "rise of recall of taught facts with parameters (LoRA)",
+        t, {"adapter.method": "lora"}, Ask("recall/taught", ABOVE_ZERO, "rise of recall of taught facts with parameters (LoRA)")
     ),
-}  # fmt: skip
-report = reporter(VIEW, RULES)
+}
+QUESTION = Question(VIEW, RULES)

@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.claims.rules import AT_MOST_TWO_POINTS, NOT_WORSE, Rule, difference
+from analysis.claims.question import Question
+from analysis.claims.rules import AT_MOST_TWO_POINTS, NOT_WORSE, Ask, Rule, difference
 from analysis.claims.tables import Fields, View
-from analysis.claims.verdicts import IS_ABOVE
-from analysis.reports.question import reporter
-from analysis.stats import ABOVE_ZERO, Region
+from analysis.stats import ABOVE_ZERO
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,38 +46,33 @@ VIEW = View(
 )
 
 
-def compared(first: Fields, second: Fields, measure: str, region: Region, effect: str) -> Rule:
-    """A difference between two arms against a margin of two points."""
-    rule = (
-        "supported: interval above −0.02; contradicted: below"
-        if region is NOT_WORSE
-        else "supported: below +0.02; contradicted: above"
-    )
-    return lambda t: difference(t, first, second, measure, region, rule, effect, in_points=True)
+def compared(first: Fields, second: Fields, ask: Ask) -> Rule:
+    """The first arm less the second."""
+    return lambda t: difference(t, first, second, ask)
 
 
-def better(first: Fields, second: Fields, measure: str, effect: str) -> Rule:
-    """A difference between two arms against none."""
-    return lambda t: difference(t, first, second, measure, ABOVE_ZERO, IS_ABOVE, effect)
-
-
+QUALITY, HELD_OUT = "quality", "exact_match/held_out"
 RULES: dict[str, Rule] = {
     "curated_matches_all_synthetic_seen": compared(
-        CURATED, WHOLE, "quality", NOT_WORSE, "curated 1,000 − all synthetic, quality"
+        CURATED, WHOLE, Ask(QUALITY, NOT_WORSE, "curated 1,000 − all synthetic, quality", in_points=True)
     ),
     "curated_matches_all_synthetic_held_out": compared(
-        CURATED, WHOLE, "exact_match/held_out", NOT_WORSE, "curated 1,000 − all synthetic, held-out tasks"
+        CURATED, WHOLE, Ask(HELD_OUT, NOT_WORSE, "curated 1,000 − all synthetic, held-out tasks", in_points=True)
     ),
     "four_times_synthetic_no_gain": compared(
-        LARGER, SYNTHETIC, "quality", AT_MOST_TWO_POINTS, "synthetic 4,000 − 1,000, 3 epochs each, quality"
+        LARGER, SYNTHETIC, Ask(QUALITY, AT_MOST_TWO_POINTS, "synthetic 4,000 − 1,000, 3 epochs each, quality", in_points=True)
     ),
-    "curated_beats_synthetic_at_equal_size": better(CURATED, SYNTHETIC, "quality", "curated 1,000 − synthetic 1,000, quality"),
-    "diverse_beats_homogeneous_held_out": better(
-        CURATED, HOMOGENEOUS, "exact_match/held_out", "all clusters − two clusters, held-out tasks"
+    "curated_beats_synthetic_at_equal_size": compared(
+        CURATED, SYNTHETIC, Ask(QUALITY, ABOVE_ZERO, "curated 1,000 − synthetic 1,000, quality")
     ),
-    "best_tenth_beats_all": better(CHOSEN_WHOLE, WHOLE, "quality", "best tenth (3 epochs) − all synthetic (1 epoch), quality"),
-    "best_tenth_beats_random_at_equal_size": better(
-        CHOSEN, SYNTHETIC, "quality", "best tenth − drawn from all, 1,000 each, quality"
+    "diverse_beats_homogeneous_held_out": compared(
+        CURATED, HOMOGENEOUS, Ask(HELD_OUT, ABOVE_ZERO, "all clusters − two clusters, held-out tasks")
+    ),
+    "best_tenth_beats_all": compared(
+        CHOSEN_WHOLE, WHOLE, Ask(QUALITY, ABOVE_ZERO, "best tenth (3 epochs) − all synthetic (1 epoch), quality")
+    ),
+    "best_tenth_beats_random_at_equal_size": compared(
+        CHOSEN, SYNTHETIC, Ask(QUALITY, ABOVE_ZERO, "best tenth − drawn from all, 1,000 each, quality")
     ),
 }
-report = reporter(VIEW, RULES)
+QUESTION = Question(VIEW, RULES)

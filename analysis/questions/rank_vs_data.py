@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from analysis.claims.rules import AT_MOST_TWO_POINTS, Rule, combination, difference, relative
+from analysis.claims.question import Question
+from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, combination, difference, relative
 from analysis.claims.tables import Tables, View
-from analysis.claims.verdicts import IS_ABOVE, Finding, direction
+from analysis.claims.verdicts import Finding, direction
 from analysis.formatting import joined
-from analysis.reports.question import reporter
-from analysis.stats import ABOVE_ZERO, Region
+from analysis.stats import ABOVE_ZERO, Form, Region
 from experiments.rank_vs_data import FEW, MANY
 
 if TYPE_CHECKING:
@@ -39,17 +39,19 @@ VIEW = View(
 )
 
 
-# 16d: an interaction of two differences.
+# What more rank gives with many examples, less what it gives with few.
 SIGNS = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
 CORNERS = [({"adapter.rank": rank, "data.n_examples": n}, sign) for (rank, n), sign in SIGNS.items()]
 TAUGHT = {"data.source": "lab:new-facts"}
 
 
-def rank_64_and_full(t: Tables) -> Finding:
-    """rank_64_equals_full_at_4000."""
-    rule, effect = "supported: interval within ±3 %; contradicted: outside", "rank 64 against full at 4,000 examples"
+WITHIN_THREE_PERCENT = Region(-0.03, 0.03, form=Form.PERCENT)
+
+
+def rank_64_and_full(t: Tables[None]) -> Finding:
+    """Equal within 3 %, and which is better where that is known: a verdict on a size would hide it."""
     first, second = ({**one, "data.n_examples": MANY} for one in ({"adapter.rank": 64}, {"adapter.method": "full"}))
-    found = relative(t, first, second, "quality", Region(-0.03, 0.03), rule, effect)
+    found = relative(t, first, second, Ask("quality", WITHIN_THREE_PERCENT, "rank 64 against full at 4,000 examples"))
     way = direction(found.estimate, 0.0, "better than full", "worse than full") if found.estimate else ""
     return replace(found, note=joined(way, found.note))
 
@@ -57,16 +59,15 @@ def rank_64_and_full(t: Tables) -> Finding:
 RULES: dict[str, Rule] = {
     "rank_64_equals_full_at_4000": rank_64_and_full,
     "rank_buys_more_with_more_data": lambda t: combination(
-        t, CORNERS, "quality", ABOVE_ZERO, IS_ABOVE,
-        "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)",
+        t, CORNERS, Ask("quality", ABOVE_ZERO, "quality, (r 64 − r 1 at 4,000 examples) − (r 64 − r 1 at 250)")
     ),
     "rank_128_adds_little": lambda t: difference(
-        t, {"adapter.rank": 128, "data.n_examples": MANY}, {"adapter.rank": 64, "data.n_examples": MANY}, "quality",
-        AT_MOST_TWO_POINTS, "supported: interval below +0.02; contradicted: above", "quality, rank 128 − 64", in_points=True,
+        t, {"adapter.rank": 128, "data.n_examples": MANY}, {"adapter.rank": 64, "data.n_examples": MANY},
+        Ask("quality", AT_MOST_TWO_POINTS, "quality, rank 128 − 64", in_points=True),
     ),
     "rank_64_learns_facts_better": lambda t: difference(
-        t, TAUGHT | {"adapter.rank": 64}, TAUGHT | {"adapter.rank": 1}, "recall/taught", ABOVE_ZERO,
-        IS_ABOVE, "recall of taught facts, rank 64 − 1",
+        t, TAUGHT | {"adapter.rank": 64}, TAUGHT | {"adapter.rank": 1},
+        Ask("recall/taught", ABOVE_ZERO, "recall of taught facts, rank 64 − 1"),
     ),
 }  # fmt: skip
-report = reporter(VIEW, RULES)
+QUESTION = Question(VIEW, RULES)

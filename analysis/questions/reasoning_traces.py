@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.claims.rules import Rule, difference
+from analysis.claims.question import Question
+from analysis.claims.rules import Ask, Rule, difference
 from analysis.claims.tables import Fields, Tables, View
-from analysis.claims.verdicts import IS_ABOVE, Finding
+from analysis.claims.verdicts import Finding
 from analysis.formatting import joined
-from analysis.reports.question import reporter
 from analysis.stats import ABOVE_ZERO
 from experiments.reasoning_traces import BARE, EQUAL_RESPONSE_TOKENS, EQUAL_TOKENS, TRACES
 
@@ -47,15 +47,17 @@ VIEW = View(
 )
 
 
-def traces_beat(fields: Fields, measure: str, effect: str) -> Rule:
-    return lambda t: difference(t, fields, PLAIN, measure, ABOVE_ZERO, IS_ABOVE, effect)
+def traces_beat(measure: str, effect: str) -> Rule:
+    """As many traces less bare answers, on this measure."""
+    return lambda t: difference(t, AS_MANY, PLAIN, Ask(measure, ABOVE_ZERO, effect))
 
 
 def at_equal_tokens(first: Fields, second: Fields, effect: str) -> Rule:
-    """traces_beat_bare_at_equal_tokens, traces_beat_more_passes_over_bare: other data may need another number of examples, or of passes, for that."""
+    """The first arm less the second, if they were trained on as many tokens: other data than the laboratory's may need another
+    number of examples, or of passes, for that."""
 
-    def rule(t: Tables) -> Finding:
-        found = difference(t, first, second, "quality", ABOVE_ZERO, IS_ABOVE, effect)
+    def rule(t: Tables[None]) -> Finding:
+        found = difference(t, first, second, Ask("quality", ABOVE_ZERO, effect))
         one, other = t.arm(first), t.arm(second)
         if one is None or other is None:
             return found
@@ -66,27 +68,25 @@ def at_equal_tokens(first: Fields, second: Fields, effect: str) -> Rule:
     return rule
 
 
-def at_equal_response_tokens(t: Tables) -> Finding:
-    """traces_beat_bare_at_equal_response_tokens: only the laboratory's are counted."""
+def at_equal_response_tokens(t: Tables[None]) -> Finding:
+    """Fewer traces, of as many response tokens as the bare answers; these are known of the laboratory's data alone."""
     fields = {"answers": "traces", "data.n_examples": EQUAL_RESPONSE_TOKENS}
-    found = difference(
-        t, fields, PLAIN, "quality", ABOVE_ZERO, IS_ABOVE, f"quality, traces of {EQUAL_RESPONSE_TOKENS} − bare 1,000"
-    )
+    found = difference(t, fields, PLAIN, Ask("quality", ABOVE_ZERO, f"quality, traces of {EQUAL_RESPONSE_TOKENS} − bare 1,000"))
     why = "" if set(t.trials["data.source"]) <= {BARE, TRACES} else "response tokens of these data were not counted"
     return dataclasses.replace(found, hindrance=joined(found.hindrance, why))
 
 
 RULES: dict[str, Rule] = {
-    "traces_beat_bare_at_equal_examples": traces_beat(AS_MANY, "quality", "quality, traces − bare answers, equal examples"),
+    "traces_beat_bare_at_equal_examples": traces_beat("quality", "quality, traces − bare answers, equal examples"),
     "traces_beat_bare_at_equal_tokens": at_equal_tokens(
         {"answers": "traces", "data.n_examples": EQUAL_TOKENS}, PLAIN, f"quality, traces of {EQUAL_TOKENS} − bare 1,000"
     ),
     "traces_beat_bare_on_unseen_compositions": traces_beat(
-        AS_MANY, "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"
+        "exact_match/held_out", "unseen compositions, traces − bare answers, equal examples"
     ),
     "traces_beat_bare_at_equal_response_tokens": at_equal_response_tokens,
     "traces_beat_more_passes_over_bare": at_equal_tokens(
         AS_MANY, MORE_PASSES, "quality, traces − bare answers with more passes, equal tokens"
     ),
 }
-report = reporter(VIEW, RULES)
+QUESTION = Question(VIEW, RULES)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from analysis import formatting
-from analysis.claims.rules import NOT_WORSE, Rule, combination, difference
+from analysis.claims.question import Question
+from analysis.claims.rules import NOT_WORSE, Ask, Rule, combination, difference
 from analysis.claims.tables import Tables, View
-from analysis.claims.verdicts import IS_ABOVE, IS_BELOW
-from analysis.reports.question import reporter
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
 
 if TYPE_CHECKING:
@@ -20,7 +19,7 @@ def domains(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.assign(domain=trials["data.replay_domain"].fillna("all domains"))
 
 
-def shares(t: Tables) -> list[str]:
+def shares(t: Tables[None]) -> list[str]:
     """What the shares of sequences are of the tokens and of the tokens in the loss: a document's all, a row's response."""
     done = t.trials[t.trials["fingerprint"].isin([name for arm in t.arms for name in arm.final.values()])]
     mean = done.groupby("arm")[["train/tokens", "rows/used", "rows/response_tokens", "train.epochs", "data.replay_share"]].mean()
@@ -46,7 +45,6 @@ VIEW = View(
     curves_label="documents from",
     derive=domains,
     scale="even",
-    sections=shares,
 )
 NONE = {"data.replay_share": 0.0}
 
@@ -63,24 +61,22 @@ def of_code(share: float) -> dict[str, object]:
 
 RULES: dict[str, Rule] = {
     "replay_5_percent_reduces_forgetting": lambda t: difference(
-        t, of_all(0.05), NONE, "forgetting", BELOW_ZERO,
-        IS_BELOW, "forgetting, 5 % replay − none",
+        t, of_all(0.05), NONE, Ask("forgetting", BELOW_ZERO, "forgetting, 5 % replay − none")
     ),
     "replay_1_percent_halves_forgetting": lambda t: combination(
-        t, [(NONE, 0.5), (of_all(0.01), -1.0)], "forgetting", ABOVE_ZERO,
-        IS_ABOVE, "half of the forgetting without replay − that with 1 %",
+        t, [(NONE, 0.5), (of_all(0.01), -1.0)],
+        Ask("forgetting", ABOVE_ZERO, "half of the forgetting without replay − that with 1 %"),
     ),
     "replay_10_percent_costs_little": lambda t: difference(
-        t, of_all(0.1), NONE, "quality", NOT_WORSE,
-        "supported: interval above −0.02; contradicted: below", "quality, 10 % replay − none", in_points=True,
+        t, of_all(0.1), NONE, Ask("quality", NOT_WORSE, "quality, 10 % replay − none", in_points=True)
     ),
     "code_mix_halves_code_forgetting": lambda t: combination(
-        t, [(NONE, 0.5), (of_code(0.4), -1.0)], "nll/code", ABOVE_ZERO, IS_ABOVE,
-        "half of the forgetting on code without replay − that with 40 % code",
+        t, [(NONE, 0.5), (of_code(0.4), -1.0)],
+        Ask("nll/code", ABOVE_ZERO, "half of the forgetting on code without replay − that with 40 % code"),
     ),
     "code_alone_saves_less_than_all_domains": lambda t: difference(
-        t, of_code(0.25), of_all(0.25), "forgetting", ABOVE_ZERO, IS_ABOVE,
-        "forgetting over all domains, 25 % code − 25 % of all domains",
+        t, of_code(0.25), of_all(0.25),
+        Ask("forgetting", ABOVE_ZERO, "forgetting over all domains, 25 % code − 25 % of all domains"),
     ),
 }  # fmt: skip
-report = reporter(VIEW, RULES)
+QUESTION = Question(VIEW, RULES, sections=shares)

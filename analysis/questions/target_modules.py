@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.claims.rules import Rule, difference, relative
+from analysis.claims.question import Question
+from analysis.claims.rules import Ask, Rule, difference, relative
 from analysis.claims.tables import Tables, View
-from analysis.claims.verdicts import IS_ABOVE, Finding
-from analysis.reports.question import reporter
-from analysis.stats import ABOVE_ZERO, Region
+from analysis.claims.verdicts import Finding
+from analysis.stats import ABOVE_ZERO, Form, Region
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EQUAL_RANK = 16
 EQUAL_PARAMETERS = {"attention-qv": 19, "attention": 10, "mlp": 7, "all-linear": 4}
-ABOUT_FIVE = Region(0.02, 0.08)  # "about 5 %"
+ABOUT_FIVE = Region(0.02, 0.08, form=Form.PERCENT)  # "about 5 %"
 
 
 def budget(trials: pd.DataFrame) -> pd.DataFrame:
@@ -34,20 +34,17 @@ VIEW = View(
 )
 
 
-def more_attention(t: Tables) -> Finding:
-    """k_and_o_add_5_percent."""
+def more_attention(t: Tables[None]) -> Finding:
+    """What adapting k and o beside q and v adds, at equal rank."""
     first, second = ({"adapter.targets": name, "adapter.rank": EQUAL_RANK} for name in ("attention", "attention-qv"))
-    rule = "supported: interval within 2–8 %; contradicted: outside"
-    return relative(t, first, second, "quality", ABOUT_FIVE, rule, "q, k, v, o against q, v at rank 16, quality, relative")
+    return relative(t, first, second, Ask("quality", ABOUT_FIVE, "q, k, v, o against q, v at rank 16, quality, relative"))
 
 
 def beats_attention(targets: str) -> Rule:
-    """mlp_beats_attention, all_linear_beats_attention."""
+    """These layers less attention's, at equal numbers of parameters."""
     first, second = ({"adapter.targets": name, "adapter.rank": EQUAL_PARAMETERS[name]} for name in (targets, "attention"))
-    rule = IS_ABOVE
-    return lambda t: difference(
-        t, first, second, "quality", ABOVE_ZERO, rule, f"{targets} − attention at equal parameters, quality"
-    )
+    ask = Ask("quality", ABOVE_ZERO, f"{targets} − attention at equal parameters, quality")
+    return lambda t: difference(t, first, second, ask)
 
 
 RULES: dict[str, Rule] = {
@@ -55,4 +52,4 @@ RULES: dict[str, Rule] = {
     "mlp_beats_attention": beats_attention("mlp"),
     "all_linear_beats_attention": beats_attention("all-linear"),
 }
-report = reporter(VIEW, RULES)
+QUESTION = Question(VIEW, RULES)

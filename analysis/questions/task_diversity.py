@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.claims.published import PublishedCurve
-from analysis.claims.rules import Rule, trend
+from analysis.claims.question import Question
+from analysis.claims.rules import Ask, Rule, trend
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding
 from analysis.formatting import joined
-from analysis.reports.question import reporter
 from analysis.stats import ABOVE_ZERO
 
 if TYPE_CHECKING:
@@ -46,14 +46,14 @@ VIEW = View(
 
 
 def carries_over(unit: str) -> Rule:
-    """held_out_rises_with_clusters, held_out_rises_with_tasks: the slope on the logarithm of the number; of held-out exact match, or on one's own data of the quality on rows that
-    one chose for it."""
-    said = "supported: interval of the slope above 0; contradicted: below 0"
+    """The slope on the logarithm of the number of clusters or tasks: of held-out exact match, or on one's own data of the
+    quality on rows that one chose for it."""
 
-    def rule(t: Tables) -> Finding:
+    def rule(t: Tables[None]) -> Finding:
         if HELD_OUT in t.panels or t.trials["data.eval_source"].isna().any():
-            return trend(t, {"unit": unit}, HELD_OUT, ABOVE_ZERO, said, f"rise of held-out exact match with {unit}")
-        found = trend(t, {"unit": unit}, "quality", ABOVE_ZERO, said, f"rise of quality on the rows of --eval-data with {unit}")
+            return trend(t, {"unit": unit}, Ask(HELD_OUT, ABOVE_ZERO, f"rise of held-out exact match with {unit}"))
+        effect = f"rise of quality on the rows of --eval-data with {unit}"
+        found = trend(t, {"unit": unit}, Ask("quality", ABOVE_ZERO, effect))
         return replace(found, hindrance=joined(found.hindrance, _not_held_out(t.trials)))
 
     return rule
@@ -71,4 +71,4 @@ RULES: dict[str, Rule] = {
     "held_out_rises_with_clusters": carries_over("clusters"),
     "held_out_rises_with_tasks": carries_over("tasks"),
 }
-report = reporter(VIEW, RULES)
+QUESTION = Question(VIEW, RULES)

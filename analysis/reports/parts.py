@@ -5,19 +5,13 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import pandas as pd
 
 from analysis import formatting
 from analysis.claims.verdicts import Verdict, as_text
-from analysis.figures import style
 from analysis.load import field_types
-from analysis.stats.estimate import Estimate
 from core.states import FAILED, Phase, State
-
-if TYPE_CHECKING:
-    pass
 
 LEDGER_NOTE = (
     "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
@@ -25,19 +19,12 @@ LEDGER_NOTE = (
 )
 
 
-def best_rate(e: Estimate) -> str:
-    """The top of a learning-rate curve with its interval, or why there is none."""
-    if not e.known:
-        return e.missing.short if e.missing else formatting.NONE
-    return f"{style.rate_text(e.value)} [{style.rate_text(e.low)}, {style.rate_text(e.high)}]"
-
-
 def rate(row: pd.Series) -> str:
     """An arm's learning rate as its tables show it."""
     if pd.isna(row["learning_rate"]):
         return formatting.NONE
     end = " (edge)" if row["at_edge"] else " (end, flat)" if row["flat_to_the_end"] else ""
-    return style.rate_text(row["learning_rate"]) + end
+    return formatting.rate_text(row["learning_rate"]) + end
 
 
 def failed(row: pd.Series) -> str:
@@ -72,7 +59,7 @@ def failures(trials: pd.DataFrame) -> str:
     summary = f"{len(trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + ".\n"
     if lost.empty:
         return summary
-    shown = lost.assign(rate=lost["train.learning_rate"].map(style.rate_text))
+    shown = lost.assign(rate=lost["train.learning_rate"].map(formatting.rate_text))
     rows = shown[["arm", "phase", "seed", "rate", "state", "reason"]].astype(str).to_numpy().tolist()
     return summary + "\n" + formatting.markdown(["arm", "phase", "seed", "learning rate", "state", "reason"], rows)
 
@@ -134,7 +121,7 @@ def tuning(tuned: pd.DataFrame) -> str:
         return ""
     bases = " and ".join(sorted(map(str, tuned["model.name"].unique())))
     rates = tuned["train.learning_rate"].astype(float)
-    tried = f"{style.rate_text(rates.min())} to {style.rate_text(rates.max())}"
+    tried = f"{formatting.rate_text(rates.min())} to {formatting.rate_text(rates.max())}"
     return f"Tuned inside each arm on {bases} and the validation split: learning rates {tried}"
 
 

@@ -16,7 +16,7 @@ of the curves) hold it in 83 %: they are the lucky ones. Uncertainty between law
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -237,13 +237,14 @@ class Comparison:
         behind = [row for row in self.rows if not row.why and row.difference > AS_GOOD]
         return tuple(row.law for row in behind if row.difference - row.penalty + self.rows[0].penalty <= 0)
 
-    @property
-    def said(self) -> str:
-        """The best law, or between which the points don't decide, and which larger ones they don't exclude."""
+    def conclusion(self, names: Mapping[str, str] | None = None) -> str:
+        """The best law, or between which the points don't decide, and which larger ones they don't exclude. `names`: what laws
+        are called in it, by their key in LAWS."""
         if not self.as_good:
             return "not compared: too few levels or seeds"
-        best = self.as_good[0] if len(self.as_good) == 1 else "indistinguishable: " + ", ".join(self.as_good)
-        return best + ("; not excluded, with more parameters: " + ", ".join(self.not_excluded) if self.not_excluded else "")
+        good, further = (", ".join((names or {}).get(law, law) for law in laws) for laws in (self.as_good, self.not_excluded))
+        best = good if len(self.as_good) == 1 else f"indistinguishable: {good}"
+        return best + (f"; not excluded, with more parameters: {further}" if further else "")
 
 
 def held_out_error(points: Points, law: str, axis: int = 0) -> float:

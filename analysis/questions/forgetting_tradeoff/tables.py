@@ -118,7 +118,7 @@ def _laws(t: Tables) -> list[str]:
     for method in ("LoRA r=16", "full"):
         if points := plane.step_points(t, method):
             found = exponent(points.x_SK.mean(axis=0), points.y_SK, t.panels["forgetting"].n_items)
-            said = compare(from_seeds(points.x_SK.mean(axis=0), points.y_SK, "rising")).said
+            said = compare(from_seeds(points.x_SK.mean(axis=0), points.y_SK, "rising")).conclusion()
             shown = formatting.estimate(found) if found else "some run did not forget"
             rows.append([f"{method}, {len(points.arms)} lengths", "steps", f"AICc: {said}", f"exponent {shown}"])
     header = ["arms", "forgetting against", "laws", "straight line, power law [95 % interval]"]
