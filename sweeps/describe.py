@@ -6,20 +6,22 @@ import math
 import statistics
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import experiments as questions
 from core import preflight
 from core.data.rows import is_lab
 from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
-from sweeps import ledger, plan, proposals, recipes
+from core.states import Phase
+from sweeps import ledger, proposals, recipes
+from sweeps.parts import Part
+from sweeps.plan import Plan, overridden
 from sweeps.progress import clock
-from sweeps.resources import memory_gib, n_cores
+from sweeps.resources import START_SECONDS, memory_gib, n_cores
 from sweeps.search import Search
-from sweeps.sweep import START_SECONDS
 
 if TYPE_CHECKING:
     from core.preflight import Inputs
@@ -34,24 +36,24 @@ EVALUATION_SECONDS = 3.0
 FEW_ROWS = 20  # of which a mean says next to nothing
 
 
-def experiments_table(experiments: list[Experiment]) -> str:
+def experiments_table(plans: Sequence[Plan]) -> str:
     """Every experiment with its question."""
     lines = []
-    for experiment in experiments:
-        tuning, final = plan.count_trials(experiment)
-        lines.append(f"{experiment.name}  ({len(plan.arms(experiment))} arms, {tuning} tuning + {final} final trials)")
-        lines += textwrap.wrap(experiment.question, 100, initial_indent="    ", subsequent_indent="    ")
+    for plan in plans:
+        counts = f"{len(plan.arms)} arms, {plan.n_tuning} tuning + {plan.n_final} final trials"
+        lines.append(f"{plan.experiment.name}  ({counts})")
+        lines += textwrap.wrap(plan.experiment.question, 100, initial_indent="    ", subsequent_indent="    ")
     return "\n".join([*lines, "", "python sweeps/run.py NAME --dry-run shows what it would do."])
 
 
-def tuning(experiment: Experiment) -> list[str]:
-    """What is tuned and where, or that the command line turned tuning off."""
+def tuning(experiment: Experiment, asked: Experiment) -> list[str]:
+    """What is tuned and where, or that the options turned the tuning off that was `asked` for."""
     proposals = experiment.tune_trials - math.prod(space.grid for space in experiment.tune.values())
     lines = [
         f"tuned in each arm: {name} from {space.low:g} to {space.high:g} ({space.grid} grid points, {proposals} proposed)"
         for name, space in experiment.tune.items()
     ]
-    fixed = [name for name in questions.load(experiment.name).tune if name not in experiment.tune]
+    fixed = [name for name in asked.tune if name not in experiment.tune]
     values = flatten(experiment.base)
     lines += _searched(experiment.search) if experiment.search else []
     return lines + [f"tuning is off: {name}={values[name]:g} in every arm" for name in fixed]
@@ -71,23 +73,10 @@ def _searched(search: OpenSearch) -> list[str]:
     ]
 
 
-def _rows(experiment: Experiment) -> list[tuple[str, int, int, Trial]]:
-    """Label, tuning trials, final trials and a trial that shows their size: of an open search from the middle of its space."""
-    found, search, base = [], experiment.search, experiment.base
-    if search:
-        for label, size, share in zip(search.labels(), search.sizes(), search.rungs, strict=True):
-            found.append((label, size, 0, plan.overridden(base, recipes.middle(search, base, share))))
-    for arm in plan.arms(experiment):
-        values = recipes.middle(search, base, 1.0) if search and arm.label != DEFAULT_ARM else arm.overrides
-        trial = plan.overridden(base, {**plan.seed_overrides(experiment, 0), **values})
-        found.append((arm.label, experiment.tune_trials if arm.tune else 0, len(experiment.seeds), trial))
-    return found
-
-
-def cautions(experiment: Experiment) -> list[str]:
+def cautions(plan: Plan) -> list[str]:
     """What can be run but may not be what was meant."""
     found = []
-    for trial in plan.probes(experiment):
+    for trial in plan.probes:
         inputs, asked = preflight.inspect(trial), trial.data.n_examples
         if not is_lab(trial.data.source) and inputs.n_eval_rows < FEW_ROWS:
             found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
@@ -118,65 +107,97 @@ def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
     return training + evaluation
 
 
-def dry_run(experiment: Experiment, sweep: str, directory: Path, share: Resources, notes: Sequence[str]) -> str:
+@dataclass(frozen=True)
+class _Row:
+    """An arm, or a rung of an open search: how many trials it has, and what one of them costs."""
+
+    label: str
+    n_tuning: int
+    n_final: int
+    trial: Trial  # shows the size; of an open search from the middle of its space
+    inputs: Inputs
+    seconds: float
+
+    @property
+    def n_trials(self) -> int:
+        return self.n_tuning + self.n_final
+
+    def cells(self) -> tuple[str, ...]:
+        counts = (self.n_tuning, self.n_final, self.inputs.steps, self.inputs.tokens, self.inputs.trainable_parameters)
+        return (self.label, *(f"{count:,}" for count in counts), f"{self.inputs.memory_gib:.2f}", f"{self.seconds:.0f} s")
+
+
+HEADER = ("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "tensors GiB", "about")
+
+
+def _rows(plan: Plan, share: Resources) -> list[_Row]:
+    experiment, search = plan.experiment, plan.experiment.search
+    sizes: list[tuple[str, int, int, Trial]] = []
+    if search:
+        for label, size, rung in zip(search.labels(), search.sizes(), search.rungs, strict=True):
+            sizes.append((label, size, 0, overridden(experiment.base, recipes.middle(search, experiment.base, rung))))
+    for arm in plan.arms:
+        middle = search is not None and arm.label != DEFAULT_ARM
+        values = recipes.middle(search, experiment.base, 1.0) if search and middle else arm.overrides
+        sizes.append((arm.label, experiment.tune_trials if arm.tune else 0, len(experiment.seeds), plan.trial(0, values)))
+    inspected = [(*size, preflight.inspect(size[-1])) for size in sizes]
+    return [_Row(*row, seconds_per_trial(row[-2], row[-1], share)) for row in inspected]
+
+
+def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str]) -> str:
     """Arms, trials, tokens, estimated time and memory, and what is worth a note."""
-    rows = [("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "tensors GiB", "about")]
-    total = total_tokens = 0.0
-    shown: tuple[preflight.Inputs, bool] | None = None
-    for label, n_tuning, n_final, trial in _rows(experiment):
-        inputs = preflight.inspect(trial)
-        shown = shown or (inputs, is_lab(trial.data.source))
-        each = seconds_per_trial(trial, inputs, share)
-        total += (n_tuning + n_final) * each
-        total_tokens += (n_tuning + n_final) * inputs.tokens
-        counts = (f"{n_tuning}", f"{n_final}", f"{inputs.steps:,}", f"{inputs.tokens:,}", f"{inputs.trainable_parameters:,}")
-        rows.append((label, *counts, f"{inputs.memory_gib:.2f}", f"{each:.0f} s"))
-    assert shown is not None, "an experiment has at least one arm"
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-    n_tuning, n_final = plan.count_trials(experiment)
-    search = _search(experiment, sweep, directory)
-    done = [outcome for job in search.jobs() if (outcome := search.outcome(job))]  # the directory may hold other arms and seeds
-    measured = [outcome.seconds for outcome in done if not outcome.failed]
-    at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
-    if measured:
-        each = statistics.median(measured)
-        left = clock(max(n_tuning + n_final - len(done) - sum(part.omitted() for part in search.parts), 0) * each / at_once)
-        time = f"{left} (median of {len(measured)} finished trials: {each:.1f} s)"
-    else:
-        time = f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
+    rows = _rows(plan, share)
+    cells = [HEADER, *(row.cells() for row in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
+    lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
+    search = replayed(plan, directory)
+    n_tokens = sum(row.n_trials * row.inputs.tokens for row in rows)
     return "\n".join([
-        f"{experiment.name} {sweep[:8]}: {experiment.question}", *lines,
-        _data_line(*shown),
+        f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
+        _data_line(rows[0].inputs, is_lab(rows[0].trial.data.source)),
         *(f"  {line}" for line in notes),
-        f"  {n_tuning} tuning + {n_final} final trials, {len(done)} of them finished; {total_tokens:,.0f} tokens in all; "
-        f"{share}; about {time}",
+        f"  {plan.n_tuning} tuning + {plan.n_final} final trials, {len(search.done())} of them finished; "
+        f"{n_tokens:,} tokens in all; {share}; about {_time_left(search, rows, share)}",
     ])  # fmt: skip
 
 
-def _search(experiment: Experiment, sweep: str, directory: Path) -> Search:
+def _time_left(search: Search, rows: Sequence[_Row], share: Resources) -> str:
+    """How long what is missing will take, and how that is known."""
+    done = [outcome for _, outcome in search.done()]
+    at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
+    measured = [outcome.seconds for outcome in done if not outcome.failed]
+    if not measured:
+        total = sum(row.n_trials * row.seconds for row in rows)
+        return f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
+    each = statistics.median(measured)
+    left = clock(max(search.n_planned() - len(done), 0) * each / at_once)
+    return f"{left} (median of {len(measured)} finished trials: {each:.1f} s)"
+
+
+def replayed(plan: Plan, directory: Path) -> Search:
     """The sweep's search as far as its trials are known; nothing is written."""
-    kept = proposals.Proposals(directory / proposals.FILE)
-    return Search(experiment, preflight.provenance, sweep, ledger.read(directory), None, kept)
+    return Search(plan, ledger.read(directory), proposals.Proposals(directory / proposals.FILE))
 
 
-def status(experiment: Experiment, sweep: str, directory: Path) -> str:
+def status(plan: Plan, directory: Path) -> str:
     """What is done, what failed and why, and who runs it at present."""
-    search = _search(experiment, sweep, directory)
-    done = [(job, outcome) for job in search.jobs() if (outcome := search.outcome(job))]
+    search = replayed(plan, directory)
+    done = search.done()
     failed = [(job, outcome) for job, outcome in done if outcome.failed]
     holder = ledger.holder(directory)
     running = f"running now ({holder})" if holder else "not running"
-    total = sum(plan.count_trials(experiment)) - sum(part.omitted() for part in search.parts)
     lines = [
-        f"{experiment.name} {sweep[:8]} in {directory}",
-        f"  {len(done)}/{total} trials done, {len(failed)} failed; {running}",
+        f"{plan.experiment.name} {plan.sweep[:8]} in {directory}",
+        f"  {len(done)}/{search.n_planned()} trials done, {len(failed)} failed; {running}",
+        *(_part_line(part) for part in search.parts),
     ]
-    for part in search.parts:
-        phases = [job.phase for job, _ in done if job.arm == part.arm.label]
-        counts = f"{phases.count('tune')}/{part.n_tune} tuning, {phases.count('final')}/{len(experiment.seeds)} final"
-        counts += " (another arm or the rung has fewer)" if part.omitted() else ""
-        chosen = (part.best() if part.tuned() else None) or {}
-        values = recipes.said(chosen)
-        lines.append(f"  {part.arm.label:<16} {counts}" + (f", chosen: {values}" if values else ""))
     return "\n".join(lines + [f"  failed: {job.name}: {outcome.state}: {outcome.reason}" for job, outcome in failed])
+
+
+def _part_line(part: Part) -> str:
+    """How far an arm or a rung is, and the setting that it chose."""
+    phases = [job.phase for job in part.known_jobs() if job.key in part.outcomes]
+    counts = f"{phases.count(Phase.TUNE)}/{part.n_tune} tuning, {phases.count(Phase.FINAL)}/{part.n_final} final"
+    counts += " (another arm or the rung has fewer)" if part.n_not_run() else ""
+    chosen = recipes.as_text((part.best() if part.tuned() else None) or {})
+    return f"  {part.arm.label:<16} {counts}" + (f", chosen: {chosen}" if chosen else "")

@@ -1,4 +1,4 @@
-"""Runs a search's jobs with Ray Tune on warm workers: the owner of Ray.
+"""Runs a search's jobs with Ray Tune on warm workers, inside a Ray cluster (sweeps/cluster.py).
 
 One Tune trial is one whole trial in one step of a class Trainable whose actor is reused, so that torch, transformers and trl
 are imported once per worker and not once per trial (4.6 s with function trainables). Ray decides where and when; what is
@@ -8,37 +8,30 @@ known of a trial afterwards stands in its result.json. A worker that dies, hangs
 from __future__ import annotations
 
 import faulthandler
-import fcntl
 import importlib
 import logging
-import os
 import shutil
-import signal
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before ray is imported
-
-import ray
 from ray import tune
 from ray.tune.search import Searcher
 
 from core.errors import BadInput, one_line
 from core.fields import flatten, from_flat
 from core.hardware import Device
+from core.result import FILE, Result
+from core.states import State
 from sweeps import ledger
+from sweeps.cluster import session_directory
 from sweeps.plan import Job
 from sweeps.resources import Resources
 from sweeps.search import Search
 
-ROOT = Path(__file__).resolve().parents[1]
 HANG_FILE, REFUSED_FILE = "hang.txt", "refused.txt"
-SOCKET_PATH_BYTES = 107  # Linux's limit; Ray adds about 65 to its temporary directory
 
 
 @dataclass(frozen=True)
@@ -79,7 +72,7 @@ def run_task(task: Mapping[str, Any]) -> None:
             (folder / REFUSED_FILE).write_text(str(error))
         except Exception as error:
             seconds = time.perf_counter() - started
-            ledger.write_failure(folder, trial, task["provenance"], "crashed", one_line(error), seconds)
+            Result.failure(trial, task["provenance"], State.CRASHED, one_line(error), seconds).write(folder)
         finally:
             faulthandler.cancel_dump_traceback_later()
     (folder / HANG_FILE).unlink()
@@ -127,13 +120,13 @@ class JobSearcher(Searcher):
             refused = BadInput((folder / REFUSED_FILE).read_text())
             shutil.rmtree(folder)
             raise refused
-        if not (folder / "result.json").exists():
+        if not (folder / FILE).exists():
             reason = error or "the worker wrote no result"
             if (folder / HANG_FILE).exists() and (folder / HANG_FILE).stat().st_size:
                 reason = f"still running after its time limit of {self.task(job)['timeout']:g} s (see traceback.txt)"
                 (folder / HANG_FILE).replace(folder / "traceback.txt")
-            ledger.write_failure(folder, job.trial, job.provenance, "crashed", reason, time.time() - started)
-        outcome = ledger.outcome(folder / "result.json")
+            Result.failure(job.trial, job.provenance, State.CRASHED, reason, time.time() - started).write(folder)
+        outcome = ledger.outcome(folder / FILE)
         self.search.tell(job, outcome)
         self.events.ended(job, outcome)
 
@@ -170,52 +163,6 @@ class Watch(tune.Callback):
         self.searcher.ended(trial.trial_id, f"the worker process died: {detail}"[:300])
 
 
-def _cluster_environment(resources: Resources, address: str | None) -> dict[str, str]:
-    """Variables that Ray and its workers read."""
-    values = {
-        "OMP_NUM_THREADS": str(resources.threads),
-        "MKL_NUM_THREADS": str(resources.threads),
-        "TOKENIZERS_PARALLELISM": "false",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
-        "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the user's mean the user's directory
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-        "TUNE_MAX_PENDING_TRIALS_PG": str(resources.slots),  # else a custom searcher's trials run one by one
-        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-        "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables and errors whatever `verbose` says
-        "TUNE_DISABLE_SIGINT_HANDLER": "1",  # Ctrl-C is ours
-        "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
-        "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
-    }
-    if not address:  # with clusters ruled out Ray takes 127.0.0.1 as it is, else it listens on every interface (2.60, measured)
-        values["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    if not resources.gpus_per_trial:
-        values["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
-    return values
-
-
-@contextmanager
-def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
-    """A Ray of our own on this machine, quiet and gone afterwards; or the cluster at `address`."""
-    environment = _cluster_environment(resources, address)
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = bool(address)  # this process has read the variable when it imported Ray
-    quiet: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
-    on_terminate = signal.getsignal(signal.SIGTERM)
-    with _temporary_directory() as temporary, _environment(environment):
-        try:
-            if address:
-                try:
-                    ray.init(address=address, runtime_env={"env_vars": environment}, **quiet)
-                except ConnectionError as error:
-                    raise BadInput(f"--ray-address {address}: {one_line(error)}") from None
-            else:
-                own: dict[str, Any] = {"num_cpus": resources.slots, "_temp_dir": str(temporary), "_node_ip_address": "127.0.0.1"}
-                ray.init(**own, **quiet)
-            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own handler there, which ends the process at once
-            yield
-        finally:
-            ray.shutdown()
-
-
 def execute(
     search: Search,
     sweep_directory: Path,
@@ -233,14 +180,13 @@ def execute(
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
     def task(job: Job) -> dict[str, Any]:
-        device = resources.device
         return {
             "trial": flatten(job.trial),
             "provenance": dict(job.provenance),
             "folder": str(ledger.trial_directory(sweep_directory, job.key)),
             "function": function,
             "timeout": resources.trial_timeout_seconds,
-            "device": {"kind": device.kind, "threads": device.threads, "memory_fraction": device.memory_fraction},
+            "device": asdict(resources.device),
         }
 
     searcher = JobSearcher(search, task, events)
@@ -252,8 +198,6 @@ def execute(
 def _tuner(searcher: JobSearcher, resources: Resources) -> tune.Tuner:
     """Ray Tune as a pool of warm workers: it keeps nothing and decides nothing that the searcher doesn't say."""
     bundle: dict[str, float] = {"CPU": 1} | ({"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {})
-    node: Any = ray._private.worker.global_worker.node
-    storage = Path(node.get_session_dir_path()) / "tune"
     return tune.Tuner(
         tune.with_resources(Worker, tune.PlacementGroupFactory([bundle])),
         tune_config=tune.TuneConfig(
@@ -265,46 +209,10 @@ def _tuner(searcher: JobSearcher, resources: Resources) -> tune.Tuner:
         ),
         run_config=tune.RunConfig(
             name="sweep",
-            storage_path=str(storage),
+            storage_path=str(session_directory() / "tune"),
             verbose=0,
             callbacks=[Watch(searcher)],
             failure_config=tune.FailureConfig(0),
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),  # a failed save would cost the warm worker
         ),
     )
-
-
-@contextmanager
-def _temporary_directory() -> Iterator[Path]:
-    """Where Ray keeps sockets and logs: short enough for a Unix socket, removed with the cluster.
-
-    What a sweep left that was ended by kill -9 is removed by the next: its lock, which the kernel drops, can be taken.
-    """
-    base = tempfile.gettempdir()
-    if len(os.fsencode(base)) + 12 + 65 > SOCKET_PATH_BYTES:
-        base = "/tmp"
-    for lock in Path(base).glob("tl-*/lock"):
-        with suppress(OSError), lock.open() as left:  # in use, or another user's
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix="tl-", dir=base))
-    try:
-        with (made / "lock").open("w") as mine:
-            fcntl.flock(mine, fcntl.LOCK_EX)
-            yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

@@ -19,37 +19,38 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
+from core.experiment import DEFAULT_ARM, LogUniform, OpenSearch
 from core.settings import Scalar
+from core.states import State
 from sweeps import recipes
 from sweeps.ledger import Outcome
-from sweeps.plan import Arm, Inspect, Job, arms, tuning_job
+from sweeps.parts import Part, Setting
+from sweeps.plan import Arm, Job, Plan
 from sweeps.proposals import Proposals
 from sweeps.recipes import Recipe, Score
-from sweeps.tuning import ArmSearch, distribution
+from sweeps.tuning import distribution
 
 if TYPE_CHECKING:
     import optuna
 
 
-def parts(experiment: Experiment, search: OpenSearch, inspect: Inspect, proposals: Proposals) -> list[ArmSearch]:
+def parts(plan: Plan, search: OpenSearch, proposals: Proposals) -> list[Part]:
     """A part for each rung, then one for each arm."""
-    halving = Halving(experiment, search, inspect, proposals)
-    return [*halving.rungs, *(RecipeArm(experiment, arm, inspect, halving) for arm in arms(experiment))]
+    halving = Halving(plan, search, proposals)
+    return [*halving.rungs, *(FoundArm(plan, arm, halving) for arm in plan.arms)]
 
 
 class Halving:
     """The search as far as its outcomes are known."""
 
-    def __init__(self, experiment: Experiment, search: OpenSearch, inspect: Inspect, proposals: Proposals) -> None:
-        self.base, self.search, self.proposals = experiment.base, search, proposals
+    def __init__(self, plan: Plan, search: OpenSearch, proposals: Proposals) -> None:
+        self.search, self.proposals = search, proposals
         self.space = {name: levels if isinstance(levels, tuple) else asdict(levels) for name, levels in search.space.items()}
         self.lock = threading.RLock()  # the display asks from a thread of its own, and one batch must not be proposed twice
-        self.recipes: list[Recipe] = proposals.get(
-            "scipy", {"space": self.space, "first": search.startup}, lambda: recipes.first(search)
-        )
+        first = {"space": self.space, "first": search.startup}
+        self.recipes: list[Recipe] = [*proposals.get("scipy", first, lambda: recipes.first(search))]
         self.promoted: dict[int, list[int]] = {}  # rung → its configurations, once they are known
-        self.rungs = [Rung(experiment, inspect, self, place) for place in range(len(search.rungs))]
+        self.rungs = [Rung(plan, self, place) for place in range(len(search.rungs))]
 
     def members(self, place: int) -> list[int]:
         """The configurations known to train at a rung, in the order of their numbers."""
@@ -72,26 +73,32 @@ class Halving:
 
     def _proposed(self, count: int) -> list[Recipe]:
         """The next batch, from the first rung's outcomes."""
+        scored = self._scored()
+        basis = {"space": self.space, "least_gain": self.search.least_gain, "count": count}
+        basis |= {"tried": self.recipes, "scored": scored}
+        return [*self.proposals.get("optuna", basis, lambda: propose(self.search, scored, self.recipes, count))]
+
+    def _scored(self) -> list[tuple[Recipe, Score]]:
+        """The recipes that say something, each with its score on the first rung."""
         rung = self.rungs[0]
         numbers, scores = rung.scored(range(len(self.recipes)))
-        diverged = [n for n in range(len(self.recipes)) if (found := rung.outcome(n)) and found.state == "diverged"]
-        told = [(self.recipes[n], score) for n, score in zip(numbers, scores, strict=True)]
-        if scores:  # as bad as the worst seen; a crash says nothing about the recipe
+        found = [(self.recipes[n], score) for n, score in zip(numbers, scores, strict=True)]
+        if scores:  # diverged: as bad as the worst seen; a crash says nothing about the recipe
             worst = min(gain for gain, _ in scores), max(cost for _, cost in scores)
-            told += [(self.recipes[n], worst) for n in diverged]
-        basis = {"space": self.space, "least_gain": self.search.least_gain, "count": count, "tried": self.recipes, "told": told}
-        return self.proposals.get("optuna", basis, lambda: propose(self.search, told, self.recipes, count))
+            outcomes = [(recipe, rung.outcome(n)) for n, recipe in enumerate(self.recipes)]
+            found += [(recipe, worst) for recipe, outcome in outcomes if outcome and outcome.state is State.DIVERGED]
+        return found
 
 
-class Rung(ArmSearch):
+class Rung(Part):
     """The trials of one rung."""
 
-    def __init__(self, experiment: Experiment, inspect: Inspect, halving: Halving, place: int) -> None:
+    directions = ("maximize", "minimize")
+
+    def __init__(self, plan: Plan, halving: Halving, place: int) -> None:
         search = halving.search
-        super().__init__(experiment, Arm(search.labels()[place], {}, {}), inspect, halving.proposals)
-        self.halving, self.place, self.n_tune = halving, place, search.sizes()[place]
-        self.directions = ["maximize", "minimize"]
-        self.fields = tuple(search.space)
+        super().__init__(plan, Arm(search.labels()[place], {}, {}), tuple(search.space), search.sizes()[place])
+        self.halving, self.place, self.n_final = halving, place, 0
         self.over: list[int] | None = None  # the members, once all have an outcome
 
     def known_jobs(self) -> list[Job]:
@@ -108,10 +115,10 @@ class Rung(ArmSearch):
     def best(self) -> None:
         """A rung has no setting of its own for the test split."""
 
-    def hopeless(self) -> bool:
+    def has_no_setting(self) -> bool:
         return False
 
-    def omitted(self) -> int:
+    def n_not_run(self) -> int:
         """Fewer than planned are promoted where more failed."""
         return self.n_tune - len(self.halving.members(self.place)) if self.place and self._lower().tuned() else 0
 
@@ -130,36 +137,34 @@ class Rung(ArmSearch):
         order = recipes.ranking(scores, self.halving.search.least_gain)
         return sorted(numbers[i] for i in order[:count])
 
-    def told(self, job: Job, outcome: Outcome) -> optuna.trial.FrozenTrial:
-        import optuna
+    def setting(self, number: int) -> Setting:
+        return self.halving.recipes[number]
 
-        recipe, score = self.halving.recipes[job.number], _score(outcome)
-        state = optuna.trial.TrialState.COMPLETE if score else optuna.trial.TrialState.FAIL
-        space = _distributions(self.halving.search)
-        return optuna.trial.create_trial(state=state, params=dict(recipe), distributions=space, values=score)
+    def distributions(self) -> dict[str, Any]:
+        return _distributions(self.halving.search)
+
+    def objectives(self, outcome: Outcome) -> Score | None:
+        return _score(outcome)
 
     def _lower(self) -> Rung:
         return self.halving.rungs[self.place - 1]
 
     def _job(self, number: int) -> Job:
-        at = ("tune", number)
-        if at not in self.jobs:
-            values = recipes.at_rung(self.halving.recipes[number], self.halving.search.rungs[self.place], self.experiment.base)
-            self.jobs[at] = tuning_job(self.experiment, self.arm, number, values, self.inspect)
-        return self.jobs[at]
+        share, base = self.halving.search.rungs[self.place], self.plan.experiment.base
+        return self._tuning_job(number, recipes.at_rung(self.halving.recipes[number], share, base))
 
 
-class RecipeArm(ArmSearch):
+class FoundArm(Part):
     """An arm: the base as it is, or what the search has found, with fresh seeds."""
 
-    def __init__(self, experiment: Experiment, arm: Arm, inspect: Inspect, halving: Halving) -> None:
-        super().__init__(experiment, arm, inspect, halving.proposals)
-        self.halving, self.fields = halving, tuple(halving.search.space)
+    def __init__(self, plan: Plan, arm: Arm, halving: Halving) -> None:
+        super().__init__(plan, arm, tuple(halving.search.space), n_tune=0)
+        self.halving = halving
 
     def known_jobs(self) -> list[Job]:
-        return self._finals()
+        return self._final_jobs()
 
-    def best(self) -> Mapping[str, Scalar] | None:
+    def best(self) -> Setting | None:
         """The arm's recipe; None while it is not known, or where another arm has it already."""
         if self.arm.label == DEFAULT_ARM:
             return {}
@@ -168,14 +173,13 @@ class RecipeArm(ArmSearch):
     def tuned(self) -> bool:
         return self.arm.label == DEFAULT_ARM or self.halving.arms() is not None
 
-    def hopeless(self) -> bool:
+    def has_no_setting(self) -> bool:
         """Whether no configuration had the whole training."""
         return self.arm.label != DEFAULT_ARM and self.halving.arms() == {}
 
-    def omitted(self) -> int:
+    def n_not_run(self) -> int:
         """The arm's seeds, where another arm is the same."""
-        found = self.halving.arms()
-        return len(self.experiment.seeds) if found and self.best() is None else 0
+        return self.n_final if self.halving.arms() and self.best() is None else 0
 
 
 def _score(outcome: Outcome | None) -> Score | None:
@@ -207,15 +211,15 @@ def _numbers(levels: Sequence[Scalar]) -> list[float]:
     return numbers if len(numbers) == len(levels) else []
 
 
-def propose(search: OpenSearch, told: Sequence[tuple[Recipe, Score]], known: Sequence[Recipe], count: int) -> list[Recipe]:
+def propose(search: OpenSearch, scored: Sequence[tuple[Recipe, Score]], known: Sequence[Recipe], count: int) -> list[Recipe]:
     """The next `count` recipes, none of them known."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     seed, space = recipes.seed_of("batch", len(known)), _distributions(search)
     study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler(seed))
-    least = search.least_gain * max((gain for _, (gain, _) in told), default=0.0)
-    for recipe, (gain, cost) in told:
+    least = search.least_gain * max((gain for _, (gain, _) in scored), default=0.0)
+    for recipe, (gain, cost) in scored:
         constraints = {"enough": least - gain}  # what gains too little is no trade-off
         study.add_trial(
             optuna.trial.create_trial(params=dict(recipe), distributions=space, values=(gain, cost), constraints=constraints)

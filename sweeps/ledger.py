@@ -9,28 +9,24 @@ complete and what is missing runs again.
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from core.errors import BadInput
-from core.fields import fingerprint as trial_fingerprint
-from core.fields import flatten
-from core.settings import Trial
-
-FAILED = ("crashed", "oom", "diverged")
+from core.result import FILE, Result
+from core.states import State
 
 
 @dataclass(frozen=True)
 class Outcome:
     """What the search and the progress display need to know of a finished trial."""
 
-    state: str  # "finished" | "diverged" | "oom" | "crashed"
+    state: State
     quality: float | None
     seconds: float
     reason: str = ""
@@ -39,7 +35,7 @@ class Outcome:
 
     @property
     def failed(self) -> bool:
-        return self.state != "finished"
+        return self.state.failed
 
 
 def directory(output: Path, experiment: str, sweep: str) -> Path:
@@ -52,48 +48,25 @@ def trial_directory(sweep_directory: Path, key: str) -> Path:
 
 def read(sweep_directory: Path) -> dict[str, Outcome]:
     """Every finished trial of the sweep by its key."""
-    return {path.parent.name: outcome(path) for path in sorted(sweep_directory.glob("trials/*/result.json"))}
+    return {path.parent.name: outcome(path) for path in sorted(sweep_directory.glob(f"trials/*/{FILE}"))}
 
 
 def outcome(path: Path) -> Outcome:
-    """The outcome that a result.json holds."""
-    try:
-        row = json.loads(path.read_text())
-        metrics = row["metrics"]
-        axes = metrics.get("quality_before"), metrics.get("forgetting")
-        return Outcome(row["state"], metrics.get("quality"), float(row["seconds"]), row.get("reason") or "", *axes)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); delete it and the trial runs again") from None
+    """The outcome that a result.json holds.
 
-
-def write_json(path: Path, value: object) -> None:
-    """Writes the whole file or nothing, also when the machine goes down: a temporary file, synced, then renamed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=1, allow_nan=False)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-def write_failure(folder: Path, trial: Trial, provenance: Mapping[str, str], state: str, reason: str, seconds: float) -> None:
-    """The row of a trial that could not write its own: its worker died, hung, or raised outside the trial boundary."""
-    row: dict[str, object] = {
-        "fingerprint": trial_fingerprint(trial, provenance),
-        "state": state,
-        "reason": reason,
-        "trial": flatten(trial),
-    }
-    row |= {"provenance": dict(provenance), "metrics": {}, "history": [], "facts": {}, "seconds": seconds}
-    write_json(folder / "result.json", row)
+    Raises:
+        BadInput: the file is damaged.
+    """
+    result = Result.read(path)
+    quality, before, forgetting = (result.metrics.get(name) for name in ("quality", "quality_before", "forgetting"))
+    return Outcome(result.state, quality, result.seconds, result.reason, before, forgetting)
 
 
 def forget(sweep_directory: Path, key: str) -> None:
     """Sets a failed trial's result aside (it is kept as failed-N.json) so that the trial runs again."""
     folder = trial_directory(sweep_directory, key)
     number = len(list(folder.glob("failed-*.json"))) + 1
-    (folder / "result.json").replace(folder / f"failed-{number}.json")
+    (folder / FILE).replace(folder / f"failed-{number}.json")
 
 
 @contextmanager

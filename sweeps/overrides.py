@@ -1,9 +1,15 @@
-"""How the command line changes an experiment: the grammar of --set, --without, --seeds, --smoke. Pure."""
+"""How options change an experiment: the grammar of --set, --without, --seeds, --smoke and of the inputs. Pure, but for a path
+that is made absolute.
+
+Every function returns the changed experiment, or raises BadInput: no such field (with the nearest name), a value out of range,
+or an option that does not fit the experiment.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from core.errors import BadInput
 from core.experiment import Experiment, LogUniform, OpenSearch
@@ -13,26 +19,28 @@ from sweeps.plan import PROVENANCE_OF, arms
 
 MAX_SEEDS = 100
 LEAST_RANGE = 2
-SMOKE_ROWS = 1_000
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
+INPUTS = {
+    "--model": "model.name",
+    "--data": "data.source",
+    "--eval-data": "data.eval_source",
+    "--base-text": "evaluation.base_text",
+}
+
+# --set FIELD=VALUE
 
 
 def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
     """The experiment after `--set FIELD=VALUE`: on a varied field the values replace its levels, on a tuned field the
     value fixes it and a range LOW..HIGH is searched instead, on any other field it changes the base trial. A field of an
-    open search takes levels or a range; one value ends its search.
-
-    Raises:
-        BadInput: no such field (with the nearest name), or a value out of range.
-    """
+    open search takes levels or a range; one value ends its search."""
     seen: set[str] = set()
     for setting in settings:
-        name, equals, text = setting.partition("=")
-        name, text = name.strip(), text.strip()
-        if not equals or not text or not name:
-            raise BadInput(f"--set {setting!r}: must look like train.epochs=2")
+        name, equals, text = (part.strip() for part in setting.partition("="))
+        if not (equals and text and name):
+            raise BadInput(f"--set {setting!r}: must look like train.epochs=2", field="--set")
         if name in seen:
-            raise BadInput(f"--set {setting}: {name} is set twice; several levels of one field: {name}=A,B")
+            raise BadInput(f"--set {setting}: {name} is set twice; several levels of one field: {name}=A,B", field=name)
         seen.add(name)
         experiment = _set_field(experiment, name, text)
     return experiment
@@ -40,39 +48,22 @@ def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experimen
 
 def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
     if name in SET_BY_PHASE:
-        raise BadInput(f"--set {name}={text}: the sweep sets this itself; {SET_BY_PHASE[name]}")
-    base = experiment.base
+        raise BadInput(f"--set {name}={text}: the sweep sets this itself; {SET_BY_PHASE[name]}", field=name)
     if experiment.search and name in experiment.search.space:
         return _set_searched(experiment, experiment.search, name, text)
-    if ".." in text and isinstance(flatten(base).get(name), int | float):
+    if ".." in text and isinstance(flatten(experiment.base).get(name), int | float):
         return dataclasses.replace(experiment, tune={**experiment.tune, name: _range(experiment, name, text)})
     if name in experiment.vary:
-        levels = tuple(dict.fromkeys(parse_value(base, name, part.strip()) for part in text.split(",")))
-        for level in levels:
-            replace_field(base, name, level)
-        also = _also_with(experiment, name, levels)
-        return dataclasses.replace(experiment, vary={**experiment.vary, name: levels}, also=also)
-    if "," in text and name not in PROVENANCE_OF:  # names may have commas
-        fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
-        raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas")
-    value = parse_value(base, name, text)
-    replace_field(base, name, value)
-    if any(name in arm for arm in experiment.also):
-        raise BadInput(f"--set {name}={text}: the experiment's arms differ in this field; leave arms out with --without LABEL")
-    return replace_in_base(experiment, name, value)
+        return _set_levels(experiment, name, _levels(experiment, name, text))
+    return _set_in_base(experiment, name, text)
 
 
-def _set_searched(experiment: Experiment, search: OpenSearch, name: str, text: str) -> Experiment:
-    """The open search with other levels or another range of a field; without the field where one value is given."""
-    if ".." in text:
-        found: LogUniform | tuple[Scalar, ...] = _range(experiment, name, text)
-    else:
-        found = tuple(dict.fromkeys(parse_value(experiment.base, name, part.strip()) for part in text.split(",")))
-    if isinstance(found, tuple) and len(found) == 1:
-        space = {field: levels for field, levels in search.space.items() if field != name}
-        fixed = dataclasses.replace(experiment, search=None, base=replace_field(experiment.base, name, found[0]))
-        return dataclasses.replace(fixed, search=dataclasses.replace(search, space=space))
-    return dataclasses.replace(experiment, search=dataclasses.replace(search, space={**search.space, name: found}))
+def _set_levels(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> Experiment:
+    """Other levels of a varied field."""
+    for level in levels:
+        replace_field(experiment.base, name, level)
+    also = _also_with(experiment, name, levels)
+    return dataclasses.replace(experiment, vary={**experiment.vary, name: levels}, also=also)
 
 
 def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> tuple[Mapping[str, Scalar], ...]:
@@ -82,27 +73,75 @@ def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) ->
     if set(levels) <= set(old):
         return tuple(arm for arm in experiment.also if name not in arm or arm[name] in levels)
     if len(levels) != len(old) and any(name in arm for arm in experiment.also):
-        raise BadInput(f"--set {name}={','.join(map(str, levels))}: give {len(old)} values, as other arms have them too")
+        values = ",".join(map(str, levels))
+        raise BadInput(f"--set {name}={values}: give {len(old)} values, as other arms have them too", field=name)
     instead = dict(zip(old, levels, strict=False))
     return tuple({**arm, name: instead.get(arm[name], arm[name])} if name in arm else arm for arm in experiment.also)
 
 
+def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
+    """One value of a field that the experiment does not vary."""
+    if "," in text and name not in PROVENANCE_OF:  # names may have commas
+        fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
+        raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas", field=name)
+    value = parse_value(experiment.base, name, text)
+    replace_field(experiment.base, name, value)
+    if any(name in arm for arm in experiment.also):
+        why = "the experiment's arms differ in this field; leave arms out with --without LABEL"
+        raise BadInput(f"--set {name}={text}: {why}", field=name)
+    return replace_in_base(experiment, name, value)
+
+
+def _set_searched(experiment: Experiment, search: OpenSearch, name: str, text: str) -> Experiment:
+    """The open search with other levels or another range of a field; without the field where one value is given."""
+    if ".." in text:
+        found: LogUniform | tuple[Scalar, ...] = _range(experiment, name, text)
+    else:
+        found = _levels(experiment, name, text)
+    if isinstance(found, LogUniform) or len(found) > 1:
+        return dataclasses.replace(experiment, search=dataclasses.replace(search, space={**search.space, name: found}))
+    space = {field: levels for field, levels in search.space.items() if field != name}
+    fixed = dataclasses.replace(experiment, search=None, base=replace_field(experiment.base, name, found[0]))
+    return dataclasses.replace(fixed, search=dataclasses.replace(search, space=space))
+
+
+def _levels(experiment: Experiment, name: str, text: str) -> tuple[Scalar, ...]:
+    """The values of "8,32", each once."""
+    return tuple(dict.fromkeys(parse_value(experiment.base, name, part.strip()) for part in text.split(",")))
+
+
 def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
     """The tuned field's search range from "1e-4..1e-1", its grid as it was."""
-    searched = experiment.search.space.get(name) if experiment.search else experiment.tune.get(name)
+    spaces: Mapping[str, object] = experiment.search.space if experiment.search else experiment.tune
+    searched = spaces.get(name)
     if not isinstance(searched, LogUniform):
-        spaces = experiment.search.space if experiment.search else experiment.tune
         tuned = ", ".join(field for field, space in spaces.items() if isinstance(space, LogUniform)) or "no field"
-        raise BadInput(f"--set {name}={text}: a range fits only a field that the experiment tunes ({tuned})")
+        raise BadInput(f"--set {name}={text}: a range fits only a field that the experiment tunes ({tuned})", field=name)
     words = text.split("..")
     if len(words) != 2 or not all(words) or "..." in text:
-        raise BadInput(f"--set {name}={text}: a range must look like 1e-4..1e-1")
+        raise BadInput(f"--set {name}={text}: a range must look like 1e-4..1e-1", field=name)
     low, high = (float(str(parse_value(experiment.base, name, word.strip()))) for word in words)
     for end in (low, high):
         replace_field(experiment.base, name, end)
     if high < LEAST_RANGE * low:  # nearer, three significant digits would not tell the points apart
-        raise BadInput(f"--set {name}={text}: the high end must be at least {LEAST_RANGE} times the low end")
+        raise BadInput(f"--set {name}={text}: the high end must be at least {LEAST_RANGE} times the low end", field=name)
     return dataclasses.replace(searched, low=low, high=high)
+
+
+# --model, --data, --eval-data, --base-text
+
+
+def with_input(experiment: Experiment, option: str, value: str) -> Experiment:
+    """The experiment with another model or other data in every arm; a path is made absolute, so that the sweep is the same from
+    every directory."""
+    field = INPUTS[option]
+    if not value:
+        raise BadInput(f"{option}: must not be empty", field=option)
+    if field in experiment.vary:
+        instead = f"--set {field}=A,B replaces {', '.join(map(str, experiment.vary[field]))}"
+        raise BadInput(f"{option} {value}: {experiment.name} compares several; {instead}", field=option)
+    path = Path(value).expanduser()
+    return replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
 
 
 def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experiment:
@@ -117,10 +156,13 @@ def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experim
     )
 
 
+# --seeds, --without
+
+
 def with_seeds(experiment: Experiment, count: int) -> Experiment:
     """The first `count` seeds of the experiment, going on with the next free numbers."""
     if not 1 <= count <= MAX_SEEDS:
-        raise BadInput(f"--seeds {count}: must be between 1 and {MAX_SEEDS}")
+        raise BadInput(f"--seeds {count}: must be between 1 and {MAX_SEEDS}", field="--seeds")
     seeds = list(experiment.seeds[:count])
     candidate = 0
     while len(seeds) < count:
@@ -137,37 +179,38 @@ def without(experiment: Experiment, labels: Sequence[str]) -> Experiment:
     named = tuple(dict.fromkeys(word.strip() for word in words))
     for label in named:
         if label not in known:
-            raise BadInput(f"--without {label!r}: there is no such arm; choose from {', '.join(known)}")
+            raise BadInput(f"--without {label!r}: there is no such arm; choose from {', '.join(known)}", field="--without")
     if len(named) == len(known):
-        raise BadInput(f"--without {', '.join(named)}: no arm is left")
+        raise BadInput(f"--without {', '.join(named)}: no arm is left", field="--without")
     return dataclasses.replace(experiment, without=named)
 
 
+# --smoke
+
 SIZES = ("data.n_examples", "train.epochs", "train.steps")  # what --smoke makes small
+SMOKE_ROWS = 1_000  # at most, of a level of data.n_examples
+SMALL: dict[str, int | float] = {
+    "data.n_examples": 250,
+    "train.epochs": 2.0,
+    "evaluation.items_per_task": 10,
+    "evaluation.max_rows": 40,
+    "evaluation.drift_samples": 8,
+}
 
 
 def smoke(experiment: Experiment) -> Experiment:
     """The same road in about a minute: the ends of each axis, three tuning trials, one seed, few examples and items. Arms
     beside the grid that differ in size are left out."""
-    base = experiment.base
-    small: dict[str, Scalar] = {
-        "data.n_examples": min(base.data.n_examples or 250, 250),
-        "train.epochs": min(base.train.epochs, 2.0),
-        "evaluation.items_per_task": min(base.evaluation.items_per_task, 10),
-        "evaluation.max_rows": min(base.evaluation.max_rows, 40),
-        "evaluation.drift_samples": min(base.evaluation.drift_samples, 8),
-    }
-    for name, value in small.items():
+    base, values = experiment.base, flatten(experiment.base)
+    for name, most in SMALL.items():
         if name not in experiment.vary:
-            base = replace_field(base, name, value)
-    ends = {name: (levels[0], levels[-1]) for name, levels in experiment.vary.items()}
-    if "data.n_examples" in ends:
-        ends["data.n_examples"] = tuple(min(int(level or SMOKE_ROWS), SMOKE_ROWS) for level in ends["data.n_examples"])  # type: ignore[assignment]
+            value = values[name]
+            base = replace_field(base, name, min(value, most) if isinstance(value, int | float) else most)
     return dataclasses.replace(
         experiment,
         base=base,
-        search=_small(experiment.search) if experiment.search else None,
-        vary={name: tuple(dict.fromkeys(levels)) for name, levels in ends.items()},
+        search=_small_search(experiment.search) if experiment.search else None,
+        vary={name: _ends(name, levels) for name, levels in experiment.vary.items()},
         also=tuple(arm for arm in experiment.also if not set(SIZES) & set(arm)),
         tune={name: dataclasses.replace(space, grid=3) for name, space in experiment.tune.items()},
         tune_trials=min(experiment.tune_trials, 3 ** len(experiment.tune)),
@@ -175,11 +218,21 @@ def smoke(experiment: Experiment) -> Experiment:
     )
 
 
-def _small(search: OpenSearch) -> OpenSearch:
+def _ends(name: str, levels: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    """The first and the last level of an axis, sizes cut to a few rows."""
+    ends = (levels[0], levels[-1])
+    return _few_rows(ends) if name == "data.n_examples" else tuple(dict.fromkeys(ends))
+
+
+def _few_rows(sizes: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
+    return tuple(dict.fromkeys(min(int(size or SMOKE_ROWS), SMOKE_ROWS) for size in sizes))
+
+
+def _small_search(search: OpenSearch) -> OpenSearch:
     """Nine configurations of few rows and epochs on two rungs: three reach the whole training."""
     space = dict(search.space)
     if isinstance(sizes := space.get("data.n_examples"), tuple):
-        space["data.n_examples"] = tuple(dict.fromkeys(min(int(size or SMOKE_ROWS), SMOKE_ROWS) for size in sizes))
+        space["data.n_examples"] = _few_rows(sizes)
     if isinstance(epochs := space.get("train.epochs"), LogUniform):
         space["train.epochs"] = LogUniform(min(epochs.low, 1.0), 2.0)
     return OpenSearch(space=space, configurations=9, startup=6, batch=3, rungs=(1 / 3, 1.0), least_gain=search.least_gain)

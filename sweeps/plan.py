@@ -1,7 +1,7 @@
 """What a sweep consists of: experiment → arms → trials with fingerprints. Pure: no disk, no clock, no randomness.
 
-`sweep_id` says which MLflow parent run and which directory the trials belong to. A trial's key is its fingerprint and phase:
-whatever has a result under its key is never run again.
+A `Plan` is made once from an experiment and handed on. Its sweep id says which MLflow parent run and which directory the trials
+belong to. A trial's key is its fingerprint and phase: whatever has a result under its key is never run again.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -17,7 +16,8 @@ from itertools import product
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
 from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
-from core.settings import Full, Scalar, Trial
+from core.settings import Scalar, Trial
+from core.states import Phase
 
 TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: arms and learning rates are compared on the same rows
 SHORT = {"adapter.rank": "r", "adapter.method": ""}
@@ -34,11 +34,12 @@ Inspect = Callable[[Trial], Provenance]
 
 @dataclass(frozen=True)
 class Arm:
-    """One point of the grid: a label for people, and the fields in which it differs from the base trial."""
+    """One point of the grid: a label for people, the fields in which it differs from the base trial, and its tuning."""
 
     label: str
     overrides: Mapping[str, Scalar]
     tune: Mapping[str, LogUniform]
+    grid: tuple[Mapping[str, float], ...] = ()  # the first tuning points
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Job:
     """One trial to run: `number` is the tuning trial's number, or the index of the final seed."""
 
     arm: str
-    phase: str  # "tune" | "final"
+    phase: Phase
     number: int
     trial: Trial
     provenance: Provenance
@@ -63,16 +64,69 @@ class Job:
     @property
     def name(self) -> str:
         """What a person calls it: "lora r=16 seed 0", "lora r=16 tune 3"."""
-        return f"{self.arm} seed {self.trial.seed}" if self.phase == "final" else f"{self.arm} tune {self.number}"
+        return f"{self.arm} seed {self.trial.seed}" if self.phase is Phase.FINAL else f"{self.arm} tune {self.number}"
 
 
-def check_quantization(experiment: Experiment) -> None:
-    """Arms that train the base's own weights can't have them in 4 bits."""
-    for arm in arms(experiment):
-        trial = overridden(experiment.base, arm.overrides)
-        if trial.model.quantization != "none" and isinstance(trial.adapter, Full):
-            how = f"leave this arm out with --without {shlex.quote(arm.label)}"
-            raise BadInput(f"model.quantization={trial.model.quantization}: 4-bit weights cannot be trained in full; {how}")
+@dataclass(frozen=True)
+class Plan:
+    """Everything that follows from an experiment before any trial has run. `inspect` gives the hashes of what a trial reads."""
+
+    experiment: Experiment
+    inspect: Inspect
+    arms: tuple[Arm, ...]
+    axes: tuple[str, ...]  # the fields in which arms differ, in the order in which the experiment names them
+    n_tuning: int
+    n_final: int
+
+    @classmethod
+    def of(cls, experiment: Experiment, inspect: Inspect) -> Plan:
+        """The experiment's plan.
+
+        Raises:
+            BadInput: two arms are the same, a value is out of range, or seeds and tuning don't fit together.
+        """
+        found, search = arms(experiment), experiment.search
+        searched = sum(search.sizes()) if search else 0
+        n_tuning = searched + sum(experiment.tune_trials for arm in found if arm.tune)
+        if n_tuning and TUNE_SEED in experiment.seeds:
+            raise BadInput(f"experiment {experiment.name}: seed {TUNE_SEED} is the tuning seed; choose another final seed")
+        return cls(experiment, inspect, tuple(found), _axes(experiment), n_tuning, len(found) * len(experiment.seeds))
+
+    @property
+    def n_trials(self) -> int:
+        return self.n_tuning + self.n_final
+
+    @functools.cached_property
+    def sweep(self) -> str:
+        """Which sweep this is: 16 hexadecimal digits."""
+        return _sweep_id(self)
+
+    @functools.cached_property
+    def probes(self) -> Mapping[Trial, str]:
+        """One trial for every distinct input of the sweep, with the label of its arm, for checks and estimates: each arm, and
+        each value of an open search, with each entry of `with_seed`."""
+        settings = [(arm.label, arm.overrides) for arm in self.arms]
+        for name, levels in self.experiment.search.space.items() if self.experiment.search else ():
+            ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
+            settings += [(f"{name}={value}", {name: value}) for value in ends]
+        return {self.trial(index, setting): label for label, setting in settings for index in range(_n_variants(self.experiment))}
+
+    def trial(self, index: int, values: Mapping[str, Scalar]) -> Trial:
+        """The base trial with these values, and with what seed number `index` takes from `with_seed`, the same in every arm."""
+        with_seed = {name: entries[index % len(entries)] for name, entries in self.experiment.with_seed.items()}
+        return overridden(self.experiment.base, {**with_seed, **values})
+
+    def tuning_job(self, arm: Arm, number: int, values: Mapping[str, Scalar]) -> Job:
+        """Tuning trial `number` of an arm: the tuning seed, scored on the validation split."""
+        asked: dict[str, Scalar] = {"seed": TUNE_SEED, "evaluation.split": "validation"}
+        trial = overridden(self.trial(0, {**arm.overrides, **values}), asked)
+        return Job(arm.label, Phase.TUNE, number, trial, self.inspect(trial), self.axes)
+
+    def final_job(self, arm: Arm, index: int, values: Mapping[str, Scalar]) -> Job:
+        """The arm's chosen setting with final seed number `index`, scored on the test split."""
+        asked: dict[str, Scalar] = {"seed": self.experiment.seeds[index], "evaluation.split": "test"}
+        trial = overridden(self.trial(index, {**arm.overrides, **values}), asked)
+        return Job(arm.label, Phase.FINAL, index, trial, self.inspect(trial), self.axes)
 
 
 def arms(experiment: Experiment) -> list[Arm]:
@@ -82,13 +136,13 @@ def arms(experiment: Experiment) -> list[Arm]:
     if experiment.search:
         return [Arm(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS) if label not in experiment.without]
     grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
-    arms: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
-    trials = [overridden(experiment.base, arm) for arm in arms]
-    labels = _labels(trials, arms)
+    settings: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
+    trials = [overridden(experiment.base, setting) for setting in settings]
+    labels = _labels(trials, settings)
     found = []
-    for label, arm, trial in zip(labels, arms, trials, strict=True):
-        tuned = {name: space for name, space in experiment.tune.items() if name in flatten(trial) and name not in arm}
-        found.append(Arm(label, dict(arm), tuned))
+    for label, setting, trial in zip(labels, settings, trials, strict=True):
+        tuned = {name: space for name, space in experiment.tune.items() if name in flatten(trial) and name not in setting}
+        found.append(Arm(label, dict(setting), tuned, _grid(tuned, experiment.tune_trials)))
     distinct = {(trial, tuple(arm.tune)) for arm, trial in zip(found, trials, strict=True)}
     if len(set(labels)) != len(labels) or len(distinct) != len(found):
         raise BadInput(f"experiment {experiment.name}: two arms are the same: {', '.join(labels)}")
@@ -102,30 +156,42 @@ def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:
     return trial
 
 
-def _labels(trials: Sequence[Trial], arms: Sequence[Mapping[str, Scalar]]) -> list[str]:
+def _labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) -> list[str]:
     """ "lora r=16", "full", "n_examples=250": the method where it differs or its fields do, then what the arm changes."""
-    names = list(dict.fromkeys(name for arm in arms for name in arm))
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
     method_matters = any(name.startswith("adapter.") for name in names)
     tails = [name.rpartition(".")[2] for name in names]
     short = {name: SHORT.get(name, tail if tails.count(tail) == 1 else name) for name, tail in zip(names, tails, strict=True)}
     labels = []
-    for trial, arm in zip(trials, arms, strict=True):
+    for trial, setting in zip(trials, settings, strict=True):
         words = [trial.adapter.method] if method_matters else []
-        shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in arm.items()}
+        shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in setting.items()}
         words += [f"{short[name]}={value}" for name, value in shown.items() if name != "adapter.method"]
         labels.append(" ".join(words) or "base")
     return labels
 
 
-def axes(experiment: Experiment) -> tuple[str, ...]:
-    """The fields in which arms differ, in the order in which the experiment names them."""
+def _grid(tuned: Mapping[str, LogUniform], tune_trials: int) -> tuple[dict[str, float], ...]:
+    """The first tuning points of an arm: evenly spaced on the log scale, the same in every arm, three significant digits.
+
+    Raises:
+        BadInput: fewer tuning trials than grid points would cover only the low end of the range.
+    """
+    if not tuned:
+        return ()
+    levels = []
+    for space in tuned.values():
+        step = math.log(space.high / space.low) / (space.grid - 1)
+        levels.append([float(f"{space.low * math.exp(step * i):.3g}") for i in range(space.grid)])
+    points = tuple(dict(zip(tuned, values, strict=True)) for values in product(*levels))
+    if len(points) > tune_trials:
+        raise BadInput(f"tune_trials={tune_trials}: must be at least the {len(points)} grid points of {', '.join(tuned)}")
+    return points
+
+
+def _axes(experiment: Experiment) -> tuple[str, ...]:
     searched = (*experiment.search.space, "train.epochs") if experiment.search else ()
     return tuple(dict.fromkeys([*experiment.vary, *(name for arm in experiment.also for name in arm), *searched]))
-
-
-def seed_overrides(experiment: Experiment, index: int) -> dict[str, Scalar]:
-    """The fields that seed number `index` takes from `with_seed`, the same in every arm."""
-    return {name: values[index % len(values)] for name, values in experiment.with_seed.items()}
 
 
 def _n_variants(experiment: Experiment) -> int:
@@ -133,42 +199,13 @@ def _n_variants(experiment: Experiment) -> int:
     return math.lcm(*(len(values) for values in experiment.with_seed.values()))
 
 
-def tuning_job(experiment: Experiment, arm: Arm, number: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
-    """Tuning trial `number` of an arm: the tuning seed, scored on the validation split."""
-    if TUNE_SEED in experiment.seeds:
-        raise BadInput(f"experiment {experiment.name}: seed {TUNE_SEED} is the tuning seed; choose another final seed")
-    trial = overridden(experiment.base, {**seed_overrides(experiment, 0), **arm.overrides, **values})
-    trial = overridden(trial, {"seed": TUNE_SEED, "evaluation.split": "validation"})
-    return Job(arm.label, "tune", number, trial, inspect(trial), axes(experiment))
-
-
-def final_job(experiment: Experiment, arm: Arm, index: int, values: Mapping[str, Scalar], inspect: Inspect) -> Job:
-    """The arm's chosen setting with final seed number `index`, scored on the test split."""
-    trial = overridden(experiment.base, {**seed_overrides(experiment, index), **arm.overrides, **values})
-    trial = overridden(trial, {"seed": experiment.seeds[index], "evaluation.split": "test"})
-    return Job(arm.label, "final", index, trial, inspect(trial), axes(experiment))
-
-
-def probes(experiment: Experiment) -> dict[Trial, str]:
-    """One trial for every distinct input of the sweep, with the label of its arm: each arm, and each value of an open search,
-    with each entry of `with_seed` (for checks and estimates)."""
-    settings = [(arm.label, arm.overrides) for arm in arms(experiment)]
-    for name, levels in experiment.search.space.items() if experiment.search else ():
-        ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
-        settings += [(f"{name}={value}", {name: value}) for value in ends]
-    return {
-        overridden(experiment.base, {**seed_overrides(experiment, index), **setting}): label
-        for label, setting in settings
-        for index in range(_n_variants(experiment))
-    }
-
-
-def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
-    """Which sweep this is. Levels, arms and seeds are left out, so that adding one goes on in the same parent run. The tuned
-    range is part of it: arms tuned over different ranges would not be compared alike."""
+def _sweep_id(plan: Plan) -> str:
+    """A hash of what all trials share. Levels, arms and seeds are left out, so that adding one goes on in the same parent run.
+    The tuned range is part of it: arms tuned over different ranges would not be compared alike."""
+    experiment = plan.experiment
     varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
     hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
-    inputs = [inspect(overridden(experiment.base, seed_overrides(experiment, i))) for i in range(_n_variants(experiment))]
+    inputs = [plan.inspect(plan.trial(index, {})) for index in range(_n_variants(experiment))]
     what = {
         "experiment": experiment.name,
         "base": {name: value for name, value in identity(experiment.base).items() if name not in varying},
@@ -180,26 +217,3 @@ def sweep_id(experiment: Experiment, inspect: Inspect) -> str:
         "version": RESULT_VERSION,
     }
     return content_hash(what | ({"search": dataclasses.asdict(experiment.search)} if experiment.search else {}))
-
-
-def count_trials(experiment: Experiment) -> tuple[int, int]:
-    """How many tuning trials and how many final trials the sweep has."""
-    found = arms(experiment)
-    searched = sum(experiment.search.sizes()) if experiment.search else 0
-    return searched + sum(experiment.tune_trials for arm in found if arm.tune), len(found) * len(experiment.seeds)
-
-
-def tuning_grid(arm: Arm, tune_trials: int) -> list[dict[str, float]]:
-    """The first tuning points of an arm: evenly spaced on the log scale, the same in every arm, three significant digits.
-
-    Raises:
-        BadInput: fewer tuning trials than grid points would cover only the low end of the range.
-    """
-    levels = []
-    for space in arm.tune.values():
-        step = math.log(space.high / space.low) / (space.grid - 1)
-        levels.append([float(f"{space.low * math.exp(step * i):.3g}") for i in range(space.grid)])
-    points = [dict(zip(arm.tune, values, strict=True)) for values in product(*levels)] if arm.tune else []
-    if len(points) > tune_trials and points:
-        raise BadInput(f"tune_trials={tune_trials}: must be at least the {len(points)} grid points of {', '.join(arm.tune)}")
-    return points

@@ -10,11 +10,12 @@ import time
 from typing import TextIO
 
 from core.fields import flatten
+from core.states import Phase
 from sweeps.ledger import Outcome
+from sweeps.parts import Part
 from sweeps.plan import Job
-from sweeps.recipes import said
+from sweeps.recipes import as_text
 from sweeps.search import Search
-from sweeps.tuning import ArmSearch
 
 REDRAW_SECONDS = 1.0
 HEARTBEAT_SECONDS = 60.0  # without a terminal: a line at least this often, so that a log shows that the sweep lives
@@ -27,10 +28,10 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def setting(part: ArmSearch, job: Job) -> str:
+def setting(part: Part, job: Job) -> str:
     """The tuned values of a job: "learning_rate=0.0055"."""
     values = flatten(job.trial)
-    return said({name: values[name] for name in part.fields})
+    return as_text({name: values[name] for name in part.fields})
 
 
 def silence(stream: TextIO) -> None:
@@ -42,13 +43,13 @@ def silence(stream: TextIO) -> None:
 class Progress:
     """Counts and shows trials. Ray's thread calls `started` and `ended`; a thread of its own keeps the display alive."""
 
-    def __init__(self, search: Search, slots: int, total: int, title: str, stream: TextIO = sys.stdout) -> None:
-        self.search, self.slots, self.total, self.title, self.stream = search, slots, total, title, stream
+    def __init__(self, search: Search, slots: int, title: str, stream: TextIO = sys.stdout) -> None:
+        self.search, self.slots, self.title, self.stream = search, slots, title, stream
         self.live = stream.isatty()
         self.running: dict[str, tuple[Job, float]] = {}
         self.seconds = [found.seconds for found in search.known.values() if not found.failed]
-        self.done = len([job for job in search.jobs() if search.outcome(job)])
-        self.failed = len([job for job in search.jobs() if (found := search.outcome(job)) and found.failed])
+        done = search.done()
+        self.done, self.failed = len(done), sum(outcome.failed for _, outcome in done)
         self.drawn_lines, self.began, self.last_line = 0, time.monotonic(), time.monotonic()
         self.lock, self.stop = threading.RLock(), threading.Event()
 
@@ -89,15 +90,11 @@ class Progress:
         return max(self._remaining() * mean - spent, 0.0) / self.slots
 
     def _remaining(self) -> int:
-        return max(self._planned() - self._given_up() - self.done, 0)
+        return max(self.search.n_planned() - self._n_without_setting() - self.done, 0)
 
-    def _planned(self) -> int:
-        """Trials of the plan, but for those for which there is nothing to run."""
-        return self.total - sum(part.omitted() for part in self.search.parts)
-
-    def _given_up(self) -> int:
+    def _n_without_setting(self) -> int:
         """Final trials that will never run, because no setting of their arm worked."""
-        return sum(len(part.experiment.seeds) for part in self.search.parts if part.hopeless())
+        return sum(part.n_final for part in self.search.parts if part.has_no_setting())
 
     def _ended_line(self, job: Job, outcome: Outcome) -> str:
         part = next(part for part in self.search.parts if part.arm.label == job.arm)
@@ -105,7 +102,7 @@ class Progress:
             result = f"{outcome.state}: {outcome.reason}"
         else:
             result = f"quality {outcome.quality:.4f} ({job.trial.evaluation.split})  {outcome.seconds:.1f} s"
-        return f"[{self.done:>3}/{self._planned()}] {job.name:<20} {setting(part, job):<24} {result}  ETA {self._eta()}"
+        return f"[{self.done:>3}/{self.search.n_planned()}] {job.name:<20} {setting(part, job):<24} {result}  ETA {self._eta()}"
 
     def _eta(self) -> str:
         seconds = self.eta_seconds()
@@ -129,7 +126,7 @@ class Progress:
                     self._draw()
                 elif time.monotonic() - self.last_line > HEARTBEAT_SECONDS and self.running:
                     names = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
-                    self._line(f"[{self.done:>3}/{self._planned()}] running: {names}  ETA {self._eta()}")
+                    self._line(f"[{self.done:>3}/{self.search.n_planned()}] running: {names}  ETA {self._eta()}")
 
     def _by_age(self) -> list[tuple[Job, float]]:
         return sorted(self.running.values(), key=lambda entry: entry[1])
@@ -145,7 +142,7 @@ class Progress:
     def table(self) -> list[str]:
         """The display: one line of counts, one an arm, and what runs now."""
         elapsed = clock(time.monotonic() - self.began)
-        counts = f"{self.done}/{self._planned()} trials · {len(self.running)} running · {self.failed} failed"
+        counts = f"{self.done}/{self.search.n_planned()} trials · {len(self.running)} running · {self.failed} failed"
         rows = [("arm", "tuning", "best so far (validation)", "final", "mean quality (test)")]
         rows += [self._part_row(part) for part in self.search.parts]
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
@@ -154,10 +151,10 @@ class Progress:
         now = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
         return [*lines, f"  running: {now}"] if now else lines
 
-    def _part_row(self, part: ArmSearch) -> tuple[str, str, str, str, str]:
+    def _part_row(self, part: Part) -> tuple[str, str, str, str, str]:
         found = [(job, part.outcomes[job.key]) for job in list(part.jobs.values()) if job.key in part.outcomes]
-        tuned = [(job, outcome) for job, outcome in found if job.phase == "tune"]
-        final = [outcome for job, outcome in found if job.phase == "final"]
+        tuned = [(job, outcome) for job, outcome in found if job.phase is Phase.TUNE]
+        final = [outcome for job, outcome in found if job.phase is Phase.FINAL]
         scored = [(outcome.quality, job) for job, outcome in tuned if not outcome.failed and outcome.quality is not None]
         best = ""
         if scored:
@@ -165,5 +162,4 @@ class Progress:
             best = f"{quality:.4f} at {setting(part, job)}"
         means = [outcome.quality for outcome in final if not outcome.failed and outcome.quality is not None]
         mean = f"{sum(means) / len(means):.4f}" if means else ""
-        seeds = len(part.experiment.seeds)
-        return (part.arm.label, f"{len(tuned)}/{part.n_tune}", best, f"{len(final)}/{seeds}", mean)
+        return (part.arm.label, f"{len(tuned)}/{part.n_tune}", best, f"{len(final)}/{part.n_final}", mean)

@@ -119,7 +119,7 @@ def arms(scores: Sequence[Score], least_gain: float) -> dict[str, int]:
     return {label: i for label, i in found.items() if i not in list(found.values())[: list(found).index(label)]}
 
 
-def said(recipe: Recipe) -> str:
+def as_text(recipe: Recipe) -> str:
     """A recipe as people read it: "rank=16 targets=all-linear learning_rate=0.003"."""
     shown = {name.rpartition(".")[2]: f"{value:.3g}" if isinstance(value, float) else value for name, value in recipe.items()}
     return " ".join(f"{name}={value}" for name, value in shown.items())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from core.errors import BadInput
 from core.hardware import Device
 
+START_SECONDS = 15  # of Ray, and of the first import of torch and transformers in each worker
 LONGEST_TIMEOUT = 366 * 24 * 3600  # far beyond any trial, and below what the operating system's timers take
 
 

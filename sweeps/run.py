@@ -2,21 +2,24 @@
 
 The same command again goes on where it stopped and runs only what is missing. Exit codes: 0 all done; 2 bad input, nothing
 was started; 3 the sweep ended but something is missing (a failed trial, an unreachable store, no report); 130 interrupted.
+
+From Python: `run_question("rank_vs_quality", output="runs", overrides=["adapter.rank=4,16"], seeds=2)`.
 """
 
 from __future__ import annotations
 
-import argparse
+import dataclasses
 import errno
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not sweeps/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -27,130 +30,63 @@ from core.data.rows import is_lab
 from core.errors import BadInput, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.fields import flatten
-from sweeps import ledger, overrides, plan
+from sweeps import describe, ledger, overrides
+from sweeps.options import Action, Options, Request, parse
+from sweeps.plan import Plan
 from sweeps.progress import silence
 from sweeps.resources import Resources, cautions, check_cluster, share_out
+from sweeps.sweep import Sweep
 
-INPUTS = {"model": "model.name", "data": "data.source", "eval_data": "data.eval_source", "base_text": "evaluation.base_text"}
 EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 2, 3, 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)  # full, gone or not ours
 ROOT = Path(__file__).resolve().parents[1]
 
 
-OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
-    "--list": ("every experiment with its question", {"action": "store_true"}),
-    "--all": ("every experiment, one after the other, then analysis/report.py", {"action": "store_true"}),
-    "--dry-run": ("arms, trials, tokens, estimated time and memory; nothing is started", {"action": "store_true"}),
-    "--status": ("what is done, what failed and why; nothing is started", {"action": "store_true"}),
-    "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
-    "--set": (
-        "any dotted field; a varied one takes levels 8,32; a tuned one takes a range 1e-4..1e-1",
-        {"action": "append", "metavar": "FIELD=VALUE"},
-    ),
-    "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"action": "append", "metavar": "LABEL"}),
-    "--seeds": ("final seeds in each arm", {"type": int, "metavar": "N"}),
-    "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
-    "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
-    "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
-    "--base-text": ("plain text whose likelihood measures forgetting", {"metavar": "FILE"}),
-    "--concurrency": ("trials at a time (default: as many as cores or GPUs allow)", {"type": int, "metavar": "N"}),
-    "--gpus-per-trial": (
-        "GPUs or a fraction of one for each trial (default: 1 where there is one; laboratory: 0)",
-        {"type": float, "metavar": "X"},
-    ),
-    "--trial-timeout": ("a trial that runs longer is ended and recorded (21600)", {"type": float, "metavar": "SECONDS"}),
-    "--retry": ("run failed trials again", {"choices": ["failed"]}),
-    "--tracking-uri": (
-        "MLflow server or database (default: MLFLOW_TRACKING_URI, else SQLite in the output directory)",
-        {"metavar": "URI"},
-    ),
-    "--output": ("where trials, reports and the embedded store go (default: runs)", {"type": Path, "metavar": "DIR"}),
-    "--ray-address": ("a running Ray cluster that shares the output directory", {"metavar": "HOST:PORT"}),
-}
-DEFAULTS = {"set": [], "without": [], "output": Path("runs"), "trial_timeout": 6 * 3600.0}
+@dataclass(frozen=True)
+class Prepared:
+    """A sweep that was checked and can run."""
+
+    plan: Plan
+    directory: Path
+    share: Resources
+    notes: tuple[str, ...]  # what is worth a note before it starts
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line like all others."""
+@dataclass(frozen=True)
+class Ran:
+    """A sweep that came to its end."""
 
-    def error(self, message: str) -> NoReturn:
-        raise BadInput(message)
-
-
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python sweeps/run.py", description=__doc__, formatter_class=form, allow_abbrev=False)
-    parser.add_argument("experiment", nargs="?", help="the question to ask (see --list)")
-    for option, (text, settings) in OPTIONS.items():
-        parser.add_argument(option, help=text, **settings)
-    parser.set_defaults(**DEFAULTS)
-    chosen, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        hint = nearest(unknown[0].partition("=")[0], list(OPTIONS)) if unknown[0].startswith("-") else "one experiment at a time"
-        parser.error(f"{unknown[0]}: unknown; {hint}")
-    if len(shown := [name for name in ("list", "dry_run", "status") if getattr(chosen, name)]) > 1:
-        parser.error(f"--{shown[0].replace('_', '-')} and --{shown[1].replace('_', '-')}: one at a time")
-    if chosen.all and chosen.experiment is not None:
-        parser.error(f"--all runs every experiment: leave out {chosen.experiment}")
-    if not (chosen.list or chosen.all) and chosen.experiment is None:
-        parser.error("name an experiment, --all or --list: " + ", ".join(experiments.names()))
-    return chosen
+    sweep: str  # its id, by which analysis/report.py and the store know it
+    directory: Path  # of its trials and its report
+    complete: bool  # nothing failed, everything is logged, and the report was made
 
 
-def configured(chosen: argparse.Namespace) -> Experiment:
-    """The experiment as the command line changes it."""
-    experiment = experiments.load(chosen.experiment)
-    if chosen.smoke:
-        experiment = overrides.smoke(experiment)
-    for option, field in INPUTS.items():
-        value = getattr(chosen, option)
-        if value is not None:
-            if not value:
-                raise BadInput(f"--{option.replace('_', '-')}: must not be empty")
-            if field in experiment.vary:
-                instead = f"--set {field}=A,B replaces {', '.join(map(str, experiment.vary[field]))}"
-                raise BadInput(f"--{option.replace('_', '-')} {value}: {experiment.name} compares several; {instead}")
-            path = Path(value).expanduser()  # absolute, so that the sweep is the same from every directory
-            experiment = overrides.replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
-    experiment = overrides.without(overrides.apply_settings(experiment, chosen.set), chosen.without)
-    _check_laboratory(experiment)
-    return overrides.with_seeds(experiment, chosen.seeds) if chosen.seeds is not None else experiment
+def run_question(question: str | Experiment, output: Path | str = "runs", overrides: Sequence[str] = (), **options: Any) -> Ran:
+    """Runs what is missing of a question's sweep, as the command line does, and returns when it has ended.
 
-
-def _check_laboratory(experiment: Experiment) -> None:
-    """A question about the laboratory's own world can't be asked of other models or data."""
-    for name in ("model.name", "data.source") if experiment.laboratory_only else ():
-        if not is_lab(value := str(flatten(experiment.base)[name])):
-            why = f"{experiment.name} asks about the laboratory's own corpus, facts or questions"
-            raise BadInput(f"{name}={value}: {why}; leave this option out")
-
-
-def prepare_output(output: Path) -> Path:
-    """The output directory, made and tried.
+    Args:
+        question: the name of a file in experiments/, or an experiment of your own (which has no report).
+        output: the directory of trials, reports and the embedded store.
+        overrides: FIELD=VALUE, as for --set.
+        options: any other field of `sweeps.options.Options`, such as smoke=True, seeds=2, without=["full"].
 
     Raises:
-        BadInput: it can't be written to.
+        BadInput: the question or an option cannot be used; nothing was started.
     """
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-        probe = output / f".probe.{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise BadInput(f"--output {output}: cannot be written to ({error.strerror})") from None
-    return output.resolve()
+    known = [field.name for field in dataclasses.fields(Options)]
+    for name in options:
+        if name not in known:
+            raise BadInput(f"{name}: {nearest(name, known)}", field=name)
+    chosen = Options(output=Path(output), set=tuple(overrides), **options)
+    asked = experiments.load(question) if isinstance(question, str) else question
+    words = ", ".join(f"{name}={value!r}" for name, value in {"overrides": [*overrides], **options}.items() if value)
+    return start(prepare(asked, chosen), chosen, redacted(f"run_question({asked.name!r}, {words})"))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _interrupt)  # ends as tidily as Ctrl-C
     try:
-        chosen = parse(arguments)
-        if chosen.list:
-            from sweeps import describe
-
-            print(describe.experiments_table([experiments.load(name) for name in experiments.names()]))
-            return 0
-        return command_all(chosen) if chosen.all else command(chosen)
+        return answer(parse(arguments, __doc__ or ""))
     except BadInput as error:
         print(f"error: {message(error)}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -171,101 +107,150 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def command(chosen: argparse.Namespace) -> int:
-    """Checks everything that can be checked beforehand, then describes or runs the sweep."""
-    from sweeps import describe
+def answer(request: Request) -> int:
+    """Does what was asked for; the exit code."""
+    if request.action is Action.LIST:
+        plans = [Plan.of(experiments.load(name), preflight.provenance) for name in request.questions]
+        print(describe.experiments_table(plans))
+        return 0
+    if request.every:
+        return answer_all(request)
+    return command(request.questions[0], request)
 
-    experiment = configured(chosen)
-    if chosen.retry and experiment.search:
-        raise BadInput(
-            f"--retry {chosen.retry}: {experiment.name} proposed from its trials as they came out; start anew with --output DIR"
-        )
-    lab, remote = is_lab(experiment.base.model.name), chosen.ray_address is not None
-    share = share_out(chosen.gpus_per_trial, chosen.concurrency, chosen.trial_timeout, remote, lab)
-    check(experiment)
-    sweep = plan.sweep_id(experiment, preflight.provenance)
-    directory = ledger.directory(chosen.output.resolve(), experiment.name, sweep)
-    notes = describe.tuning(experiment) + describe.cautions(experiment) + ([] if remote else cautions(share))
-    if chosen.dry_run:
-        print(describe.dry_run(experiment, sweep, directory, share, notes))
-    elif chosen.status:
-        print(describe.status(experiment, sweep, directory))
+
+def command(name: str, request: Request) -> int:
+    """Checks everything that can be checked beforehand, then describes or runs the sweep of one question."""
+    prepared = prepare(experiments.load(name), request.options)
+    if request.action is Action.DRY_RUN:
+        print(describe.dry_run(prepared.plan, prepared.directory, prepared.share, prepared.notes))
+    elif request.action is Action.STATUS:
+        print(describe.status(prepared.plan, prepared.directory))
     else:
-        return start(chosen, experiment, sweep, share, notes)
+        return 0 if start(prepared, request.options, _command_line()).complete else EXIT_INCOMPLETE
     return 0
 
 
-def command_all(chosen: argparse.Namespace) -> int:
+def answer_all(request: Request) -> int:
     """Every experiment after the other, then one page over all of them; the worst exit code. An experiment that the
     options or the data don't fit is named and left out."""
     codes = []
-    for name in experiments.names():
-        one = argparse.Namespace(**{**vars(chosen), "experiment": name})
+    for name in request.questions:
         try:
-            codes.append(command(one))
+            codes.append(command(name, request))
         except BadInput as error:
             print(f"left out: {name}: {message(error)}", file=sys.stderr)
             codes.append(EXIT_INCOMPLETE)
-    if not (chosen.dry_run or chosen.status):
-        uri, _ = tracking.chosen_uri(chosen.tracking_uri, chosen.output.resolve())
-        codes.append(0 if analyse(uri, ["--output", str(chosen.output)]) else EXIT_INCOMPLETE)
+    if request.action is Action.RUN:
+        output = request.options.output
+        uri, _ = tracking.chosen_uri(request.options.tracking_uri, output.resolve())
+        codes.append(0 if analyse(uri, ["--output", str(output)]) else EXIT_INCOMPLETE)
     return max(codes)
 
 
-def check(experiment: Experiment) -> None:
+def prepare(asked: Experiment, options: Options) -> Prepared:
+    """The sweep that the options make of the experiment, checked with every input of its arms and seeds.
+
+    Raises:
+        BadInput: it cannot run.
+    """
+    experiment = configured(asked, options)
+    if options.retry and experiment.search:
+        why = f"{experiment.name} proposed from its trials as they came out; start anew with --output DIR"
+        raise BadInput(f"--retry {options.retry}: {why}", field="--retry")
+    remote, lab = options.ray_address is not None, is_lab(experiment.base.model.name)
+    share = share_out(options.gpus_per_trial, options.concurrency, options.trial_timeout, remote, lab)
+    plan = Plan.of(experiment, preflight.provenance)
+    check(plan)
+    notes = describe.tuning(experiment, asked) + describe.cautions(plan) + ([] if remote else cautions(share))
+    return Prepared(plan, ledger.directory(options.output.resolve(), experiment.name, plan.sweep), share, tuple(notes))
+
+
+def configured(experiment: Experiment, options: Options) -> Experiment:
+    """The experiment as the options change it."""
+    if options.smoke:
+        experiment = overrides.smoke(experiment)
+    for option in overrides.INPUTS:
+        value = getattr(options, option.strip("-").replace("-", "_"))
+        if value is not None:
+            experiment = overrides.with_input(experiment, option, value)
+    experiment = overrides.without(overrides.apply_settings(experiment, options.set), options.without)
+    _check_laboratory(experiment)
+    return overrides.with_seeds(experiment, options.seeds) if options.seeds is not None else experiment
+
+
+def _check_laboratory(experiment: Experiment) -> None:
+    """A question about the laboratory's own world can't be asked of other models or data."""
+    for name in ("model.name", "data.source") if experiment.laboratory_only else ():
+        if not is_lab(value := str(flatten(experiment.base)[name])):
+            why = f"{experiment.name} asks about the laboratory's own corpus, facts or questions"
+            raise BadInput(f"{name}={value}: {why}; leave this option out", field=name)
+
+
+def check(plan: Plan) -> None:
     """Every arm with every input of its seeds.
 
     Raises:
         BadInput: one of them cannot run; where others can, it says how to leave out those that cannot.
     """
-    plan.check_quantization(experiment)
-    probes = plan.probes(experiment)
-    refused: dict[str, str] = {}
-    for probe, label in probes.items():
+    refused: dict[str, BadInput] = {}
+    for probe, label in plan.probes.items():
         try:
             preflight.inspect(probe)
         except BadInput as error:
-            refused.setdefault(label, message(error))
-    if refused:
-        first = next(iter(refused.values()))
-        field = first.partition("=")[0]  # arms that another field keeps from running are another message
-        alike = [label for label, why in refused.items() if why.startswith(f"{field}=")]
-        some = len(alike) < len(set(probes.values())) and not experiment.search
-        raise BadInput(first + (f"; leave out: {_without(alike)}" if some else ""))
-    for arm in plan.arms(experiment):
-        plan.tuning_grid(arm, experiment.tune_trials)
+            refused.setdefault(label, error)
+    if not refused:
+        return
+    first = next(iter(refused.values()))
+    alike = [label for label, error in refused.items() if _same_cause(error, first)]
+    some = len(alike) < len(set(plan.probes.values())) and not plan.experiment.search
+    left_out = " ".join(f"--without {shlex.quote(label)}" for label in alike)
+    raise BadInput(message(first) + (f"; leave out: {left_out}" if some else ""), field=first.field)
 
 
-def _without(labels: Iterable[str]) -> str:
-    """The options that leave these arms out."""
-    return " ".join(f"--without {shlex.quote(label)}" for label in labels)
+def _same_cause(one: BadInput, other: BadInput) -> bool:
+    """Whether the same field is to blame; where it is not known, whether it is the same error."""
+    return one.field == other.field if one.field or other.field else message(one) == message(other)
 
 
-def start(chosen: argparse.Namespace, experiment: Experiment, sweep: str, share: Resources, notes: Sequence[str]) -> int:
-    """Runs what is missing of the sweep, then its report; the exit code."""
-    if chosen.ray_address is not None:
-        check_cluster(chosen.ray_address)
-    output = prepare_output(chosen.output)
-    uri, origin = tracking.chosen_uri(chosen.tracking_uri, output)
+def prepare_output(output: Path) -> Path:
+    """The output directory, made and tried.
 
-    from sweeps.sweep import Sweep
+    Raises:
+        BadInput: it can't be written to.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        probe = output / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise BadInput(f"--output {output}: cannot be written to ({error.strerror})") from None
+    return output.resolve()
 
-    directory = ledger.directory(output, experiment.name, sweep)
+
+def start(prepared: Prepared, options: Options, how: str) -> Ran:
+    """Runs what is missing of the sweep, then its report. `how` it was started is recorded."""
+    plan, directory = prepared.plan, prepared.directory
+    if options.ray_address is not None:
+        check_cluster(options.ray_address)
+    output = prepare_output(options.output)
+    uri, origin = tracking.chosen_uri(options.tracking_uri, output)
     directory.mkdir(parents=True, exist_ok=True)
     with ledger.locked(directory):
-        run = Sweep(experiment, sweep, directory, uri, output)
-        if chosen.retry:
+        run = Sweep(plan, directory, uri, output)
+        if options.retry:
             print(run.forget_failed())
-        print(run.opening(share, notes, origin), flush=True)
-        complete = run.run(share, chosen.ray_address, _command_line(chosen))
-        reported = report(experiment, sweep, uri, directory)
+        print(run.opening(prepared.share, prepared.notes, origin), flush=True)
+        complete = run.run(prepared.share, options.ray_address, how)
+        reported = report(plan, uri, directory)
     print("\n".join(["", *run.closing()]))
-    return 0 if complete and reported else EXIT_INCOMPLETE
+    return Ran(plan.sweep, directory, complete and reported)
 
 
-def report(experiment: Experiment, sweep: str, uri: str, directory: Path) -> bool:
-    """Runs the experiment's analysis; whether it could."""
-    return analyse(uri, [experiment.name, "--sweep", sweep, "--report", str(directory / "report")])
+def report(plan: Plan, uri: str, directory: Path) -> bool:
+    """Runs the question's analysis; whether it could. An experiment without a file of its own has none."""
+    name = plan.experiment.name
+    return name not in experiments.names() or analyse(uri, [name, "--sweep", plan.sweep, "--report", str(directory / "report")])
 
 
 def analyse(uri: str, arguments: list[str]) -> bool:
@@ -275,7 +260,7 @@ def analyse(uri: str, arguments: list[str]) -> bool:
     return subprocess.run([sys.executable, "-m", "analysis.report", *arguments], env=environment).returncode == 0
 
 
-def _command_line(chosen: argparse.Namespace) -> str:
+def _command_line() -> str:
     """The command as it was typed, for the record; a tracking URI may hold a password."""
     words = [redacted(word) for word in sys.argv[1:]]
     return "python sweeps/run.py " + shlex.join(words)

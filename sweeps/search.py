@@ -7,47 +7,44 @@ of an interrupted sweep gives the same search.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from core.experiment import Experiment
+from core.states import Phase
+from sweeps import halving
 from sweeps.ledger import Outcome
-from sweeps.plan import Inspect, Job, arms
+from sweeps.parts import Part
+from sweeps.plan import Job, Plan
 from sweeps.proposals import Proposals
 from sweeps.studies import StudyRecord
-from sweeps.tuning import ArmSearch
+from sweeps.tuning import TunedArm
 
 
-def parts(experiment: Experiment, inspect: Inspect, proposals: Proposals) -> list[ArmSearch]:
+def parts(plan: Plan, proposals: Proposals) -> list[Part]:
     """What a search consists of: a part for each arm; of an open search one for each rung and one for each arm."""
-    if experiment.search:
-        from sweeps import halving
-
-        return halving.parts(experiment, experiment.search, inspect, proposals)
-    return [ArmSearch(experiment, arm, inspect, proposals) for arm in arms(experiment)]
+    if plan.experiment.search:
+        return halving.parts(plan, plan.experiment.search, proposals)
+    return [TunedArm(plan, arm, proposals) for arm in plan.arms]
 
 
 class Search:
-    """All arms of a sweep: hands out jobs in a fair order and takes their outcomes."""
+    """All arms of a sweep: hands out jobs in a fair order and takes their outcomes. `known` holds outcomes by the jobs' keys,
+    `studies` is the file of the record of studies, if there shall be one."""
 
     def __init__(
-        self,
-        experiment: Experiment,
-        inspect: Inspect,
-        sweep: str,
-        known: dict[str, Outcome],
-        studies: Path | None,
-        proposals: Proposals | None = None,
+        self, plan: Plan, known: Mapping[str, Outcome], proposals: Proposals | None = None, studies: Path | None = None
     ) -> None:
-        self.parts = parts(experiment, inspect, proposals or Proposals())
+        self.plan = plan
+        self.parts = parts(plan, proposals or Proposals())
         self.known, self.running = dict(known), set[str]()
-        self.record = StudyRecord(studies, sweep) if studies and (experiment.tune or experiment.search) else None
+        self.record = StudyRecord(studies, plan.sweep) if studies and plan.n_tuning else None
         for part in self.parts:
             self._replay(part)
 
     def next(self) -> Job | None:
-        """The next job that may start now: lowest number first, arms in turn."""
+        """The next job that may start now: tuning first, then the lowest number, arms in turn."""
         open_jobs = [
-            (job.phase == "final", job.number, place, job)
+            (job.phase is Phase.FINAL, job.number, place, job)
             for place, part in enumerate(self.parts)
             for job in part.open_jobs()
             if job.key not in self.running
@@ -75,14 +72,22 @@ class Search:
     def outcome(self, job: Job) -> Outcome | None:
         return self.known.get(job.key)
 
+    def done(self) -> list[tuple[Job, Outcome]]:
+        """Every job that has an outcome."""
+        return [(job, outcome) for job in self.jobs() if (outcome := self.outcome(job)) is not None]
+
+    def n_planned(self) -> int:
+        """How many trials the plan has, but for those for which there is nothing to run."""
+        return self.plan.n_trials - sum(part.n_not_run() for part in self.parts)
+
     def close(self) -> int:
         """Ends the record of studies; how many tuning trials it still lacks (the next run of the sweep adds them)."""
         return self.record.close() if self.record else 0
 
-    def _replay(self, part: ArmSearch) -> None:
-        """Hands an arm what is already known of its jobs; each answer may bring new jobs into view."""
+    def _replay(self, part: Part) -> None:
+        """Hands a part what is already known of its jobs; each answer may bring new jobs into view."""
         while answered := [job for job in part.open_jobs() if job.key in self.known]:
             for job in answered:
                 part.outcomes[job.key] = self.known[job.key]
-                if self.record and job.phase == "tune":
+                if self.record and job.phase is Phase.TUNE:
                     self.record.add(part, job, self.known[job.key])

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sweeps.ledger import Outcome
+from sweeps.parts import Part
 from sweeps.plan import Job
 
 if TYPE_CHECKING:
     import optuna
-from sweeps.tuning import ArmSearch
 
 BUSY_SECONDS = 1  # Optuna waits for a locked file several times over: 6 s in all, measured
 REST_SECONDS = 60  # after which a busy file is tried again
@@ -25,12 +25,12 @@ class StudyRecord:
 
     def __init__(self, path: Path, sweep: str) -> None:
         self.path, self.sweep = path, sweep
-        self.waiting: list[tuple[ArmSearch, Job, Outcome]] = []
+        self.waiting: list[tuple[Part, Job, Outcome]] = []
         self.storage: Any = None
         self.rests_until = 0.0
         self.studies: dict[str, tuple[optuna.Study, set[str]]] = {}
 
-    def add(self, part: ArmSearch, job: Job, outcome: Outcome) -> None:
+    def add(self, part: Part, job: Job, outcome: Outcome) -> None:
         """Adds a finished tuning trial; while the file is busy (a dashboard reads it), trials wait for a later one."""
         self.waiting.append((part, job, outcome))
         if time.monotonic() >= self.rests_until:
@@ -57,26 +57,36 @@ class StudyRecord:
         except (optuna.exceptions.StorageInternalError, SQLAlchemyError):
             self.rests_until = time.monotonic() + REST_SECONDS
 
-    def _write(self, part: ArmSearch, job: Job, outcome: Outcome) -> None:
-        study, present = self._study(part.arm.label, part.directions)
+    def _write(self, part: Part, job: Job, outcome: Outcome) -> None:
+        study, present = self._study(part)
         label = f"{job.key} {outcome.state}"
-        if label in present:
-            return
-        told = part.told(job, outcome)
-        told.user_attrs = {"fingerprint": job.fingerprint, "number": job.number, "state": outcome.state}
-        told.user_attrs |= {"reason": outcome.reason, "label": label}
-        study.add_trial(told)
-        present.add(label)
+        if label not in present:
+            study.add_trial(_frozen(part, job, outcome, label))
+            present.add(label)
 
-    def _study(self, label: str, directions: list[Any]) -> tuple[optuna.Study, set[str]]:
+    def _study(self, part: Part) -> tuple[optuna.Study, set[str]]:
+        """The part's study, and the labels of the trials that it holds."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         if self.storage is None:
             waits = {"connect_args": {"timeout": BUSY_SECONDS}}
             self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=waits)
-        if label not in self.studies:
-            name = f"{self.sweep} {label}"
+        if part.arm.label not in self.studies:
+            name, directions = f"{self.sweep} {part.arm.label}", list(part.directions)
             study = optuna.create_study(storage=self.storage, study_name=name, directions=directions, load_if_exists=True)
-            self.studies[label] = (study, {trial.user_attrs.get("label", "") for trial in study.trials})
-        return self.studies[label]
+            self.studies[part.arm.label] = (study, {trial.user_attrs.get("label", "") for trial in study.trials})
+        return self.studies[part.arm.label]
+
+
+def _frozen(part: Part, job: Job, outcome: Outcome, label: str) -> optuna.trial.FrozenTrial:
+    """A tuning trial as Optuna keeps it."""
+    import optuna
+
+    values = part.objectives(outcome)
+    state = optuna.trial.TrialState.FAIL if values is None else optuna.trial.TrialState.COMPLETE
+    params, space = dict(part.setting(job.number)), part.distributions()
+    attributes = {"fingerprint": job.fingerprint, "number": job.number, "state": str(outcome.state), "reason": outcome.reason}
+    return optuna.trial.create_trial(
+        state=state, params=params, distributions=space, values=values, user_attrs={**attributes, "label": label}
+    )

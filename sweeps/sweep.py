@@ -6,55 +6,51 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core import preflight, tracking
+from core import tracking
 from core.errors import redacted
-from core.experiment import Experiment, LogUniform
+from core.experiment import LogUniform
 from core.fields import flatten
 from core.settings import Scalar
+from core.states import Phase, State
 from core.tracking import Store, TrialRecord
-from sweeps import ledger, plan, proposals
+from sweeps import ledger, proposals
 from sweeps.ledger import Outcome
 from sweeps.logbook import Logbook
-from sweeps.plan import Job
+from sweeps.plan import Job, Plan
 from sweeps.progress import Progress
+from sweeps.proposals import Proposals
+from sweeps.resources import START_SECONDS
 from sweeps.search import Search
 
 if TYPE_CHECKING:
     from sweeps.resources import Resources
 
-START_SECONDS = 15  # of Ray, and of the first import of torch and transformers in each worker
+# A learning rate so high that training diverges is an answer of the tuning, not a failure of the sweep.
+ANSWER = (Phase.TUNE, State.DIVERGED)
 
 
 class Sweep:
     """Runs an experiment inside its directory, which the caller has locked."""
 
-    def __init__(self, experiment: Experiment, sweep: str, directory: Path, uri: str, output: Path) -> None:
-        self.experiment, self.sweep, self.directory, self.uri = experiment, sweep, directory, uri
-        self.title = f"{experiment.name} {sweep[:8]}"
+    def __init__(self, plan: Plan, directory: Path, uri: str, output: Path) -> None:
+        self.plan, self.directory, self.uri = plan, directory, uri
+        self.title = f"{plan.experiment.name} {plan.sweep[:8]}"
         artifacts = output / "mlartifacts" if uri.startswith("sqlite") else None
-        self.store = Store(uri, experiment.name, sweep, artifacts)
-        self.total = sum(plan.count_trials(experiment))
+        self.store = Store(uri, plan.experiment.name, plan.sweep, artifacts)
         self.search = self._search()
         self.unrecorded = 0  # tuning trials that Optuna's file lacks
 
     def _search(self) -> Search:
-        known = ledger.read(self.directory)
-        kept = proposals.Proposals(self.directory / proposals.FILE, writes=True)
-        return Search(self.experiment, preflight.provenance, self.sweep, known, self.directory / "optuna.db", kept)
-
-    def done(self) -> list[tuple[Job, Outcome]]:
-        """Every job that has an outcome."""
-        found = [(job, self.search.outcome(job)) for job in self.search.jobs()]
-        return [(job, outcome) for job, outcome in found if outcome is not None]
+        kept = Proposals(self.directory / proposals.FILE, writes=True)
+        return Search(self.plan, ledger.read(self.directory), kept, self.directory / "optuna.db")
 
     def opening(self, share: Resources, notes: Sequence[str] = (), origin: str = "") -> str:
         """What is asked, what is worth a note, how much is done, and where it goes (`origin`: who said so)."""
-        said = f" ({origin})" if origin else ""
-        tuning, final = plan.count_trials(self.experiment)
+        source, n_done = f" ({origin})" if origin else "", len(self.search.done())
         return "\n".join([
-            f"{self.title}: {self.experiment.question}", *notes,
-            f"{tuning} tuning + {final} final trials, {len(self.done())} of them finished; {share}",
-            f"in {self.directory}, logged to {redacted(self.uri)}{said}", "",
+            f"{self.title}: {self.plan.experiment.question}", *notes,
+            f"{self.plan.n_tuning} tuning + {self.plan.n_final} final trials, {n_done} of them finished; {share}",
+            f"in {self.directory}, logged to {redacted(self.uri)}{source}", "",
         ])  # fmt: skip
 
     def closing(self) -> list[str]:
@@ -63,12 +59,12 @@ class Sweep:
         if not self.uri.startswith("http"):
             lines.append(f"serve    mlflow ui --backend-store-uri {redacted(self.uri)}")
         if self.store.parent_id:
-            lines.append(f"compare  {tracking.page(self.uri, self.store.experiment_id, self.sweep)}")
+            lines.append(f"compare  {tracking.page(self.uri, self.store.experiment_id, self.plan.sweep)}")
         return lines
 
     def forget_failed(self) -> str:
         """Sets the results of failed trials aside, so that they run again; how many there were."""
-        failed = [job.key for job, outcome in self.done() if outcome.failed]
+        failed = [job.key for job, outcome in self.search.done() if outcome.failed]
         for key in failed:
             ledger.forget(self.directory, key)
         self.search.close()
@@ -77,25 +73,25 @@ class Sweep:
 
     def run(self, share: Resources, ray_address: str | None, command: str) -> bool:
         """Runs and logs what is missing; whether nothing failed or stayed unlogged in the end."""
-        note = f"{self.experiment.question}\n\n`{command}`"
+        note = f"{self.plan.experiment.question}\n\n`{command}`"
         with Logbook(self.store, self._params(), note, self._ranges()) as book:
-            for job, _ in self.done():
+            for job, _ in self.search.done():
                 book.put(self._record(job))
             try:
                 if not self.search.finished():
                     self._execute(book, share, ray_address)
             finally:
                 self.unrecorded = self.search.close()
-            book.finish(self._stale)
+            book.finish(self._superseded)
         return self._account(book)
 
     def _execute(self, book: Logbook, share: Resources, ray_address: str | None) -> None:
-        from sweeps import executor
+        from sweeps import cluster, executor  # ray takes seconds to import, and a finished sweep does not need it
 
         print(f"starting {share.slots} worker{'s' * (share.slots > 1)} (about {START_SECONDS:.0f} s)", flush=True)
-        with executor.cluster(share, ray_address):
+        with cluster.cluster(share, ray_address):
             book.check()  # the store was opened beside Ray's start; nothing runs if it can't be used
-            with Progress(self.search, share.slots, self.total, self.title) as progress:
+            with Progress(self.search, share.slots, self.title) as progress:
 
                 def ended(job: Job, outcome: Outcome) -> None:
                     book.put(self._record(job))
@@ -107,40 +103,38 @@ class Sweep:
         folder = ledger.trial_directory(self.directory, job.key)
         return TrialRecord(key=job.key, name=job.name, arm=job.arm, phase=job.phase, axes=job.axes, folder=folder)
 
-    def _stale(self, arm: str, phase: str, key: str, params: Mapping[str, str]) -> bool:
+    def _superseded(self, arm: str, phase: str, key: str, params: Mapping[str, str]) -> bool:
         """Whether a logged trial follows from a tuning trial that was repeated with another outcome: a proposal that is
         made no more, or a final trial of a setting that is no longer its arm's best."""
         found = next((known for known in self.search.parts if known.arm.label == arm), None)
         if found is None or not found.tuned():
             return False
-        if phase == "tune":
+        if phase == Phase.TUNE:
             return key not in {job.key for job in found.known_jobs()}
         return any(params.get(name) != str(value) for name, value in (found.best() or {}).items())
 
     def _params(self) -> dict[str, Scalar]:
         """The parent run's parameters: what all trials have in common (levels and seeds may grow: they stand on the children)."""
-        own = {*plan.axes(self.experiment), *self.experiment.tune, *self.experiment.with_seed, "seed", "evaluation.split"}
-        common = {name: value for name, value in flatten(self.experiment.base).items() if name not in own}
-        return common
+        experiment = self.plan.experiment
+        own = {*self.plan.axes, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
+        return {name: value for name, value in flatten(experiment.base).items() if name not in own}
 
     def _ranges(self) -> dict[str, str]:
         """The parent run's tags that say what was tuned, and where."""
-        spaces = {**self.experiment.tune, **(self.experiment.search.space if self.experiment.search else {})}
+        experiment = self.plan.experiment
+        spaces = {**experiment.tune, **(experiment.search.space if experiment.search else {})}
         return {
             f"tunelab.tune.{name}": f"{space.low:g} to {space.high:g}" if isinstance(space, LogUniform) else str(space)
             for name, space in spaces.items()
         }
 
     def _account(self, book: Logbook) -> bool:
-        """Says what failed and what could not be logged; whether there is nothing to say.
-
-        A learning rate so high that training diverges is an answer of the tuning, not a failure of the sweep.
-        """
-        broken = [(job, found) for job, found in self.done() if found.failed and (job.phase, found.state) != ("tune", "diverged")]
+        """Says what failed and what could not be logged; whether there is nothing to say."""
+        broken = [(job, found) for job, found in self.search.done() if found.failed and (job.phase, found.state) != ANSWER]
         for job, found in broken:
             print(f"failed: {job.name}: {found.state}: {found.reason}")
         for part in self.search.parts:
-            if part.hopeless():
+            if part.has_no_setting():
                 print(f"failed: {part.arm.label}: no tuning trial finished, so there is no setting to run with fresh seeds")
         if broken:
             print("`--retry failed` runs them again (after running out of memory, with --concurrency 1)")
@@ -149,4 +143,4 @@ class Sweep:
             print("they are kept in the trials' folders, and the same command logs them")
         if self.unrecorded:
             print(f"optuna.db was in use: {self.unrecorded} tuning trials are missing there until the command runs again")
-        return not broken and not book.missing and not any(part.hopeless() for part in self.search.parts)
+        return not broken and not book.missing and not any(part.has_no_setting() for part in self.search.parts)

@@ -14,47 +14,40 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from core.experiment import Experiment, LogUniform
-from core.settings import Scalar
+from core.experiment import LogUniform
+from core.states import State
 from sweeps import recipes
 from sweeps.ledger import Outcome
-from sweeps.plan import Arm, Inspect, Job, final_job, tuning_grid, tuning_job
+from sweeps.parts import Part, Setting
+from sweeps.plan import Arm, Job, Plan
 from sweeps.proposals import Proposals
 
 if TYPE_CHECKING:
     import optuna
 
+Point = Mapping[str, float]  # one tuned setting
+Scored = Sequence[tuple[Point, float]]  # settings and their quality
 
-Values = dict[str, float]
 
-
-class ArmSearch:
+class TunedArm(Part):
     """One arm: its tuning trials by number, what is known of them, and its best setting."""
 
-    def __init__(self, experiment: Experiment, arm: Arm, inspect: Inspect, proposals: Proposals) -> None:
-        self.arm, self.experiment, self.inspect, self.proposals = arm, experiment, inspect, proposals
-        self.fields = tuple(arm.tune)  # in which the tuning trials differ
-        self.n_tune = experiment.tune_trials if arm.tune else 0
-        self.points: list[Values] = tuning_grid(arm, self.n_tune)
-        self.directions: list[Any] = ["maximize"]
-        self.jobs: dict[tuple[str, int], Job] = {}
-        self.outcomes: dict[str, Outcome] = {}
-
-    def open_jobs(self) -> list[Job]:
-        """The jobs that are known by now and have no outcome yet, in order."""
-        return [job for job in self.known_jobs() if job.key not in self.outcomes]
+    def __init__(self, plan: Plan, arm: Arm, proposals: Proposals) -> None:
+        super().__init__(plan, arm, tuple(arm.tune), plan.experiment.tune_trials if arm.tune else 0)
+        self.proposals = proposals
+        self.points: list[Point] = list(arm.grid)
 
     def known_jobs(self) -> list[Job]:
         """Every job known by now. Asks for the next proposal when all earlier tuning trials are done."""
         tuning = [self._tuning(number) for number in range(len(self.points))]
         while all(job.key in self.outcomes for job in tuning):
             if len(tuning) == self.n_tune:
-                return tuning + self._finals()
+                return tuning + self._final_jobs()
             self.points.append(self._propose(len(tuning)))
             tuning.append(self._tuning(len(tuning)))
         return tuning
 
-    def best(self) -> Mapping[str, Scalar] | None:
+    def best(self) -> Setting | None:
         """The setting with the highest quality on validation; {} without tuning, None if every tuning trial failed."""
         if not self.n_tune:
             return {}
@@ -65,42 +58,21 @@ class ArmSearch:
         return dict(self.points[-max(scored)[1]]) if scored else None
 
     def tuned(self) -> bool:
-        """Whether tuning is over."""
         return len(self.points) == self.n_tune and all(self._tuning(n).key in self.outcomes for n in range(self.n_tune))
 
-    def hopeless(self) -> bool:
-        """Whether tuning is over and no setting worked: there is nothing to run with fresh seeds."""
-        return self.tuned() and self.best() is None
+    def setting(self, number: int) -> Setting:
+        return self.points[number]
 
-    def omitted(self) -> int:
-        """How many trials of the plan there is nothing to run for."""
-        return 0
+    def distributions(self) -> dict[str, Any]:
+        return {name: distribution(space) for name, space in self.arm.tune.items()}
 
-    def told(self, job: Job, outcome: Outcome) -> optuna.trial.FrozenTrial:
-        """A tuning trial as Optuna keeps it."""
-        import optuna
-
-        scored = not outcome.failed and outcome.quality is not None
-        state = optuna.trial.TrialState.COMPLETE if scored else optuna.trial.TrialState.FAIL
-        value, space = outcome.quality if scored else None, _space(self.arm)
-        return optuna.trial.create_trial(state=state, params=dict(self.points[job.number]), distributions=space, value=value)
+    def objectives(self, outcome: Outcome) -> tuple[float, ...] | None:
+        return None if outcome.failed or outcome.quality is None else (outcome.quality,)
 
     def _tuning(self, number: int) -> Job:
-        at = ("tune", number)
-        if at not in self.jobs:
-            self.jobs[at] = tuning_job(self.experiment, self.arm, number, self.points[number], self.inspect)
-        return self.jobs[at]
+        return self._tuning_job(number, self.points[number])
 
-    def _finals(self) -> list[Job]:
-        best = self.best()
-        if best is None:
-            return []
-        for index in range(len(self.experiment.seeds)):
-            if ("final", index) not in self.jobs:
-                self.jobs["final", index] = final_job(self.experiment, self.arm, index, best, self.inspect)
-        return [self.jobs["final", index] for index in range(len(self.experiment.seeds))]
-
-    def _propose(self, number: int) -> Values:
+    def _propose(self, number: int) -> Point:
         """The setting of tuning trial `number`, from trials 0 … number - 1."""
         scored = self._scored()
         space = {name: [levels.low, levels.high] for name, levels in self.arm.tune.items()}
@@ -108,31 +80,31 @@ class ArmSearch:
         (values,) = self.proposals.get("optuna", basis, lambda: [self._ask(number, scored)])
         return {name: float(str(value)) for name, value in values.items()}
 
-    def _scored(self) -> list[tuple[Values, float]]:
+    def _scored(self) -> Scored:
         """The settings that say something, each with its quality."""
         found = [(values, self.outcomes[self._tuning(n).key]) for n, values in enumerate(self.points)]
         qualities = [one.quality for _, one in found if not one.failed and one.quality is not None]
         scored = []
         for values, one in found:
-            if one.failed and not (one.state == "diverged" and qualities):
+            if one.failed and not (one.state is State.DIVERGED and qualities):
                 continue  # a crash says nothing about the setting
             quality = min(qualities) if one.failed else one.quality  # diverged: as bad as the worst seen
             if quality is not None:
                 scored.append((values, quality))
         return scored
 
-    def _ask(self, number: int, scored: Sequence[tuple[Values, float]]) -> Values:
+    def _ask(self, number: int, scored: Scored) -> Point:
         """Optuna's proposal for tuning trial `number`."""
         import optuna  # with torch two seconds: only where nothing is recorded
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        seed, space = recipes.seed_of(self.arm.label, number), _space(self.arm)
+        seed, space = recipes.seed_of(self.arm.label, number), self.distributions()
         study = optuna.create_study(direction="maximize", sampler=optuna.samplers.GPSampler(seed=seed, n_startup_trials=0))
         for values, quality in scored:
             study.add_trial(optuna.trial.create_trial(params=dict(values), distributions=space, value=quality))
         return self._new(self._inside(study.ask(space).params), random.Random(seed))
 
-    def _new(self, proposed: Values, rng: random.Random) -> Values:
+    def _new(self, proposed: Point, rng: random.Random) -> Point:
         """The proposal, or where it was tried already, another setting."""
         if proposed in self.points:  # half-way to the nearest other point teaches more
             other = min((point for point in self.points if point != proposed), key=lambda point: _distance(point, proposed))
@@ -142,17 +114,13 @@ class ArmSearch:
             proposed = self._inside(drawn)
         return proposed
 
-    def _inside(self, values: Values) -> Values:
+    def _inside(self, values: Point) -> Point:
         """In the range, with three significant digits: what a person can read and type again."""
         return {name: recipes.rounded(self.arm.tune[name], value) for name, value in values.items()}
 
 
-def _distance(one: Values, two: Values) -> float:
+def _distance(one: Point, two: Point) -> float:
     return sum(math.log(one[name] / two[name]) ** 2 for name in one)
-
-
-def _space(arm: Arm) -> dict[str, Any]:
-    return {name: distribution(space) for name, space in arm.tune.items()}
 
 
 def distribution(space: LogUniform) -> optuna.distributions.FloatDistribution:

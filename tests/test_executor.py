@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import ray
 
 from core.errors import BadInput
 from core.experiment import Experiment
 from core.settings import Lora, Trial
+from core.states import State
 from sweeps import executor, ledger
-from sweeps.plan import Job
+from sweeps.cluster import _temporary_directory, cluster, session_directory
+from sweeps.plan import Job, Plan
 from sweeps.resources import Resources
 from sweeps.search import Search
 
@@ -32,16 +33,17 @@ DRIVER = f"""
 import sys
 from pathlib import Path
 from sweeps import executor
+from sweeps.cluster import cluster
 from test_executor import FUNCTION, Heard, Resources, sweep
 resources, folder = Resources(slots={SLOTS}, threads=1), Path(sys.argv[1])
-with executor.cluster(resources):
+with cluster(resources):
     executor.execute(sweep(seeds=(0, 13, 1)), folder, resources, Heard().events(), FUNCTION)  # 13 sleeps for ten minutes
 """
 
 
 def sweep(ranks: tuple[int, ...] = (1,), seeds: tuple[int, ...] = (0,), known: dict[str, ledger.Outcome] | None = None) -> Search:
     experiment = Experiment(name="made_up", question="?", base=Trial(adapter=Lora()), vary={"adapter.rank": ranks}, seeds=seeds)
-    return Search(experiment, lambda trial: {"data": "d"}, "sweep0", known or {}, None)
+    return Search(Plan.of(experiment, lambda trial: {"data": "d"}), known or {})
 
 
 class Heard:
@@ -84,9 +86,8 @@ def resources() -> Iterator[Resources]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers import executor_functions
         ours = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "RAY_AIR_NEW_OUTPUT")
         before = {name: os.environ.get(name) for name in ours}
-        with executor.cluster(used):
-            node: Any = ray._private.worker.global_worker.node
-            made = Path(node.get_temp_dir_path())
+        with cluster(used):
+            made = session_directory().parent
             yield used
         assert {name: os.environ.get(name) for name in ours} == before
         assert not made.exists()
@@ -123,7 +124,7 @@ def test_trials_run_side_by_side_on_warm_workers(resources: Resources, tmp_path:
     heard, search = Heard(), sweep(seeds=(21, 22, *range(10)))
     executor.execute(search, tmp_path, resources, heard.events(), FUNCTION)
     assert search.finished()
-    assert [outcome.state for _, outcome in heard.ended] == ["finished"] * 12
+    assert [outcome.state for _, outcome in heard.ended] == [State.FINISHED] * 12
     assert sorted(job.key for job in heard.started) == sorted(job.key for job, _ in heard.ended)
     found = [row["facts"] for row in rows(tmp_path)]
     assert len(found) == len({job.key for job in heard.started}) == 12
@@ -142,7 +143,7 @@ def test_every_way_of_dying_leaves_a_row_and_the_others_go_on(resources: Resourc
     assert search.finished()
     found = {job.trial.seed: outcome for job, outcome in heard.ended}
     assert len(found) == len(heard.ended) == len(heard.started) == 12  # nothing is run twice
-    crashed = {seed: outcome.reason for seed, outcome in found.items() if outcome.state == "crashed"}
+    crashed = {seed: outcome.reason for seed, outcome in found.items() if outcome.state is State.CRASHED}
     assert sorted(crashed) == [11, 12, 13, 14]
     assert crashed[12] == "RuntimeError: the shoe is tied"
     assert crashed[13] == "still running after its time limit of 4 s (see traceback.txt)"
@@ -152,6 +153,8 @@ def test_every_way_of_dying_leaves_a_row_and_the_others_go_on(resources: Resourc
     assert all("\n" not in reason and "\x1b" not in reason for reason in crashed.values())
     by_seed = {row["trial"]["seed"]: row for row in rows(tmp_path) if "trial" in row}
     assert sorted(by_seed) == [11, 12, 13, 14]
+    assert all(row["metrics"]["seconds"] == row["seconds"] for row in by_seed.values())
+    assert by_seed[13]["seconds"] >= 4  # what hung has cost its time
     keys = {job.trial.seed: job.key for job in heard.started}
     assert "misbehave" in (ledger.trial_directory(tmp_path, keys[13]) / "traceback.txt").read_text()
     pids = {seed: int((ledger.trial_directory(tmp_path, key) / "pid").read_text()) for seed, key in keys.items()}
@@ -169,7 +172,7 @@ def test_bad_input_that_a_worker_finds_stops_the_sweep(resources: Resources, tmp
     leftover.write_text("mended since")
     with pytest.raises(BadInput, match=r"^data.source=rows.jsonl: nobody can read it$"):
         executor.execute(search, tmp_path, resources, heard.events(), FUNCTION)
-    assert {outcome.state for _, outcome in heard.ended} == {"finished"}
+    assert {outcome.state for _, outcome in heard.ended} == {State.FINISHED}
     assert first.key in {job.key for job, _ in heard.ended}
     assert len(heard.started) < len(search.jobs())
     assert len(rows(tmp_path)) == len(list(tmp_path.glob("trials/*"))) == len(heard.ended)  # the refused one left nothing
@@ -212,12 +215,12 @@ def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, how: signal.Sign
         else:
             assert len(list(temporary.glob("tl-*"))) == 1
             monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-            with executor._temporary_directory() as next_one:  # the next sweep cleans up
+            with _temporary_directory() as next_one:  # the next sweep cleans up
                 assert list(temporary.glob("tl-*")) == [next_one]
-                with executor._temporary_directory():
+                with _temporary_directory():
                     assert next_one.exists()  # but not what is in use
         assert not list(temporary.glob("tl-*"))
-        assert all(outcome.state == "finished" for outcome in ledger.read(tmp_path).values())
+        assert all(outcome.state is State.FINISHED for outcome in ledger.read(tmp_path).values())
     finally:
         driver.kill()
         subprocess.run(["rm", "-rf", str(temporary)], check=True)

@@ -9,15 +9,19 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from core.errors import BadInput
 from core.fields import fingerprint, flatten
+from core.result import FILE, Result
 from core.settings import Trial
+from core.states import State
 from sweeps import ledger
 
 ROOT = Path(__file__).parents[1]
+UNKNOWN = '{"state": "tired", "metrics": {}, "seconds": 1}'
 HOLD = """
 import sys
 from pathlib import Path
@@ -28,10 +32,8 @@ with ledger.locked(Path(sys.argv[1])):
 """
 
 
-def write_result(folder: Path, **changes: object) -> Path:
-    row = {"state": "finished", "reason": "", "metrics": {"quality": 0.5}, "seconds": 2.0} | changes
-    ledger.write_json(folder / "result.json", row)
-    return folder / "result.json"
+def write_result(folder: Path, state: State = State.FINISHED, **values: Any) -> None:
+    Result("fingerprint", state, **{"metrics": {"quality": 0.5}, "seconds": 2.0, **values}).write(folder)
 
 
 @contextmanager
@@ -49,29 +51,18 @@ def other_process(sweep_directory: Path) -> Iterator[subprocess.Popen[str]]:
 
 def test_what_is_written_is_read_by_key(tmp_path: Path) -> None:
     write_result(ledger.trial_directory(tmp_path, "abc-tune"))
-    write_result(ledger.trial_directory(tmp_path, "def-final"), state="diverged", reason="nan at step 3", metrics={})
+    write_result(ledger.trial_directory(tmp_path, "def-final"), state=State.DIVERGED, reason="nan at step 3", metrics={})
     (ledger.trial_directory(tmp_path, "begun-final")).mkdir()
     assert ledger.read(tmp_path) == {
-        "abc-tune": ledger.Outcome("finished", 0.5, 2.0, ""),
-        "def-final": ledger.Outcome("diverged", None, 2.0, "nan at step 3"),
+        "abc-tune": ledger.Outcome(State.FINISHED, 0.5, 2.0, ""),
+        "def-final": ledger.Outcome(State.DIVERGED, None, 2.0, "nan at step 3"),
     }
     assert ledger.read(tmp_path / "not there") == {}
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
-    path = write_result(tmp_path)
-    for bad in ({"x": float("nan")}, {"x": object()}):
-        with pytest.raises((ValueError, TypeError)):
-            ledger.write_json(path, bad)
-    assert json.loads(path.read_text())["state"] == "finished"
-    ledger.write_json(path, {"new": 1})
-    assert json.loads(path.read_text()) == {"new": 1}
-    assert os.listdir(tmp_path) == ["result.json"]
-
-
 @pytest.mark.parametrize(
     "text",
-    ["", '{"state": "finished", "metr', "[]", '{"state": "finished"}', '{"metrics": [], "state": 1}', "\udcff"],
+    ["", '{"state": "finished", "metr', "[]", '{"state": "finished"}', '{"metrics": [], "state": 1}', "\udcff", UNKNOWN],
 )
 def test_a_damaged_result_is_one_clear_line(tmp_path: Path, text: str) -> None:
     path = ledger.trial_directory(tmp_path, "abc-tune") / "result.json"
@@ -85,19 +76,21 @@ def test_a_damaged_result_is_one_clear_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in message
 
 
-def test_the_row_of_a_trial_that_could_not_write_its_own(tmp_path: Path) -> None:
-    trial, provenance = Trial(seed=3), {"data": "d", "model": "m"}
-    ledger.write_failure(tmp_path / "new" / "folder", trial, provenance, "crashed", "the worker process died", 1.5)
-    row = json.loads((tmp_path / "new" / "folder" / "result.json").read_text())
+def test_the_row_of_a_trial_that_could_not_write_its_own_counts_its_time(tmp_path: Path) -> None:
+    trial, provenance, folder = Trial(seed=3), {"data": "d", "model": "m"}, tmp_path / "new" / "folder"
+    Result.failure(trial, provenance, State.CRASHED, "still running after its time limit of 21600 s", 21_600.0).write(folder)
+    row = json.loads((folder / FILE).read_text())
     assert row["trial"] == flatten(trial)
     assert row["fingerprint"] == fingerprint(trial, provenance)
-    assert ledger.outcome(tmp_path / "new" / "folder" / "result.json").failed
+    assert row["metrics"] == {"seconds": 21_600.0}  # from which the report sums up the cost
+    outcome = ledger.outcome(folder / FILE)
+    assert (outcome.failed, outcome.seconds) == (True, 21_600.0)
 
 
 def test_a_forgotten_failure_is_kept_aside(tmp_path: Path) -> None:
     folder = ledger.trial_directory(tmp_path, "abc-tune")
     for number in (1, 2):
-        write_result(folder, state="crashed", reason=f"attempt {number}")
+        write_result(folder, state=State.CRASHED, reason=f"attempt {number}")
         ledger.forget(tmp_path, "abc-tune")
         assert ledger.read(tmp_path) == {}
         assert json.loads((folder / f"failed-{number}.json").read_text())["reason"] == f"attempt {number}"

@@ -1,4 +1,4 @@
-"""The plan: cells and labels, settings, seeds, which change starts a new sweep, and which trial stays the same trial."""
+"""The plan: arms and labels, settings, seeds, which change starts a new sweep, and which trial stays the same trial."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from core.experiment import Experiment, LogUniform
 from core.fields import flatten
 from core.settings import Data, Full, Lora, Scalar, Train, Trial
 from sweeps import overrides, plan
+from sweeps.plan import Inspect, Plan
 
 RANKS = experiments.load("rank_vs_quality")
 
@@ -21,33 +22,40 @@ def inspect(trial: Trial) -> dict[str, str]:
     return {"data": f"hash of {trial.data.source}", "model": f"hash of {trial.model.name}"}
 
 
+def made(experiment: Experiment, hashes: Inspect = inspect) -> Plan:
+    return Plan.of(experiment, hashes)
+
+
+def counts(experiment: Experiment) -> tuple[int, int]:
+    return made(experiment).n_tuning, made(experiment).n_final
+
+
 def labels(experiment: Experiment) -> list[str]:
-    return [cell.label for cell in plan.arms(experiment)]
+    return [arm.label for arm in plan.arms(experiment)]
 
 
 def keys(experiment: Experiment, values: dict[str, float]) -> dict[str, str]:
-    """Name → key of every trial, were `values` the best of each cell."""
+    """Name → key of every trial, were `values` the best of each arm."""
     found: dict[str, str] = {}
-    for cell in plan.arms(experiment):
-        points = plan.tuning_grid(cell, experiment.tune_trials)
-        jobs = [plan.tuning_job(experiment, cell, number, point, inspect) for number, point in enumerate(points)]
-        jobs += [plan.final_job(experiment, cell, index, values, inspect) for index in range(len(experiment.seeds))]
+    for arm in plan.arms(experiment):
+        jobs = [made(experiment).tuning_job(arm, number, point) for number, point in enumerate(arm.grid)]
+        jobs += [made(experiment).final_job(arm, index, values) for index in range(len(experiment.seeds))]
         found |= {job.name: job.key for job in jobs}
     return found
 
 
-def test_every_experiment_has_cells_whose_trials_build() -> None:
+def test_every_experiment_has_arms_whose_trials_build() -> None:
     for name in experiments.names():
         experiment = experiments.load(name)
         found = plan.arms(experiment)
-        assert len({cell.label for cell in found}) == len(found)
-        assert plan.probes(experiment)
-        assert len(plan.sweep_id(experiment, inspect)) == 16
+        assert len({arm.label for arm in found}) == len(found)
+        assert made(experiment).probes
+        assert len(made(experiment).sweep) == 16
 
 
-def test_cells_are_the_grid_and_then_the_arms() -> None:
+def test_arms_are_the_grid_and_then_the_arms() -> None:
     assert labels(RANKS) == ["lora r=1", "lora r=4", "lora r=16", "lora r=64", "full"]
-    assert plan.axes(RANKS) == ("adapter.rank", "adapter.method")
+    assert made(RANKS).axes == ("adapter.rank", "adapter.method")
     crossed = Experiment(
         name="sizes",
         question="?",
@@ -61,7 +69,7 @@ def test_cells_are_the_grid_and_then_the_arms() -> None:
     assert labels(Experiment(name="one", question="?", base=Trial(), vary={})) == ["base"]
 
 
-def test_the_same_cell_twice_is_refused() -> None:
+def test_the_same_arm_twice_is_refused() -> None:
     with pytest.raises(BadInput, match="are the same"):
         plan.arms(dataclasses.replace(RANKS, also=({"adapter.rank": 16},)))
     with pytest.raises(BadInput, match="are the same"):
@@ -72,8 +80,8 @@ def test_an_arm_that_fixes_a_tuned_field_is_not_tuned() -> None:
     experiment = dataclasses.replace(RANKS, also=({"adapter.method": "full", "train.learning_rate": 1e-3},))
     full = plan.arms(experiment)[-1]
     assert full.tune == {}
-    assert plan.count_trials(experiment) == (24, 20)
-    assert plan.final_job(experiment, full, 0, {}, inspect).trial.train.learning_rate == 1e-3
+    assert counts(experiment) == (24, 20)
+    assert made(experiment).final_job(full, 0, {}).trial.train.learning_rate == 1e-3
 
 
 def test_set_on_the_varied_field_replaces_its_levels() -> None:
@@ -84,8 +92,8 @@ def test_set_on_the_varied_field_replaces_its_levels() -> None:
 def test_arms_can_be_left_out_and_added_later_in_the_same_sweep() -> None:
     less = overrides.without(RANKS, ["full", "lora r=64, lora r=1"])
     assert labels(less) == ["lora r=4", "lora r=16"]
-    assert plan.count_trials(less) == (12, 8)
-    assert plan.sweep_id(less, inspect) == plan.sweep_id(RANKS, inspect)
+    assert counts(less) == (12, 8)
+    assert made(less).sweep == made(RANKS).sweep
     best = {"train.learning_rate": 1e-3}
     assert keys(less, best).items() <= keys(RANKS, best).items()
     levels: dict[str, tuple[Scalar, ...]] = {"train.batch_size": (8, 16), "data.source": ("a,b.jsonl",)}
@@ -97,36 +105,28 @@ def test_arms_can_be_left_out_and_added_later_in_the_same_sweep() -> None:
         overrides.without(RANKS, labels(RANKS))
 
 
-def test_quantized_weights_are_for_arms_that_do_not_train_them() -> None:
-    quantized = overrides.apply_settings(RANKS, ["model.quantization=nf4"])
-    with pytest.raises(BadInput, match=r"cannot be trained in full; leave this arm out with --without full$"):
-        plan.check_quantization(quantized)
-    plan.check_quantization(overrides.without(quantized, ["full"]))
-    plan.check_quantization(RANKS)
-
-
 def test_set_on_the_tuned_field_fixes_it() -> None:
     fixed = overrides.apply_settings(RANKS, ["train.learning_rate=2e-3"])
     assert (fixed.tune, fixed.tune_trials) == ({}, 0)
-    assert plan.count_trials(fixed) == (0, 20)
-    cell = plan.arms(fixed)[0]
-    assert plan.tuning_grid(cell, fixed.tune_trials) == []
-    assert plan.final_job(fixed, cell, 0, {}, inspect).trial.train.learning_rate == 2e-3
+    assert counts(fixed) == (0, 20)
+    arm = plan.arms(fixed)[0]
+    assert arm.grid == ()
+    assert made(fixed).final_job(arm, 0, {}).trial.train.learning_rate == 2e-3
 
 
 def test_a_range_on_the_tuned_field_is_searched_instead_in_another_sweep() -> None:
     wider = overrides.apply_settings(RANKS, ["train.learning_rate = 1e-4 .. 1e-1"])
     assert wider.tune == {"train.learning_rate": LogUniform(1e-4, 1e-1, grid=5)}
-    assert plan.count_trials(wider) == plan.count_trials(RANKS)
-    assert plan.sweep_id(wider, inspect) != plan.sweep_id(RANKS, inspect)  # arms of one report are tuned over one range
+    assert counts(wider) == counts(RANKS)
+    assert made(wider).sweep != made(RANKS).sweep  # arms of one report are tuned over one range
     shared = set(keys(wider, {"train.learning_rate": 1e-3}).values()) & set(keys(RANKS, {"train.learning_rate": 1e-3}).values())
     assert len(shared) == 5 + 20  # the low end in each arm, and the finals of the same best
     assert overrides.apply_settings(wider, ["train.learning_rate=1e-3"]).tune == {}
 
 
-def test_set_on_any_other_field_changes_every_cell_that_has_it() -> None:
+def test_set_on_any_other_field_changes_every_arm_that_has_it() -> None:
     changed = overrides.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1_000"])
-    trials = plan.probes(changed)
+    trials = made(changed).probes
     assert {trial.train.epochs for trial in trials} == {2.0}
     assert {trial.adapter.dropout for trial in trials if isinstance(trial.adapter, Lora)} == {0.1}
     assert sum(isinstance(trial.adapter, Full) for trial in trials) == 2  # one per base of with_seed
@@ -136,7 +136,7 @@ def test_set_on_any_other_field_changes_every_cell_that_has_it() -> None:
 def test_set_on_a_field_that_goes_with_the_seed_fixes_it() -> None:
     changed = overrides.apply_settings(RANKS, ["model.name=lab:base-1"])
     assert changed.with_seed == {}
-    assert {trial.model.name for trial in plan.probes(changed)} == {"lab:base-1"}
+    assert {trial.model.name for trial in made(changed).probes} == {"lab:base-1"}
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_seeds_go_on_with_the_next_free_numbers() -> None:
 
 def test_arms_share_what_goes_with_a_seed() -> None:
     for index, base in enumerate(("lab:base-0", "lab:base-1", "lab:base-0")):
-        jobs = [plan.final_job(RANKS, cell, index, {"train.learning_rate": 1e-3}, inspect) for cell in plan.arms(RANKS)]
+        jobs = [made(RANKS).final_job(arm, index, {"train.learning_rate": 1e-3}) for arm in plan.arms(RANKS)]
         assert {(job.trial.model.name, job.trial.seed, job.trial.evaluation.split) for job in jobs} == {(base, index, "test")}
 
 
@@ -202,8 +202,8 @@ def test_smoke_is_small_and_takes_the_ends() -> None:
     assert labels(small) == ["lora r=1", "lora r=64", "full"]
     assert (small.tune_trials, small.seeds) == (3, (0,))
     assert small.base.data.n_examples == 250
-    for cell in plan.arms(small):
-        assert [point["train.learning_rate"] for point in plan.tuning_grid(cell, 3)] == [1e-4, 1.73e-3, 3e-2]
+    for arm in plan.arms(small):
+        assert [point["train.learning_rate"] for point in arm.grid] == [1e-4, 1.73e-3, 3e-2]
     assert overrides.smoke(overrides.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
     assert overrides.smoke(overrides.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
     assert overrides.smoke(overrides.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 250
@@ -218,7 +218,7 @@ def test_other_sources_take_the_places_of_the_old_ones_in_every_arm() -> None:
     from experiments.quality_vs_quantity import EXPERIMENT
 
     other = overrides.apply_settings(EXPERIMENT, ["data.source=good.jsonl,many.jsonl"])
-    assert {cell.overrides["data.source"] for cell in plan.arms(other)} == {"good.jsonl", "many.jsonl"}
+    assert {arm.overrides["data.source"] for arm in plan.arms(other)} == {"good.jsonl", "many.jsonl"}
     assert len(plan.arms(other)) == len(plan.arms(EXPERIMENT))
     with pytest.raises(BadInput, match="give 2 values"):
         overrides.apply_settings(EXPERIMENT, ["data.source=good.jsonl"])
@@ -230,7 +230,7 @@ def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
     more_ranks = overrides.apply_settings(RANKS, ["adapter.rank=1,2,4,16,64,128"])
     more = overrides.with_seeds(more_ranks, 6)
     less = overrides.with_seeds(overrides.apply_settings(RANKS, ["adapter.rank=4"]), 1)
-    ids = {plan.sweep_id(experiment, inspect) for experiment in (RANKS, more_ranks, more, less)}
+    ids = {made(experiment).sweep for experiment in (RANKS, more_ranks, more, less)}
     assert len(ids) == 1
     best = {"train.learning_rate": 1e-3}
     assert keys(RANKS, best).items() <= keys(more, best).items()
@@ -243,7 +243,7 @@ def test_adding_a_rank_or_a_seed_goes_on_in_the_same_sweep() -> None:
 )
 def test_another_input_or_setting_is_another_sweep(setting: str) -> None:
     changed = overrides.apply_settings(RANKS, [setting])
-    assert plan.sweep_id(changed, inspect) != plan.sweep_id(RANKS, inspect)
+    assert made(changed).sweep != made(RANKS).sweep
     best = {} if "learning_rate" in setting else {"train.learning_rate": 2e-3}
     finals = [keys(experiment, values) for experiment, values in ((RANKS, {"train.learning_rate": 2e-3}), (changed, best))]
     # dropout leaves full fine-tuning as it was; another base is the one that seeds 1 and 3 had all along
@@ -255,22 +255,22 @@ def test_changed_content_under_the_same_name_is_another_sweep_and_another_trial(
     def changed(trial: Trial) -> dict[str, str]:
         return inspect(trial) | {"data": "other content"}
 
-    assert plan.sweep_id(RANKS, changed) != plan.sweep_id(RANKS, inspect)
-    cell = plan.arms(RANKS)[0]
-    jobs = [plan.final_job(RANKS, cell, 0, {"train.learning_rate": 1e-3}, look) for look in (inspect, changed)]
+    assert made(RANKS, changed).sweep != made(RANKS).sweep
+    arm = plan.arms(RANKS)[0]
+    jobs = [made(RANKS, look).final_job(arm, 0, {"train.learning_rate": 1e-3}) for look in (inspect, changed)]
     assert jobs[0].key != jobs[1].key
 
 
 def test_adding_a_source_to_an_experiment_that_varies_it_goes_on_in_the_same_sweep() -> None:
     sources = Experiment(name="sources", question="?", base=Trial(), vary={"data.source": ("lab:curated", "lab:synthetic")})
     more = overrides.apply_settings(sources, ["data.source=lab:curated,lab:synthetic,mine.jsonl"])
-    assert plan.sweep_id(sources, inspect) == plan.sweep_id(more, inspect)
+    assert made(sources).sweep == made(more).sweep
     assert keys(sources, {}).items() <= keys(more, {}).items()
 
 
 def test_phase_is_part_of_the_key() -> None:
-    cell, best = plan.arms(RANKS)[0], {"train.learning_rate": 1e-3}
-    tuning, final = plan.tuning_job(RANKS, cell, 0, best, inspect), plan.final_job(RANKS, cell, 0, best, inspect)
+    arm, best = plan.arms(RANKS)[0], {"train.learning_rate": 1e-3}
+    tuning, final = made(RANKS).tuning_job(arm, 0, best), made(RANKS).final_job(arm, 0, best)
     assert tuning.key.endswith("-tune")
     assert final.key.endswith("-final")
     assert (tuning.trial.seed, tuning.trial.evaluation.split) == (plan.TUNE_SEED, "validation")
@@ -279,11 +279,11 @@ def test_phase_is_part_of_the_key() -> None:
 def test_the_tuning_seed_may_not_be_a_final_seed() -> None:
     clash = dataclasses.replace(RANKS, seeds=(0, plan.TUNE_SEED))
     with pytest.raises(BadInput, match=f"seed {plan.TUNE_SEED} is the tuning seed"):
-        plan.tuning_job(clash, plan.arms(clash)[0], 0, {"train.learning_rate": 1e-3}, inspect)
+        made(clash)
 
 
-def test_the_tuning_grid_is_the_same_in_every_cell() -> None:
-    grids = [plan.tuning_grid(cell, RANKS.tune_trials) for cell in plan.arms(RANKS)]
+def test_the_tuning_grid_is_the_same_in_every_arm() -> None:
+    grids = [arm.grid for arm in plan.arms(RANKS)]
     assert all(grid == grids[0] for grid in grids)
     rates = [point["train.learning_rate"] for point in grids[0]]
     assert len(rates) == 5
@@ -291,20 +291,20 @@ def test_the_tuning_grid_is_the_same_in_every_cell() -> None:
     ratios = [high / low for low, high in itertools.pairwise(rates)]
     assert max(ratios) / min(ratios) < 1.02
     with pytest.raises(BadInput, match="tune_trials=4: must be at least the 5 grid points"):
-        plan.tuning_grid(plan.arms(RANKS)[0], 4)
+        plan.arms(dataclasses.replace(RANKS, tune_trials=4))
 
 
-def test_a_field_that_only_some_cells_have_is_tuned_only_there() -> None:
+def test_a_field_that_only_some_arms_have_is_tuned_only_there() -> None:
     experiment = dataclasses.replace(
         RANKS, tune={"adapter.alpha_over_rank": LogUniform(0.5, 8, grid=3)}, tune_trials=3, base=Trial(train=Train(epochs=1))
     )
-    tuned = {cell.label: len(plan.tuning_grid(cell, 3)) for cell in plan.arms(experiment)}
+    tuned = {arm.label: len(arm.grid) for arm in plan.arms(experiment)}
     assert tuned == {"lora r=1": 3, "lora r=4": 3, "lora r=16": 3, "lora r=64": 3, "full": 0}
-    assert plan.count_trials(experiment) == (12, 20)
+    assert counts(experiment) == (12, 20)
 
 
 def test_probes_are_each_distinct_input_once() -> None:
-    assert len(plan.probes(RANKS)) == 10  # five cells, two bases
+    assert len(made(RANKS).probes) == 10  # five arms, two bases
     one_base = dataclasses.replace(RANKS, with_seed={}, base=Trial(data=Data(source="mine.jsonl")))
-    assert len(plan.probes(one_base)) == 5
-    assert {flatten(trial)["data.source"] for trial in plan.probes(one_base)} == {"mine.jsonl"}
+    assert len(made(one_base).probes) == 5
+    assert {flatten(trial)["data.source"] for trial in made(one_base).probes} == {"mine.jsonl"}

@@ -1,4 +1,4 @@
-"""An open search with a made-up laboratory: promotions, determinism, definitions, and what its analysis says of known effects."""
+"""An open search with a made-up laboratory: promotions, determinism, definitions."""
 
 from __future__ import annotations
 
@@ -12,22 +12,18 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
 from driven import drive, inspect
-from simulated import ArmState, question
 
 import experiments
-from analysis.questions import best_recipe
-from analysis.questions.best_recipe.importance import NOTHING, Importance, importance
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
+from core.states import Phase, State
 from sweeps import halving, overrides, plan, recipes
 from sweeps.ledger import Outcome
-from sweeps.plan import Job
+from sweeps.plan import Job, Plan
 from sweeps.proposals import Proposals
 from sweeps.search import Search
 
@@ -40,6 +36,7 @@ SPACE = {
 }
 SEARCH = OpenSearch(space=SPACE, configurations=18, startup=6, batch=6)
 EXPERIMENT = Experiment(name="made_up", question="?", base=Trial(), vary={}, search=SEARCH, seeds=(0, 1))
+PLAN = Plan.of(EXPERIMENT, inspect)
 
 
 def effects(trial: Trial) -> tuple[float, float]:
@@ -50,11 +47,11 @@ def effects(trial: Trial) -> tuple[float, float]:
 
 def truth(job: Job) -> Outcome:
     gain, cost = effects(job.trial)
-    return Outcome("finished", 0.1 + gain, 1.0, "", 0.1, cost * (1 + random.Random(job.key).gauss(0, 0.01)))
+    return Outcome(State.FINISHED, 0.1 + gain, 1.0, "", 0.1, cost * (1 + random.Random(job.key).gauss(0, 0.01)))
 
 
 def new(known: dict[str, Outcome], studies: Path | None = None, experiment: Experiment = EXPERIMENT) -> Search:
-    return Search(experiment, inspect, "sweep0", known, studies)
+    return Search(Plan.of(experiment, inspect), known, studies=studies)
 
 
 @pytest.fixture(scope="module")
@@ -98,11 +95,11 @@ def test_rungs_share_out_the_epochs_and_the_best_go_on(whole: dict[str, Outcome]
 def test_finals_are_the_base_and_what_had_the_whole_training(whole: dict[str, Outcome]) -> None:
     search = new(whole)
     last = [recipe(job, 1.0) for job in search.jobs() if job.arm == "rung 1"]
-    finals = {job.arm: job for job in search.jobs() if job.phase == "final"}
+    finals = {job.arm: job for job in search.jobs() if job.phase is Phase.FINAL}
     assert finals[DEFAULT_ARM].trial == dataclasses.replace(EXPERIMENT.base, seed=1)
     assert set(finals) - {DEFAULT_ARM} <= set(FOUND_ARMS)
     assert all(recipe(job, 1.0) in last for label, job in finals.items() if label != DEFAULT_ARM)
-    total, left_out = sum(plan.count_trials(EXPERIMENT)), sum(cell.omitted() for cell in search.parts)
+    total, left_out = PLAN.n_trials, sum(part.n_not_run() for part in search.parts)
     assert len(whole) == total - left_out == len(search.jobs())
     assert left_out == 2 * (4 - len(finals))
 
@@ -125,7 +122,7 @@ def test_who_looks_on_from_another_thread_changes_nothing(whole: dict[str, Outco
 
     def look() -> None:
         while not over.wait(0.001):
-            assert sum(cell.omitted() + cell.hopeless() for cell in search.parts) >= 0
+            assert sum(part.n_not_run() + part.has_no_setting() for part in search.parts) >= 0
 
     onlooker = threading.Thread(target=look)
     onlooker.start()
@@ -137,8 +134,8 @@ def test_who_looks_on_from_another_thread_changes_nothing(whole: dict[str, Outco
 
 def test_failures_are_not_promoted_and_do_not_stop_the_search() -> None:
     def outcome(job: Job) -> Outcome:
-        if job.phase == "tune" and job.trial.train.learning_rate > 1e-2:
-            return Outcome("diverged", None, 1.0, "the loss is not finite")
+        if job.phase is Phase.TUNE and job.trial.train.learning_rate > 1e-2:
+            return Outcome(State.DIVERGED, None, 1.0, "the loss is not finite")
         return truth(job)
 
     search = new({})
@@ -148,11 +145,11 @@ def test_failures_are_not_promoted_and_do_not_stop_the_search() -> None:
         job.trial.train.learning_rate <= 1e-2 for job in told if job.arm in ("rung 1/3", "rung 1") or job.arm in FOUND_ARMS
     )
     nothing = new({})
-    told = drive(nothing, lambda job: Outcome("crashed", None, 1.0, "no") if job.phase == "tune" else truth(job))
+    told = drive(nothing, lambda job: Outcome(State.CRASHED, None, 1.0, "no") if job.phase is Phase.TUNE else truth(job))
     assert nothing.finished()
     assert {job.arm for job in told} == {"rung 1/9", DEFAULT_ARM}
-    assert [cell.hopeless() for cell in nothing.parts] == [False] * 4 + [True] * 3
-    assert sum(cell.omitted() for cell in nothing.parts) == 8
+    assert [part.has_no_setting() for part in nothing.parts] == [False] * 4 + [True] * 3
+    assert sum(part.n_not_run() for part in nothing.parts) == 8
 
 
 def test_the_study_holds_every_trial_once(whole: dict[str, Outcome], tmp_path: Path) -> None:
@@ -164,9 +161,9 @@ def test_the_study_holds_every_trial_once(whole: dict[str, Outcome], tmp_path: P
     storage = optuna.storages.RDBStorage(f"sqlite:///{studies}")
     found = {name: optuna.load_study(study_name=name, storage=storage) for name in optuna.get_all_study_names(storage)}
     assert {name: len(study.trials) for name, study in found.items()} == {
-        "sweep0 rung 1/9": 18,
-        "sweep0 rung 1/3": 6,
-        "sweep0 rung 1": 2,
+        f"{PLAN.sweep} rung 1/9": 18,
+        f"{PLAN.sweep} rung 1/3": 6,
+        f"{PLAN.sweep} rung 1": 2,
     }
     assert all(len(study.directions) == 2 for study in found.values())
     storage.engine.dispose()
@@ -177,7 +174,7 @@ def test_batches_are_proposed_once_and_kept(whole: dict[str, Outcome], tmp_path:
     monkeypatch.setattr(halving, "propose", lambda *rest: batches.append(rest[3]) or propose(*rest))
 
     def keys(writes: bool) -> set[str]:
-        search = Search(EXPERIMENT, inspect, "sweep0", whole, None, Proposals(path, writes))
+        search = Search(PLAN, whole, Proposals(path, writes))
         return {job.key for job in search.jobs()}
 
     assert keys(writes=True) == set(whole)
@@ -279,103 +276,6 @@ def test_settings_change_the_space() -> None:
     ):
         with pytest.raises(BadInput, match=said):
             overrides.apply_settings(REAL, [setting])
-    assert plan.sweep_id(changed, inspect) != plan.sweep_id(REAL, inspect)
-    assert plan.sweep_id(overrides.with_seeds(overrides.without(REAL, ["knee"]), 9), inspect) == plan.sweep_id(REAL, inspect)
-    assert sum(plan.count_trials(overrides.smoke(REAL))) <= 16
-
-
-def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd.DataFrame, pd.DataFrame]:
-    """A sweep of the real search in which one setting decides quality and forgetting."""
-    cells = {DEFAULT_ARM: ArmState({}), **{arm: ArmState({"adapter.rank": 4}) for arm in FOUND_ARMS}}
-    cells["best quality"] = dataclasses.replace(cells["best quality"], ability=best)
-    cells["knee"] = dataclasses.replace(cells["knee"], forgetting=0.2)
-    finals, items = question(cells, tuned=False)
-    assert REAL.search is not None
-    rng, rows = np.random.default_rng(0), []
-    for place, (share, label) in enumerate(zip(REAL.search.rungs, REAL.search.labels(), strict=True)):
-        found = recipes.filling(REAL.search.space, 81, (), 3)[: REAL.search.sizes()[place]]
-        for number, one in enumerate(found):
-            value = one[deciding]
-            level = (math.log(float(str(value))) if not isinstance(value, str) else len(value) / 3) + rng.normal(0, 0.1)
-            row = {**finals.iloc[0], **recipes.at_rung(one, share, REAL.base), "arm": label, "phase": "tune", "seed": 1_000}
-            rows.append(
-                row
-                | {
-                    "fingerprint": f"{label} {number}",
-                    "train/tokens": 9e4 * share,
-                    "quality": 0.5 + 0.05 * level,
-                    "forgetting": 9 + level,
-                }
-            )
-    return pd.concat([finals, pd.DataFrame(rows)], ignore_index=True), items
-
-
-def analysed(tmp_path: Path, **truth: float | str) -> tuple[dict[str, dict[str, object]], str]:
-    made = best_recipe.report(*frames(**truth), REAL, tmp_path)  # type: ignore[arg-type]
-    assert {"figure.png", "figure_column.pdf", "report.md"} <= {file.name for file in made.files}
-    assert sorted(made.arm_rows["arm"]) == sorted((DEFAULT_ARM, *FOUND_ARMS))
-    return {str(row["id"]): row for row in made.verdicts}, (tmp_path / "report.md").read_text()
-
-
-def test_the_report_judges_the_arms_and_names_what_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_recipe, "DRAWS", 10)
-    found, page = analysed(tmp_path)
-    assert [found[name]["verdict"] for name in ("search_beats_usual_recipe", "knee_forgets_less_than_usual")] == ["supported"] * 2
-    assert "| rung 1/9 | 81 | 10,000 |" in page
-    assert "| knee | 4 | all-linear |" in page
-    found, _ = analysed(tmp_path, best=0.0, deciding="adapter.rank")
-    assert found["search_beats_usual_recipe"]["verdict"] == "contradicted"
-
-
-def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_recipe, "DRAWS", 10)
-    trials, items = frames()
-    lost = trials["arm"].isin(("knee", "least forgetting"))
-    kept = trials[~lost], items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
-    found = {str(row["id"]): row for row in best_recipe.report(*kept, REAL, tmp_path).verdicts}
-    assert all(
-        "the arm of best quality stands for the knee" in str(found[name]["note"])
-        for name in ("knee_forgets_less_than_usual", "knee_costs_at_most_2_points")
-    )
-    assert found["knee_costs_at_most_2_points"]["value"] == found["search_beats_usual_recipe"]["value"]
-
-
-def test_no_recipe_stands_for_a_knee_whose_trials_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_recipe, "DRAWS", 10)
-    trials, items = frames()
-    failed = trials["state"].where((trials["arm"] != "knee") | (trials["phase"] != "final"), "failed")
-    found = {str(row["id"]): row for row in best_recipe.report(trials.assign(state=failed), items, REAL, tmp_path).verdicts}
-    assert all(found[name]["verdict"] == "not tested" for name in ("knee_forgets_less_than_usual", "knee_costs_at_most_2_points"))
-
-
-def test_the_hypervolume_grows_along_the_search() -> None:
-    trials = pd.DataFrame({"quality": [0.5, 0.1, 0.9], "forgetting": [1.0, 0.2, 2.0], "quality_before": 0.1})
-    inside = best_recipe.box(trials)
-    assert inside is not None
-    assert best_recipe.volume(trials, inside) == pytest.approx([0.25, 0.25, 0.25])  # 0.4 / 0.8 of the gain for half of the cost
-    assert list(best_recipe.front(trials)["quality"]) == [0.1, 0.5, 0.9]
-    assert best_recipe.box(trials.assign(quality=0.1)) is None
-
-
-def test_importance_finds_the_one_setting_that_matters_and_no_other() -> None:
-    rng = np.random.default_rng(1)
-    settings = pd.DataFrame({
-        "rank": rng.choice([2, 8, 32], 80), "targets": rng.choice(["a", "b", "c"], 80), "clusters": rng.choice([2, None], 80),
-        "rate": 10 ** rng.uniform(-4, -1, 80),
-    })  # fmt: skip
-    found = importance(settings, -((np.log10(settings["rate"].to_numpy()) + 2.5) ** 2) + rng.normal(0, 0.1, 80), 0, draws=12)
-    assert isinstance(found, Importance)
-    assert found.of("rate").low > 0.7
-    assert all(found.of(name).high < 0.1 for name in ("rank", "targets", "clusters", NOTHING))
-    noise = importance(settings, rng.normal(size=80), 0, draws=12)
-    assert isinstance(noise, Importance)
-    assert all(noise.of(name).low < noise.of(NOTHING).high for name in settings)  # nothing decides, and nothing is claimed
-    by_words = importance(settings, (settings["targets"] == "b").to_numpy(float), 0, draws=12)
-    assert isinstance(by_words, Importance)
-    assert by_words.of("targets").low > 0.9
-
-
-def test_importance_of_few_or_equal_configurations_is_not_known() -> None:
-    settings = pd.DataFrame({"rank": np.arange(30)})
-    assert "needs 20" in str(importance(settings[:19], np.arange(19.0), 0, 5))
-    assert "the same" in str(importance(settings, np.ones(30), 0, 5))
+    assert Plan.of(changed, inspect).sweep != Plan.of(REAL, inspect).sweep
+    assert Plan.of(overrides.with_seeds(overrides.without(REAL, ["knee"]), 9), inspect).sweep == Plan.of(REAL, inspect).sweep
+    assert Plan.of(overrides.smoke(REAL), inspect).n_trials <= 16

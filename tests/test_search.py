@@ -14,11 +14,13 @@ from driven import drive, inspect
 
 from core.experiment import Experiment, LogUniform
 from core.settings import Lora, Trial
-from sweeps import overrides, plan
+from core.states import Phase, State
+from sweeps import overrides
 from sweeps.ledger import Outcome
-from sweeps.plan import Job
+from sweeps.plan import Job, Plan
 from sweeps.proposals import Proposals
 from sweeps.search import Search
+from sweeps.tuning import TunedArm
 
 EXPERIMENT = Experiment(
     name="made_up",
@@ -30,6 +32,7 @@ EXPERIMENT = Experiment(
     tune_trials=5,
     seeds=(0, 1),
 )
+PLAN = Plan.of(EXPERIMENT, inspect)
 BEST_RATE = {"lora r=1": 2e-2, "lora r=2": 1e-2, "lora r=4": 5e-3, "full": 6e-4}
 
 
@@ -37,11 +40,11 @@ def truth(job: Job) -> Outcome:
     """A parabola in log learning rate with a little noise that is the trial's own."""
     distance = math.log10(job.trial.train.learning_rate / BEST_RATE[job.arm])
     noise = random.Random(job.key).gauss(0, 0.002)
-    return Outcome("finished", 0.8 - 0.2 * distance**2 + noise, 1.0)
+    return Outcome(State.FINISHED, 0.8 - 0.2 * distance**2 + noise, 1.0)
 
 
 def new(known: dict[str, Outcome], studies: Path | None = None, experiment: Experiment = EXPERIMENT) -> Search:
-    return Search(experiment, inspect, "sweep0", known, studies)
+    return Search(Plan.of(experiment, inspect), known, studies=studies)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,7 @@ def whole() -> dict[str, Outcome]:
 
 
 def test_a_sweep_runs_every_tuning_trial_and_every_seed_once(whole: dict[str, Outcome]) -> None:
-    assert len(whole) == sum(plan.count_trials(EXPERIMENT)) == 21
+    assert len(whole) == PLAN.n_trials == 21
     search = new(whole)
     assert search.finished()
     assert search.next() is None
@@ -83,7 +86,7 @@ def test_any_subset_of_the_ledger_leads_to_the_same_sweep(whole: dict[str, Outco
         assert {job.key for job in drive(new(kept), truth)} == set(whole) - set(kept)
 
 
-def test_tuning_comes_before_finals_and_cells_take_turns() -> None:
+def test_tuning_comes_before_finals_and_arms_take_turns() -> None:
     told = drive(new({}), truth)
     assert [job.name for job in told[:4]] == ["lora r=1 tune 0", "lora r=4 tune 0", "full tune 0", "lora r=1 tune 1"]
     phases = [job.phase for job in told]
@@ -93,40 +96,40 @@ def test_tuning_comes_before_finals_and_cells_take_turns() -> None:
 def test_a_running_job_is_not_handed_out_twice_and_proposals_wait_for_the_grid() -> None:
     search = new({})
     jobs = [search.next() for _ in range(9)]
-    assert len({job.key for job in jobs if job}) == 9  # three grid points in each of three cells
+    assert len({job.key for job in jobs if job}) == 9  # three grid points in each of three arms
     assert search.next() is None
     assert not search.finished()
 
 
 def test_finals_use_the_setting_that_was_best_on_validation(whole: dict[str, Outcome]) -> None:
     search = new(whole)
-    for cell in search.parts:
-        jobs = cell.known_jobs()
-        best = max((job for job in jobs if job.phase == "tune"), key=lambda job: whole[job.key].quality or 0)
-        finals = [job for job in jobs if job.phase == "final"]
+    for arm in search.parts:
+        jobs = arm.known_jobs()
+        best = max((job for job in jobs if job.phase is Phase.TUNE), key=lambda job: whole[job.key].quality or 0)
+        finals = [job for job in jobs if job.phase is Phase.FINAL]
         assert {job.trial.train.learning_rate for job in finals} == {best.trial.train.learning_rate}
         assert [job.trial.seed for job in finals] == [0, 1]
-        assert abs(math.log10(best.trial.train.learning_rate / BEST_RATE[cell.arm.label])) < 0.35
+        assert abs(math.log10(best.trial.train.learning_rate / BEST_RATE[arm.arm.label])) < 0.35
 
 
 def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> None:
     def flat(job: Job) -> Outcome:
-        return Outcome("finished", 0.5, 1.0)  # nothing to learn: Optuna likes to go to the ends
+        return Outcome(State.FINISHED, 0.5, 1.0)  # nothing to learn: Optuna likes to go to the ends
 
     search = new({})
     drive(search, flat)
-    for cell in search.parts:
-        rates = [point["train.learning_rate"] for point in cell.points]
+    for arm in search.parts:
+        rates = [point["train.learning_rate"] for point in arm.points]
         assert len(set(rates)) == EXPERIMENT.tune_trials
         assert all(1e-4 <= rate <= 1e-1 for rate in rates)
 
 
-def test_failed_tuning_trials_are_never_the_best_and_do_not_stop_a_cell() -> None:
+def test_failed_tuning_trials_are_never_the_best_and_do_not_stop_an_arm() -> None:
     def outcome(job: Job) -> Outcome:
-        if job.phase == "tune" and job.trial.train.learning_rate > 5e-2:
-            return Outcome("diverged", None, 1.0, "the loss is not finite at step 3 of 9")
-        if job.phase == "tune" and job.number == 1:
-            return Outcome("crashed", None, 1.0, "the worker process died")
+        if job.phase == Phase.TUNE and job.trial.train.learning_rate > 5e-2:
+            return Outcome(State.DIVERGED, None, 1.0, "the loss is not finite at step 3 of 9")
+        if job.phase == Phase.TUNE and job.number == 1:
+            return Outcome(State.CRASHED, None, 1.0, "the worker process died")
         return truth(job)
 
     search = new({})
@@ -134,21 +137,21 @@ def test_failed_tuning_trials_are_never_the_best_and_do_not_stop_a_cell() -> Non
     assert search.finished()
     assert len(told) == 21
     for job in told:
-        if job.phase == "final":
+        if job.phase is Phase.FINAL:
             assert job.trial.train.learning_rate < 5e-2
             assert job.trial.train.learning_rate != search.parts[0].points[1]["train.learning_rate"]
     known = {job.key: outcome(job) for job in told[:7]}
     assert {job.key for job in drive(new(known), outcome)} == {job.key for job in told[7:]}
 
 
-def test_a_cell_in_which_nothing_works_ends_without_finals() -> None:
+def test_an_arm_in_which_nothing_works_ends_without_finals() -> None:
     def outcome(job: Job) -> Outcome:
-        return Outcome("crashed", None, 1.0, "no") if job.arm == "full" else truth(job)
+        return Outcome(State.CRASHED, None, 1.0, "no") if job.arm == "full" else truth(job)
 
     search = new({})
     told = drive(search, outcome)
     assert search.finished()
-    assert [cell.hopeless() for cell in search.parts] == [False, False, True]
+    assert [arm.has_no_setting() for arm in search.parts] == [False, False, True]
     assert sum(job.arm == "full" for job in told) == EXPERIMENT.tune_trials
     assert {job.phase for job in told if job.arm == "full"} == {"tune"}
 
@@ -167,7 +170,7 @@ def test_adding_a_rank_and_a_seed_runs_only_what_is_new(whole: dict[str, Outcome
     assert sum(job.arm == "lora r=2" for job in told) == 8
 
 
-def test_another_range_goes_on_with_the_same_ledger_and_the_same_studies(whole: dict[str, Outcome], tmp_path: Path) -> None:
+def test_another_range_goes_on_with_the_same_ledger_in_studies_of_its_own(whole: dict[str, Outcome], tmp_path: Path) -> None:
     studies = tmp_path / "optuna.db"
     new(whole, studies).close()
     wider = overrides.apply_settings(EXPERIMENT, ["train.learning_rate=1e-4..5e-1"])
@@ -175,11 +178,11 @@ def test_another_range_goes_on_with_the_same_ledger_and_the_same_studies(whole: 
     told = drive(search, truth)
     assert search.finished()
     assert search.close() == 0
-    assert all(1e-4 < job.trial.train.learning_rate <= 0.5 for job in told if job.phase == "tune")  # the low end was known
-    assert sum(job.phase == "tune" for job in told) == 3 * (EXPERIMENT.tune_trials - 1)
+    assert all(1e-4 < job.trial.train.learning_rate <= 0.5 for job in told if job.phase is Phase.TUNE)  # the low end was known
+    assert sum(job.phase is Phase.TUNE for job in told) == 3 * (EXPERIMENT.tune_trials - 1)
     assert max(job.trial.train.learning_rate for job in told) == 0.5
     labels = [label for found in trials_in(studies).values() for label in found]
-    assert len(labels) == len(set(labels)) == 15 + 12
+    assert (len(labels), len(set(labels))) == (15 + 15, 15 + 12)
     assert drive(new(whole | {job.key: truth(job) for job in told}, studies), truth) == []  # and back to the range before
 
 
@@ -204,7 +207,7 @@ def test_the_study_holds_every_tuning_trial_once_after_interruptions(whole: dict
         if len(known) % 8:
             assert search.close() == 0  # else: killed before it could close
     found = trials_in(studies)
-    assert sorted(found) == ["sweep0 full", "sweep0 lora r=1", "sweep0 lora r=4"]
+    assert sorted(found) == [f"{PLAN.sweep} {label}" for label in ("full", "lora r=1", "lora r=4")]
     tuned = [key for key in whole if key.endswith("-tune")]
     assert sorted(label for labels in found.values() for label in labels) == sorted(f"{key} finished" for key in tuned)
 
@@ -212,9 +215,13 @@ def test_the_study_holds_every_tuning_trial_once_after_interruptions(whole: dict
 def test_a_repeated_failure_is_recorded_beside_its_success(tmp_path: Path) -> None:
     studies, one = tmp_path / "optuna.db", dataclasses.replace(EXPERIMENT, vary={"adapter.rank": (4,)}, also=())
     job = new({}, experiment=one).jobs()[0]
-    for outcome in (Outcome("crashed", None, 1.0, "no"), Outcome("finished", 0.5, 1.0), Outcome("finished", None, 1.0)):
+    for outcome in (
+        Outcome(State.CRASHED, None, 1.0, "no"),
+        Outcome(State.FINISHED, 0.5, 1.0),
+        Outcome(State.FINISHED, None, 1.0),
+    ):
         new({job.key: outcome}, studies, one).close()
-    assert trials_in(studies) == {"sweep0 lora r=4": [f"{job.key} crashed", f"{job.key} finished"]}
+    assert trials_in(studies) == {f"{PLAN.sweep} lora r=4": [f"{job.key} crashed", f"{job.key} finished"]}
 
 
 def test_a_locked_study_file_does_not_stop_the_sweep(
@@ -240,17 +247,15 @@ def test_a_locked_study_file_does_not_stop_the_sweep(
 
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows by one whenever Optuna is asked."""
-    from sweeps.tuning import ArmSearch
-
     calls: list[int] = []
-    ask = ArmSearch._ask
-    monkeypatch.setattr(ArmSearch, "_ask", lambda self, number, scored: calls.append(number) or ask(self, number, scored))
+    ask = TunedArm._ask
+    monkeypatch.setattr(TunedArm, "_ask", lambda self, number, scored: calls.append(number) or ask(self, number, scored))
     return calls
 
 
 def kept(path: Path, known: dict[str, Outcome], writes: bool = False) -> set[str]:
     """The keys of the search that is replayed with the proposals of a file."""
-    search = Search(EXPERIMENT, inspect, "sweep0", known, None, Proposals(path, writes))
+    search = Search(PLAN, known, Proposals(path, writes))
     return {job.key for job in search.jobs()}
 
 

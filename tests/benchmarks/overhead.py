@@ -49,13 +49,15 @@ def function_trainable(config: dict[str, Any]) -> dict[str, float]:
 def ours(n_trials: int, slots: int) -> list[float]:
     """When each trial ended, in seconds since the cluster was there."""
     from sweeps import executor
+    from sweeps.cluster import cluster
+    from sweeps.plan import Plan
     from sweeps.resources import Resources
     from sweeps.search import Search
 
     experiment = Experiment(name="overhead", question="?", base=Trial(), vary={}, seeds=tuple(range(n_trials)))
-    search = Search(experiment, lambda one: {}, "overhead", {}, None)
+    search = Search(Plan.of(experiment, lambda one: {}), {})
     resources, ends = Resources(slots=slots, threads=1), list[float]()
-    with tempfile.TemporaryDirectory() as folder, executor.cluster(resources):
+    with tempfile.TemporaryDirectory() as folder, cluster(resources):
         began = time.perf_counter()
         events = executor.Events(lambda job: None, lambda job, outcome: ends.append(time.perf_counter() - began))
         executor.execute(search, Path(folder), resources, events, "overhead:trial")
@@ -68,7 +70,7 @@ def plain(n_trials: int, slots: int) -> list[float]:
     """The same with `tune.Tuner(function)`, in a cluster of the same size and just as quiet."""
     from ray import tune
 
-    from sweeps import executor
+    from sweeps.cluster import cluster
     from sweeps.resources import Resources
 
     ends: list[float] = []
@@ -77,7 +79,7 @@ def plain(n_trials: int, slots: int) -> list[float]:
         def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
             ends.append(time.perf_counter() - began)
 
-    with tempfile.TemporaryDirectory() as folder, executor.cluster(Resources(slots=slots, threads=1)):
+    with tempfile.TemporaryDirectory() as folder, cluster(Resources(slots=slots, threads=1)):
         began = time.perf_counter()
         tune.Tuner(
             tune.with_resources(function_trainable, {"cpu": 1}),

@@ -28,7 +28,7 @@ from datasets import Dataset  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
 from core import adapters, model, train  # noqa: E402
-from core.data import encode, rows  # noqa: E402
+from core.data import encode, selection  # noqa: E402
 from core.fields import replace_field  # noqa: E402
 from core.hardware import Device  # noqa: E402
 from core.settings import Trial  # noqa: E402
@@ -37,12 +37,12 @@ TRIAL = replace_field(replace_field(Trial(), "data.n_examples", 320), "train.epo
 STEPS = TRIAL.train.n_steps(320)
 
 
-def ours(network: torch.nn.Module, base: model.Base, chosen: rows.Selection, encoded: encode.Batch) -> None:
+def ours(network: torch.nn.Module, base: model.Base, chosen: selection.Selection, encoded: encode.Batch) -> None:
     with tempfile.TemporaryDirectory() as folder:
         train.fit(network, base.tokenizer, encoded.rows, TRIAL.train, 0, Device(), False, folder)
 
 
-def sft_trainer(network: torch.nn.Module, base: model.Base, chosen: rows.Selection, encoded: encode.Batch) -> None:
+def sft_trainer(network: torch.nn.Module, base: model.Base, chosen: selection.Selection, encoded: encode.Batch) -> None:
     """What a user would write: messages in, assistant_only_loss, nothing else."""
     data = Dataset.from_list([{"messages": list(row.messages)} for row in chosen.train])
     with tempfile.TemporaryDirectory() as folder:
@@ -63,7 +63,7 @@ def sft_trainer(network: torch.nn.Module, base: model.Base, chosen: rows.Selecti
         SFTTrainer(model=network, args=config, train_dataset=data, processing_class=base.tokenizer).train()
 
 
-def bare_loop(network: torch.nn.Module, base: model.Base, chosen: rows.Selection, encoded: encode.Batch) -> None:
+def bare_loop(network: torch.nn.Module, base: model.Base, chosen: selection.Selection, encoded: encode.Batch) -> None:
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=TRIAL.train.learning_rate)
     network.train()
     for start in range(0, len(encoded.rows), 16):
@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     rounds = parser.parse_args().rounds
     base = model.load(TRIAL.model, Device())
-    chosen = rows.select(TRIAL.data, TRIAL.evaluation, 0)
+    chosen = selection.select(TRIAL.data, TRIAL.evaluation, 0)
     encoded = encode.encode_all(base.tokenizer, chosen.train, 256)
     seconds: dict[str, list[float]] = {name: [] for name in ROADS}
     for _ in range(rounds + 1):
