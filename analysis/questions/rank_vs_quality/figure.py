@@ -10,46 +10,48 @@ In grey the published curve of Hu 2021, normalised (analysis/claims/published.py
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.claims.published import PublishedCurve
+from analysis import formatting
 from analysis.figures import style
-from analysis.formatting import readable, rise
-from analysis.stats.front import on_front
+from analysis.questions.rank_vs_quality.retuning import scored
+from core.measures import rise
+from core.states import FAILED
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.questions.rank_vs_quality import Tables
+    from analysis.arms import Arm
+    from analysis.claims.published import PublishedCurve
+    from analysis.claims.tables import Tables
+    from analysis.questions.rank_vs_quality.against_full import AgainstFull
 
 Colour = tuple[float, float, float]
 
 
-# GPT-2 Medium on E2E; hyperparameters were tuned at rank 4. Ranks to 1,024 are published; beyond 32 nothing changes.
-HU = PublishedCurve(
-    "quality", (1, 2, 4, 8, 16, 32, 64, 128), (1.23, 1.21, 1.18, 1.17, 1.16, 1.16, 1.16, 1.16), "Hu 2021, Table 18",
-    "validation loss by rank, GPT-2 Medium on E2E, axis turned so that better is up", "https://arxiv.org/abs/2106.09685",
-    lower_is_better=True,
-)  # fmt: skip
-
-
-def draw(tables: Tables, narrow: bool = False) -> Figure:
+def draw(t: Tables[AgainstFull], narrow: bool = False) -> Figure:
     """The four panels; `narrow`: below each other, for one column of print."""
     shape = (4, 1, 8.4, style.COLUMN_WIDTH) if narrow else (2, 2, 5.4, style.TEXT_WIDTH)
     figure, (quality, forgetting, plane, rates) = style.figure(*shape)
-    arm_rows = tables.arm_rows[tables.arm_rows["seeds"] > 0]
-    quality_label = f"{readable(tables.quality_name)} ({tables.quality_unit})"
-    forgetting_label = f"forgetting ({tables.forgetting_unit})"
-    _by_rank(quality, arm_rows, "quality", quality_label, HU if tables.quality_unit == "accuracy" else None)
+    arms = t.arm_rows[t.arm_rows["seeds"] > 0].merge(t.own.rows, on="arm")
+    labels = {
+        "quality": f"{formatting.readable(t.of_axis['quality'][0])} ({t.units['quality']})",
+        "forgetting": f"forgetting ({t.units['forgetting']})",
+    }
+    _by_rank(quality, arms, "quality", next(iter(t.published), None))
+    quality.set_ylabel(labels["quality"])
     quality.set_title("Quality, each arm at its best learning rate")
-    _by_rank(forgetting, arm_rows, "forgetting", forgetting_label)
-    forgetting.set_title(f"Forgetting: {rise(tables.forgetting_name)}")
-    _plane(plane, arm_rows, quality_label, forgetting_label)
-    _rates(rates, tables)
+    _by_rank(forgetting, arms, "forgetting")
+    forgetting.set_ylabel(labels["forgetting"])
+    forgetting.set_title(f"Forgetting: {rise(t.of_axis['forgetting'])}")
+    _plane(plane, arms, t.own.front)
+    plane.set(xlabel=labels["forgetting"], ylabel=labels["quality"])
+    _rates(rates, t)
     return figure
 
 
@@ -67,18 +69,12 @@ def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> Non
     panel.plot(x, y, style.METHOD_MARKER[method], color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
 
 
-def _by_rank(panel: Axes, arm_rows: pd.DataFrame, name: str, axis_label: str, published: PublishedCurve | None = None) -> None:
+def _by_rank(panel: Axes, arms: pd.DataFrame, name: str, published: PublishedCurve | None = None) -> None:
     """One arm a position: ranks in order, then full fine-tuning after a gap."""
-    full, lora = arm_rows[arm_rows["method"] == "full"], arm_rows[arm_rows["method"] == "lora"]
-    level = arm_rows[name] - arm_rows[f"{name}_vs_full"]  # full's, around which the paired intervals are drawn
-    ends = [
-        combine(arm_rows[name + end].to_numpy(float), (level + arm_rows[f"{name}_vs_full{end}"]).to_numpy(float))
-        for end, combine in (("_low", np.fmin), ("_high", np.fmax))
-    ]
+    full, lora = arms[arms["method"] == "full"], arms[arms["method"] == "lora"]
     ranks = lora["rank"].to_list()
     theirs = published.beside(ranks, lora[name].to_list()) if published else None
-    shown = np.append(arm_rows[name].to_numpy(float), theirs[1] if theirs else [])
-    panel.set_ylim(*style.limits(shown, *ends))
+    panel.set_ylim(*_limits(arms, name, theirs[1] if theirs else np.empty(0)))
     if published and theirs:
         at = np.interp(np.log(theirs[0]), np.log(ranks), range(len(ranks)))
         panel.legend(handles=style.published(panel, at, theirs[1], published.name), loc="best")
@@ -89,49 +85,55 @@ def _by_rank(panel: Axes, arm_rows: pd.DataFrame, name: str, axis_label: str, pu
     for position, arm in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
         colour = _colour(arm)
         style.interval(panel, position, arm[f"{name}_low"], arm[f"{name}_high"], colour, 1.1)
-        low, high = (arm[name] - arm[f"{name}_vs_full"] + arm[f"{name}_vs_full{end}"] for end in ("_low", "_high"))
-        style.interval(panel, position, low, high, colour, 5, alpha=0.4)
+        style.interval(panel, position, *_around_the_mean(arm, name), colour, 5, alpha=0.4)
         _marker(panel, position, arm[name], str(arm["method"]), colour)
-    panel.set_xticks(positions, [*(str(int(rank)) for rank in lora["rank"]), *["full"] * len(full)])
+    panel.set_xticks(positions, [*(str(int(rank)) for rank in ranks), *["full"] * len(full)])
     panel.set_xlim(-0.5, positions[-1] + 0.5)
-    panel.set_ylabel(axis_label)
     lines = "one seed: no interval"
-    if np.isfinite(arm_rows[f"{name}_low"]).any():
+    if np.isfinite(arms[f"{name}_low"]).any():
         lines = "thin: mean; thick: paired difference from full" if len(full) else "lines: 95 % interval of the mean"
     panel.set_xlabel("LoRA rank" + (", and full fine-tuning" if len(full) else "") + f"\n({lines})")
 
 
-def _plane(panel: Axes, arm_rows: pd.DataFrame, quality_label: str, forgetting_label: str) -> None:
+def _around_the_mean(arms: Any, name: str) -> tuple[Any, Any]:
+    """The limits of the paired difference from full fine-tuning, drawn around the mean: of one arm, or of a frame of them."""
+    level = arms[name] - arms[f"{name}_vs_full"]  # full's
+    return level + arms[f"{name}_vs_full_low"], level + arms[f"{name}_vs_full_high"]
+
+
+def _limits(arms: pd.DataFrame, name: str, published: np.ndarray) -> tuple[float, float]:
+    """Limits that show the means and what is published, and both intervals of each arm as far as `style.limits` has them."""
+    low, high = _around_the_mean(arms, name)
+    ends = np.fmin(arms[f"{name}_low"], low).to_numpy(float), np.fmax(arms[f"{name}_high"], high).to_numpy(float)
+    return style.limits(np.append(arms[name].to_numpy(float), published), *ends)
+
+
+def _plane(panel: Axes, arms: pd.DataFrame, front: Sequence[str]) -> None:
     """Quality against forgetting; better is up and to the left."""
     axes = ("forgetting", "quality")
-    limits = [style.limits(*(arm_rows[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes]
+    limits = [style.limits(*(arms[name + suffix].to_numpy(float) for suffix in ("", "_low", "_high"))) for name in axes]
     panel.set(xlim=limits[0], ylim=limits[1])
     panel.grid(axis="x", color=style.GRID, linewidth=0.6)
-    for arm in arm_rows.to_dict("records"):
+    for arm in arms.to_dict("records"):
         colour = _colour(arm)
         panel.plot([arm["forgetting_low"], arm["forgetting_high"]], [arm["quality"]] * 2, color=colour, linewidth=0.8, zorder=2)
         panel.plot([arm["forgetting"]] * 2, [arm["quality_low"], arm["quality_high"]], color=colour, linewidth=0.8, zorder=2)
         _marker(panel, arm["forgetting"], arm["quality"], str(arm["method"]), colour)
-    _direct_labels(panel, arm_rows)
-    front = arm_rows[on_front(arm_rows["quality"].to_numpy(float), arm_rows["forgetting"].to_numpy(float))].sort_values(
-        "forgetting"
-    )
-    x, y = (front[name].to_numpy(float) for name in axes)
+    _direct_labels(panel, arms)
+    x, y = (arms.set_index("arm").loc[list(front), name].to_numpy(float) for name in axes)
     steps = np.r_[x[0], x, panel.get_xlim()[1]], np.r_[panel.get_ylim()[0], y, y[-1]]
     panel.plot(*steps, color=style.MUTED, linewidth=1.1, linestyle=(0, (1, 1.6)), drawstyle="steps-post", zorder=1)
     panel.set_title("Quality against forgetting (dotted: Pareto front)")
-    panel.set_xlabel(forgetting_label)
-    panel.set_ylabel(quality_label)
 
 
-def _direct_labels(panel: Axes, arm_rows: pd.DataFrame) -> None:
+def _direct_labels(panel: Axes, arms: pd.DataFrame) -> None:
     """Names beside the points, moved up or down until none covers another."""
     from matplotlib.patheffects import withStroke
 
     height = 0.062 * float(np.ptp(panel.get_ylim()))
     left, right = panel.get_xlim()
     taken: list[tuple[float, float]] = []
-    for arm in arm_rows.sort_values("quality", ascending=False).to_dict("records"):
+    for arm in arms.sort_values("quality", ascending=False).to_dict("records"):
         x, y = float(arm["forgetting"]), float(arm["quality"])
         spots = [y + sign * height * (0.45 + 0.5 * step) for step in range(12) for sign in (1, -1)]
         near = [other for at, other in taken if abs(at - x) < 0.16 * (right - left)]
@@ -145,65 +147,68 @@ def _direct_labels(panel: Axes, arm_rows: pd.DataFrame) -> None:
         )  # fmt: skip
 
 
-def _rates(panel: Axes, tables: Tables) -> None:
+def _rates(panel: Axes, t: Tables[AgainstFull]) -> None:
     """Validation quality along the learning rate; rings mark the rates that were chosen, bars above the optima."""
-    curves = tables.learning_rate
-    finished = curves[curves["state"] == "finished"]
+    tuned = scored(t.own.tuning)
     panel.set_title("Retuning: one run a point")
-    panel.set_ylabel(f"validation quality ({tables.quality_unit})")
+    panel.set_ylabel(f"validation quality ({t.units['quality']})")
     panel.set_xlabel("learning rate (ring: chosen; bars: optimum, 95 %)")
-    if finished.empty:
+    if tuned.empty:
         panel.text(0.5, 0.5, "the learning rate was not tuned", transform=panel.transAxes, ha="center", va="center")
         panel.set(xticks=[], yticks=[])
         return
-    drawn = [arm for arm in tables.arms if arm.label in set(finished["arm"])]
-    low, high = _rate_limits(finished)
+    drawn = [arm for arm in t.arms if arm.label in set(tuned["arm"])]
+    low, high = _rate_limits(tuned)
     span = max(high - low, 1e-3)
     for index, arm in enumerate(drawn):
-        own, colour = finished[finished["arm"] == arm.label], style.colour(arm.method, arm.rank)
-        _curve(panel, own, arm.method, colour, low - 0.1 * span)
-        _optimum(panel, tables, arm.label, label(arm.method, arm.rank), colour, high + 0.075 * span * (len(drawn) - index + 0.3))
-    lost = curves[~curves["state"].isin(["finished", "running"])]
-    if len(lost):
-        panel.plot(lost["train.learning_rate"], np.full(len(lost), low - 0.1 * span), "x", color=style.INK, markersize=4.5, mew=1)
-        rightmost = (float(lost["train.learning_rate"].max()), low - 0.1 * span)
-        panel.annotate("failed", rightmost, (-6, 0), textcoords="offset points", size=6.5, ha="right", va="center")
+        _curve(panel, tuned[tuned["arm"] == arm.label], arm, low - 0.1 * span)
+        _optimum(panel, t, arm, high + 0.075 * span * (len(drawn) - index + 0.3))
+    _failed(panel, t.own.tuning, low - 0.1 * span)
     panel.set_xscale("log")
     ticks = [tick for tick in panel.get_yticks() if low - 0.15 * span <= tick <= high]
     panel.set_ylim(low - 0.17 * span, high + 0.075 * span * (len(drawn) + 1.2))
     panel.set_yticks(ticks)
 
 
-def _rate_limits(finished: pd.DataFrame) -> tuple[float, float]:
+def _failed(panel: Axes, tuning: pd.DataFrame, height: float) -> None:
+    """Crosses at the rates of the trials that failed."""
+    lost = tuning[tuning["state"].isin(FAILED)]
+    if lost.empty:
+        return
+    panel.plot(lost["train.learning_rate"], np.full(len(lost), height), "x", color=style.INK, markersize=4.5, mew=1)
+    rightmost = (float(lost["train.learning_rate"].max()), height)
+    panel.annotate("failed", rightmost, (-6, 0), textcoords="offset points", size=6.5, ha="right", va="center")
+
+
+def _rate_limits(tuned: pd.DataFrame) -> tuple[float, float]:
     """Quality from the base's before tuning (or the lowest seen, if higher) to the highest: how far a run fell below
     the untuned base is of no interest, and would flatten every curve."""
-    low, high = float(finished["quality"].min()), float(finished["quality_high"].fillna(finished["quality"]).max())
-    before = float(finished["quality_before"].mean())
+    low, high = float(tuned["quality"].min()), float(tuned["quality_high"].fillna(tuned["quality"]).max())
+    before = float(tuned["quality_before"].mean())
     return (max(low, before) if before < high else low), high
 
 
-def _curve(panel: Axes, own: pd.DataFrame, method: str, colour: Colour, bottom: float) -> None:
+def _curve(panel: Axes, own: pd.DataFrame, arm: Arm, bottom: float) -> None:
     """One arm's curve with its intervals; points below the axis become triangles at its lower end."""
+    colour = style.colour(arm.method, arm.rank)
+    look: dict[str, Any] = {"markersize": 3, "linewidth": 1.1, "elinewidth": 0.6, "zorder": 3}
     error = [own["quality"] - own["quality_low"], own["quality_high"] - own["quality"]]
     rates = own["train.learning_rate"].astype(float)
-    mark = style.METHOD_MARKER[method]
-    panel.errorbar(
-        rates, own["quality"], error, fmt=mark + "-", color=colour, markersize=3, linewidth=1.1, elinewidth=0.6, zorder=3
-    )
+    panel.errorbar(rates, own["quality"], error, fmt=style.METHOD_MARKER[arm.method] + "-", color=colour, **look)
     below = own["quality"] < bottom
     panel.plot(rates[below], np.full(int(below.sum()), bottom), "v", color=colour, markersize=4, zorder=4)
     chosen = own[own["chosen"]]
     panel.plot(chosen["train.learning_rate"], chosen["quality"], "o", markersize=8, mfc="none", mec=colour, mew=1.1, zorder=4)
 
 
-def _optimum(panel: Axes, tables: Tables, arm: str, name: str, colour: Colour, height: float) -> None:
+def _optimum(panel: Axes, t: Tables[AgainstFull], arm: Arm, height: float) -> None:
     """The fitted optimum with its interval, as a bar above the curves; the reason where there is none."""
-    e = tables.optima[arm]
-    rates = tables.learning_rate["train.learning_rate"].astype(float)
+    e, name, colour = t.own.optima[arm.label], label(arm.method, arm.rank), style.colour(arm.method, arm.rank)
+    rates = t.own.tuning["train.learning_rate"].astype(float)
     low, high = rates.min(), rates.max()
     look: dict[str, Any] = {"size": 6.5, "color": style.text_colour(colour), "va": "center"}
     if not e.known:
-        panel.text(low, height, f"{name}: {e.why.split(':')[0]}", **look)
+        panel.text(low, height, f"{name}: {e.missing.short if e.missing else formatting.NONE}", **look)
         return
     panel.plot([max(e.low, low), min(e.high, high)], [height] * 2, color=colour, linewidth=2, solid_capstyle="butt")
     for cut, edge, mark in ((e.low < low, low, "<"), (e.high > high, high, ">")):
