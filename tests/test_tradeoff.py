@@ -8,15 +8,15 @@ from test_stats import FRONTIERS
 
 from analysis import stats
 from analysis.stats import front
-from analysis.stats.equal_quality import GAIN_SHARES, matched_over_seeds
+from analysis.stats.equal_quality import GAIN_SHARES, SeedPair, matched_over_seeds
 
 BOX = front.Box(quality_before=0.1, quality_best=0.9, forgetting_worst=4.0)
 
 
 def test_hypervolume_is_the_share_of_the_box_that_is_dominated() -> None:
     rng = np.random.default_rng(0)
-    for n_cells in (1, 2, 7):
-        quality, forgetting = rng.uniform(0.0, 0.9, n_cells), rng.uniform(-0.2, 5.0, n_cells)
+    for n_arms in (1, 2, 7):
+        quality, forgetting = rng.uniform(0.0, 0.9, n_arms), rng.uniform(-0.2, 5.0, n_arms)
         q, f = rng.uniform(0.1, 0.9, 200_000), rng.uniform(0.0, 4.0, 200_000)  # brute force: points thrown into the box
         dominated = ((quality[:, None] >= q) & (forgetting[:, None] <= f)).any(axis=0).mean()
         assert front.hypervolume(quality, forgetting, BOX) == pytest.approx(dominated, abs=0.004)
@@ -32,9 +32,9 @@ def test_hypervolume_of_many_draws_is_that_of_each() -> None:
     assert front.hypervolume(quality, forgetting, BOX) == pytest.approx(each)
 
 
-@pytest.mark.parametrize("equal", [False, True], ids=["a front", "five equal cells"])
+@pytest.mark.parametrize("equal", [False, True], ids=["a front", "five equal arms"])
 def test_the_interval_of_a_hypervolume_covers_it(equal: bool) -> None:
-    """Where cells are equal, the best of them is so by luck: plain percentiles cover 64 to 87 %."""
+    """Where arms are equal, the best of them is so by luck: plain percentiles cover 64 to 87 %."""
     rng = np.random.default_rng(2)
     quality = np.full(5, 0.8) if equal else np.array([0.3, 0.6, 0.8, 0.9, 0.88])
     forgetting = np.ones(5) if equal else np.array([0.1, 0.4, 1.0, 2.0, 4.0])
@@ -44,7 +44,7 @@ def test_the_interval_of_a_hypervolume_covers_it(equal: bool) -> None:
         noise = rng.normal(0, 0.03, (1, 6, 1)) + rng.normal(0, 0.03, (5, 6, 1)) + rng.normal(0, 0.2, (5, 6, 40))
         scale = np.exp(rng.normal(0, 0.2, (5, 6, 1)) - 0.02) * rng.gamma(6, 1 / 6, 40)
         scores = quality[:, None, None] + noise, forgetting[:, None, None] * scale
-        e = front.hypervolume_interval(*scores, strata, strata, BOX, rng, 300)
+        e = front.hypervolume_interval(front.Scores(*scores, strata, strata), BOX, rng, 300)
         hits.append(e.low <= truth <= e.high)
         widths.append(e.high - e.low)
     assert np.mean(hits) >= 0.93
@@ -52,14 +52,16 @@ def test_the_interval_of_a_hypervolume_covers_it(equal: bool) -> None:
 
 
 def test_one_seed_has_no_interval() -> None:
-    scores = np.full((2, 1, 5), 0.5)
-    assert not front.hypervolume_interval(scores, scores, np.zeros(5), np.zeros(5), BOX, np.random.default_rng(0)).known
+    scores, strata = np.full((2, 1, 5), 0.5), np.zeros(5)
+    alike = front.Scores(scores, scores, strata, strata)
+    assert not front.hypervolume_interval(alike, BOX, np.random.default_rng(0)).known
     rates = np.array([1e-4, 1e-3])
     rising = scores * np.array([0.2, 1.0])[:, None, None]
-    both, strata = (rising, rising), np.zeros(5)
-    found = matched_over_seeds((rates, rates), both, both, strata, strata, 0.0, np.random.default_rng(0))
+    both = np.concatenate((rising, rising))
+    pair = SeedPair((rates, rates), front.Scores(both, both, strata, strata), 0.0)
+    found = matched_over_seeds(pair, np.random.default_rng(0))
     assert found.difference.value == 0
-    assert found.difference.why == stats.NEEDS_SEEDS
+    assert found.difference.missing == stats.NEEDS_SEEDS
 
 
 @pytest.mark.parametrize("frontier", FRONTIERS)
@@ -82,8 +84,8 @@ def test_matched_quality_over_seeds_is_right_wherever_the_rates_fall_on_the_curv
             quality.append((rng.random((7, 8, len(strata_I))) < p_KS[..., None]).astype(float))
             forgetting.append(forgets_KS[..., None] * (1 + rng.normal(0, 0.3, len(strata_J))))
             reached.append(quality[-1].mean(axis=(1, 2)).max())
-        x, q, f = ((both[0], both[1]) for both in (rates, quality, forgetting))
-        found = matched_over_seeds(x, q, f, strata_I, strata_J, 0.0, rng, 300).difference
+        scores = front.Scores(np.concatenate(quality), np.concatenate(forgetting), strata_I, strata_J)
+        found = matched_over_seeds(SeedPair((rates[0], rates[1]), scores, 0.0), rng, n=300).difference
         crossings = [fine[np.argmax(quality_at(fine) >= share * min(reached))] for share in GAIN_SHARES]
         truth = (ratio - 1) * level * np.mean([10 ** (power * u) for u in crossings])
         if found.known:

@@ -9,7 +9,8 @@ import numpy as np
 
 from analysis.arms import Arm, seeds_of
 from analysis.claims.tables import Tables
-from analysis.stats.equal_quality import Matched, matched_over_seeds
+from analysis.stats.equal_quality import Matched, SeedPair, matched_over_seeds
+from analysis.stats.front import Scores
 from core.measures import MEASURES
 
 RANDOM_STATE = 20_250_703
@@ -34,11 +35,11 @@ def matched_arms(
     seeds = seeds or seeds_of(*first, *second)
     if min(map(len, sides)) < 2 or not seeds:
         return None
-    rates = tuple(np.array([arm.rate for arm in arms]) for arms in sides)
-    quality, cost = (tuple(scores(t, arms, seeds, name) for arms in sides) for name in ("quality", measure))
     strata = t.panels["quality"].strata_I, t.panels[measure].strata_I
+    both = [scores(t, [*first, *second], seeds, name) for name in ("quality", measure)]
     trials = {arm.final[seed] for arms in sides for arm in arms for seed in seeds}
     before = float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())
-    rng, crossing = np.random.default_rng(RANDOM_STATE), None if place is None else np.random.default_rng((RANDOM_STATE, place))
-    pairs = ((rates[0], rates[1]), (quality[0], quality[1]), (cost[0], cost[1]))
-    return matched_over_seeds(*pairs, *strata, before, rng, crossing=crossing, n_items=t.panels["quality"].n_items)
+    rates = np.array([arm.rate for arm in first]), np.array([arm.rate for arm in second])
+    pair = SeedPair(rates, Scores(both[0], both[1], *strata, t.panels["quality"].n_items), before)
+    crossing = None if place is None else np.random.default_rng((RANDOM_STATE, place))
+    return matched_over_seeds(pair, np.random.default_rng(RANDOM_STATE), crossing)

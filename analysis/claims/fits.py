@@ -11,7 +11,7 @@ from analysis import formatting
 from analysis.arms import Arm, seeds_of
 from analysis.claims.fitted import Fitted, label, line_of, parameter_text, value_text
 from analysis.claims.tables import Tables
-from analysis.stats.laws import Points, from_seeds
+from analysis.stats.points import Points, from_seeds
 from analysis.stats.scaling import compare, curve, seed_draws
 
 HEADER = ["curve", "measure", "best law (AICc)", "parameters [95 % interval]", "95 % of the gain at", "error at the largest x"]

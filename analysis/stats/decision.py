@@ -68,18 +68,25 @@ class Region:
         return f"supported: interval within {self._span(self.low, self.high)}; contradicted: outside"
 
     def _span(self, low: float, high: float) -> str:
-        """Both ends: "5–20×", "±3 %", "0.07 to 0.29"."""
+        """Both ends: "5–20×", "±3 %", "2–8 %", "0.07–0.29", "−0.1 to +0.2"."""
         if low == -high:
-            return f"±{self._number(high, signed=False)}"
-        if self.form is Form.FACTOR:
-            return f"{low:g}–{high:g}×"
-        return f"{self._number(low)} to {self._number(high)}"
+            return f"±{self._digits(high)}{self._mark}"
+        if low < 0:
+            return f"{self._number(low)} to {self._number(high)}"
+        return f"{self._digits(low)}–{self._digits(high)}{self._mark}"
 
-    def _number(self, value: float, signed: bool = True) -> str:
-        if self.form is Form.FACTOR:
-            return f"{value:g}×"
-        text = f"{100 * value if self.form is Form.PERCENT else value:{'+' if signed and value else ''}.3g}"
-        return text.replace("-", "−") + (" %" if self.form is Form.PERCENT else "")
+    def _number(self, value: float) -> str:
+        """One end, with its sign unless it is a factor."""
+        sign = "−" if value < 0 else "+" if value and self.form is not Form.FACTOR else ""
+        return f"{sign}{self._digits(abs(value))}{self._mark}"
+
+    def _digits(self, value: float) -> str:
+        return f"{100 * value if self.form is Form.PERCENT else value:.3g}"
+
+    @property
+    def _mark(self) -> str:
+        """What stands after a number."""
+        return {Form.PLAIN: "", Form.PERCENT: " %", Form.FACTOR: "×"}[self.form]
 
     @property
     def support(self) -> tuple[float, float]:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.interpolate import PchipInterpolator
 
 from analysis.stats.estimate import NEEDS_SEEDS, Estimate, Missing, Why, no_interval
-from analysis.stats.front import joint_draws
+from analysis.stats.front import Scores, joint_draws
 from analysis.stats.intervals import percentile_interval, resampled_counts
 
 # Shares of the gain in quality that both arms reach. Not 1: at the top quality is flat in the learning rate while
@@ -30,6 +30,41 @@ class Curve:
     rates_K: np.ndarray
     quality_KI: np.ndarray
     forgetting_KJ: np.ndarray
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms along their learning rates, scored on the same items (each with its stratum), and what quality was before."""
+
+    first: Curve
+    second: Curve
+    strata_I: np.ndarray
+    strata_J: np.ndarray
+    quality_before: float
+
+    @property
+    def curves(self) -> tuple[Curve, Curve]:
+        return self.first, self.second
+
+    @property
+    def rates(self) -> tuple[np.ndarray, np.ndarray]:
+        """Each (K,)."""
+        return self.first.rates_K, self.second.rates_K
+
+
+@dataclass(frozen=True)
+class SeedPair:
+    """Two arms along their learning rates, every rate with every seed: the rates (K,) of each, sorted upwards, the scores at the
+    first's rates and then at the second's, and what quality was before."""
+
+    rates: tuple[np.ndarray, np.ndarray]
+    scores: Scores
+    quality_before: float
+
+    def split(self, quality_NC: np.ndarray, forgetting_NC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Quality and forgetting (N, K) of each arm."""
+        n_first = len(self.rates[0])
+        return [(quality_NC[:, part], forgetting_NC[:, part]) for part in (slice(n_first), slice(n_first, None))]
 
 
 @dataclass(frozen=True)
@@ -81,19 +116,12 @@ def _levels(
     return np.where(np.isnan(found).any(axis=0), math.nan, found)
 
 
-def _resampled(
-    curves: tuple[Curve, Curve],
-    strata_I: np.ndarray,
-    strata_J: np.ndarray,
-    noise: TrainingNoise,
-    rng: np.random.Generator,
-    n: int,
-) -> list[tuple[np.ndarray, np.ndarray]]:
+def _resampled(pair: Pair, noise: TrainingNoise, rng: np.random.Generator, n: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Quality and forgetting (N, K) of each curve under n draws of items (the same for both) and of training noise."""
-    items_NI, items_NJ = resampled_counts(strata_I, rng, n), resampled_counts(strata_J, rng, n)
+    items_NI, items_NJ = resampled_counts(pair.strata_I, rng, n), resampled_counts(pair.strata_J, rng, n)
     stretch_N1 = np.sqrt(noise.df / rng.chisquare(noise.df, size=(n, 1)))  # the noise itself is an estimate
     means = []
-    for curve in curves:
+    for curve in pair.curves:
         quality_NK = items_NI @ curve.quality_KI.T / items_NI.shape[1]
         forgetting_NK = items_NJ @ curve.forgetting_KJ.T / items_NJ.shape[1]
         quality_NK += noise.quality_sd * stretch_N1 * rng.normal(size=quality_NK.shape)
@@ -102,36 +130,23 @@ def _resampled(
     return means
 
 
-def forgetting_at_matched_quality(
-    first: Curve,
-    second: Curve,
-    strata_I: np.ndarray,
-    strata_J: np.ndarray,
-    quality_before: float,
-    noise: TrainingNoise | None,
-    rng: np.random.Generator,
-    n: int = 4_000,
-) -> Estimate:
+def forgetting_at_matched_quality(pair: Pair, noise: TrainingNoise | None, rng: np.random.Generator, n: int = 4_000) -> Estimate:
     """How much more the second arm forgets than the first at equal quality, in units of forgetting.
 
     Each arm's forgetting where its curve first reaches a quality. Three things are random in the interval: the items
     (the same draw for every trial); the runs, each with training noise of the size seen between final seeds, because
     tuning has one run a learning rate; and the place of the crossing between two learning rates (`CROSSING`).
     """
-    n_items = first.quality_KI.shape[1]
-    curves, rates = (first, second), (first.rates_K, second.rates_K)
-    means = [(c.quality_KI.mean(axis=1)[None], c.forgetting_KJ.mean(axis=1)[None]) for c in curves]
-    point_T = np.diff(_levels(rates, means, quality_before, [0.0, 0.0])[..., 0], axis=0)[0]
+    n_items = pair.first.quality_KI.shape[1]
+    means = [(curve.quality_KI.mean(axis=1)[None], curve.forgetting_KJ.mean(axis=1)[None]) for curve in pair.curves]
+    point_T = np.diff(_levels(pair.rates, means, pair.quality_before, [0.0, 0.0])[..., 0], axis=0)[0]
     if noise is None:
         found = _over_shares(point_T, point_T[:, None], 1, n_items)
-        return (
-            found
-            if found.why
-            else no_interval(found.value, 1, n_items, Missing(Why.TOO_FEW, "needs 2 seeds for the noise between runs"))
-        )
-    means = _resampled(curves, strata_I, strata_J, noise, rng, n)
+        few = Missing(Why.TOO_FEW, "needs 2 seeds for the noise between runs")
+        return found if found.missing else no_interval(found.value, 1, n_items, few)
+    means = _resampled(pair, noise, rng, n)
     moved: list[np.ndarray | float] = [CROSSING * rng.normal(size=quality_NK.shape) for quality_NK, _ in means]
-    return _over_shares(point_T, np.diff(_levels(rates, means, quality_before, moved), axis=0)[0], 1, n_items)
+    return _over_shares(point_T, np.diff(_levels(pair.rates, means, pair.quality_before, moved), axis=0)[0], 1, n_items)
 
 
 def _over_shares(point_T: np.ndarray, draws_TN: np.ndarray, n_seeds: int, n_items: int) -> Estimate:
@@ -170,41 +185,24 @@ class Matched:
 
 
 def matched_over_seeds(
-    rates: tuple[np.ndarray, np.ndarray],
-    quality: tuple[np.ndarray, np.ndarray],
-    forgetting: tuple[np.ndarray, np.ndarray],
-    strata_I: np.ndarray,
-    strata_J: np.ndarray,
-    quality_before: float,
-    rng: np.random.Generator,
-    n: int = 4_000,
-    crossing: np.random.Generator | None = None,
-    n_items: int | None = None,
+    pair: SeedPair, rng: np.random.Generator, crossing: np.random.Generator | None = None, n: int = 4_000
 ) -> Matched:
-    """Forgetting at equal quality where every learning rate ran with every seed: of each arm its rates (K,), sorted upwards,
-    quality (K, S, I) and forgetting (K, S, J). Random are the seeds (the same in both arms), the items and the place of the
-    crossing between two rates (`CROSSING`). With the same state of `rng` two pairs of arms meet the same seeds and items;
-    `crossing` (None: `rng`) must then differ, as they cross at different places. `n_items` (None: I): how many items stand
-    behind a score where seeds were asked different ones, so that there is one column of means."""
-    n_seeds, n_first = quality[0].shape[1], len(rates[0])
-    n_items = quality[0].shape[2] if n_items is None else n_items
-    both = np.concatenate(quality), np.concatenate(forgetting)
-
-    def split(quality_NC: np.ndarray, forgetting_NC: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
-        return [(quality_NC[:, part], forgetting_NC[:, part]) for part in (slice(n_first), slice(n_first, None))]
-
-    means = split(*(scores.mean(axis=(1, 2))[None] for scores in both))
-    point_2T = _levels(rates, means, quality_before, [0.0, 0.0])[..., 0]
+    """Forgetting at equal quality where every learning rate ran with every seed. Random are the seeds (the same in both arms),
+    the items and the place of the crossing between two rates (`CROSSING`). With the same state of `rng` two pairs of arms meet
+    the same seeds and items; `crossing` (None: `rng`) must then differ, as they cross at different places."""
+    n_seeds, n_items = pair.scores.n_seeds, pair.scores.n_items_shown
+    means = pair.split(*(mean_C[None] for mean_C in pair.scores.means))
+    point_2T = _levels(pair.rates, means, pair.quality_before, [0.0, 0.0])[..., 0]
     points_3T = [*point_2T, point_2T[1] - point_2T[0]]
     if n_seeds < 2:
         one, two, more = (no_interval(float(point_T.mean()), n_seeds, n_items, NEEDS_SEEDS) for point_T in points_3T)
         return Matched(one, two, more, np.empty(0))
-    means = split(*joint_draws(*both, strata_I, strata_J, rng, n))
+    means = pair.split(*joint_draws(pair.scores, rng, n))
     places = crossing or rng
     moved: list[np.ndarray | float] = [CROSSING * places.normal(size=quality_NK.shape) for quality_NK, _ in means]
-    draws_2TN = _levels(rates, means, quality_before, moved)
+    draws_2TN = _levels(pair.rates, means, pair.quality_before, moved)
     draws_3TN = [*draws_2TN, draws_2TN[1] - draws_2TN[0]]
-    one, two, more = (_over_shares(*pair, n_seeds, n_items) for pair in zip(points_3T, draws_3TN, strict=True))
+    one, two, more = (_over_shares(*both, n_seeds, n_items) for both in zip(points_3T, draws_3TN, strict=True))
     return Matched(one, two, more, _mean_over_shares(points_3T[2], draws_3TN[2]))
 
 

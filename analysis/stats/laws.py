@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import product
 from typing import NamedTuple
 
@@ -21,14 +21,14 @@ from scipy.ndimage import minimum_filter
 from scipy.optimize import least_squares
 from scipy.special import expit
 
+from analysis.stats.points import SIGN, Array, Points
+
 HUBER = 1.345  # standard deviations; 95 % efficient under normal noise (Huber 1981)
 HUBER_CONSISTENCY = 0.7102  # E[min(z², 1.345²)] of a standard normal z
 # Degrees of freedom beyond the parameters. With 3 the last term of AICc is so large (24 for a straight line through 5
 # points) that a flat line beats one with R² = 0.97 (the five sizes of Tk-Instruct).
 SPARE = 4
 EVALUATIONS = 60  # an optimum needs about 10; a valley that runs to a bound would take thousands
-SIGN = {"rising": 1.0, "falling": -1.0}
-Array = np.ndarray
 
 
 class Bend(NamedTuple):
@@ -78,66 +78,6 @@ LAWS: dict[str, Law] = {
         lambda u, b: -(u**-b), ("limit", "gain_1", "gain_2"), (Bend("alpha", 0.01, 5), Bend("beta", 0.01, 5)), JOINT_SIMPLER, 2
     ),
 }  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Points:
-    """A curve: x (K,) or (K, 2), all above 0, and y (K,), with standard errors or without (then one unknown noise).
-
-    `direction` is "rising" or "falling". `limits`: where the limit may lie (accuracy: 0, 1). `pure_df`: further degrees of
-    freedom of the noise, known from repeats; the standard errors then come from them.
-    """
-
-    x_KV: Array
-    y_K: Array
-    direction: str
-    se_K: Array | None = None
-    limits: tuple[float, float] = (-math.inf, math.inf)
-    n_seeds: int = 1
-    pure_df: int = 0
-
-    def __post_init__(self) -> None:
-        x, y = np.asarray(self.x_KV, dtype=float), np.asarray(self.y_K, dtype=float)
-        x = x[:, None] if x.ndim == 1 else x
-        if self.direction not in SIGN:
-            raise ValueError(f"direction={self.direction!r}: must be one of {', '.join(SIGN)}")
-        if y.shape != (len(x),) or not np.isfinite(y).all() or not np.isfinite(x).all() or x.size == 0 or x.min() <= 0:
-            raise ValueError(f"a curve of x {x.shape} and y {y.shape}: one finite y for every x, every x above 0")
-        if np.any(x.min(axis=0) == x.max(axis=0)):
-            raise ValueError(f"a curve of {len(x)} points: at least two different x")
-        if self.se_K is not None and (np.shape(self.se_K) != y.shape or not np.all(np.asarray(self.se_K) > 0)):
-            raise ValueError("se: one standard error above 0 for every y")
-        if not self.limits[0] < self.limits[1]:
-            raise ValueError(f"limits={self.limits!r}: the lower one first")
-        object.__setattr__(self, "x_KV", x)
-        object.__setattr__(self, "y_K", y)
-
-    @property
-    def n(self) -> int:
-        """Degrees of freedom of all observations: levels, and repeats beyond their means."""
-        return len(self.y_K) + self.pure_df
-
-    @property
-    def spread(self) -> float:
-        return float(np.ptp(self.y_K))
-
-    def only(self, kept_K: Array) -> Points:
-        """Some of the levels; the noise estimated from all repeats stays known."""
-        se = None if self.se_K is None else np.asarray(self.se_K)[kept_K]
-        return replace(self, x_KV=self.x_KV[kept_K], y_K=self.y_K[kept_K], se_K=se)
-
-
-def from_seeds(x_K: Array, scores_SK: Array, direction: str, limits: tuple[float, float] = (-math.inf, math.inf)) -> Points:
-    """Level means of S seeds. Noise is seed × level, one variance for all levels (a variance of each from 3–5 seeds would
-    make weights of noise); what a seed adds to all its levels moves the limit alone and is left to the bootstrap."""
-    scores = np.asarray(scores_SK, dtype=float)
-    n_seeds, n_levels = scores.shape
-    rest = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
-    df = (n_seeds - 1) * (n_levels - 1)
-    error = math.sqrt(float(np.sum(rest**2)) / df / n_seeds) if df else 0.0
-    if error <= 1e-9 * max(float(np.abs(scores).max()), 1e-300):  # one seed, or seeds that agree to the last digit
-        return Points(x_K, scores.mean(axis=0), direction, None, limits, n_seeds)
-    return Points(x_K, scores.mean(axis=0), direction, np.full(n_levels, error), limits, n_seeds, df)
 
 
 @dataclass(frozen=True)

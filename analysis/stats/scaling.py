@@ -28,19 +28,17 @@ from analysis.stats.laws import (
     HUBER,
     LAWS,
     SPARE,
-    Array,
     Fit,
-    Points,
     Solver,
     bends_of,
     bounds_of,
     curves_at,
     fit,
-    from_seeds,
     known_law,
     natural,
     size_penalty,
 )
+from analysis.stats.points import Array, Points, from_seeds
 
 __all__ = ["LAWS", "Comparison", "Curve", "Fit", "Points", "compare", "curve", "fit", "from_seeds", "held_out_error"]
 

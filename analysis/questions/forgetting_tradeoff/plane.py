@@ -16,7 +16,7 @@ from analysis.claims.tables import Tables
 from analysis.questions.forgetting_tradeoff.laws import shapes
 from analysis.stats import Estimate
 from analysis.stats.equal_quality import Matched
-from analysis.stats.front import Box, front_probability, hypervolume_interval
+from analysis.stats.front import Box, Scores, front_probability, hypervolume_interval
 from core.lab.corpus import DOMAIN_SHARES
 from core.lab.skills import FOLDS, SKILLS
 
@@ -122,7 +122,7 @@ def on_the_front(t: Tables) -> dict[str, float]:
         return {}
     strata = t.panels["quality"].strata_I, t.panels["forgetting"].strata_I
     quality, forgetting = (scores(t, arms, seeds, name) for name in ("quality", "forgetting"))
-    found = front_probability(quality, forgetting, *strata, np.random.default_rng(RANDOM_STATE))
+    found = front_probability(Scores(quality, forgetting, *strata), np.random.default_rng(RANDOM_STATE))
     return dict(zip((arm.label for arm in arms), map(float, found), strict=True))
 
 
@@ -142,5 +142,5 @@ def hypervolumes(t: Tables) -> dict[str, Estimate]:
             strata = t.panels["quality"].strata_I, t.panels["forgetting"].strata_I
             quality, forgetting = (scores(t, arms, seeds, name) for name in ("quality", "forgetting"))
             rng = np.random.default_rng(RANDOM_STATE)
-            found[method] = hypervolume_interval(quality, forgetting, *strata, box(t), rng)
+            found[method] = hypervolume_interval(Scores(quality, forgetting, *strata), box(t), rng)
     return found
