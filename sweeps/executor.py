@@ -145,7 +145,7 @@ class JobSearcher(Searcher):
 
 
 class Watch(tune.Callback):
-    """Tells the searcher when a worker takes a trial, and why a worker was lost."""
+    """Tells the searcher when a worker takes a trial, and why a worker died."""
 
     def __init__(self, searcher: JobSearcher) -> None:
         self.searcher = searcher

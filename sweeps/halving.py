@@ -45,9 +45,10 @@ class Halving:
 
     def __init__(self, plan: Plan, search: OpenSearch, proposals: Proposals) -> None:
         self.search, self.proposals = search, proposals
-        self.space = {name: levels if isinstance(levels, tuple) else asdict(levels) for name, levels in search.space.items()}
+        space = [[name, levels if isinstance(levels, tuple) else asdict(levels)] for name, levels in search.space.items()]
+        self.basis = {"space": space, "least_gain": search.least_gain}  # of every proposal, with what is known by then
         self.lock = threading.RLock()  # the display asks from a thread of its own, and one batch must not be proposed twice
-        first = {"space": self.space, "first": search.startup}
+        first = self.basis | {"sampler": "Sobol", "count": search.startup}
         self.recipes: list[Recipe] = [*proposals.get("scipy", first, lambda: recipes.first(search))]
         self.promoted: dict[int, list[int]] = {}  # rung → its configurations, once they are known
         self.rungs = [Rung(plan, self, place) for place in range(len(search.rungs))]
@@ -74,8 +75,7 @@ class Halving:
     def _proposed(self, count: int) -> list[Recipe]:
         """The next batch, from the first rung's outcomes."""
         scored = self._scored()
-        basis = {"space": self.space, "least_gain": self.search.least_gain, "count": count}
-        basis |= {"tried": self.recipes, "scored": scored}
+        basis = self.basis | {"sampler": "TPE", "count": count, "tried": self.recipes, "scored": scored}
         return [*self.proposals.get("optuna", basis, lambda: propose(self.search, scored, self.recipes, count))]
 
     def _scored(self) -> list[tuple[Recipe, Score]]:
@@ -99,18 +99,18 @@ class Rung(Part):
         search = halving.search
         super().__init__(plan, Arm(search.labels()[place], {}, {}), tuple(search.space), search.sizes()[place])
         self.halving, self.place, self.n_final = halving, place, 0
-        self.over: list[int] | None = None  # the members, once all have an outcome
+        self.complete_members: list[int] | None = None  # the members, once all have an outcome
 
     def known_jobs(self) -> list[Job]:
         return [self._job(number) for number in self.halving.members(self.place)]
 
     def tuned(self) -> bool:
-        if self.over is None:
+        if self.complete_members is None:
             members = self.halving.members(self.place)
-            complete = len(members) == self.n_tune or (self.place > 0 and self._lower().tuned())
-            if complete and all(map(self.outcome, members)):
-                self.over = members
-        return self.over is not None
+            known = len(members) == self.n_tune or (self.place > 0 and self._lower().tuned())
+            if known and all(map(self.outcome, members)):
+                self.complete_members = members
+        return self.complete_members is not None
 
     def best(self) -> None:
         """A rung has no setting of its own for the test split."""

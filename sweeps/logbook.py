@@ -32,7 +32,7 @@ class Logbook:
         self.error: Exception | None = None  # of the last refusal
         self.closed: Exception | None = None  # why the store could not be opened at the start
         self.opened = threading.Event()  # tried to open
-        self.stale: Stale | None = None  # set when the sweep came to its end
+        self.superseded: Stale | None = None  # set when the sweep came to its end
         self.thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> Logbook:
@@ -47,9 +47,9 @@ class Logbook:
         """Hands a finished trial over; returns at once."""
         self.incoming.put(record)
 
-    def finish(self, stale: Stale) -> None:
-        """The sweep came to its end; logged trials that are `stale` are marked as superseded."""
-        self.stale = stale
+    def finish(self, superseded: Stale) -> None:
+        """The sweep came to its end; logged trials for which `superseded` says so are marked."""
+        self.superseded = superseded
 
     def reason(self) -> str:
         """Why the store refused, in one line."""
@@ -79,9 +79,9 @@ class Logbook:
             self._attempt(self._close)
 
     def _close(self) -> None:
-        if self.stale is not None:
-            self.store.supersede(self.stale)
-        self.store.close("KILLED" if self.stale is None else "FINISHED")
+        if self.superseded is not None:
+            self.store.supersede(self.superseded)
+        self.store.close("KILLED" if self.superseded is None else "FINISHED")
 
     def _flush(self) -> bool:
         """Writes what is missing, up to the first refusal; whether nothing is left."""

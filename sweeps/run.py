@@ -73,7 +73,7 @@ def run_question(question: str | Experiment, output: Path | str = "runs", overri
     Raises:
         BadInput: the question or an option cannot be used; nothing was started.
     """
-    known = [field.name for field in dataclasses.fields(Options)]
+    known = [field.name for field in dataclasses.fields(Options) if field.name not in ("output", "set")]
     for name in options:
         if name not in known:
             raise BadInput(f"{name}: {nearest(name, known)}", field=name)
@@ -131,8 +131,8 @@ def command(name: str, request: Request) -> int:
 
 
 def answer_all(request: Request) -> int:
-    """Every experiment after the other, then one page over all of them; the worst exit code. An experiment that the
-    options or the data don't fit is named and left out."""
+    """One experiment after the other, then one page over all of them; the worst exit code. An experiment that the options
+    or the data don't fit is named and left out."""
     codes = []
     for name in request.questions:
         try:

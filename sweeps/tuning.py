@@ -75,8 +75,9 @@ class TunedArm(Part):
     def _propose(self, number: int) -> Point:
         """The setting of tuning trial `number`, from trials 0 … number - 1."""
         scored = self._scored()
-        space = {name: [levels.low, levels.high] for name, levels in self.arm.tune.items()}
-        basis = {"arm": self.arm.label, "number": number, "space": space, "tried": self.points, "scored": scored}
+        space = [[name, levels.low, levels.high] for name, levels in self.arm.tune.items()]
+        basis = {"sampler": "GP", "arm": self.arm.label, "number": number, "space": space}
+        basis |= {"tried": self.points, "scored": scored}
         (values,) = self.proposals.get("optuna", basis, lambda: [self._ask(number, scored)])
         return {name: float(str(value)) for name, value in values.items()}
 

@@ -1,4 +1,4 @@
-"""A search that runs without training: jobs are told made-up outcomes, in any order, with or without an end."""
+"""A search that runs without training: jobs get made-up outcomes, in any order, with or without an end."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ def drive(
     order: random.Random | None = None,
     stop_after: int = 10**9,
 ) -> list[Job]:
-    """Runs a search with `slots` at a time, outcomes arriving in random order; the jobs that were told, in their order."""
+    """Runs a search with `slots` at a time, outcomes arriving in random order; the jobs in the order in which they ended."""
     running: list[Job] = []
-    told: list[Job] = []
-    while len(told) < stop_after:
+    ended: list[Job] = []
+    while len(ended) < stop_after:
         while len(running) < slots and (job := search.next()) is not None:
             running.append(job)
         if not running:
             break
         job = running.pop(order.randrange(len(running)) if order else 0)
         search.tell(job, outcome(job))
-        told.append(job)
-    return told
+        ended.append(job)
+    return ended

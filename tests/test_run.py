@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import errno
 import io
 import json
@@ -26,13 +27,16 @@ from test_executor import rays_of, wait_until
 
 import experiments
 import sweeps
-from core import tracking
+from core import preflight, tracking
 from core.errors import BadInput
-from sweeps import ledger, resources, run
+from core.states import State
+from sweeps import ledger, overrides, resources, run
 from sweeps.logbook import Logbook
-from sweeps.plan import Job
+from sweeps.plan import Job, Plan
 from sweeps.progress import Progress, clock
-from sweeps.run import EXIT_INCOMPLETE, main
+from sweeps.run import EXIT_INCOMPLETE, Ran, main, run_question
+from sweeps.search import Search
+from sweeps.sweep import Sweep
 
 ROOT = Path(__file__).parents[1]
 NAME = "rank_vs_quality"
@@ -41,6 +45,10 @@ NAME = "rank_vs_quality"
 @pytest.fixture(autouse=True)
 def no_store_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+
+def plan_of(name: str) -> Plan:
+    return Plan.of(experiments.load(name), preflight.provenance)
 
 
 @pytest.fixture
@@ -85,7 +93,7 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         (["replay", "--data", "x.jsonl"], ["data.source=x.jsonl", "laboratory's own corpus"]),
         ([NAME, "--set", "data.n_examples=1,2"], ["data.n_examples=1,2", "adapter.rank"]),
         ([NAME, "--without", "ful"], ["--without 'ful'", "lora r=1, lora r=4", "full"]),
-        ([NAME, "--set", "model.quantization=nf4"], ["model.quantization=nf4", "--without full"]),
+        ([NAME, "--set", "model.quantization=nf4"], ["model.quantization='nf4'", "--without full"]),
         ([NAME, "--concurrency", "0"], ["--concurrency 0", "at least 1"]),
         ([NAME, "--trial-timeout", "0"], ["--trial-timeout 0", "above 0"]),
         ([NAME, "--trial-timeout", "inf"], ["--trial-timeout inf", "at most"]),
@@ -245,12 +253,18 @@ def test_more_examples_than_there_are_are_a_caution(
     assert "evaluated on the laboratory's own questions" in shown
 
 
-def test_dry_run_imports_nothing_large(output: Path) -> None:
+def imports_nothing_large(arguments: list[str]) -> str:
+    """What the command says, in a process that must end without torch and the like."""
     code = (
         "import sys; from sweeps.run import main; main(sys.argv[1:]);"
-        "assert not {'torch', 'transformers', 'mlflow', 'ray', 'optuna', 'pandas'} & set(sys.modules)"
+        "assert not {'torch', 'transformers', 'mlflow', 'ray', 'optuna', 'scipy', 'pandas'} & set(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code, NAME, "--dry-run", "--output", str(output)], cwd=ROOT, check=True)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True)
+    return done.stdout
+
+
+def test_dry_run_imports_nothing_large(output: Path) -> None:
+    assert "0 of them finished" in imports_nothing_large([NAME, "--dry-run", "--output", str(output)])
 
 
 def test_a_reader_that_left_is_no_error() -> None:
@@ -265,10 +279,8 @@ def test_a_reader_that_left_is_no_error() -> None:
 def test_a_full_disk_is_one_line_and_a_defect_shows_its_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from sweeps import run
-
-    def raising(error: OSError) -> Callable[[object], int]:
-        def command(chosen: object) -> int:
+    def raising(error: OSError) -> Callable[..., int]:
+        def command(*request: object) -> int:
             raise error
 
         return command
@@ -310,26 +322,19 @@ def test_more_trials_than_cores_are_a_caution(monkeypatch: pytest.MonkeyPatch) -
 # The display
 
 
-class FakeSearch:
-    """What the display needs of a search: one cell, two jobs."""
-
-    def __init__(self) -> None:
-        from core.preflight import provenance
-        from experiments import load
-        from sweeps import overrides
-        from sweeps.search import Search
-
-        experiment = overrides.smoke(overrides.apply_settings(load(NAME), ["adapter.rank=4", "train.learning_rate=1e-3"]))
-        self.search = Search(experiment, provenance, "sweep", {}, None)
+def small_search() -> Search:
+    """What the display needs of a search: two arms with one job each."""
+    experiment = overrides.smoke(overrides.apply_settings(experiments.load(NAME), ["adapter.rank=4", "train.learning_rate=1e-3"]))
+    return Search(Plan.of(experiment, preflight.provenance), {})
 
 
 def test_plain_lines_where_there_is_no_terminal() -> None:
-    search, stream = FakeSearch().search, io.StringIO()
+    search, stream = small_search(), io.StringIO()
     first, second = search.jobs()
-    with Progress(search, 1, 2, "title", stream) as progress:
+    with Progress(search, 1, "title", stream) as progress:
         for job, outcome in (
-            (first, ledger.Outcome("finished", 0.5, 30.0)),
-            (second, ledger.Outcome("diverged", None, 2.0, "the loss is not finite at step 3 of 9")),
+            (first, ledger.Outcome(State.FINISHED, 0.5, 30.0)),
+            (second, ledger.Outcome(State.DIVERGED, None, 2.0, "the loss is not finite at step 3 of 9")),
         ):
             progress.started(job)
             search.next()
@@ -345,10 +350,10 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
 
 
 def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    search, stream = FakeSearch().search, io.StringIO()
+    search, stream = small_search(), io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
     job: Job = search.jobs()[0]
-    with Progress(search, 1, 2, "title", stream) as progress:
+    with Progress(search, 1, "title", stream) as progress:
         progress.started(job)
         assert any("running: lora r=4 seed 0" in line for line in progress.table())
         progress._draw()
@@ -360,8 +365,8 @@ def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_log_shows_that_the_sweep_lives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sweeps.progress.REDRAW_SECONDS", 0.01)
     monkeypatch.setattr("sweeps.progress.HEARTBEAT_SECONDS", 0.0)
-    search, stream = FakeSearch().search, io.StringIO()
-    with Progress(search, 1, 2, "title", stream) as progress:
+    search, stream = small_search(), io.StringIO()
+    with Progress(search, 1, "title", stream) as progress:
         progress.started(search.jobs()[0])
         while not stream.getvalue():
             time.sleep(0.01)
@@ -369,13 +374,13 @@ def test_a_log_shows_that_the_sweep_lives(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_the_display_goes_on_unseen_when_its_reader_left() -> None:
-    search = FakeSearch().search
+    search = small_search()
     reading, writing = os.pipe()
     os.close(reading)
-    with open(writing, "w") as stream, Progress(search, 1, 2, "title", stream) as progress:
+    with open(writing, "w") as stream, Progress(search, 1, "title", stream) as progress:
         for job in search.jobs():
             progress.started(job)
-            progress.ended(job, ledger.Outcome("finished", 0.5, 30.0))
+            progress.ended(job, ledger.Outcome(State.FINISHED, 0.5, 30.0))
         assert progress.done == 2
 
 
@@ -441,11 +446,8 @@ def test_what_stays_refused_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_missing_in_the_end_is_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments import load
-    from sweeps.sweep import Sweep
-
     monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
-    sweep = Sweep(load(NAME), "sweep", tmp_path, "http://me:secret@server", tmp_path)
+    sweep = Sweep(plan_of(NAME), tmp_path, "http://me:secret@server", tmp_path)
     assert sweep._account(keep(FakeStore(refusals=0)))
     assert capsys.readouterr().out == ""
     sweep.unrecorded = 2
@@ -461,10 +463,6 @@ def test_what_is_missing_in_the_end_is_said(
 def test_no_password_is_printed_recorded_or_an_argument(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from experiments import load
-    from sweeps import run
-    from sweeps.sweep import Sweep
-
     class Refuses(BaseHTTPRequestHandler):
         """Healthy, but no MLflow: every other answer is an error, whose text MLflow repeats with the URI."""
 
@@ -486,15 +484,15 @@ def test_no_password_is_printed_recorded_or_an_argument(
     with HTTPServer(("127.0.0.1", 0), Refuses) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://me:hunter2@127.0.0.1:{server.server_port}"
-        sweep = Sweep(load(NAME), "sweep", tmp_path, uri, tmp_path)
+        sweep = Sweep(plan_of(NAME), tmp_path, uri, tmp_path)
         print(sweep.opening(resources.Resources(1, 1)))
         with pytest.raises(BadInput) as refusal, Logbook(sweep.store, {}, "note") as book:
             book.check()
         book.missing.append(tracking.TrialRecord("k", "n", "c", "tune", (), tmp_path))
         sweep._account(book)
-        monkeypatch.setattr(run, "command", lambda chosen: (_ for _ in ()).throw(BadInput(f"cannot read {uri}")))
+        monkeypatch.setattr(run, "command", lambda *rest: (_ for _ in ()).throw(BadInput(f"cannot read {uri}")))
         assert main([NAME]) == main([NAME, f"--tracking-ui={uri}"]) == 2
-        assert run.report(load(NAME), "sweep", uri, tmp_path)
+        assert run.report(plan_of(NAME), uri, tmp_path)
         server.shutdown()
     said = capfd.readouterr()
     assert "refused them: " in said.out
@@ -544,8 +542,8 @@ def trials(output: Path) -> list[dict[str, Any]]:
 
 
 def table(output: Path) -> list[dict[str, str]]:
-    """The report's cells, without what a clock or a random id decides."""
-    (path,) = output.glob(f"{NAME}-*/report/cells.csv")
+    """The report's arms, without what a clock or a random id decides."""
+    (path,) = output.glob(f"{NAME}-*/report/arms.csv")
     rows = list(csv.DictReader(path.open()))
     return [{name: value for name, value in row.items() if "second" not in name and "run" not in name} for row in rows]
 
@@ -576,6 +574,38 @@ def test_a_sweep_ends_with_report_table_and_verdicts(swept: tuple[Path, str]) ->
     assert [row["arm"] for row in table(output)] == ["lora r=1", "lora r=4", "full"]
     once(output)
     assert {run["params"]["axis.rank"] for run in trials(output) if "axis.rank" in run["params"]} == {"1", "4"}
+
+
+def test_from_python_it_is_the_same_sweep(
+    swept: tuple[Path, str], capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, _ = swept
+    monkeypatch.setitem(sys.modules, "sweeps.executor", None)  # Ray can't be started
+    monkeypatch.delattr(sweeps, "executor", raising=False)
+    settings = [word for word in SMALL if "=" in word]
+    ran = run_question(NAME, output, settings, smoke=True)
+    assert ran == Ran(ran.sweep, next(output.glob(f"{NAME}-*")), complete=True)
+    assert ran.directory.name == f"{NAME}-{ran.sweep[:8]}"
+    assert "12 of them finished" in capfd.readouterr().out
+    with pytest.raises(BadInput, match="did you mean 'smoke'"):
+        run_question(NAME, output, settings, smokee=True)
+    with pytest.raises(BadInput, match="did you mean 'rank_vs_quality'"):
+        run_question("rank_vs_qualty", output)
+    own = dataclasses.replace(experiments.load(NAME), name="of_my_own")
+    monkeypatch.setattr(Sweep, "run", lambda *rest: True)
+    monkeypatch.setattr(run, "analyse", lambda *rest: pytest.fail("it has no report"))
+    ran = run_question(own, output, ["train.learning_rate=1e-3"], without=["full"])
+    assert ran.directory.name == f"of_my_own-{ran.sweep[:8]}"
+    assert "tuning is off: train.learning_rate=0.001 in every arm" in capfd.readouterr().out
+    ran.directory.joinpath("lock").unlink()
+    ran.directory.rmdir()
+
+
+def test_dry_run_and_status_of_a_finished_sweep_import_nothing_large(swept: tuple[Path, str]) -> None:
+    output, _ = swept
+    for option in ("--dry-run", "--status"):
+        said = imports_nothing_large([NAME, *SMALL, option, "--output", str(output)])
+        assert "12 of them finished" in said or "12/12 trials done" in said
 
 
 def test_the_same_command_runs_nothing_again(
@@ -680,7 +710,12 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
     assert "--set data.source=A,B replaces lab:curated, lab:synthetic" in capsys.readouterr().err
     asked: list[str] = []
     output.mkdir()
-    monkeypatch.setattr(run, "start", lambda chosen, experiment, *rest: asked.append(experiment.name) or 3 * (len(asked) == 2))
+
+    def started(prepared: run.Prepared, *rest: object) -> Ran:
+        asked.append(prepared.plan.experiment.name)
+        return Ran(prepared.plan.sweep, prepared.directory, complete=len(asked) != 2)
+
+    monkeypatch.setattr(run, "start", started)
     monkeypatch.setattr(run, "analyse", lambda module, uri, arguments: asked.append(module) or True)
     assert main(["--all", "--output", str(output)]) == 3  # one is incomplete: the others ran, and so did the report
     assert asked == [*experiments.names(), "report"]
