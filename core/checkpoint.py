@@ -12,6 +12,7 @@ from typing import Any
 
 from core.errors import BadInput
 from core.fields import content_hash
+from core.lab import base_path
 from core.settings import Model
 
 HASH_CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tunelab" / "hashes.json"
@@ -33,8 +34,6 @@ def locate(model: Model) -> Path:
         BadInput: there is no such model, or it lacks a configuration or safetensors weights.
     """
     if model.name.startswith("lab:"):
-        from core.lab import base_path
-
         directory = base_path(model.name)
     elif _is_local(model.name):
         local = Path(model.name).expanduser()

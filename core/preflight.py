@@ -13,9 +13,12 @@ from pathlib import Path
 from core import adapters, chat, checkpoint
 from core import base as bases
 from core.base import BaseFiles
-from core.data import rows, sources
+from core.data import kinds, selection, sources
+from core.data.rows import Row, is_lab
 from core.errors import BadInput, nearest
-from core.settings import Data, Evaluation, Trial
+from core.lab.corpus import DOMAINS
+from core.lab.tokenizer import vocabulary
+from core.settings import Data, Trial
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
@@ -44,10 +47,7 @@ class Inputs:
     memory_gib: float  # about: weights, gradients, optimizer, logits
 
 
-@functools.lru_cache(maxsize=64)
-def _selection(data: Data, evaluation: Evaluation, seed: int) -> tuple[rows.Selection, int]:
-    selection = rows.select(data, evaluation, seed)
-    return selection, selection.n_source
+_select = functools.lru_cache(maxsize=64)(selection.select)
 
 
 def inspect(trial: Trial) -> Inputs:
@@ -60,26 +60,26 @@ def inspect(trial: Trial) -> Inputs:
     method = adapters.method_of(trial)
     base = bases.read(trial.model)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
-    selection, n_rows = _selection(trial.data, trial.evaluation, trial.seed)
+    chosen = _select(trial.data, trial.evaluation, trial.seed)
     if trial.evaluation.base_text is not None:
         text = sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
         chat.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
-    _check_language(trial, base, selection.train[:SAMPLED_ROWS])
-    lengths = _lengths(trial.data, base.directory, selection.train[:SAMPLED_ROWS], seq_len)
-    n_too_long, n_truncated = (round(share * len(selection.train)) for share in lengths[1:])
-    n_used = len(selection.train) - n_too_long
+    _check_language(trial, base, chosen.train[:SAMPLED_ROWS])
+    lengths = _lengths(trial.data, base.directory, chosen.train[:SAMPLED_ROWS], seq_len)
+    n_too_long, n_truncated = (round(share * len(chosen.train)) for share in lengths[1:])
+    n_used = len(chosen.train) - n_too_long
     if n_used <= 0:
         raise BadInput(f"data.source={trial.data.source}: every prompt alone fills the {seq_len} tokens of a sequence")
     trainable = method.n_trained(trial.adapter, base)
-    n_replayed = rows.n_replayed(trial.data, n_used)
+    n_replayed = selection.n_replayed(trial.data, n_used)
     tokens = n_used * lengths[0] + n_replayed * REPLAYED_TOKENS
     return Inputs(
         provenance=provenance(trial),
-        n_rows=n_rows,
-        n_available=selection.n_available,
+        n_rows=chosen.n_source,
+        n_available=chosen.n_available,
         n_train_examples=n_used,
-        n_eval_rows=len(selection.evaluation),
-        n_skipped_empty=selection.n_empty,
+        n_eval_rows=len(chosen.evaluation),
+        n_skipped_empty=chosen.n_empty,
         n_truncated=n_truncated,
         n_too_long=n_too_long,
         mean_tokens=lengths[0],
@@ -97,39 +97,43 @@ REPLAYED_TOKENS = 54  # of a document of the laboratory's corpus, on average (me
 
 
 def _check_sources(trial: Trial) -> None:
-    """The laboratory makes its own questions and documents; rows or a text given for them would be ignored in silence."""
-    other = {"data.eval_source": trial.data.eval_source, "evaluation.base_text": trial.evaluation.base_text}
+    """Rows or a text that would be ignored in silence, and what only the laboratory has, are refused."""
+    data, kind = trial.data, kinds.kind_of(trial.data.source)
+    other = {"data.eval_source": data.eval_source, "evaluation.base_text": trial.evaluation.base_text}
     for name, value in other.items():
-        if value is not None and rows.is_lab(trial.data.source):
-            raise BadInput(f"{name}={value}: {trial.data.source} is evaluated on the laboratory's own; give --data with it")
-    of_the_lab = {"data.replay_share": trial.data.replay_share > 0, "evaluation.chat": trial.evaluation.chat != "template"}
+        if value is not None and kind.own_questions:
+            text = f"{data.source} is evaluated on the laboratory's own; give --data with it"
+            raise BadInput(f"{name}={value}: {text}", field=name)
+    of_the_lab = {"data.replay_share": data.replay_share > 0, "evaluation.chat": trial.evaluation.chat != "template"}
     for name, used in of_the_lab.items():
-        if used and not (rows.is_lab(trial.data.source) and rows.is_lab(trial.model.name)):
-            raise BadInput(f"{name}: only for the laboratory's own bases and data")
-    if (domain := trial.data.replay_domain) is not None:
-        from core.lab.corpus import DOMAINS
-
-        if not trial.data.replay_share:
-            raise BadInput(f"data.replay_domain={domain}: replays nothing without a data.replay_share")
+        if used and not (kind.laboratory and is_lab(trial.model.name)):
+            raise BadInput(f"{name}: only for the laboratory's own bases and data", field=name)
+    if (domain := data.replay_domain) is not None:
+        if not data.replay_share:
+            raise BadInput(
+                f"data.replay_domain={domain}: replays nothing without a data.replay_share", field="data.replay_domain"
+            )
         if domain not in DOMAINS:
-            raise BadInput(f"data.replay_domain={domain!r}: {nearest(domain, DOMAINS)}, or none for all")
-    if trial.data.eval_source is not None and rows.is_lab(trial.data.eval_source):
-        raise BadInput(f"data.eval_source={trial.data.eval_source}: must be a file or a hub id; the laboratory has no such rows")
+            text = f"{nearest(domain, DOMAINS)}, or none for all"
+            raise BadInput(f"data.replay_domain={domain!r}: {text}", field="data.replay_domain")
+    if data.eval_source is not None and kinds.kind_of(data.eval_source).own_questions:
+        text = "must be a file or a hub id; the laboratory has no such rows"
+        raise BadInput(f"data.eval_source={data.eval_source}: {text}", field="data.eval_source")
 
 
-def _check_language(trial: Trial, base: BaseFiles, sample: tuple[rows.Row, ...]) -> None:
+def _check_language(trial: Trial, base: BaseFiles, sample: tuple[Row, ...]) -> None:
     """The laboratory's data and models understand only each other: its tokenizer has one token a word of its world."""
-    from core.lab.tokenizer import vocabulary
-
     name, source, known = trial.model.name, trial.data.source, frozenset(vocabulary())
     inner = chat.tokenizer(base.directory)
     lab_model = inner is not None and known <= inner.get_vocab().keys()
-    if rows.is_lab(source) and not lab_model:
-        raise BadInput(f"data.source={source}: only a laboratory model reads it; give --data with --model {name}")
+    if kinds.kind_of(source).laboratory and not lab_model:
+        text = f"only a laboratory model reads it; give --data with --model {name}"
+        raise BadInput(f"data.source={source}: {text}", field="data.source")
     words = [word for row in sample for message in row.messages for word in message["content"].split()]
     unknown = sum(word not in known for word in words) / max(1, len(words))
     if lab_model and unknown > MAX_UNKNOWN_SHARE:
-        raise BadInput(f"model.name={name}: knows {1 - unknown:.0%} of the words of {source}; give --model with --data")
+        text = f"knows {1 - unknown:.0%} of the words of {source}; give --model with --data"
+        raise BadInput(f"model.name={name}: {text}", field="model.name")
 
 
 def provenance(trial: Trial) -> dict[str, str]:
@@ -143,16 +147,10 @@ def provenance(trial: Trial) -> dict[str, str]:
 
 
 def _data_hash(field: str, source: str) -> str:
-    if rows.is_lab(source):
-        from core.lab.version import version_of
-
-        return version_of(source)
-    if sources.is_file(source):
-        return checkpoint.file_hash(sources.existing_file(field, source))[:16]
-    return rows.rows_hash(rows.load(field, source).rows)  # a hub data set: what it gave
+    return kinds.kind_of(source).content_hash(field, source)
 
 
-def _lengths(data: Data, directory: Path, sample: tuple[rows.Row, ...], seq_len: int) -> tuple[float, float, float]:
+def _lengths(data: Data, directory: Path, sample: tuple[Row, ...], seq_len: int) -> tuple[float, float, float]:
     """Of the sample: mean tokens of the kept rows, the share that is too long, the share that is truncated."""
     kept, too_long, truncated = [], 0, 0
     for row in sample:

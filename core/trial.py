@@ -20,9 +20,11 @@ import numpy as np
 import torch
 
 from core import adapters, evaluate, hardware, model, summary, train
-from core.data import encode, rows
+from core.data import encode, selection
+from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
 from core.hardware import Device
+from core.lab import corpus
 from core.provenance import facts as resolved
 from core.result import Result
 from core.settings import Trial
@@ -115,7 +117,7 @@ class _Encoded:
 
 
 def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, float], facts: dict[str, str]) -> _Encoded:
-    chosen = rows.select(trial.data, trial.evaluation, trial.seed)
+    chosen = selection.select(trial.data, trial.evaluation, trial.seed)
     training = _tokenized(base, chosen.train, seq_len, trial.data.source)
     held_out = _tokenized(base, chosen.evaluation, seq_len, trial.data.eval_source or trial.data.source)
     if not training.rows:
@@ -139,8 +141,8 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
     if chosen.n_of_trained_tasks is not None:
         metrics["rows/evaluated_of_trained_tasks"] = chosen.n_of_trained_tasks
     facts |= {
-        "train_rows_hash": rows.rows_hash(chosen.train),
-        "evaluation_rows_hash": rows.rows_hash(chosen.evaluation),
+        "train_rows_hash": rows_hash(chosen.train),
+        "evaluation_rows_hash": rows_hash(chosen.evaluation),
         "data_shapes": ", ".join(chosen.shapes),
     }
     return _Encoded(_taught(trial, base, training.rows, metrics), held_out.rows)
@@ -152,13 +154,11 @@ def _taught(
     """The training sequences: the rows, prompts in the loss too if asked, and pretraining documents that are replayed."""
     if trial.train.loss_on == "all":
         encoded = tuple(replace(row, mask=[1] * len(row.ids)) for row in encoded)
-    n_replayed = rows.n_replayed(trial.data, len(encoded))
+    n_replayed = selection.n_replayed(trial.data, len(encoded))
     metrics["rows/replayed"] = n_replayed
     if not n_replayed:
         return encoded
-    from core.lab import corpus  # preflight has seen that the base was pretrained on it
-
-    stream = corpus.stream(REPLAY_STREAM + trial.seed, trial.data.replay_domain)
+    stream = corpus.stream(REPLAY_STREAM + trial.seed, trial.data.replay_domain)  # preflight: the base was pretrained on it
     return encoded + encode.documents(base.tokenizer, list(islice(stream, n_replayed)))
 
 
@@ -174,9 +174,9 @@ def _keep(store: dict[Any, Any], key: object, value: Any) -> Any:
     return value
 
 
-def _tokenized(base: model.Base, chosen: tuple[rows.Row, ...], seq_len: int, source: str) -> encode.Batch:
+def _tokenized(base: model.Base, chosen: tuple[Row, ...], seq_len: int, source: str) -> encode.Batch:
     """The rows' tokens; arms of a sweep that share base, rows and length share them."""
-    key = (base.key, rows.rows_hash(chosen), seq_len)
+    key = (base.key, rows_hash(chosen), seq_len)
     if key in _TOKENS:
         return _TOKENS[key]
     try:

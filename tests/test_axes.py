@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from core import preflight
-from core.data.rows import n_replayed, select
+from core.data.selection import n_replayed, select
 from core.errors import BadInput
 from core.fields import ADDED_LATER, fingerprint, identity, replace_field
 from core.lab import instruct

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data import rows
+from core.data import kinds, rows, selection
 from core.data.shapes import SHAPES, to_messages
 from core.errors import BadInput
 from core.settings import Data, Evaluation
@@ -87,9 +87,9 @@ RAWS = [{"instruction": f"line one,\nline two {i}", "output": f"answer {i}"} for
 
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.json.gz", "a.csv", "a.parquet"])
 def test_every_file_format_gives_the_same_rows(tmp_path: Path, name: str) -> None:
-    loaded = rows.load("data.source", write(tmp_path / name, RAWS))
+    loaded = kinds.load("data.source", write(tmp_path / name, RAWS))
     assert [row.messages[0]["content"] for row in loaded.rows] == [raw["instruction"] for raw in RAWS]
-    assert rows.rows_hash(loaded.rows) == rows.rows_hash(rows.load("data.source", write(tmp_path / "b.jsonl", RAWS)).rows)
+    assert rows.rows_hash(loaded.rows) == rows.rows_hash(kinds.load("data.source", write(tmp_path / "b.jsonl", RAWS)).rows)
 
 
 @pytest.mark.parametrize(
@@ -113,40 +113,40 @@ def test_bad_files_are_refused_with_their_line(tmp_path: Path, name: str, text: 
     path = tmp_path / name
     path.write_text(text)
     with pytest.raises(BadInput) as error:
-        rows.load("data.source", str(path))
+        kinds.load("data.source", str(path))
     assert says in str(error.value)
     assert str(path) in str(error.value)
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="no such file"):
-        rows.load("data.source", str(tmp_path / "none.jsonl"))
+        kinds.load("data.source", str(tmp_path / "none.jsonl"))
     with pytest.raises(BadInput, match="is not a file"):
-        rows.load("data.source", str(tmp_path))
+        kinds.load("data.source", str(tmp_path))
 
 
 def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
-    assert len(rows.load("data.source", write(path, RAWS)).rows) == 5
-    assert len(rows.load("data.source", write(path, RAWS[:2])).rows) == 2
+    assert len(kinds.load("data.source", write(path, RAWS)).rows) == 5
+    assert len(kinds.load("data.source", write(path, RAWS[:2])).rows) == 2
 
 
 def test_subsets_nest_whatever_the_size_and_differ_by_seed() -> None:
     many = [rows.Row(str(i), ({"role": "user", "content": f"q{i}"},)) for i in range(1_000)]
 
     def ids(n: int | None, seed: int) -> list[str]:
-        return [row.id for row in rows.nested_subset(many, n, seed)]
+        return [row.id for row in selection.nested_subset(many, n, seed)]
 
     assert set(ids(250, 3)) < set(ids(500, 3)) < set(ids(None, 3))
     assert ids(500, 3)[:250] == ids(250, 3)
-    assert [row.id for row in rows.nested_subset(reversed(many), 250, 3)] == ids(250, 3)
+    assert [row.id for row in selection.nested_subset(reversed(many), 250, 3)] == ids(250, 3)
     assert set(ids(250, 4)) != set(ids(250, 3))
 
 
 def test_no_prompt_is_in_two_of_training_validation_and_test(tmp_path: Path) -> None:
     raws = [{"instruction": f"Question  {i % 300}", "output": f"a{i}"} for i in range(600)]  # every prompt twice
     data = Data(source=write(tmp_path / "a.jsonl", raws), n_examples=None, eval_share=0.3)
-    parts = {split: rows.select(data, Evaluation(split=split), seed=0) for split in ("validation", "test")}
+    parts = {split: selection.select(data, Evaluation(split=split), seed=0) for split in ("validation", "test")}
     validation, test = ({row.prompt for row in parts[split].evaluation} for split in ("validation", "test"))
     train = {row.prompt for row in parts["test"].train}
     assert validation
@@ -162,7 +162,7 @@ def test_training_rows_that_are_evaluated_are_left_out_and_counted(tmp_path: Pat
         source=write(tmp_path / "a.jsonl", [{"instruction": f"q{i}", "output": "a"} for i in range(30)]),
         eval_source=write(tmp_path / "e.jsonl", [{"instruction": f"Q{i}", "output": "b"} for i in range(20, 40)]),
     )
-    found = rows.select(data, Evaluation(), seed=0)
+    found = selection.select(data, Evaluation(), seed=0)
     assert len(found.train) == 20
     assert found.n_in_evaluation == 10
 
@@ -183,36 +183,36 @@ def test_evaluation_rows_of_what_is_trained_on_are_counted(theirs: dict[str, str
         source=write(tmp_path / "a.jsonl", [{"instruction": f"q{i}", "output": "a", **ours} for i in range(30)]),
         eval_source=write(tmp_path / "e.jsonl", [{"instruction": f"Q{i}", "output": "b", **theirs} for i in range(50, 70)]),
     )
-    found = [rows.select(data, Evaluation(split=split), seed=0).n_of_trained_tasks for split in ("validation", "test")]
+    found = [selection.select(data, Evaluation(split=split), seed=0).n_of_trained_tasks for split in ("validation", "test")]
     assert found == [None, None] if n is None else sum(filter(None, found)) == 2 * n
 
 
 def test_too_few_rows_to_evaluate_is_bad_input(tmp_path: Path) -> None:
     data = Data(source=write(tmp_path / "a.jsonl", RAWS[:1]))
     with pytest.raises(BadInput, match="eval_share"):
-        rows.select(data, Evaluation(), seed=0)
+        selection.select(data, Evaluation(), seed=0)
 
 
 def test_the_laboratory_reads_and_unknown_sources_are_named() -> None:
-    found = rows.select(Data(n_examples=10), Evaluation(), seed=0)
+    found = selection.select(Data(n_examples=10), Evaluation(), seed=0)
     assert len(found.train) == 10
     assert found.evaluation == ()
     with pytest.raises(BadInput, match="lab:curated"):
-        rows.load("data.source", "lab:curatet")
+        kinds.load("data.source", "lab:curatet")
 
 
 def test_real_files(shared: Path) -> None:
     instruct = shared / "data" / "instruct"
-    alpaca = rows.load("data.source", str(instruct / "alpaca_partial.jsonl.gz"))
+    alpaca = kinds.load("data.source", str(instruct / "alpaca_partial.jsonl.gz"))
     assert (len(alpaca.rows), alpaca.n_empty, alpaca.shapes) == (23_403, 13, ("alpaca",))
-    lima = rows.load("data.source", str(instruct / "lima.jsonl.gz"))
+    lima = kinds.load("data.source", str(instruct / "lima.jsonl.gz"))
     assert sum(len(row.messages) > 2 for row in lima.rows) == 29
-    assert rows.load("data.source", str(instruct / "databricks-dolly-15k.jsonl.gz")).shapes == ("dolly",)
+    assert kinds.load("data.source", str(instruct / "databricks-dolly-15k.jsonl.gz")).shapes == ("dolly",)
     with pytest.raises(BadInput, match="line 1: row without a response"):
-        rows.load("data.source", str(instruct / "self_instruct_seed_tasks.jsonl.gz"))
+        kinds.load("data.source", str(instruct / "self_instruct_seed_tasks.jsonl.gz"))
 
 
 def test_selection_does_not_depend_on_the_evaluation_of_other_fields() -> None:
     data = Data(n_examples=20)
     other = dataclasses.replace(data, eval_share=0.5)
-    assert rows.select(data, Evaluation(), 1).train == rows.select(other, Evaluation(items_per_task=3), 1).train
+    assert selection.select(data, Evaluation(), 1).train == selection.select(other, Evaluation(items_per_task=3), 1).train

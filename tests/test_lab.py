@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from core.errors import BadInput
-from core.lab import corpus, disjoint, instruct, tokenizer, version, world
+from core.lab import corpus, disjoint, instruct, requests, tokenizer, version, world
 from core.lab.make import synthetic
 from core.lab.skills import CLUSTERS, FOLDS, SKILLS
 from core.tasks import lab
@@ -48,7 +48,7 @@ def inputs(rows: list[dict]) -> set[tuple[str, ...]]:
     return {(known[0].name, *known[1].values()) for known in found if known}
 
 
-def key_of(question: instruct.Question, split: str) -> tuple[str, ...]:
+def key_of(question: requests.Question, split: str) -> tuple[str, ...]:
     return (question.task, *question.id.removeprefix(f"{split}/{question.task}/").split(" ; "))
 
 
@@ -63,12 +63,12 @@ def test_the_world_has_the_size_that_is_promised() -> None:
     assert len(SKILLS) >= 40
     assert len(CLUSTERS) == 12
     assert sorted(cluster for fold in FOLDS for cluster in fold) == sorted(CLUSTERS)
-    assert len(instruct.FRAMES["train"]) == 10
+    assert len(requests.FRAMES["train"]) == 10
 
 
 def test_the_same_rows_come_in_every_process_and_without_torch() -> None:
     code = (
-        "import sys; from core.definitions import content_hash; from core.lab import instruct, tokenizer, version; "
+        "import sys; from core.fields import content_hash; from core.lab import instruct, tokenizer, version; "
         "rows = [instruct.training_rows('lab:curated', 1), [q.id + q.prompt for q in instruct.questions('test', 5)]]; "
         "print(version.version(), content_hash(rows), content_hash(tokenizer.vocabulary()), 'torch' in sys.modules)"
     )
@@ -93,12 +93,12 @@ def test_an_unknown_source_is_refused() -> None:
 
 
 def test_frames_of_the_splits_are_disjoint() -> None:
-    sets = [set(instruct.FRAMES[split]) for split in ("train", *SPLITS)]
+    sets = [set(requests.FRAMES[split]) for split in ("train", *SPLITS)]
     assert sum(map(len, sets)) == len(set.union(*sets))
 
 
 @pytest.mark.parametrize("fold", FOLD_NUMBERS)
-@pytest.mark.parametrize("source", instruct.SOURCES)
+@pytest.mark.parametrize("source", requests.SOURCES)
 def test_nothing_that_is_asked_was_trained_on(source: str, fold: int) -> None:
     rows = instruct.training_rows(source, fold)
     trained, asked_before = inputs(rows), set(prompts(rows))
@@ -222,7 +222,7 @@ def test_pretraining_reads_no_chat_and_no_held_out_document(seed: int) -> None:
 def test_the_tokenizer_says_everything() -> None:
     texts = [text for domain in corpus.DOMAINS for text in lab.documents(domain, "test")]
     texts += itertools.islice(corpus.mixed_documents(3, 60_000), 4_000)
-    for source in instruct.SOURCES:
+    for source in requests.SOURCES:
         rows = instruct.training_rows(source, 0)[::7]
         texts += [message["content"] for row in rows for message in row["messages"]]
     for split in SPLITS:
@@ -252,7 +252,7 @@ def test_every_curated_task_is_asked_in_all_ten_frames() -> None:
     heads: dict[str, set[str]] = {}
     for row in instruct.training_rows("lab:curated", 0):
         prompt = row["messages"][0]["content"]
-        ends = {frame: frame.split("{i}") for frame in instruct.FRAMES["train"]}
+        ends = {frame: frame.split("{i}") for frame in requests.FRAMES["train"]}
         fitting = [frame for frame, (head, tail) in ends.items() if prompt.startswith(head) and prompt.endswith(tail)]
         heads.setdefault(row["task"], set()).add(max(fitting, key=len))
     assert all(len(found) == 10 for found in heads.values())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import MARKED, UNMARKED, make_tokenizer
 
-from core.data import encode, rows
+from core.data import encode, kinds, rows
 from core.errors import BadInput
 
 SINGLE = ({"role": "user", "content": "hello there"}, {"role": "assistant", "content": "fine, thanks ."})
@@ -93,7 +93,7 @@ def test_laboratory_template() -> None:
     if not names() or not (base_path(names()[0]) / "tokenizer.json").exists():
         pytest.skip("no laboratory base yet")
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_path(names()[0]))
-    one = rows.load("data.source", "lab:curated").rows[0]
+    one = kinds.load("data.source", "lab:curated").rows[0]
     answer = " ".join(spoken(tokenizer, encode.encode(tokenizer, one))).split()
     assert answer == [*one.messages[-1]["content"].split(), "<eos>"]
 
@@ -102,7 +102,7 @@ def test_real_rows_decode_to_their_answers(shared: Path, stories: str) -> None:
     transformers = pytest.importorskip("transformers")
     tokenizer = transformers.AutoTokenizer.from_pretrained(stories)
     assert len(encode.give_template(tokenizer)) == 2
-    lima = rows.load("data.source", str(shared / "data" / "instruct" / "lima.jsonl.gz")).rows
+    lima = kinds.load("data.source", str(shared / "data" / "instruct" / "lima.jsonl.gz")).rows
     multi = next(one for one in lima if len(one.messages) > 2)
     for one in (lima[0], multi):
         encoded = encode.encode(tokenizer, one)

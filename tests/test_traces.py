@@ -18,11 +18,11 @@ import experiments
 from analysis.claims.tables import compute
 from analysis.reports.question import judge
 from core import preflight
-from core.data import rows
+from core.data import selection
 from core.fields import replace_field
 from core.lab import composed, instruct, skills, tokenizer, version
-from core.lab.instruct import COMPOSED
 from core.lab.make import synthetic
+from core.lab.requests import ALL_SOURCES, COMPOSED, NEW_FACTS, SOURCES
 from core.settings import Data, Evaluation, Trial
 
 BARE, TRACES = COMPOSED
@@ -151,7 +151,7 @@ def test_both_sources_pair_and_give_the_same_subset() -> None:
         assert said(bare)[0] == said(traced)[0]
         assert composed.final_answer(said(traced)[1]) == said(bare)[1]
     chosen = {
-        (source, n): [row.prompt for row in rows.select(Data(source=source, n_examples=n), Evaluation(), 3).train]
+        (source, n): [row.prompt for row in selection.select(Data(source=source, n_examples=n), Evaluation(), 3).train]
         for source in COMPOSED
         for n in (440, 1_000)
     }
@@ -173,8 +173,8 @@ def test_equal_tokens_are_equal() -> None:
 
 
 def test_composed_sources_have_their_own_provenance(monkeypatch: pytest.MonkeyPatch) -> None:
-    hashes = {source: version.version_of.__wrapped__(source) for source in instruct.ALL_SOURCES}
-    assert {hashes[source] for source in (*instruct.SOURCES, instruct.NEW_FACTS)} == {version.version()}
+    hashes = {source: version.version_of.__wrapped__(source) for source in ALL_SOURCES}
+    assert {hashes[source] for source in (*SOURCES, NEW_FACTS)} == {version.version()}
     assert len({*(hashes[source] for source in COMPOSED), version.version()}) == 3
     assert preflight.provenance(replace_field(Trial(), "data.source", TRACES))["data"] == hashes[TRACES]
     monkeypatch.setattr(composed, "MARK", "response :")

@@ -14,7 +14,7 @@ import random
 from dataclasses import dataclass
 
 from core.lab import world
-from core.lab.instruct import COMPOSED, FRAMES, Question
+from core.lab.requests import COMPOSED, FRAMES, Question
 from core.lab.skills import BY_NAME, FOLDS, Skill
 
 N_ROWS = 8_000

@@ -17,7 +17,7 @@ import random
 from collections.abc import Iterator
 
 from core.lab import world
-from core.lab.instruct import FRAMES
+from core.lab.requests import FRAMES
 from core.lab.skills import BY_NAME, SKILLS, Skill
 
 FILTER = 2  # part of the data's version: raise it when other rows pass

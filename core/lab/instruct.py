@@ -3,7 +3,7 @@
 `lab:curated`: right answers, balanced over tasks, ten frames × two imperatives a task. `lab:synthetic`: 52,000 rows that a
 weaker model wrote (core/lab/make/synthetic.py), of which a fold gives those that are surely disjoint from what is asked in it
 (core/lab/disjoint.py). Evaluation asks about inputs and in frames that no training row has: inputs belong to a split by their
-hash, frames by the table below.
+hash, frames by the table in core/lab/requests.py.
 """
 
 from __future__ import annotations
@@ -13,53 +13,19 @@ import gzip
 import itertools
 import json
 import random
-from dataclasses import dataclass
 from pathlib import Path
 
 from core.errors import BadInput, nearest
-from core.lab import world
+from core.lab import composed, disjoint, world
+from core.lab.requests import ALL_SOURCES, COMPOSED, FRAMES, NEW_FACTS, Question
 from core.lab.skills import FOLDS, SKILLS, Skill
 
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
-NEW_FACTS = "lab:new-facts"  # of people that pretraining never met; it asks for facts, so no fold may hold those out
-SOURCES = ("lab:curated", "lab:synthetic")
-COMPOSED = ("lab:composed", "lab:composed-traces")  # requests of two steps: bare answers, and answers with the steps
-ALL_SOURCES = (*SOURCES, NEW_FACTS, *COMPOSED)
 N_TAUGHT, PHRASINGS = 100, 5  # people whose facts are taught, in how many frames each
 N_CURATED = 8_000
 N_LARGE = 42_000  # of which few clusters, tasks or templates are taken; the 8,000 are the first of them
 
-# How a request is put around an imperative. No frame is in two splits.
-FRAMES = {
-    "train": (
-        "{i} .",
-        "please {i} .",
-        "can you {i} ?",
-        "i need you to {i} .",
-        "your task is to {i} .",
-        "help me : {i} .",
-        "instruction : {i} . response :",
-        "could you {i} for me ?",
-        "now {i} , thank you .",
-        "question : how do you {i} ?",
-    ),
-    "validation": ("i want you to {i} now .", "here is a task : {i} .", "would you {i} , please ?"),
-    "test": ("try to {i} .", "the next job for you : {i} .", "hello , will you {i} today ?", "show me how you {i} ."),
-}
-
-
 FACT_SKILLS = tuple(skill for skill in SKILLS if skill.cluster == "facts")
-
-
-@dataclass(frozen=True)
-class Question:
-    """One evaluation item: `prompt` and the one right `answer`; `seen` says if its cluster was trained on."""
-
-    id: str
-    task: str
-    cluster: str
-    prompt: str
-    answer: str
 
 
 def row(skill: Skill, frame: str, imperative: str, rng: random.Random) -> dict:
@@ -127,8 +93,6 @@ def fact_questions(split: str) -> dict[str, tuple[Question, ...]]:
 @functools.cache
 def _synthetic() -> tuple[tuple[dict, frozenset[str]], ...]:
     """The rows that some fold may train on, each with the clusters that it names."""
-    from core.lab import disjoint  # it knows this module's frames
-
     with gzip.open(SYNTHETIC_FILE, "rt", encoding="utf-8") as file:
         rows = [json.loads(line) for line in file]
     judged = ((row, disjoint.clusters(row["messages"][0]["content"], row["task"])) for row in rows)
@@ -148,8 +112,6 @@ def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[
     if source == NEW_FACTS:
         return new_facts(held_out_fold)
     if source in COMPOSED:
-        from core.lab import composed  # it knows this module's frames
-
         return composed.training_rows(source, held_out_fold)
     if source == "lab:curated":
         return curated(held_out_fold, N_LARGE if large else N_CURATED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.lab import corpus, instruct, skills, world
+from core.lab import corpus, requests, skills, world
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -33,7 +33,7 @@ def vocabulary() -> list[str]:
         phrases += [*skill.imperatives, skill.noun, skill.unread, skill.notation]
     phrases += [*corpus.PROSE_FORMS, *corpus.RAW_FORMS, *corpus.TEXTBOOK, *corpus.EVERYDAY, "it that"]
     phrases += [form for forms in corpus.FACT_FORMS.values() for form in forms]
-    phrases += [frame for frames in instruct.FRAMES.values() for frame in frames]
+    phrases += [frame for frames in requests.FRAMES.values() for frame in frames]
     phrases += ["let def return print for in if else # [ ] + - = > ; ( ) :", "twice half of more less than the same as is"]
     phrases += ["even odd high low yes no"]
     words = {word for phrase in phrases for word in phrase.split() if not word.startswith("{")}

@@ -7,7 +7,7 @@ import hashlib
 import random
 
 from core.fields import content_hash
-from core.lab import composed, corpus, disjoint, instruct
+from core.lab import composed, corpus, disjoint, instruct, requests
 
 
 @functools.cache
@@ -23,14 +23,14 @@ def version() -> str:
     synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
     sizes = {"n_curated": instruct.N_CURATED, "n_large": instruct.N_LARGE, "filter": disjoint.FILTER}
     sizes["new_facts"] = instruct.N_TAUGHT * instruct.PHRASINGS
-    return content_hash({"corpus": corpus_hash(), "frames": instruct.FRAMES, "synthetic": synthetic} | sizes)
+    return content_hash({"corpus": corpus_hash(), "frames": requests.FRAMES, "synthetic": synthetic} | sizes)
 
 
 @functools.cache
 def version_of(source: str) -> str:
     """The provenance of a laboratory source: `version`, and for composed requests the rows and questions too, which came
     later (those of one fold: the compositions are the same in all)."""
-    if source not in instruct.COMPOSED:
+    if source not in requests.COMPOSED:
         return version()
     asked = [[q.id, q.prompt, q.answer] for split in ("validation", "test") for q in composed.questions(split, 50)]
     return content_hash({"laboratory": version(), "rows": composed.training_rows(source, 0), "questions": asked})

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from core.lab import composed, instruct
+from core.lab.requests import Question
 from core.tasks import lab
 from core.tasks.measurement import Measurement, batches_by_length, device_of
 
@@ -51,7 +52,7 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
     """Final answers on trained compositions (the quality), on those never trained and on single skills; the base battery."""
     words, pad = lab.Words(tokenizer), int(tokenizer.pad_token_id)
 
-    def solved(name: str, axis: str, asked: Sequence[instruct.Question]) -> Measurement:
+    def solved(name: str, axis: str, asked: Sequence[Question]) -> Measurement:
         prompts = [words.request(question.prompt, evaluation.chat) for question in asked]
         answers = written(model, prompts, words.eos, pad, evaluation.batch_size)
         right = [answer is not None and _final(tokenizer, answer) == q.answer for answer, q in zip(answers, asked, strict=True)]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core.lab import corpus, instruct, world
+from core.lab import corpus, instruct, requests, world
 from core.lab.skills import SKILLS
 from core.tasks.measurement import Measurement, sequence_nll
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from core.lab.instruct import Question
+    from core.lab.requests import Question
     from core.settings import Data, Evaluation
 
 DOCUMENTS_PER_DOMAIN = 40
@@ -112,7 +112,7 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
         exact("exact_match/seen", "quality", model, chat[True], size),
         exact("exact_match/held_out", "other", model, chat[False], size),
     ]
-    if data.source == instruct.NEW_FACTS:
+    if data.source == requests.NEW_FACTS:
         for name, asked in instruct.fact_questions(evaluation.split).items():
             found.append(exact(f"recall/{name}", "other", model, [words.chat(question) for question in asked], size))
     return found + battery(model, words, evaluation)

@@ -25,7 +25,7 @@ from pathlib import Path
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from core.lab import instruct, world
+from core.lab import instruct, requests, world
 from core.lab.skills import SKILLS, Skill, Slots
 
 N_SEED_ROWS, SEED_FRAMES = 175, 4
@@ -38,7 +38,7 @@ def seed_rows(rng: random.Random) -> list[dict]:
     """175 right rows: tasks with Zipf weights in a random order, only four of the ten frames, the first imperative mostly."""
     tasks = rng.sample(SKILLS, len(SKILLS))
     weights = [1 / (rank + 3) for rank in range(len(tasks))]
-    frames = instruct.FRAMES["train"][:SEED_FRAMES]
+    frames = requests.FRAMES["train"][:SEED_FRAMES]
     return [
         instruct.row(skill, rng.choice(frames), skill.imperatives[rng.random() < 0.25], rng)
         for skill in rng.choices(tasks, weights, k=N_SEED_ROWS)
@@ -108,7 +108,7 @@ def _patterns() -> list[tuple[Skill, re.Pattern[str]]]:
     patterns = []
     for skill in SKILLS:
         for imperative in (*skill.imperatives, skill.unread):
-            for frame in instruct.FRAMES["train"]:
+            for frame in requests.FRAMES["train"]:
                 text = re.escape(frame.format(i=imperative)).replace(r"\{x\}", "(?P<x>.+)").replace(r"\{k\}", "(?P<k>.+)")
                 patterns.append((skill, re.compile(text)))
     return patterns

@@ -1,0 +1,167 @@
+"""What a trial trains on and is asked: rows for evaluation set aside, nested seeded subsets of the others.
+
+Every decision about a row is a hash of its content: the subset of 250 is contained in the subset of 500, and a prompt is either
+for training, for validation or for test.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from core.data.kinds import Pool, kind_of, load
+from core.data.rows import LABELS, Loaded, Row, identity, share
+from core.errors import BadInput
+from core.settings import Data, Evaluation
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What one trial trains on and is evaluated on, and what was left out."""
+
+    train: tuple[Row, ...]
+    evaluation: tuple[Row, ...]  # of the asked split
+    n_empty: int  # rows of the training source whose response is empty
+    n_in_evaluation: int  # training rows left out because their prompt is evaluated
+    n_available: int  # rows that could be trained on; data.n_examples may ask for more
+    n_source: int  # rows of the source with a response
+    shapes: tuple[str, ...]
+    n_of_trained_tasks: int | None = None  # evaluation rows whose cluster (where none is named: task) the source has too
+
+
+def nested_subset(rows: Iterable[Row], n: int | None, seed: int, by_prompt: bool = False) -> tuple[Row, ...]:
+    """The first n rows in a seeded order: a larger n contains the smaller ones. `by_prompt`: in that of their prompts, so that
+    sources which answer the same prompts in other ways give the same ones."""
+    ordered = sorted(rows, key=lambda row: (share(row.prompt if by_prompt else row.id, f"subset {seed}"), row.id, row.place))
+    return tuple(ordered[:n])
+
+
+def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
+    """The `data.best_share` of the rows with the highest scores, and of these the rows from `data.n_clusters` clusters,
+    `n_tasks` tasks and `n_templates` templates: the first so many in an order that the seed draws, so that more of them
+    contain the fewer.
+
+    Raises:
+        BadInput: the rows have no score, or name no such label, or fewer.
+    """
+    rows = _best(rows, data)
+    for at, (label, wanted) in enumerate(zip(LABELS, (data.n_clusters, data.n_tasks, data.n_templates), strict=True)):
+        if wanted is None:
+            continue
+        names = sorted({row.labels[at] for row in rows} - {""}, key=lambda name: (share(name, f"{label} {seed}"), name))
+        if wanted > len(names):
+            known = f"its rows name {len(names)}" if names else f'its rows have no field "{label}"'
+            raise BadInput(f"data.n_{label}s={wanted}: more than {data.source} has: {known}", field=f"data.n_{label}s")
+        chosen = set(names[:wanted])
+        rows = tuple(row for row in rows if row.labels[at] in chosen)
+    return rows
+
+
+def _best(rows: tuple[Row, ...], data: Data) -> tuple[Row, ...]:
+    """The `data.best_share` of the rows with the highest scores, in the order given."""
+    if data.best_share == 1:
+        return rows
+    if unscored := sum(row.score is None for row in rows):
+        lack = f'{unscored:,} rows of {data.source} have no number in a field "score"'
+        raise BadInput(f"data.best_share={data.best_share}: {lack}", field="data.best_share")
+    ranked = sorted(rows, key=lambda row: (-(row.score or 0.0), row.id, row.place))
+    kept = {id(row) for row in ranked[: max(1, round(data.best_share * len(rows)))]}
+    return tuple(row for row in rows if id(row) in kept)
+
+
+def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ...]:
+    """The rows, a share of them with another row's answer: one that differs, of the same task where there is one. Which rows
+    these are the seed draws, nested: a larger share contains the smaller ones.
+
+    Raises:
+        BadInput: all rows have the same answer.
+    """
+    order = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
+    ordered = [rows[i] for i in order]
+    of_task: dict[str, list[Row]] = {}
+    changed = list(rows)
+    places = []
+    for row in ordered:
+        own = of_task.setdefault(row.group, [])
+        places.append(len(own))
+        own.append(row)
+    for place, i in enumerate(order[: round(noise_share * len(rows))]):
+        others = itertools.chain(_from(of_task[rows[i].group], places[place] + 1), _from(ordered, place + 1))
+        answer = next((other.messages[-1] for other in others if other.messages[-1] != rows[i].messages[-1]), None)
+        if answer is None:
+            text = "all rows have the same answer; there is no wrong one to give"
+            raise BadInput(f"data.noise_share: {text}", field="data.noise_share")
+        messages = (*rows[i].messages[:-1], answer)
+        changed[i] = replace(rows[i], messages=messages, id=identity(messages))
+    return tuple(changed)
+
+
+def _from(rows: list[Row], place: int) -> Iterator[Row]:
+    """All rows in their order, from this place on and round."""
+    return (rows[i % len(rows)] for i in range(place, place + len(rows)))
+
+
+def split_of(row: Row) -> str:
+    """Which evaluation split the row's prompt belongs to, whatever the file."""
+    return "validation" if share(row.prompt, "split") < 0.5 else "test"
+
+
+def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
+    """The training subset and the evaluation rows of `evaluation.split`, disjoint by prompt."""
+    if kind_of(data.source).own_questions:  # made by the task, disjoint by construction
+        few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
+        loaded = _in_order(data.source, Pool(data.held_out_fold, large=few), seed)
+        pool = restricted(loaded.rows, data, seed)
+        subset = noisy(pool[: data.n_examples], data.noise_share, seed)
+        return Selection(subset, (), loaded.n_empty, 0, len(pool), len(loaded.rows), loaded.shapes)
+    loaded = load("data.source", data.source)
+    asked, train, n_in_evaluation = _set_aside(loaded, data)
+    scored = nested_subset((row for row in asked if split_of(row) == evaluation.split), evaluation.max_rows, seed=0)
+    if not scored:
+        name = "data.eval_source" if data.eval_source else "data.eval_share"
+        value = data.eval_source or data.eval_share
+        n_rows = len(asked if data.eval_source else loaded.rows)
+        raise BadInput(f"{name}={value}: leaves no row for the {evaluation.split} split of {n_rows} rows; give more", field=name)
+    if not train:
+        text = "every row's prompt is in the evaluation rows; none is left to train on"
+        raise BadInput(f"data.source={data.source}: {text}", field="data.source")
+    pool = restricted(train, data, seed)  # of training rows alone: every arm is asked the same
+    subset = noisy(nested_subset(pool, data.n_examples, seed), data.noise_share, seed)
+    trained = _n_of_trained_tasks(scored, train)
+    return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(pool), len(loaded.rows), loaded.shapes, trained)
+
+
+def _set_aside(loaded: Loaded, data: Data) -> tuple[tuple[Row, ...], tuple[Row, ...], int]:
+    """The rows that may be asked, those that may be trained on, and how many are left out of these as their prompt is asked."""
+    if data.eval_source is None:
+        held = {row.prompt: share(row.prompt, "evaluation") < data.eval_share for row in loaded.rows}
+        asked = tuple(row for row in loaded.rows if held[row.prompt])
+        return asked, tuple(row for row in loaded.rows if not held[row.prompt]), 0
+    asked = load("data.eval_source", data.eval_source).rows
+    prompts = {row.prompt for row in asked}
+    train = tuple(row for row in loaded.rows if row.prompt not in prompts)
+    return asked, train, len(loaded.rows) - len(train)
+
+
+def _n_of_trained_tasks(evaluation: Sequence[Row], source: Sequence[Row]) -> int | None:
+    """How many evaluation rows name a cluster that the source names too; by tasks where rows name no cluster, None where they
+    name neither."""
+    for place in (LABELS.index("cluster"), LABELS.index("task")):
+        theirs, ours = [row.labels[place] for row in evaluation], {row.labels[place] for row in source}
+        if all(theirs) and all(ours):
+            return sum(label in ours for label in theirs)
+    return None
+
+
+@functools.lru_cache(maxsize=16)
+def _in_order(source: str, pool: Pool, seed: int) -> Loaded:
+    """A pool in the order of `nested_subset`, which takes a second for the larger ones."""
+    loaded = load("data.source", source, pool)
+    return replace(loaded, rows=nested_subset(loaded.rows, None, seed, by_prompt=kind_of(source).same_prompts))
+
+
+def n_replayed(data: Data, n_rows: int) -> int:
+    """How many pretraining documents are added to `n_rows` rows to be `data.replay_share` of all sequences."""
+    return round(n_rows * data.replay_share / (1 - data.replay_share))
