@@ -13,98 +13,111 @@ import pandas as pd
 import pytest
 from simulated import ArmTruth, sweep, truth
 
-import analysis.questions.rank_vs_quality.page as rank_report
 import experiments
-from analysis import load
+from analysis import load, questions
 from analysis import report as door
 from analysis.arms import arms, at_edge, panel
-from analysis.questions.rank_vs_quality import NAME, Tables, compute
+from analysis.claims.question import answer, tables_of
+from analysis.claims.tables import Tables
+from analysis.claims.verdicts import Verdict
+from analysis.questions.rank_vs_quality.against_full import AgainstFull
 from analysis.questions.rank_vs_quality.figure import draw
-from analysis.questions.rank_vs_quality.verdicts import RULES, judge
+from analysis.reports import question as page
+from analysis.reports.question import Asked
+from analysis.stats import Decision
 from core.errors import BadInput
 from core.fields import flatten
 from core.settings import Trial
 
-EXPERIMENT = experiments.load("rank_vs_quality")
+NAME = "rank_vs_quality"
+EXPERIMENT, QUESTION = experiments.load(NAME), questions.load(NAME)
+FAILED = (("full", "tune", 4), ("lora r=64", "final", 2))
+Frames = tuple[pd.DataFrame, pd.DataFrame]
 
 
-def verdicts(frames: tuple[pd.DataFrame, pd.DataFrame]) -> dict[str, dict[str, object]]:
-    rows = judge(compute(*frames), EXPERIMENT.claims)
-    return {str(row["id"]): row for row in rows}
+def tables(frames: Frames) -> Tables[AgainstFull]:
+    return tables_of(QUESTION, *frames, EXPERIMENT)
+
+
+def verdicts(frames: Frames) -> dict[str, Verdict]:
+    return {one.id: one for one in questions.answer(NAME, *frames).verdicts}
+
+
+def asked(frames: Frames) -> Asked:
+    return Asked(QUESTION, EXPERIMENT, answer(QUESTION, *frames, EXPERIMENT), [])
 
 
 @pytest.fixture(scope="module")
-def usual() -> Tables:
-    return compute(*sweep(truth(), failed=(("full", "tune", 4), ("lora r=64", "final", 2))))
+def usual() -> Asked:
+    return asked(sweep(truth(), failed=FAILED))
 
 
 def test_every_claim_of_the_experiment_has_a_rule() -> None:
-    assert {claim.id for claim in EXPERIMENT.claims} == set(RULES)
+    assert {claim.id for claim in EXPERIMENT.claims} == set(QUESTION.rules)
 
 
 def test_claims_that_hold_are_supported() -> None:
     abilities = {1: 0.9, 4: 1.4, 16: 1.6, 64: 1.6}
     held = {f"lora r={rank}": ArmTruth(ability, 6e-3, 0.15) for rank, ability in abilities.items()}
     found = verdicts(sweep({**held, "full": ArmTruth(1.6, 6e-4, 0.7)}, seeds=8, seed_sd=0.03, items_per_task=250))
-    assert {name: row["verdict"] for name, row in found.items()} == dict.fromkeys(found, "supported")
+    assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(found, Decision.SUPPORTED)
 
 
 def test_claims_that_fail_are_contradicted() -> None:
     abilities = {1: 1.2, 4: 1.2, 16: 0.9, 64: 0.7}
     wrong = {f"lora r={rank}": ArmTruth(ability, 3e-3, 1.2) for rank, ability in abilities.items()}
     found = verdicts(sweep({**wrong, "full": ArmTruth(2.2, 2.5e-3, 0.3)}, seeds=6, seed_sd=0.03, items_per_task=120))
-    assert {name: row["verdict"] for name, row in found.items()} == dict.fromkeys(found, "contradicted")
-    assert "LoRA forgets more" in str(found["lora_forgets_5_to_8_times_less"]["note"])
+    assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(found, Decision.CONTRADICTED)
+    assert "LoRA forgets more" in found["lora_forgets_5_to_8_times_less"].note
 
 
 def test_noise_is_undecided_not_a_verdict() -> None:
     found = verdicts(sweep(truth(), seeds=3, seed_sd=0.6, items_per_task=10, n_documents=15, random_state=5))
-    assert {
-        found[name]["verdict"] for name in ("lora_forgets_5_to_8_times_less", "rank_16_beats_rank_1", "rank_64_equals_full")
-    } == {"undecided"}
+    unsure = ("lora_forgets_5_to_8_times_less", "rank_16_beats_rank_1", "rank_64_equals_full")
+    assert {found[name].verdict for name in unsure} == {Decision.UNDECIDED}
 
 
 def test_arms_that_are_the_same_are_rarely_called_different() -> None:
-    """Twenty sweeps without any effect of rank, claim 16a: at most 4 called (2 % chance of more at an error rate of 7 %)."""
+    """Twenty sweeps without any effect of rank, at most 4 called (2 % chance of more at an error rate of 7 %)."""
     called = 0
     for state in range(20):
         found = verdicts(sweep(truth(), items_per_task=15, n_documents=15, random_state=100 + state))
-        called += found["rank_16_beats_rank_1"]["verdict"] != "undecided"
+        called += found["rank_16_beats_rank_1"].verdict is not Decision.UNDECIDED
     assert called <= 4
 
 
 def test_the_interval_of_a_pair_is_shorter_than_that_of_a_mean_when_bases_differ() -> None:
-    cells = compute(*sweep(truth(), seeds=6, base_sd=0.8)).arm_rows.set_index("arm")
-    row = cells.loc["lora r=16"]
-    assert row["quality_vs_full_high"] - row["quality_vs_full_low"] < 0.7 * (row["quality_high"] - row["quality_low"])
+    t = tables(sweep(truth(), seeds=6, base_sd=0.8))
+    pair, mean = t.own.differences["quality"]["lora r=16"], t.means["lora r=16"]["quality"]
+    assert pair.high - pair.low < 0.7 * (mean.high - mean.low)
 
 
 def test_one_seed_says_that_it_needs_two_and_invents_no_interval() -> None:
-    tables = compute(*sweep(truth(), seeds=1))
-    found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
-    assert found["rank_16_beats_rank_1"]["low"] is None
-    assert found["rank_16_beats_rank_1"]["verdict"] == "undecided"
-    assert "needs 2 seeds" in str(found["rank_16_beats_rank_1"]["shown"])
-    assert "needs 2 seeds" in rank_report.page(tables, list(found.values()), "?")
-    draw(tables)
+    made = asked(sweep(truth(), seeds=1))
+    found = {one.id: one for one in made.answer.verdicts}["rank_16_beats_rank_1"]
+    assert found.low is None
+    assert found.verdict is Decision.UNDECIDED
+    assert "needs 2 seeds" in found.shown
+    assert "needs 2 seeds" in page.markdown(made)
+    assert "needs 2 seeds" in "".join(QUESTION.sections(made.tables))
+    draw(made.tables)
 
 
 def test_without_full_the_claims_about_it_are_not_tested() -> None:
     only = {name: arm for name, arm in truth().items() if name in ("lora r=4", "lora r=16")}
     trials, items = sweep(only)
     trials["arm"] = trials["arm"].str.replace("lora ", "")  # a label is for people: nothing is parsed from it
-    tables = compute(trials, items)
-    found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
-    assert found["lora_within_3_percent_of_full"]["verdict"] == "not tested"
-    assert found["rank_16_beats_rank_1"]["verdict"] == "not tested"  # rank 4 is two octaves from rank 1
-    draw(tables)
+    found = verdicts((trials, items))
+    assert found["lora_within_3_percent_of_full"].verdict is Decision.NOT_TESTED
+    assert found["rank_16_beats_rank_1"].verdict is Decision.NOT_TESTED  # rank 4 is two octaves from rank 1
+    draw(tables((trials, items)))
 
 
 def test_a_rank_an_octave_away_stands_for_the_claims_and_says_so() -> None:
     ranks = {"lora r=2": ArmTruth(), "lora r=16": ArmTruth()}
     found = verdicts(sweep(ranks))["rank_16_beats_rank_1"]
-    assert "rank 2 stands for rank 1" in str(found["note"])
-    assert found["value"] is not None
+    assert "rank 2 stands for rank 1" in found.note
+    assert found.value is not None
 
 
 def test_a_best_rate_at_the_edge_of_the_range_decides_nothing() -> None:
@@ -115,51 +128,47 @@ def test_a_best_rate_at_the_edge_of_the_range_decides_nothing() -> None:
     beyond = (trials["arm"] == "lora r=1") & (trials["phase"] == "tune") & (trials["train.learning_rate"] == highest)
     assert beyond.any()
     found = verdicts((trials, items))["rank_16_beats_rank_1"]
-    assert found["verdict"] == "undecided"
-    assert "supported but for this: best learning rate at the edge of the range: lora r=1" in str(found["note"])
+    assert found.verdict is Decision.UNDECIDED
+    assert "supported but for this: best learning rate at the edge of the range: lora r=1" in found.note
 
 
 def test_a_rate_that_was_not_tuned_decides_nothing() -> None:
     trials, items = sweep({"lora r=1": ArmTruth(ability=0.5), "lora r=16": ArmTruth(ability=2.0)}, seeds=5)
     fixed = trials[trials["phase"] == "final"]
-    tables = compute(fixed, items[items["fingerprint"].isin(fixed["fingerprint"])])
-    found = {str(row["id"]): row for row in judge(tables, EXPERIMENT.claims)}
-    assert found["rank_16_beats_rank_1"]["verdict"] == "undecided"
-    assert "learning rate not tuned: lora r=16, lora r=1" in str(found["rank_16_beats_rank_1"]["note"])
-    assert "Learning rate not tuned" in rank_report.page(tables, list(found.values()), "?")
-    draw(tables)
+    made = asked((fixed, items[items["fingerprint"].isin(fixed["fingerprint"])]))
+    found = {one.id: one for one in made.answer.verdicts}["rank_16_beats_rank_1"]
+    assert found.verdict is Decision.UNDECIDED
+    assert "learning rate not tuned: lora r=16, lora r=1" in found.note
+    assert "learning rate not tuned: lora r=1, lora r=16" in page.markdown(made)
+    draw(made.tables)
 
 
 def test_an_arm_whose_tuning_failed_altogether_stays_in_the_report() -> None:
-    tables = compute(*sweep(truth(), failed=tuple(("lora r=64", "tune", i) for i in range(6))))
-    page = rank_report.page(tables, judge(tables, EXPERIMENT.claims), "?")
-    assert "6 of 6" in page
-    draw(tables)
+    made = asked(sweep(truth(), failed=tuple(("lora r=64", "tune", i) for i in range(6))))
+    assert "6 of 6" in page.markdown(made)
+    draw(made.tables)
 
 
-def test_failed_trials_are_counted_and_listed(usual: Tables) -> None:
-    cells = usual.arm_rows.set_index("arm")
-    assert (cells.loc["full", "tune_failed"], cells.loc["lora r=64", "final_failed"], cells.loc["lora r=64", "seeds"]) == (
-        1,
-        1,
-        2,
-    )
-    page = rank_report.page(usual, judge(usual, EXPERIMENT.claims), EXPERIMENT.question)
-    assert page.count("loss is nan at step 12") == 2
-    assert "1 of 9" in page
+def test_failed_trials_are_counted_and_listed(usual: Asked) -> None:
+    arm_rows = usual.tables.arm_rows.set_index("arm")
+    assert arm_rows.loc["full", "tune_failed"] == 1
+    assert (arm_rows.loc["lora r=64", "final_failed"], arm_rows.loc["lora r=64", "seeds"]) == (1, 2)
+    text = page.markdown(usual)
+    assert text.count("loss is nan at step 12") == 2
+    assert "1 of 9" in text
 
 
-def test_a_cell_whose_final_trials_all_failed_stays_in_the_table() -> None:
-    tables = compute(*sweep(truth(), failed=tuple(("lora r=1", "final", seed) for seed in range(3))))
-    assert tables.arm_rows.set_index("arm").loc["lora r=1", "final_failed"] == 3
-    judge(tables, EXPERIMENT.claims)
-    draw(tables)
+def test_an_arm_whose_final_trials_all_failed_stays_in_the_table() -> None:
+    made = asked(sweep(truth(), failed=tuple(("lora r=1", "final", seed) for seed in range(3))))
+    assert made.tables.arm_rows.set_index("arm").loc["lora r=1", "final_failed"] == 3
+    assert "| lora r=1 |" in page.markdown(made)
+    draw(made.tables)
 
 
 def test_nothing_finished_is_one_clear_line() -> None:
-    every = tuple((cell, "final", seed) for cell in truth() for seed in range(3))
+    every = tuple((arm, "final", seed) for arm in truth() for seed in range(3))
     with pytest.raises(BadInput, match=r"no final trial has finished \(15 failed\); the first failure: diverged, loss is nan"):
-        compute(*sweep(truth(), failed=every))
+        tables(sweep(truth(), failed=every))
 
 
 def test_a_panel_keeps_each_trials_score_with_weights_and_several_measures() -> None:
@@ -187,7 +196,7 @@ def test_items_that_differ_between_seeds_leave_seed_means() -> None:
     assert not scores.crossed
     assert scores.scores_FI.shape == (15, 1)
     assert scores.scores_FI[:, 0] == pytest.approx(final["quality"].to_numpy(float))
-    draw(compute(trials, items))
+    draw(tables((trials, items)))
 
 
 def test_final_trials_at_an_outdated_learning_rate_do_not_count() -> None:
@@ -198,78 +207,72 @@ def test_final_trials_at_an_outdated_learning_rate_do_not_count() -> None:
     assert not any(name.endswith("-old") for name in full.final.values())
 
 
-def test_two_cells_of_one_rank_are_refused() -> None:
+def test_two_arms_of_one_rank_are_refused() -> None:
     trials, items = sweep({"lora r=4": ArmTruth(), "lora r=16": ArmTruth()})
     trials["adapter.rank"] = 4
     with pytest.raises(BadInput, match="have the same rank"):
-        compute(trials, items)
+        tables((trials, items))
 
 
 def test_arms_that_differ_beyond_the_axis_are_named() -> None:
     trials, items = sweep(truth())
     trials.loc[trials["arm"] == "full", "data.n_examples"] = 500
-    assert any("data.n_examples differs" in line for line in rank_report.cautions(compute(trials, items)))
-    assert not any("differ" in line for line in rank_report.cautions(compute(*sweep(truth()))))
+    assert any("data.n_examples differs" in line for line in page.cautions(asked((trials, items))))
+    assert not any("differ" in line for line in page.cautions(asked(sweep(truth()))))
 
 
 @pytest.mark.parametrize("fact", ["dtype", "device", "git_commit", "version.torch", "train_rows_hash", "target_modules"])
 def test_arms_that_differ_in_a_resolved_fact_are_named(fact: str) -> None:
     trials, items = sweep(truth())
     trials[fact] = np.where(trials["arm"] == "lora r=16", "one", "another")
-    assert any(f"{fact} differs" in line for line in rank_report.cautions(compute(trials, items)))
+    assert any(f"{fact} differs" in line for line in page.cautions(asked((trials, items))))
 
 
 def test_arms_with_other_seeds_are_named() -> None:
-    found = rank_report.cautions(compute(*sweep(truth(), failed=(("lora r=4", "final", 2),))))
+    found = page.cautions(asked(sweep(truth(), failed=(("lora r=4", "final", 2),))))
     assert any("finished seeds differ" in line and "lora r=4: 0, 1;" in line for line in found)
 
 
 def test_the_interval_of_an_accuracy_ends_at_one() -> None:
     trials, items = sweep(truth(), seeds=2, seed_sd=0.6)
-    cells = compute(trials, items).arm_rows
-    assert (cells["quality_high"] <= 1).all()
-    assert (cells["quality_high"] == 1).any()
+    arm_rows = tables((trials, items)).arm_rows
+    assert (arm_rows["quality_high"] <= 1).all()
+    assert (arm_rows["quality_high"] == 1).any()
 
 
-def test_the_report_says_on_which_bases_the_rate_was_tuned_and_how_lora_was_set(usual: Tables) -> None:
-    usual.trials["adapter.targets"] = np.where(usual.trials["adapter.method"] == "lora", "all-linear", None)
-    text = rank_report.design(usual)
+def test_the_report_says_on_which_bases_the_rate_was_tuned_and_how_lora_was_set() -> None:
+    trials, items = sweep(truth())
+    trials["adapter.targets"] = np.where(trials["adapter.method"] == "lora", "all-linear", None)
+    text = "\n".join(page.design(asked((trials, items))))
     assert "adapter.targets = all-linear" in text
-    assert "tuned in every arm on lab:base-0 and the validation split" in text
-    assert "do not speak for other bases" in text
+    assert "Tuned inside each arm on lab:base-0 and the validation split: learning rates 1e-4 to 3e-2" in text
+    assert "on these bases" in text
 
 
-def test_cells_give_mean_sd_interval_and_n(usual: Tables) -> None:
-    final = usual.trials[(usual.trials["phase"] == "final") & (usual.trials["state"] == "finished")]
-    for _, cell in usual.arm_rows.iterrows():
-        values = final.loc[final["arm"] == cell["arm"], "quality"].to_numpy(float)
-        assert cell["seeds"] == len(values)
-        assert cell["quality_sd"] == pytest.approx(np.std(values, ddof=1))
-        assert cell["quality_low"] < cell["quality"] < cell["quality_high"]
+def test_arms_give_mean_sd_interval_and_n(usual: Asked) -> None:
+    trials = usual.tables.trials
+    final = trials[(trials["phase"] == "final") & (trials["state"] == "finished")]
+    for _, row in usual.tables.arm_rows.iterrows():
+        values = final.loc[final["arm"] == row["arm"], "quality"].to_numpy(float)
+        assert row["seeds"] == len(values)
+        assert row["quality_sd"] == pytest.approx(np.std(values, ddof=1))
+        assert row["quality_low"] < row["quality"] < row["quality_high"]
 
 
-def test_a_base_text_that_measures_no_forgetting_is_said(usual: Tables) -> None:
-    below = dataclasses.replace(usual, arm_rows=usual.arm_rows.assign(forgetting_high=-0.1))
-    assert any("does not measure forgetting" in line for line in rank_report.cautions(below))
-    assert not any("does not measure forgetting" in line for line in rank_report.cautions(usual))
+def test_a_base_text_that_measures_no_forgetting_is_said(usual: Asked) -> None:
+    t = usual.tables
+    below = dataclasses.replace(t, arm_rows=t.arm_rows.assign(forgetting_high=-0.1))
+    assert any("does not measure forgetting" in line for line in QUESTION.cautions(below))
+    assert not any("does not measure forgetting" in line for line in QUESTION.cautions(t))
 
 
-def test_report_files_are_complete_and_repeat(usual: Tables, tmp_path: Path) -> None:
-    rows = judge(usual, EXPERIMENT.claims)
-    files = rank_report.write(usual, rows, draw(usual), EXPERIMENT.question, tmp_path / "a")
+def test_report_files_are_complete_and_repeat(usual: Asked, tmp_path: Path) -> None:
+    files, again = page.write(usual, tmp_path / "a"), page.write(usual, tmp_path / "b")
     names = [
-        "figure.png",
-        "figure.pdf",
-        "trials.csv",
-        "arms.csv",
-        "learning_rate.csv",
-        "table.md",
-        "table.tex",
-        "verdicts.json",
-        "report.md",
-    ]
+        "figure.png", "figure.pdf", "figure_column.pdf", "trials.csv", "arms.csv", "learning_rate.csv", "against_full.csv",
+        "table.md", "table.tex", "verdicts.json", "report.md",
+    ]  # fmt: skip
     assert [file.name for file in files] == names
-    again = rank_report.write(usual, judge(usual, EXPERIMENT.claims), draw(usual), EXPERIMENT.question, tmp_path / "b")
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(files, again, strict=True))
     assert b"/FontFile2" in files[1].read_bytes()  # TrueType, embedded
     assert len(pd.read_csv(tmp_path / "a" / "trials.csv")) == 45
@@ -278,9 +281,30 @@ def test_report_files_are_complete_and_repeat(usual: Tables, tmp_path: Path) -> 
     assert (tmp_path / "a" / "table.tex").read_text().count(r"\\") == 6
 
 
-def test_terminal_summary_names_every_cell_and_claim(usual: Tables) -> None:
-    text = rank_report.terminal(usual, judge(usual, EXPERIMENT.claims))
+def test_its_own_frames_hold_the_curves_and_what_is_paired_with_full(usual: Asked) -> None:
+    frames, t = QUESTION.extra_frames(usual.tables), usual.tables
+    assert len(frames["learning_rate"]) == (t.trials["phase"] == "tune").sum()
+    assert frames["learning_rate"].groupby("arm")["chosen"].any().all()
+    rows = frames["against_full"].set_index("arm")
+    assert list(rows.index) == list(truth())
+    low, high = rows["quality_vs_full_low"], rows["quality_vs_full_high"]
+    assert low.drop("full").lt(high.drop("full")).all()
+    assert np.isnan(low["full"])
+    assert rows["front_probability"].between(0, 1).all()
+    assert {"quality_iqm", "optimum_low", "forgetting_saved_at_equal_quality", "forgetting_vs_full_high"} <= set(rows)
+
+
+def test_arms_stand_in_the_order_of_their_ranks_and_full_behind_them() -> None:
+    """Also where a high rank trains more parameters than full fine-tuning has."""
+    trials, items = sweep(truth())
+    trials.loc[trials["arm"] == "lora r=64", "trainable_parameters"] = 1_000_000
+    assert [row[0] for row in page.table(tables((trials, items)))[1]] == list(truth())
+
+
+def test_terminal_summary_names_every_arm_and_claim(tmp_path: Path) -> None:
+    text = page.report(QUESTION, EXPERIMENT, sweep(truth(), failed=FAILED), tmp_path).terminal
     assert all(name in text for name in [*truth(), *(claim.id for claim in EXPERIMENT.claims)])
+    assert "## Each base alone" in (tmp_path / "report.md").read_text()
 
 
 def test_log_likelihood_and_drift_as_measures_work_the_same() -> None:
@@ -290,11 +314,12 @@ def test_log_likelihood_and_drift_as_measures_work_the_same() -> None:
     items.loc[quality, "after"] = items.loc[quality, "after"] - 3.0 + np.random.default_rng(0).normal(0, 0.1, quality.sum())
     items["measure"] = items["measure"].replace({"exact_match/seen": "log_likelihood/response", "nll/prose": "kl/drift"})
     trials[["quality_measure", "quality_unit"]] = "log_likelihood/response", "nats/token"
+    trials["forgetting_measures"] = "kl/drift"
     trials["quality"], trials["quality_before"] = trials["quality"] - 3.0, -3.0
-    tables = compute(trials, items)
-    assert (tables.quality_unit, tables.forgetting_name) == ("nats/token", "kl/drift")
-    assert next(row for row in judge(tables, EXPERIMENT.claims) if row["id"] == "rank_64_equals_full")["value"] is not None
-    draw(tables)
+    t = tables((trials, items))
+    assert (t.units["quality"], t.of_axis["forgetting"]) == ("nats/token", ("kl/drift",))
+    assert verdicts((trials, items))["rank_64_equals_full"].value is not None
+    draw(t)
 
 
 def test_parameters_come_back_with_the_types_of_their_definitions() -> None:
@@ -326,7 +351,7 @@ class FakeTracking:
         return "0123456789abcdef"
 
     def read_trials(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
-        metrics = {"quality", "quality_se", "forgetting", "quality_before", "seconds", "trainable_parameters"}
+        metrics = {"quality", "quality_se", "forgetting", "quality_before", "seconds", "trainable_parameters", "train/steps"}
         tags = ("arm", "phase", "state", "fingerprint")
         table = self.trials.astype({"adapter.rank": "Int64"})
         return [

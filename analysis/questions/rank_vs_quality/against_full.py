@@ -101,8 +101,8 @@ def _front_probability(t: Tables[Any]) -> dict[str, float]:
     if len(seeds) < 2:
         return {}
     quality, forgetting = (np.stack([t.panels[axis].of([arm.final[s] for s in seeds]) for arm in ready]) for axis in AXES)
-    strata = (t.panels[axis].strata_I for axis in AXES)
-    share = front_probability(Scores(quality, forgetting, *strata), np.random.default_rng(retuning.RANDOM_STATE))
+    scores = Scores(quality, forgetting, t.panels["quality"].strata_I, t.panels["forgetting"].strata_I)
+    share = front_probability(scores, np.random.default_rng(retuning.RANDOM_STATE))
     return {arm.label: float(p) for arm, p in zip(ready, share, strict=True)}
 
 
