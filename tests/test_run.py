@@ -29,6 +29,7 @@ import experiments
 import sweeps
 from core import preflight, tracking
 from core.errors import BadInput
+from core.settings import Full, Trial
 from core.states import State
 from sweeps import ledger, overrides, resources, run
 from sweeps.logbook import Logbook
@@ -208,6 +209,23 @@ def test_other_bad_inputs_are_one_line(
     (tmp_path / "file").touch()
     assert main([NAME, "--output", str(tmp_path / "file" / "runs")]) == 2
     assert "cannot be written to" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("field", "left_out"), [("adapter.rank", ["lora r=16", "lora r=64"]), ("", ["lora r=16"])])
+def test_arms_that_one_field_keeps_from_running_are_named(
+    field: str, left_out: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def inspected(trial: Trial) -> None:
+        if isinstance(trial.adapter, Full):
+            raise BadInput("model.name=small: nothing for full fine-tuning", field="model.name")
+        if trial.adapter.rank > 4:
+            raise BadInput(f"adapter.rank={trial.adapter.rank}: too wide", field=field)
+
+    monkeypatch.setattr(preflight, "inspect", inspected)
+    with pytest.raises(BadInput) as error:
+        run.check(plan_of(NAME))
+    wanted = " ".join(f"--without '{label}'" for label in left_out)
+    assert str(error.value) == f"adapter.rank=16: too wide; leave out: {wanted}"
 
 
 def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -716,6 +734,6 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
         return Ran(prepared.plan.sweep, prepared.directory, complete=len(asked) != 2)
 
     monkeypatch.setattr(run, "start", started)
-    monkeypatch.setattr(run, "analyse", lambda module, uri, arguments: asked.append(module) or True)
+    monkeypatch.setattr(run, "analyse", lambda uri, arguments: asked.append("report") or True)
     assert main(["--all", "--output", str(output)]) == 3  # one is incomplete: the others ran, and so did the report
     assert asked == [*experiments.names(), "report"]
