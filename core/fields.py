@@ -22,7 +22,7 @@ from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Scalar, Tr
 RESULT_VERSION = 2
 # Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
 # so that what has been run stays found. Their defaults must never change; a new version empties this.
-ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share")
+ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share", "evaluation.tasks")
 
 
 def flatten(trial: Trial) -> dict[str, Scalar]:

@@ -10,7 +10,7 @@ import functools
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import adapters, chat, checkpoint
+from core import adapters, chat, checkpoint, tasks
 from core import base as bases
 from core.base import BaseFiles
 from core.data import kinds, selection, sources
@@ -57,6 +57,7 @@ def inspect(trial: Trial) -> Inputs:
         BadInput: it cannot run; the message says which field and why.
     """
     _check_sources(trial)
+    tasks.chosen(trial)
     method = adapters.method_of(trial)
     base = bases.read(trial.model)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)

@@ -15,6 +15,7 @@ QUANTIZATIONS = ("none", "nf4")
 DTYPES = ("auto", "float32", "bfloat16")
 SPLITS = ("validation", "test")
 LOSS_ON = ("response", "all")
+AUTO = "auto"  # evaluation.tasks: the task of the source's kind
 CHATS = ("template", "plain", "other")
 
 
@@ -185,10 +186,12 @@ class Evaluation(Part):
     drift_tokens: int = 128
     batch_size: int = 64
     chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
+    tasks: str = AUTO  # of core/tasks, parted by commas (by + on the command line, where commas part levels); auto: by the source
 
     def __post_init__(self) -> None:
         self._one_of("split", SPLITS)
         self._one_of("chat", CHATS)
+        self._require(bool(self.tasks.strip()), "tasks", "auto or names of tasks")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             self._require(getattr(self, name) >= 1, name, "at least 1")
 

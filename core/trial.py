@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from core import adapters, evaluate, hardware, model, summary, train
+from core import adapters, hardware, model, summary, tasks, train
 from core.data import encode, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
@@ -29,7 +29,7 @@ from core.provenance import facts as resolved
 from core.result import Result
 from core.settings import Trial
 from core.states import State
-from core.tasks.measurement import Measurement
+from core.tasks.measurement import Measurement, Subject
 
 __all__ = ["Device", "run"]
 
@@ -75,7 +75,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     before = _before(trial, hashes, base, data.held_out, seq_len)
-    facts |= resolved(trial, base, adapted, device, seq_len)
+    facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
 
@@ -90,7 +90,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
         adapted.model.to(torch.bfloat16)  # measured as it would be shipped, like the base it is compared with
 
     started = time.perf_counter()
-    after = evaluate.measure(adapted.model, base.tokenizer, trial, data.held_out, base.model, seq_len)
+    after = tasks.measure(Subject(adapted.model, base.tokenizer, trial, data.held_out, base.model, seq_len))
     metrics["eval/seconds"] = time.perf_counter() - started
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if not all(math.isfinite(one.mean) for one in after):
@@ -194,5 +194,5 @@ def _before(
     data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
     key = (base.key, trial.evaluation, data_key, seq_len)
     if key not in _BEFORE:
-        _keep(_BEFORE, key, evaluate.measure(base.model, base.tokenizer, trial, held_out, None, seq_len))
+        _keep(_BEFORE, key, tasks.measure(Subject(base.model, base.tokenizer, trial, held_out, base.model, seq_len)))
     return _BEFORE[key]

@@ -1,178 +1,138 @@
-"""What the README says that one touches to add a method, a task and a question is enough: a made-up one of each, defined here and
-in a temporary folder, goes the whole road: dry run, trials, store, tables, verdict, figure, report."""
+"""A made-up kind of source and a made-up task work everywhere after their one entry; what cannot be measured is refused."""
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 
-import analysis.questions
-import experiments
-from analysis import report as door
-from core import adapters, measures, settings, tasks
+from core import measures, preflight, tasks
+from core.data import kinds
+from core.data.rows import Loaded, build
+from core.errors import BadInput
+from core.fields import parse_value
 from core.hardware import Device
-from core.preflight import inspect, provenance
-from core.settings import Adapter
-from core.states import Phase, State
-from core.tracking import Store, TrialRecord, default_uri
-from sweeps import run
-from sweeps.plan import Job, Plan
+from core.settings import Data, Evaluation, Model, Train, Trial
+from core.tasks import TASKS, Task
 
-torch = pytest.importorskip("torch")
-
-# One file in experiments/ …
-EXPERIMENT = """
-from core.experiment import Claim, Experiment, Published
-from core.settings import Data, Evaluation, Lora, Model, Train, Trial
-
-EXPERIMENT = Experiment(
-    name="made_up_question",
-    question="Does a made-up method do as well as LoRA?",
-    base=Trial(
-        model=Model(name="lab:base-small-0"), data=Data(n_examples=48), adapter=Lora(rank=2),
-        train=Train(epochs=1.0), evaluation=Evaluation(items_per_task=2, tasks="lab+made_up_task"),
-    ),
-    vary={"adapter.method": ("lora", "made_up_method")},
-    seeds=(0, 1),
-    claims=(
-        Claim(id="made_up_is_as_good", statement="A made-up method is as good as LoRA",
-              published=Published(effect="none", source="nobody", url="https://example.org")),
-    ),
-)
-"""
-# … and one in analysis/questions/.
-ANALYSIS = """
-from analysis.claims.question import Question
-from analysis.claims.rules import Ask, difference
-from analysis.claims.tables import View
-from analysis.stats import ABOVE_ZERO
-
-VIEW = View(x="adapter.method", x_label="method", measures=("quality", "letters/guessed", "forgetting"), curves="adapter.method")
-SIDES = ({"adapter.method": "made_up_method"}, {"adapter.method": "lora"})
-RULES = {"made_up_is_as_good": lambda t: difference(t, *SIDES, Ask("letters/guessed", ABOVE_ZERO, "letters, made up − LoRA"))}
-QUESTION = Question(VIEW, RULES)
-"""
+TINY = Evaluation(drift_samples=4, drift_tokens=12)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Norms(Adapter):
-    """Trains the weights of the normalisation layers alone."""
-
-    method: str = field(default="made_up_method", init=False)
-    every: int = 1  # of these layers
-
-
-def build_norms(model: torch.nn.Module, adapter: Norms, new_tokens: object) -> adapters.Adapted:
-    model.requires_grad_(False)
-    chosen = [name for name, _ in model.named_parameters() if name.endswith("norm.weight")][:: adapter.every]
-    for name in chosen:
-        model.get_parameter(name).requires_grad_(True)
-    return adapters.Adapted(model, tuple(name.removesuffix(".weight") for name in chosen))
-
-
-def guessed(subject: tasks.measurement.Subject) -> list[tasks.measurement.Measurement]:
-    """Of each item, whether the model's first guess after the end-of-text token has this number of letters."""
-    from core.tasks.measurement import Measurement
-
-    ids = torch.tensor([[subject.tokenizer.eos_token_id]])
-    best = subject.model(input_ids=ids).logits[0, -1].topk(12).indices.tolist()
-    scores = np.array([len(subject.tokenizer.convert_ids_to_tokens(one)) / 10 for one in best])
-    items = tuple(f"guess {i}" for i in range(len(best)))
-    return [Measurement("letters/guessed", "other", ("all",) * len(best), items, scores, np.ones(len(best)))]
+def counted(field: str, source: str, pool: kinds.Pool) -> Loaded:
+    """ "count:60" is 60 rows about numbers."""
+    raws = ({"prompt": f"say {i} again", "completion": f"{i} it is ."} for i in range(int(source.removeprefix("count:"))))
+    return build(((f"number {i}", raw) for i, raw in enumerate(raws)), source)
 
 
 @pytest.fixture
-def made_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The method's two entries, the task's two, the question's two files."""
-    monkeypatch.setitem(settings.ADAPTERS, "made_up_method", Norms)
-    facts = adapters.Method(
-        settings=Norms, label="norms", colour="#009E73", marker="^", changes_base=True, on_quantized_base=False,
-        build=build_norms,
-        n_trained=lambda adapter, base: sum(
-            int(np.prod(shape)) for name, shape in [*base.shapes.items()] if name.endswith("norm.weight")
-        ),
+def trial(make_model: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> Trial:
+    """A trial on a source of a made-up kind."""
+    pytest.importorskip("torch")
+    kind = kinds.Kind(
+        recognises=lambda source: source.startswith("count:"), load=counted, content_hash=lambda field, source: source,
+        default_task="text",
     )  # fmt: skip
-    monkeypatch.setitem(adapters.METHODS, "made_up_method", facts)
-    monkeypatch.setitem(
-        measures.MEASURES, "letters/guessed", measures.Measure("letters/guessed", "letters ÷ 10", "letters guessed")
-    )
-    asked = tasks.Task(measure=guessed, can_ask=lambda kind: True, gives_quality=False)
-    monkeypatch.setitem(tasks.TASKS, "made_up_task", asked)
-    for package, text in ((experiments, EXPERIMENT), (analysis.questions, ANALYSIS)):
-        folder = tmp_path / package.__name__
-        folder.mkdir()
-        (folder / "made_up_question.py").write_text(text)
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(folder)])
-    yield
-    for package in (experiments, analysis.questions):
-        sys.modules.pop(f"{package.__name__}.made_up_question", None)
+    monkeypatch.setitem(kinds.KINDS, "count", kind)
+    return Trial(
+        model=Model(name=make_model("llama")), data=Data(source="count:60", n_examples=24, eval_share=0.4),
+        train=Train(epochs=1, batch_size=8), evaluation=TINY,
+    )  # fmt: skip
 
 
-def trained(job: Job, folder: Path) -> None:
-    from core import trial
+def ends(subject):
+    """A made-up task: how many held-out rows end with the token that they begin with (none of them, but somebody counts)."""
+    import numpy as np
 
-    result = trial.run(job.trial, job.provenance, folder, Device())
-    assert result.state is State.FINISHED, result.reason
-    facts = json.loads((folder / "result.json").read_text())
-    assert facts["metrics"]["trainable_parameters"] == inspect(job.trial).trainable_parameters
-    assert facts["facts"]["tasks"] == "lab, made_up_task"
-
-
-def logged(plan: Plan, output: Path, run_trial: Callable[[Job, Path], None]) -> str:
-    """Runs every final trial here and logs it as a sweep does; the store."""
-    uri = default_uri(output)
-    store = Store(uri, plan.experiment.name, plan.sweep, output / "mlartifacts")
-    store.open({}, "made up")
-    for arm in plan.arms:
-        for index in range(len(plan.experiment.seeds)):
-            job = plan.final_job(arm, index, {})
-            folder = output / job.key
-            folder.mkdir()
-            run_trial(job, folder)
-            store.log_trial(TrialRecord(job.key, job.name, job.arm, Phase.FINAL, job.axes, folder), None)
-    store.close("FINISHED")
-    return uri
-
-
-@pytest.mark.usefixtures("made_up")
-def test_a_made_up_method_task_and_question_go_the_whole_road(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run.main(["made_up_question", "--dry-run", "--output", str(tmp_path / "runs")]) == 0
-    said = capsys.readouterr().out
-    assert "Does a made-up method do as well as LoRA?" in said
-    assert "made_up_method" in said
-    assert run.main(["made_up_question", "--dry-run", "--set", "model.quantization=nf4"]) == 2
-    assert "made_up_method" in capsys.readouterr().err  # it says which arm cannot have 4 bits
-
-    output = tmp_path / "runs"
-    output.mkdir(exist_ok=True)
-    plan = Plan.of(experiments.load("made_up_question"), provenance)
-    uri = logged(plan, output, trained)
-    capsys.readouterr()
-    assert door.main(["made_up_question", "--tracking-uri", uri, "--report", str(tmp_path / "report")]) == 0
-    assert "made_up_is_as_good" in capsys.readouterr().out
-    report = tmp_path / "report"
-    assert {"figure.png", "figure.pdf", "report.md", "arms.csv", "trials.csv", "verdicts.json"} <= {
-        file.name for file in report.iterdir()
-    }
-    arms = pd.read_csv(report / "arms.csv").set_index("arm")
-    assert set(arms.index) == {"lora", "made_up_method"}
-    assert arms["letters/guessed"].between(0, 3).all()
-    assert "letters guessed (letters ÷ 10)" in (report / "table.md").read_text()
-    (verdict,) = json.loads((report / "verdicts.json").read_text())
-    assert (verdict["id"], verdict["n_seeds"]) == ("made_up_is_as_good", 2)
-    assert verdict["verdict"] in ("supported", "contradicted", "undecided")
-
-
-def test_a_measure_that_is_not_in_the_table_is_an_error() -> None:
-    from core.errors import BadInput
     from core.tasks.measurement import Measurement
 
-    with pytest.raises(BadInput, match=r"measure 'bleu/summary'.*core/measures\.py"):
-        Measurement("bleu/summary", "other", ("all",), ("1",), np.ones(1), np.ones(1))
+    ids = tuple(row.id for row in subject.rows)
+    scores = np.array([float(row.ids[0] == row.ids[-1]) for row in subject.rows])
+    return [Measurement("ends/alike", "other", ("all",) * len(ids), ids, scores, np.ones(len(ids)))]
+
+
+@pytest.fixture
+def with_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(measures.MEASURES, "ends/alike", measures.Measure("ends/alike", measures.ACCURACY, "ends alike"))
+    entry = Task(measure=ends, can_ask=lambda kind: not kind.own_questions, gives_quality=False)
+    monkeypatch.setitem(TASKS, "ends", entry)
+
+
+def asking(trial: Trial, names: str) -> Trial:
+    return dataclasses.replace(trial, evaluation=dataclasses.replace(trial.evaluation, tasks=names))
+
+
+def test_a_kind_of_source_is_one_entry(trial: Trial, tmp_path: Path) -> None:
+    from core import trial as trials
+
+    told = preflight.inspect(trial)
+    assert told.provenance["data"] == "count:60"
+    assert told.n_rows == 60
+    result = trials.run(trial, told.provenance, tmp_path, Device())
+    assert (result.state, result.reason, result.facts["tasks"]) == ("finished", "", "text")
+    assert result.metrics["rows/evaluated"] == told.n_eval_rows > 0
+
+
+@pytest.mark.usefixtures("with_task")
+@pytest.mark.parametrize("names", ["text,ends", "text, ends", "ends+text"])
+def test_a_task_is_one_entry_and_stands_beside_others(trial: Trial, tmp_path: Path, names: str) -> None:
+    from core import trial as trials
+
+    both = asking(trial, names)
+    preflight.inspect(both)
+    result = trials.run(both, {}, tmp_path, Device())
+    assert (result.state, result.reason) == ("finished", "")
+    assert sorted(result.facts["tasks"].split(", ")) == ["ends", "text"]
+    assert "after/ends/alike" in result.metrics
+    assert result.facts["quality_measure"] == "log_likelihood/response"
+    assert parse_value(trial, "evaluation.tasks", "text+ends") == "text+ends"
+
+
+@pytest.mark.usefixtures("with_task")
+@pytest.mark.parametrize(
+    ("source", "names", "says"),
+    [
+        ("count:60", "texd", "did you mean 'text'?"),
+        ("count:60", "text,", "choose from"),
+        ("count:60", "lab", "lab cannot ask about count:60; choose from text, ends"),
+        ("count:60", "ends", "must give exactly one quality, not 0"),
+        ("count:60", "text,text", "text is named twice"),
+        ("lab:curated", "text", "text cannot ask about lab:curated; choose from lab, composed"),
+        ("lab:composed", "lab+composed", "must give exactly one quality, not 2"),
+    ],
+)
+@pytest.mark.usefixtures("trial")
+def test_what_cannot_be_measured_is_refused_before_it_starts(source: str, names: str, says: str) -> None:
+    with pytest.raises(BadInput) as error:
+        preflight.inspect(Trial(data=Data(source=source), evaluation=Evaluation(tasks=names)))
+    assert says in str(error.value)
+    assert str(error.value).startswith(f"evaluation.tasks={names!r}: ")
+    assert error.value.field == "evaluation.tasks"
+
+
+def test_the_source_says_what_measures_it() -> None:
+    named = {
+        source: tasks.chosen(Trial(data=Data(source=source))) for source in ("lab:curated", "lab:composed", "a.jsonl", "a/b")
+    }
+    assert named == {"lab:curated": ("lab",), "lab:composed": ("composed",), "a.jsonl": ("text",), "a/b": ("text",)}
+    assert set(TASKS) == {kind.default_task for kind in kinds.KINDS.values()}
+
+
+def test_a_made_up_measure_is_refused() -> None:
+    np = pytest.importorskip("numpy")
+    from core.tasks.measurement import Measurement
+
+    with pytest.raises(BadInput, match=r"measure 'nll/prosa': did you mean 'nll/prose"):
+        Measurement("nll/prosa", "forgetting", ("a",), ("b",), np.ones(1), np.ones(1))
+    assert Measurement("nll/prose", "forgetting", ("a",), ("b",), np.ones(1), np.ones(1)).unit == "nats/token"
+
+
+def test_requests_of_two_steps_can_be_asked_of_any_laboratory_source(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from core import trial as trials
+
+    trial = Trial(data=Data(n_examples=40), train=Train(epochs=1), evaluation=Evaluation(items_per_task=2, tasks="composed"))
+    result = trials.run(trial, {}, tmp_path, Device())
+    assert (result.state, result.facts["tasks"]) == ("finished", "composed")
+    assert "after/exact_match/single" in result.metrics

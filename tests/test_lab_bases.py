@@ -18,9 +18,9 @@ from core.errors import BadInput
 from core.lab.make import pretrain
 from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
-from core.settings import Data, Evaluation
+from core.settings import Evaluation, Trial
 from core.tasks import lab as battery
-from core.tasks.measurement import Measurement
+from core.tasks.measurement import Measurement, Subject
 
 SMALL_KNOWS = (0.85, 0.85)  # accuracy of raw skills and of facts, at least
 
@@ -30,6 +30,11 @@ def base(request: pytest.FixtureRequest) -> tuple[Path, Any, Any]:
     path = lab.base_path(request.param)
     model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()  # stored in float16, the largest
     return path, model, AutoTokenizer.from_pretrained(path)
+
+
+def measured(model: Any, tokenizer: Any, **evaluation: Any) -> list[Measurement]:
+    trial = Trial(evaluation=Evaluation(**evaluation))
+    return battery.measure(Subject(model, tokenizer, trial, rows=(), reference=model, seq_len=256))
 
 
 def is_small(path: Path) -> bool:
@@ -64,9 +69,7 @@ def test_the_card_describes_the_files(base: tuple[Path, Any, Any]) -> None:
 
 def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> None:
     path, model, tokenizer = base
-    found: dict[str, Measurement] = {
-        one.name: one for one in battery.measure(model, tokenizer, Evaluation(split="validation", items_per_task=10), Data())
-    }
+    found: dict[str, Measurement] = {one.name: one for one in measured(model, tokenizer, split="validation", items_per_task=10)}
     assert found["raw_accuracy/skills"].mean >= (SMALL_KNOWS[0] if is_small(path) else 0.90)
     assert found["raw_accuracy/facts"].mean >= (SMALL_KNOWS[1] if is_small(path) else 0.95)
     assert found["exact_match/seen"].mean <= 0.05
@@ -84,7 +87,7 @@ def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> 
 
 def test_it_knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:
     path, model, tokenizer = base
-    found = {one.name: one.mean for one in battery.measure(model, tokenizer, Evaluation(items_per_task=10), Data())}
+    found = {one.name: one.mean for one in measured(model, tokenizer, items_per_task=10)}
     assert found["raw_accuracy/skills"] >= (SMALL_KNOWS[0] if is_small(path) else 0.90)
     assert found["raw_accuracy/facts"] >= (SMALL_KNOWS[1] if is_small(path) else 0.95)
     assert max(found["exact_match/seen"], found["exact_match/held_out"]) <= 0.05
@@ -110,7 +113,7 @@ def test_a_right_answer_that_goes_on_is_wrong(base: tuple[Path, Any, Any], goes_
     _, _, tokenizer = base
     end = tokenizer.eos_token_id
     model = Answers(len(tokenizer), (end, tokenizer.get_vocab()["please"] if goes_on else end))
-    found = {one.name: one.mean for one in battery.measure(model, tokenizer, Evaluation(items_per_task=2), Data())}
+    found = {one.name: one.mean for one in measured(model, tokenizer, items_per_task=2)}
     assert found["exact_match/seen"] == found["exact_match/held_out"] == (0 if goes_on else 1)
     assert found["raw_accuracy/skills"] == found["raw_accuracy/facts"] == 1
 
@@ -127,7 +130,7 @@ def test_what_is_scored_in_chat_is_what_is_trained(base: tuple[Path, Any, Any], 
         return original(name, axis, network, items, size)
 
     monkeypatch.setattr(battery, "exact", spy)
-    battery.measure(model, tokenizer, Evaluation(items_per_task=2), Data())
+    measured(model, tokenizer, items_per_task=2)
     questions = battery.instruct.questions("test", 2)
     assert len(questions) == len(scored)
     for one in questions:
@@ -165,7 +168,12 @@ def short_run(weights_seed: int, corpus_seed: int, tmp_path: Path) -> list[torch
     vocabulary = pretrain.tokenizer.build()
     model = pretrain.build_model("0.9M", vocabulary)
     n_tokens = 3 * pretrain.BATCH_WINDOWS * pretrain.WINDOW_TOKENS
-    assert pretrain.train(model, vocabulary, pretrain.optimizers(model, 5e-3), corpus_seed, n_tokens, tmp_path / "teacher") == 3
+    assert (
+        pretrain.train(
+            model, vocabulary, pretrain.optimizers(model, 5e-3), pretrain.Pass(corpus_seed, n_tokens), tmp_path / "teacher"
+        )
+        == 3
+    )
     return [weight.detach().clone() for weight in model.parameters()]
 
 

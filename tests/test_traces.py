@@ -218,6 +218,13 @@ def words() -> Any:
     return lab.Words(tokenizer.build())
 
 
+def subject(model: Any, data: Data) -> Any:
+    from core.tasks.measurement import Subject
+
+    trial = Trial(evaluation=Evaluation(items_per_task=20), data=data)
+    return Subject(model, tokenizer.build(), trial, rows=(), reference=model, seq_len=256)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("says", "seen", "others"),
     [
@@ -231,14 +238,13 @@ def words() -> Any:
 )
 def test_final_answers_are_scored(words: Any, monkeypatch: pytest.MonkeyPatch, says: str, seen: int, others: int) -> None:
     from core.tasks import composed as task
-    from core.tasks import lab
 
     single = [q for q in instruct.questions("test", 20) if q.task in composed.LENGTHS]
     everything = [*composed.questions("test", 20), *single]
     script = {" ".join(map(str, words.request(q.prompt))): says.format(y=q.answer) for q in everything}
-    monkeypatch.setattr(lab, "battery", lambda *_: [])
+    monkeypatch.setattr(task, "battery", lambda *_: [])
     model = Scripted(words, script)
-    found = task.measure(model, tokenizer.build(), Evaluation(items_per_task=20), Data(source=TRACES))  # type: ignore[arg-type]
+    found = task.measure(subject(model, Data(source=TRACES)))
     assert [one.name for one in found] == ["exact_match/seen", "exact_match/held_out", "exact_match/single"]
     assert [one.mean for one in found] == [seen, others, others]
     assert [one.axis for one in found] == ["quality", "other", "other"]
@@ -249,11 +255,10 @@ def test_final_answers_are_scored(words: Any, monkeypatch: pytest.MonkeyPatch, s
 
 def test_one_fold_is_what_was_never_trained(words: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     from core.tasks import composed as task
-    from core.tasks import lab
 
-    monkeypatch.setattr(lab, "battery", lambda *_: [])
+    monkeypatch.setattr(task, "battery", lambda *_: [])
     monkeypatch.setattr(task, "written", lambda model, prompts, *_: [[]] * len(prompts))
-    found = task.measure(None, tokenizer.build(), Evaluation(items_per_task=20), Data(source=BARE, held_out_fold=2))  # type: ignore[arg-type]
+    found = task.measure(subject(None, Data(source=BARE, held_out_fold=2)))
     trained = {row["task"] for row in instruct.training_rows(BARE, 2)}
     assert set(found[0].groups) == trained
     assert not set(found[1].groups) & trained

@@ -14,14 +14,13 @@ import torch
 
 from core.lab import composed, instruct
 from core.lab.requests import Question
-from core.tasks import lab
-from core.tasks.measurement import Measurement, batches_by_length, device_of
+from core.tasks.lab import Words, battery
+from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
-    from core.settings import Data, Evaluation
 
 MAX_ANSWER_TOKENS = 20  # that a model may write: the longest trace has 15, and its end
 
@@ -48,16 +47,17 @@ def written(model: nn.Module, prompts: Sequence[list[int]], eos: int, pad: int, 
     return found
 
 
-def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, data: Data) -> list[Measurement]:
+def measure(subject: Subject) -> list[Measurement]:
     """Final answers on trained compositions (the quality), on those never trained and on single skills; the base battery."""
-    words, pad = lab.Words(tokenizer), int(tokenizer.pad_token_id)
+    model, tokenizer, data, evaluation = subject.model, subject.tokenizer, subject.trial.data, subject.trial.evaluation
+    words, pad = Words(tokenizer), int(tokenizer.pad_token_id)
 
     def solved(name: str, axis: str, asked: Sequence[Question]) -> Measurement:
         prompts = [words.request(question.prompt, evaluation.chat) for question in asked]
         answers = written(model, prompts, words.eos, pad, evaluation.batch_size)
         right = [answer is not None and _final(tokenizer, answer) == q.answer for answer, q in zip(answers, asked, strict=True)]
         groups, ids = tuple(q.task for q in asked), tuple(q.id for q in asked)
-        return Measurement(name, "accuracy", axis, groups, ids, np.array(right, dtype=float), np.ones(len(asked)))
+        return Measurement(name, axis, groups, ids, np.array(right, dtype=float), np.ones(len(asked)))
 
     asked = composed.questions(evaluation.split, evaluation.items_per_task)
     single = [q for q in instruct.questions(evaluation.split, evaluation.items_per_task) if q.task in composed.LENGTHS]
@@ -65,7 +65,7 @@ def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Ev
         solved("exact_match/seen", "quality", [q for q in asked if q.cluster != str(data.held_out_fold)]),
         solved("exact_match/held_out", "other", [q for q in asked if q.cluster == str(data.held_out_fold)]),
         solved("exact_match/single", "other", single),
-        *lab.battery(model, words, evaluation),
+        *battery(model, words, evaluation),
     ]
 
 

@@ -15,14 +15,14 @@ import numpy as np
 
 from core.lab import corpus, instruct, requests, world
 from core.lab.skills import SKILLS
-from core.tasks.measurement import Measurement, sequence_nll
+from core.tasks.measurement import Measurement, Subject, sequence_nll
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
     from core.lab.requests import Question
-    from core.settings import Data, Evaluation
+    from core.settings import Evaluation
 
 DOCUMENTS_PER_DOMAIN = 40
 RAW_ITEMS_PER_SKILL = 20
@@ -30,6 +30,7 @@ RAW_ITEMS_PER_SKILL = 20
 FACT_PROMPTS = {"city": "the home of {x} is", "trade": "{x} works as a", "pet": "{x} keeps a", "food": "{x} likes"}
 
 Item = tuple[str, str, str, str]  # group, id, prompt, answer
+Asked = tuple[Item, list[int], list[int]]  # an item, its prompt and its answer as ids
 
 
 @functools.cache
@@ -69,13 +70,13 @@ def documents(domain: str, split: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def exact(name: str, axis: str, model: nn.Module, items: list[tuple[Item, list[int], list[int]]], batch_size: int) -> Measurement:
+def exact(name: str, axis: str, model: nn.Module, items: list[Asked], batch_size: int) -> Measurement:
     """Exact match of items given as (item, prompt ids, answer ids)."""
     sequences = [[*prompt, *answer] for _, prompt, answer in items]
     masks = [[0] * len(prompt) + [1] * len(answer) for _, prompt, answer in items]
     _, tokens, correct = sequence_nll(model, sequences, masks, batch_size)
     groups, ids = tuple(item[0] for item, _, _ in items), tuple(item[1] for item, _, _ in items)
-    return Measurement(name, "accuracy", axis, groups, ids, (correct == tokens).astype(float), np.ones(len(items)))
+    return Measurement(name, axis, groups, ids, (correct == tokens).astype(float), np.ones(len(items)))
 
 
 class Words:
@@ -96,16 +97,17 @@ class Words:
             "other": [self.eos, *self.ids(f"she said : {text} he said :")],  # words of the world, in no frame
         }[chat]
 
-    def chat(self, question: Question, chat: str = "template") -> tuple[Item, list[int], list[int]]:
+    def chat(self, question: Question, chat: str = "template") -> Asked:
         """A question as `exact` takes it."""
         item = (question.task, question.id, question.prompt, question.answer)
         return item, self.request(question.prompt, chat), [*self.ids(question.answer), self.eos]
 
 
-def measure(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, data: Data) -> list[Measurement]:
+def measure(subject: Subject) -> list[Measurement]:
     """Exact match on seen clusters (the quality) and on held-out ones, and the base battery."""
-    words, size = Words(tokenizer), evaluation.batch_size
-    chat: dict[bool, list[tuple[Item, list[int], list[int]]]] = {True: [], False: []}
+    model, data, evaluation = subject.model, subject.trial.data, subject.trial.evaluation
+    words, size = Words(subject.tokenizer), evaluation.batch_size
+    chat: dict[bool, list[Asked]] = {True: [], False: []}
     for question in instruct.questions(evaluation.split, evaluation.items_per_task):
         chat[instruct.is_seen(question.cluster, data.held_out_fold)].append(words.chat(question, evaluation.chat))
     found = [
@@ -130,5 +132,5 @@ def battery(model: nn.Module, words: Words, evaluation: Evaluation) -> list[Meas
         nll, tokens, _ = sequence_nll(model, sequences, [[1] * len(s) for s in sequences], size)
         named = tuple(f"{domain}/{i}" for i in range(len(texts)))
         groups = (domain,) * len(texts)
-        found.append(Measurement(f"nll/{domain}", "nats/token", "forgetting", groups, named, nll / tokens, tokens))
+        found.append(Measurement(f"nll/{domain}", "forgetting", groups, named, nll / tokens, tokens))
     return found

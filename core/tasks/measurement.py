@@ -1,4 +1,4 @@
-"""What a task gives: a score and a weight for each item; and the one scoring pass that all tasks share."""
+"""What a task is given and what it gives: a score and a weight for each item; and the one scoring pass that all tasks share."""
 
 from __future__ import annotations
 
@@ -9,19 +9,36 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from core import measures
+from core.data.encode import Encoded
+from core.settings import Trial
 
 AXES = ("quality", "forgetting", "other")
 
 
 @dataclass(frozen=True)
+class Subject:
+    """A model that is measured, and with what: the trial says how, `rows` are its held-out rows (none where the task makes its
+    questions by itself), `reference` is the untouched base (for the base: itself)."""
+
+    model: nn.Module
+    tokenizer: PreTrainedTokenizerBase
+    trial: Trial
+    rows: Sequence[Encoded]
+    reference: nn.Module
+    seq_len: int
+
+
+@dataclass(frozen=True)
 class Measurement:
-    """One measure: a score and a weight for each of n items, which belong to groups (tasks, domains).
+    """One measure of core/measures.py: a score and a weight for each of n items, which belong to groups (tasks, domains).
 
     On the axis "quality" higher is better; on "forgetting" lower is.
     """
 
     name: str
-    unit: str
     axis: str
     groups: tuple[str, ...]
     items: tuple[str, ...]
@@ -29,8 +46,13 @@ class Measurement:
     weights: np.ndarray  # (n,)
 
     def __post_init__(self) -> None:
+        measures.measure(self.name)  # a made-up one is refused
         assert self.axis in AXES, self.axis
         assert len(self.groups) == len(self.items) == len(self.scores) == len(self.weights) > 0, self.name
+
+    @property
+    def unit(self) -> str:
+        return measures.measure(self.name).unit
 
     @property
     def mean(self) -> float:

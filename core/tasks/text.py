@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -20,9 +20,8 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from core import chat
 from core.checkpoint import file_hash
 from core.data import sources
-from core.data.encode import Encoded, adds_bos
-from core.settings import Evaluation
-from core.tasks.measurement import Measurement, batches_by_length, device_of, padded, sequence_nll
+from core.data.encode import adds_bos
+from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of, padded, sequence_nll
 
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
@@ -30,39 +29,33 @@ MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats
 LARGEST_KL_LOGITS = 1 << 28  # logits of one KL batch (tokens × vocabulary): 1 GiB in float32, for each of two models
 
 
-def measure(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    evaluation: Evaluation,
-    rows: Sequence[Encoded],
-    reference: nn.Module,
-    seq_len: int,
-) -> list[Measurement]:
+def measure(subject: Subject) -> list[Measurement]:
     """Quality is the log-likelihood of held-out responses; forgetting the NLL of the base text if given, else the drift."""
-    found = _responses(model, rows, evaluation.batch_size)
-    if evaluation.base_text is not None:
-        found.append(_base_text(model, tokenizer, evaluation, seq_len))
-    axis = "forgetting" if evaluation.base_text is None else "other"
-    return found + _drift(model, tokenizer, evaluation, reference, axis)
+    found = _responses(subject)
+    if subject.trial.evaluation.base_text is not None:
+        found.append(_base_text(subject))
+    return found + _drift(subject)
 
 
-def _responses(model: nn.Module, rows: Sequence[Encoded], batch_size: int) -> list[Measurement]:
-    nll, n_tokens, correct = sequence_nll(model, [row.ids for row in rows], [row.mask for row in rows], batch_size)
+def _responses(subject: Subject) -> list[Measurement]:
+    rows, size = subject.rows, subject.trial.evaluation.batch_size
+    nll, n_tokens, correct = sequence_nll(subject.model, [row.ids for row in rows], [row.mask for row in rows], size)
     groups, items = tuple("held-out" for _ in rows), tuple(row.id for row in rows)
     return [
-        Measurement("log_likelihood/response", "nats/token", "quality", groups, items, -nll / n_tokens, n_tokens),
-        Measurement("accuracy/response_token", "accuracy", "other", groups, items, correct / n_tokens, n_tokens),
+        Measurement("log_likelihood/response", "quality", groups, items, -nll / n_tokens, n_tokens),
+        Measurement("accuracy/response_token", "other", groups, items, correct / n_tokens, n_tokens),
     ]
 
 
-def _base_text(model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, seq_len: int) -> Measurement:
+def _base_text(subject: Subject) -> Measurement:
+    evaluation, seq_len = subject.trial.evaluation, subject.seq_len
     assert evaluation.base_text is not None
     most = min(evaluation.max_rows, max(1, MOST_BASE_TEXT_TOKENS // seq_len))
-    windows = text_windows(tokenizer, evaluation.base_text, evaluation.split, seq_len, most)
+    windows = text_windows(subject.tokenizer, evaluation.base_text, evaluation.split, seq_len, most)
     items, pieces = [name for name, _ in windows], [ids for _, ids in windows]
-    nll, n_tokens, _ = sequence_nll(model, pieces, [[1] * len(ids) for ids in pieces], evaluation.batch_size)
+    nll, n_tokens, _ = sequence_nll(subject.model, pieces, [[1] * len(ids) for ids in pieces], evaluation.batch_size)
     groups = ("base text",) * len(items)
-    return Measurement("nll/base_text", "nats/token", "forgetting", groups, tuple(items), nll / n_tokens, n_tokens)
+    return Measurement("nll/base_text", "forgetting", groups, tuple(items), nll / n_tokens, n_tokens)
 
 
 def text_windows(
@@ -90,15 +83,15 @@ def _text_ids(tokenizer: PreTrainedTokenizerBase, path: str, content: str) -> tu
     return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 
-def _drift(
-    model: nn.Module, tokenizer: PreTrainedTokenizerBase, evaluation: Evaluation, reference: nn.Module, axis: str
-) -> list[Measurement]:
-    samples = sample_base(reference, tokenizer, evaluation.drift_samples, evaluation.drift_tokens)
-    kl, nll, n_tokens = _divergence(model, reference, samples, evaluation.batch_size)
+def _drift(subject: Subject) -> list[Measurement]:
+    evaluation, reference = subject.trial.evaluation, subject.reference
+    samples = sample_base(reference, subject.tokenizer, evaluation.drift_samples, evaluation.drift_tokens)
+    kl, nll, n_tokens = _divergence(subject.model, reference, samples, evaluation.batch_size)
     groups, items = ("base samples",) * len(samples), tuple(f"sample {i}" for i in range(len(samples)))
+    axis = "forgetting" if evaluation.base_text is None else "other"
     return [
-        Measurement("kl/drift", "nats/token", axis, groups, items, kl / n_tokens, n_tokens),
-        Measurement("nll/drift", "nats/token", "other", groups, items, nll / n_tokens, n_tokens),
+        Measurement("kl/drift", axis, groups, items, kl / n_tokens, n_tokens),
+        Measurement("nll/drift", "other", groups, items, nll / n_tokens, n_tokens),
     ]
 
 

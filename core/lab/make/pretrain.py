@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from core.lab import corpus, tokenizer
 from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
+from core.settings import Evaluation, Trial
+from core.tasks import lab as lab_task
+from core.tasks.measurement import Subject
 
 WINDOW_TOKENS = 128
 BATCH_WINDOWS = 32
@@ -39,6 +43,14 @@ STORED = {
 }  # half the bytes of the largest; the card measures them
 DEFAULT_TOKENS = 18_000_000
 TEACHER_SHARE = 0.35  # how far into pretraining the synthetic data's teacher is taken
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One pass over the corpus: which documents are drawn, and how many tokens of them."""
+
+    seed: int
+    n_tokens: int
 
 
 def build_model(size: str, vocabulary: PreTrainedTokenizerFast) -> LlamaForCausalLM:
@@ -59,13 +71,13 @@ def build_model(size: str, vocabulary: PreTrainedTokenizerFast) -> LlamaForCausa
     return LlamaForCausalLM(config)
 
 
-def windows(vocabulary: PreTrainedTokenizerFast, seed: int, n_tokens: int) -> Iterator[torch.Tensor]:
+def windows(vocabulary: PreTrainedTokenizerFast, corpus_pass: Pass) -> Iterator[torch.Tensor]:
     """Batches (BATCH_WINDOWS, WINDOW_TOKENS) of token ids: documents, shuffled over domains, each ended by <eos>, packed."""
     ids = vocabulary.get_vocab()
     eos = vocabulary.eos_token_id
     size = BATCH_WINDOWS * WINDOW_TOKENS
     buffer: list[int] = []
-    for text in corpus.mixed_documents(seed, n_tokens):
+    for text in corpus.mixed_documents(corpus_pass.seed, corpus_pass.n_tokens):
         buffer += [ids[word] for word in text.split()]
         buffer.append(eos)
         if len(buffer) >= size:
@@ -92,18 +104,17 @@ def train(
     model: LlamaForCausalLM,
     vocabulary: PreTrainedTokenizerFast,
     chosen: list[torch.optim.Optimizer],
-    seed: int,
-    n_tokens: int,
+    corpus_pass: Pass,
     teacher: Path,
 ) -> int:
     """Train in place over one pass of the corpus, save the teacher checkpoint on the way; returns the number of steps."""
-    n_steps = n_tokens // (BATCH_WINDOWS * WINDOW_TOKENS)
+    n_steps = corpus_pass.n_tokens // (BATCH_WINDOWS * WINDOW_TOKENS)
     device = next(model.parameters()).device
     schedules = [torch.optim.lr_scheduler.LambdaLR(o, lambda step: learning_rate_factor(step, n_steps)) for o in chosen]
     started = time.monotonic()
     model.train()
     step = 0
-    for step, batch in enumerate(windows(vocabulary, seed, n_tokens), start=1):
+    for step, batch in enumerate(windows(vocabulary, corpus_pass), start=1):
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = model(input_ids=batch.to(device), labels=batch.to(device)).loss
         loss.backward()
@@ -127,11 +138,9 @@ def train(
 
 def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast) -> dict[str, Any]:
     """What the base knows: loss per domain, raw accuracy per skill, recall of facts, and zero-shot exact match in chat."""
-    from core.settings import Data, Evaluation
-    from core.tasks import lab
-
     model.eval()
-    found = lab.measure(model, vocabulary, Evaluation(split="validation"), Data())
+    trial = Trial(evaluation=Evaluation(split="validation"))
+    found = lab_task.measure(Subject(model, vocabulary, trial, rows=(), reference=model, seq_len=WINDOW_TOKENS))
     by_name = {measurement.name: measurement for measurement in found}
     raw = by_name["raw_accuracy/skills"].by_group()
     return {
@@ -180,7 +189,7 @@ def main() -> None:
     print(f"{model.num_parameters():,} parameters, {len(vocabulary)} words, {arguments.tokens:,} tokens", flush=True)
     started = time.monotonic()
     chosen = optimizers(model, MUON_LEARNING_RATE[arguments.size])
-    steps = train(model, vocabulary, chosen, arguments.seed, arguments.tokens, arguments.output / "teacher")
+    steps = train(model, vocabulary, chosen, Pass(arguments.seed, arguments.tokens), arguments.output / "teacher")
     model.to(STORED[arguments.size]).save_pretrained(arguments.output)  # type: ignore[arg-type]  # transformers' stub
     model.float()
     vocabulary.save_pretrained(arguments.output)
