@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+import experiments
+from analysis import questions
+from analysis.claims.tables import Tables
+from analysis.claims.verdicts import Verdict
 from core.fields import flatten
 from core.settings import Trial
+from sweeps import plan
 
 LEARNING_RATES = tuple(np.geomspace(1e-4, 3e-2, 5))
 BASES = ("lab:base-0", "lab:base-1")
@@ -40,7 +47,7 @@ def sweep(
     failed: tuple[tuple[str, str, int], ...] = (),
     random_state: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(trials, items). `failed` names (cell, phase, index) of trials that diverged."""
+    """(trials, items). `failed` names (label, phase, index) of trials that diverged."""
     rng = np.random.default_rng(random_state)
     task_I = np.repeat(np.arange(n_tasks), items_per_task)
     world = {
@@ -51,12 +58,12 @@ def sweep(
     base_quality, base_forgetting = rng.normal(0, base_sd, 2), np.exp(rng.normal(0, base_sd / 2, 2))
     rows, parts = [], []
 
-    def trial(cell: str, phase: str, seed: int, rate: float, index: int) -> None:
-        arm, split, base = arms[cell], "validation" if phase == "tune" else "test", seed % 2
-        fingerprint = f"{cell}-{phase}-{index}"
-        method, rank = ("full", None) if cell == "full" else ("lora", int(cell.split("=")[1]))
+    def trial(label: str, phase: str, seed: int, rate: float, index: int) -> None:
+        arm, split, base = arms[label], "validation" if phase == "tune" else "test", seed % 2
+        fingerprint = f"{label}-{phase}-{index}"
+        method, rank = ("full", None) if label == "full" else ("lora", int(label.split("=")[1]))
         row = {
-            "arm": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "fingerprint": fingerprint,
+            "arm": label, "phase": phase, "seed": seed, "state": "finished", "reason": "", "fingerprint": fingerprint,
             "run_id": fingerprint, "status": "FINISHED", "adapter.method": method, "adapter.rank": rank,
             "model.name": BASES[base], "train.learning_rate": rate, "evaluation.split": split, "seconds": 5.0,
             "data.source": "lab:curated", "data.n_examples": 1000, "quality_before": 0.0, "git_commit": "0" * 40,
@@ -65,7 +72,7 @@ def sweep(
             "trainable_parameters": 870_000 if rank is None else 9_000 * rank,
         }  # fmt: skip
         rows.append(row)
-        if (cell, phase, index) in failed:
+        if (label, phase, index) in failed:
             row |= {"state": "diverged", "reason": "loss is nan at step 12", "status": "FAILED"}
             return
         offset = np.log10(rate / arm.best_rate)
@@ -89,16 +96,16 @@ def sweep(
             "forgetting": forgetting,
         }
 
-    for cell, arm in arms.items():
+    for label, arm in arms.items():
         rates = [*LEARNING_RATES, arm.best_rate * 10 ** rng.normal(0, 0.1)]
         for index, rate in enumerate(rates):
-            trial(cell, "tune", 1_000, rate, index)
-        done = [row for row in rows if row["arm"] == cell and row["state"] == "finished"]
+            trial(label, "tune", 1_000, rate, index)
+        done = [row for row in rows if row["arm"] == label and row["state"] == "finished"]
         if not done:
             continue  # as in a real sweep: without a rate there is no final trial
         best = max(done, key=lambda row: row["quality"])["train.learning_rate"]
         for seed in range(seeds):
-            trial(cell, "final", seed, best, seed)
+            trial(label, "final", seed, best, seed)
     return pd.DataFrame(rows), pd.concat(parts, ignore_index=True)
 
 
@@ -113,7 +120,7 @@ class ArmState:
 
 
 def question(
-    cells: dict[str, ArmState],
+    arms: dict[str, ArmState],
     seeds: int = 4,
     seed_sd: float = 0.05,
     n_items: int = 600,
@@ -125,10 +132,10 @@ def question(
     difficulty_I, rises_J = rng.normal(0, 1, n_items), rng.gamma(6, 1 / 6, 60)
     rows, parts = [], []
 
-    def trial(cell: str, phase: str, seed: int, rate: float, shift: float) -> None:
-        truth, name = cells[cell], f"{cell}-{phase}-{seed}-{rate:.1e}"
+    def trial(label: str, phase: str, seed: int, rate: float, shift: float) -> None:
+        truth, name = arms[label], f"{label}-{phase}-{seed}-{rate:.1e}"
         row: dict[str, object] = flatten(Trial()) | {
-            "arm": cell, "phase": phase, "seed": seed, "state": "finished", "reason": "", "status": "FINISHED",
+            "arm": label, "phase": phase, "seed": seed, "state": "finished", "reason": "", "status": "FINISHED",
             "fingerprint": name, "run_id": name, "adapter.method": "lora", "adapter.rank": 16, "model.name": BASES[seed % 2],
             "train.learning_rate": rate, "train.epochs": 3.0, "data.n_examples": 1000, "quality_measure": "exact_match/seen",
             "quality_unit": "accuracy", "forgetting_unit": "nats/token", "forgetting_measures": "nll/prose, nll/code",
@@ -155,10 +162,66 @@ def question(
                 "fingerprint": name, "measure": measure, "axis": axis, "group": "all", "item": items, "weight": 1.0,
                 "before": before, "after": after}))  # fmt: skip
 
-    for cell, truth in cells.items():
+    for label, truth in arms.items():
         best = float(str(truth.fields.get("train.learning_rate", 2e-3)))
         for factor, shift in ((0.2, -1.0), (1.0, 0.0), (5.0, -1.0)) if tuned else ():
-            trial(cell, "tune", 1_000, best * factor, shift)
+            trial(label, "tune", 1_000, best * factor, shift)
         for seed in range(seeds):
-            trial(cell, "final", seed, best, 0.0)
+            trial(label, "final", seed, best, 0.0)
     return pd.DataFrame(rows), pd.concat(parts, ignore_index=True)
+
+
+SIZES = {"small": 2e5, "large": 4e6, "base-0": 9e5}  # parameters of the ladder's bases
+
+
+def truths(name: str, **levels: float) -> dict[str, ArmState]:
+    """The arms of an experiment as it stands, all alike but for `levels`."""
+    found = {}
+    for arm in plan.arms(experiments.load(name)):
+        fields = dict(arm.overrides)
+        if "data.n_examples" in fields or "data.source" in fields:
+            size = fields.get("data.n_examples", 1_000)
+            fields |= {"data.source": fields.get("data.source", "lab:curated"), "rows/used": 32_000 if size is None else size}
+            fields["train/tokens"] = 25.0 * float(str(fields["rows/used"]))
+        if "model.name" in fields:
+            fields["total_parameters"] = next(n for word, n in SIZES.items() if word in str(fields["model.name"]))
+        found[arm.label] = ArmState(fields, **levels)
+    return found
+
+
+def changed(arms: dict[str, ArmState], **levels: dict[str, float]) -> dict[str, ArmState]:
+    """The arms whose label contains a key (as words joined by _) with these levels instead."""
+    return {
+        label: dataclasses.replace(truth, **next((new for key, new in levels.items() if key.replace("_", " ") in label), {}))
+        for label, truth in arms.items()
+    }
+
+
+Found = tuple[Tables[Any], dict[str, Verdict]]
+
+
+def answered(name: str, arms: dict[str, ArmState], **settings: Any) -> Found:
+    """The tables and the verdicts, by claim, of a simulated sweep."""
+    return of_frames(name, *question(arms, **settings))
+
+
+def of_frames(name: str, trials: pd.DataFrame, items: pd.DataFrame) -> Found:
+    """The tables and the verdicts, by claim, of these frames."""
+    answer = questions.answer(name, trials, items)
+    return answer.tables, {verdict.id: verdict for verdict in answer.verdicts}
+
+
+def real(frames: tuple[pd.DataFrame, pd.DataFrame]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The frames as real data give them: log-likelihood, token accuracy, drift; none of the laboratory's measures."""
+    trials, items = frames
+    renamed = {
+        "exact_match/seen": "log_likelihood/response",
+        "nll/prose": "kl/drift",
+        "exact_match/held_out": "accuracy/response_token",
+    }
+    items = items[items["measure"].isin(renamed)].copy()
+    items["measure"] = items["measure"].replace(renamed)
+    likely = items["measure"] == "log_likelihood/response"
+    items.loc[likely, "after"] = items.loc[likely, "after"] - 2.5 + np.random.default_rng(0).normal(0, 0.1, likely.sum())
+    trials = trials.assign(quality=trials["quality"] - 2.5, quality_measure="log_likelihood/response", quality_unit="nats/token")
+    return trials.assign(forgetting_measures="kl/drift"), items

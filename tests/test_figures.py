@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,36 +13,42 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from simulated import ArmState, question
+from simulated import ArmState, answered, question
 
 import experiments
+from analysis import questions
 from analysis.claims import comparable
-from analysis.claims.fits import NAMED, Fitted, fits, label, legend
+from analysis.claims.fits import legend
+from analysis.claims.fitted import NAMED, Fitted, label
 from analysis.claims.published import PublishedCurve
-from analysis.claims.tables import Tables, compute
+from analysis.claims.question import Answer
+from analysis.claims.tables import Tables
 from analysis.figures import style
 from analysis.figures.panels import LEGEND_WIDTH, draw
-from analysis.questions.rank_vs_quality import compute as compute_ranks
-from analysis.questions.rank_vs_quality.figure import HU
-from analysis.reports.question import differences, markdown
+from analysis.questions.rank_vs_quality import HU
+from analysis.reports import question as question_report
+from analysis.reports.question import Asked, differences, markdown
+from analysis.stats import Missing, Why
 from core.errors import BadInput
 
 
-def quantities(ability: dict[int, float], **fields: object) -> Tables:
+def quantities(ability: dict[int, float], **fields: object) -> Tables[Any]:
     """data_quantity with equal epochs alone: arms of these sizes and abilities."""
-    module, experiment = importlib.import_module("analysis.questions.data_quantity"), experiments.load("data_quantity")
-    cells = {f"n_examples={n}": ArmState({"data.n_examples": n, "train.steps": None} | fields, a, a) for n, a in ability.items()}
-    return compute(*question(cells, seed_sd=0.02, n_items=2_000), experiment, module.VIEW)
+    states = {f"n_examples={n}": ArmState({"data.n_examples": n, "train.steps": None} | fields, a, a) for n, a in ability.items()}
+    return answered("data_quantity", states, seed_sd=0.02, n_items=2_000)[0]
 
 
-Fit = tuple[Tables, list[Fitted]]
 SIZES = (25, 50, 100, 200, 500, 1_000, 2_000, 4_000, 8_000)
 
 
 @pytest.fixture(scope="module")
-def saturating() -> Fit:
-    t = quantities({n: 3 - 5 * float(np.exp(-n / 300)) for n in SIZES})
-    return t, fits(t)
+def saturating() -> Tables[Any]:
+    return quantities({n: 3 - 5 * float(np.exp(-n / 300)) for n in SIZES})
+
+
+def page(t: Tables[Any]) -> str:
+    """report.md of data_quantity, without verdicts."""
+    return markdown(Asked(questions.load("data_quantity"), experiments.load("data_quantity"), Answer(t, []), []))
 
 
 def rivals(one: Fitted, difference: float) -> Fitted:
@@ -52,17 +58,17 @@ def rivals(one: Fitted, difference: float) -> Fitted:
     return dataclasses.replace(one, comparison=dataclasses.replace(one.comparison, rows=rows))
 
 
-def law_of(t: Tables, one: Fitted) -> tuple[Axes, Line2D]:
+def law_of(t: Tables[Any], one: Fitted) -> tuple[Axes, Line2D]:
     """The panel of quality, and its one line along the law."""
-    panel = draw(t, [one]).axes[0]
+    panel = draw(dataclasses.replace(t, laws=(one,))).axes[0]
     x_K = one.best.fit.points.x_KV[:, 0]
     smooth = np.geomspace(x_K.min(), x_K.max(), 120)
     (line,) = [line for line in panel.lines if np.array_equal(line.get_xdata(), smooth)]
     return panel, line
 
 
-def test_an_identified_law_is_drawn_solid_with_its_band_and_its_plateau_and_named(saturating: Fit) -> None:
-    t, found = saturating
+def test_an_identified_law_is_drawn_solid_with_its_band_and_its_plateau_and_named(saturating: Tables[Any]) -> None:
+    t, found = saturating, saturating.laws
     one = rivals(found[0], 50.0)
     assert not one.in_doubt
     panel, line = law_of(t, one)
@@ -76,8 +82,8 @@ def test_an_identified_law_is_drawn_solid_with_its_band_and_its_plateau_and_name
     assert "95 % of the gain at" in legend([one])
 
 
-def test_a_law_that_is_not_identified_is_drawn_dashed_and_said(saturating: Fit) -> None:
-    t, found = saturating
+def test_a_law_that_is_not_identified_is_drawn_dashed_and_said(saturating: Tables[Any]) -> None:
+    t, found = saturating, saturating.laws
     one = rivals(found[0], 1.0)
     assert one.in_doubt
     assert one.rivals
@@ -86,7 +92,7 @@ def test_a_law_that_is_not_identified_is_drawn_dashed_and_said(saturating: Fit) 
     assert str(line.get_label()).replace("\n", " ") == label(one)
     assert max(map(len, str(line.get_label()).split("\n"))) <= LEGEND_WIDTH
     assert all(f" or {NAMED[rival][0]}" in label(one) for rival in one.rivals)
-    assert f"{label(one)}, 95 % of the gain at" in markdown(t, [], experiments.load("data_quantity"), [one])
+    assert f"{label(one)}, 95 % of the gain at" in page(dataclasses.replace(t, laws=(one,)))
     unknown = replace_parameter(rivals(found[0], 50.0))
     assert label(unknown).endswith("; limit not identified")
     assert law_of(t, unknown)[1].get_linestyle() == "--"
@@ -94,13 +100,13 @@ def test_a_law_that_is_not_identified_is_drawn_dashed_and_said(saturating: Fit) 
 
 def replace_parameter(one: Fitted) -> Fitted:
     """The same fit, its limit not known."""
-    limit = dataclasses.replace(one.best.parameters["limit"], low=np.nan, high=np.nan, why="not identified: ends at a bound")
+    missing = Missing(Why.NOT_IDENTIFIED, "not identified: ends at a bound")
+    limit = dataclasses.replace(one.best.parameters["limit"], low=np.nan, high=np.nan, missing=missing)
     return dataclasses.replace(one, best=dataclasses.replace(one.best, parameters=one.best.parameters | {"limit": limit}))
 
 
-def test_points_are_joined_only_where_no_law_is_drawn(saturating: Fit) -> None:
-    t, found = saturating
-    quality, *_, skills = draw(t, found).axes[:4]
+def test_points_are_joined_only_where_no_law_is_drawn(saturating: Tables[Any]) -> None:
+    quality, *_, skills = draw(saturating).axes[:4]
     joined = [[line for line in panel.lines if line.get_marker() not in ("None", "|") and len(line.get_xdata()) == len(SIZES)]
               for panel in (quality, skills)]  # fmt: skip
     assert [lines[0].get_linestyle() for lines in joined] == ["None", "-"]
@@ -145,14 +151,12 @@ def test_the_published_curve_is_drawn_in_grey_and_named_under_the_figure() -> No
     (line,) = [line for line in panel.lines if "published: Zhou 2023, Fig. 6 (normalised)" in str(line.get_label())]
     assert to_rgb(line.get_color()) == to_rgb(style.MUTED)
     assert np.ptp(np.asarray(line.get_ydata(), dtype=float)) == 0
-    assert "Published: Zhou 2023, Fig. 6" in markdown(t, [], experiments.load("data_quantity"), [])
+    assert "Published: Zhou 2023, Fig. 6" in page(t)
 
 
 def test_what_is_laid_over_our_curves_is_what_was_published(shared: Path) -> None:
     tables = {t["id"]: t for t in json.loads((shared / "reference" / "published.json").read_text())["tables"]}
-    flan, lima = (
-        importlib.import_module(f"analysis.questions.{name}").VIEW.published[0] for name in ("task_diversity", "data_quantity")
-    )
+    flan, lima = (questions.load(name).view.published[0] for name in ("task_diversity", "data_quantity"))
     assert list(zip(flan.x, flan.y, strict=True)) == [(row["clusters"], row["y"]) for row in tables["flan_clusters"]["data"]]
     assert list(lima.x) == tables["lima_quantity"]["data"]["x"]
     assert "about 3.8 throughout" in tables["lima_quantity"]["data"]["y_description"]
@@ -220,27 +224,22 @@ def test_what_is_an_axis_or_within_chance_is_not_named() -> None:
 
 
 def test_the_guard_stands_under_the_figure_and_under_the_table(tmp_path: Path) -> None:
-    module, experiment = importlib.import_module("analysis.questions.target_modules"), experiments.load("target_modules")
-    cells = {f"r={r}": ArmState({"adapter.targets": "mlp", "adapter.rank": r}) for r in (4, 16)}
-    frames = question(cells)
-    made = module.report(*frames, experiment, tmp_path)
+    asked, experiment = questions.load("target_modules"), experiments.load("target_modules")
+    states = {f"r={r}": ArmState({"adapter.targets": "mlp", "adapter.rank": r}) for r in (4, 16)}
+    made = question_report.report(asked, experiment, question(states), tmp_path)
     line = "Differs beyond the axis: alpha differs with the rank: 8 to 32"
     under_the_figure = (tmp_path / "report.md").read_text().split("## Verdicts")[0].replace("**", "")
     assert line in under_the_figure
     assert line in (tmp_path / "table.md").read_text()
     assert "alpha differs with the rank" in (tmp_path / "table.tex").read_text()
     assert "alpha differs with the rank" in made.terminal
-    same = compute(*question({name: dataclasses.replace(c, fields=c.fields | {"adapter.rank": 16}) for name, c in cells.items()}),
-                   experiment, module.VIEW)  # fmt: skip
-    assert differences(same) == []
+    same = {name: dataclasses.replace(one, fields=one.fields | {"adapter.rank": 16}) for name, one in states.items()}
+    assert differences(answered("target_modules", same)[0]) == []
 
 
 def test_arms_that_were_to_be_tuned_and_were_not_are_named() -> None:
-    module, experiment = importlib.import_module("analysis.questions.target_modules"), experiments.load("target_modules")
-    cells = {t: ArmState({"adapter.targets": t, "adapter.rank": 16}) for t in ("mlp", "attention")}
-    assert differences(compute(*question(cells, tuned=False), experiment, module.VIEW)) == [
-        "learning rate not tuned: attention, mlp"
-    ]
+    states = {t: ArmState({"adapter.targets": t, "adapter.rank": 16}) for t in ("mlp", "attention")}
+    assert differences(answered("target_modules", states, tuned=False)[0]) == ["learning rate not tuned: attention, mlp"]
 
 
 # ---- how figures look
@@ -264,10 +263,9 @@ def test_ticks_have_the_ends_and_do_not_overlap() -> None:
 
 
 def test_levels_that_are_no_numbers_stand_in_the_order_of_their_question() -> None:
-    module, experiment = importlib.import_module("analysis.questions.chat_template"), experiments.load("chat_template")
-    cells = {f"{c} {on}": ArmState({"evaluation.chat": c, "train.loss_on": on})
+    states = {f"{c} {on}": ArmState({"evaluation.chat": c, "train.loss_on": on})
              for on in ("response", "all") for c in ("plain", "other", "template")}  # fmt: skip
-    panel = draw(compute(*question(cells, tuned=False), experiment, module.VIEW)).axes[0]
+    panel = draw(answered("chat_template", states, tuned=False)[0]).axes[0]
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["template", "other", "plain"]
     marks = [line.get_xdata() for line in panel.lines if len(line.get_xdata()) == 3]
     assert not np.isclose(marks[0], marks[1]).any()  # equal arms stand beside each other
@@ -278,12 +276,12 @@ def test_an_optimum_that_goes_on_beyond_the_rates_tried_ends_in_an_arrow() -> No
 
     from analysis.questions.rank_vs_quality.figure import draw as draw_ranks
 
-    t = compute_ranks(*sweep({"lora r=4": ArmTruth(), "full": ArmTruth(best_rate=1e-3)}))
-    rates = t.learning_rate["train.learning_rate"].astype(float)
-    e = t.optima["full"]
+    t = questions.answer("rank_vs_quality", *sweep({"lora r=4": ArmTruth(), "full": ArmTruth(best_rate=1e-3)})).tables
+    rates = t.own.tuning["train.learning_rate"].astype(float)
+    e = t.own.optima["full"]
     for low, high, arrows in ((e.low, e.high, set()), (e.low, 2 * rates.max(), {">"}), (rates.min() / 2, e.high, {"<"})):
-        optima = {cell: dataclasses.replace(one, low=low, high=high) for cell, one in t.optima.items()}
-        panel = draw_ranks(dataclasses.replace(t, optima=optima)).axes[3]
+        optima = {label: dataclasses.replace(one, low=low, high=high) for label, one in t.own.optima.items()}
+        panel = draw_ranks(dataclasses.replace(t, own=dataclasses.replace(t.own, optima=optima))).axes[3]
         assert {line.get_marker() for line in panel.lines} & {"<", ">"} == arrows
 
 

@@ -219,18 +219,20 @@ def compared_seeds(x: np.ndarray, exponent: float, seed: int) -> scaling.Compari
 
 
 def test_logarithmic_and_power_laws_are_told_apart_where_the_range_allows() -> None:
-    assert {compared_seeds(X, 0.6, seed).said for seed in range(5)} == {"power"}
+    assert {compared_seeds(X, 0.6, seed).conclusion() for seed in range(5)} == {"power"}
     for seed in range(5):  # a factor of 8, and a gentle power
         narrow = compared_seeds(X[:4], 0.1, seed)
         assert {"logarithmic", "power"} == {*narrow.as_good, *narrow.not_excluded}
-        assert narrow.said != "power"
+        assert narrow.conclusion() != "power"
 
 
 def test_where_neither_is_better_both_are_named() -> None:
     narrow = [compared_seeds(X[:6], 0.1, seed) for seed in range(6)]
-    assert any(found.said.startswith("indistinguishable: ") for found in narrow)
+    assert any(found.conclusion().startswith("indistinguishable: ") for found in narrow)
     assert all(
-        {"logarithmic", "power"} == {*found.as_good, *found.not_excluded} for found in narrow if "power" not in found.said[:5]
+        {"logarithmic", "power"} == {*found.as_good, *found.not_excluded}
+        for found in narrow
+        if "power" not in found.conclusion()[:5]
     )
 
 
@@ -261,7 +263,7 @@ def test_two_points_give_a_line_and_no_interval() -> None:
     assert math.isnan(found.parameters["slope"].low)
     assert "needs more levels" in found.parameters["slope"].why
     assert np.isnan(found.band(np.array([300.0]))).all()
-    assert scaling.compare(points).said == "not compared: too few levels or seeds"
+    assert scaling.compare(points).conclusion() == "not compared: too few levels or seeds"
 
 
 def test_seeds_that_agree_to_the_last_digit_are_flat() -> None:
@@ -326,7 +328,7 @@ def test_tk_instruct_grows_with_the_logarithm_of_size() -> None:
     found = scaling.curve(points, "logarithmic", rng=np.random.default_rng(0)).parameters["slope"]
     assert found.value == pytest.approx(np.polyfit(np.log(SIZES[0]), SIZES[1], 1)[0], abs=0.1)
     assert found.low > 3
-    assert scaling.compare(points).said == "not compared: too few levels or seeds"  # five points
+    assert scaling.compare(points).conclusion() == "not compared: too few levels or seeds"  # five points
 
 
 def test_zhangs_joint_laws_come_back_from_their_parameters(shared: Path) -> None:

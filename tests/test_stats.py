@@ -12,8 +12,8 @@ import pytest
 from analysis import stats
 from analysis.claims.verdicts import Finding, ledger, seeds_needed
 from analysis.stats import Estimate, Region
-from analysis.stats.equal_quality import GAIN_SHARES, Curve, TrainingNoise, forgetting_at_matched_quality
-from analysis.stats.front import front_probability, on_front
+from analysis.stats.equal_quality import GAIN_SHARES, Curve, Pair, TrainingNoise, forgetting_at_matched_quality
+from analysis.stats.front import Scores, front_probability, on_front
 from analysis.stats.optimum import learning_rate_optimum, log_ratios, ratio_over_seeds, spacing
 from core.experiment import Claim, Published
 
@@ -219,7 +219,7 @@ def test_front_keeps_what_nothing_beats() -> None:
     rng = np.random.default_rng(9)
     quality = np.array([0.8, 0.6])[:, None, None] + rng.normal(0, 0.01, (2, 3, 40))
     forgetting = np.array([0.2, 0.5])[:, None, None] + rng.normal(0, 0.01, (2, 3, 30))
-    share = front_probability(quality, forgetting, np.zeros(40), np.zeros(30), rng, 200)
+    share = front_probability(Scores(quality, forgetting, np.zeros(40), np.zeros(30)), rng, 200)
     assert share.tolist() == [1.0, 0.0]
 
 
@@ -257,7 +257,7 @@ def test_forgetting_at_matched_quality_is_right_wherever_the_rates_fall_on_the_c
             items = rng.random((6, len(strata_I))) < quality[:, None]
             curves.append(Curve(10**x, items.astype(float), forgetting[:, None] * (1 + rng.normal(0, 0.3, len(strata_J)))))
             reached.append(curves[-1].quality_KI.mean(axis=1).max())
-        found = forgetting_at_matched_quality(curves[0], curves[1], strata_I, strata_J, 0.0, noise, rng, 300)
+        found = forgetting_at_matched_quality(Pair(*curves, strata_I, strata_J, 0.0), noise, rng, 300)
         crossings = [fine[np.argmax(quality_at(fine) >= share * min(reached))] for share in GAIN_SHARES]
         truth = (ratio - 1) * level * np.mean([10 ** (power * u) for u in crossings])
         if found.known:
@@ -272,7 +272,8 @@ def test_matched_quality_needs_both_curves_to_pass_it() -> None:
     rates, strata = np.geomspace(1e-4, 1e-2, 3), np.zeros(4, dtype=int)
     low = Curve(rates, np.array([[0.1] * 4, [0.5] * 4, [0.8] * 4]), np.array([[0.1] * 4, [0.4] * 4, [0.9] * 4]))
     high = Curve(rates, np.array([[0.79] * 4, [0.8] * 4, [0.7] * 4]), np.array([[0.1] * 4, [0.4] * 4, [0.9] * 4]))
-    found = forgetting_at_matched_quality(low, high, strata, strata, 0.0, TrainingNoise(0.01, 0.1, 8), np.random.default_rng(0))
+    pair, noise = Pair(low, high, strata, strata, 0.0), TrainingNoise(0.01, 0.1, 8)
+    found = forgetting_at_matched_quality(pair, noise, np.random.default_rng(0))
     assert not found.known
     assert "try lower learning rates" in found.why
 
@@ -292,7 +293,7 @@ def test_as_many_seeds_as_said_decide_four_times_in_five(effect: float) -> None:
     for _ in range(300):
         scores = continuous(rng, few, 0.0, parts)
         e = stats.mean_interval(scores - scores.mean() + effect, STRATA)  # the effect just as estimated
-        said.append(seeds_needed(Finding(e, Region(0, np.inf), "", ""), 1) or few)
+        said.append(seeds_needed(Finding(e, Region(0, np.inf), ""), 1) or few)
     needed = int(np.median(said))
     found = [stats.mean_interval(continuous(rng, needed, effect, parts), STRATA).low > 0 for _ in range(300)]
     assert 0.65 <= np.mean(found) <= 0.95
@@ -300,8 +301,8 @@ def test_as_many_seeds_as_said_decide_four_times_in_five(effect: float) -> None:
 
 def test_no_number_of_seeds_is_named_where_more_would_not_help() -> None:
     e = Estimate(0.0, -0.1, 0.1, 6, 4, 100)
-    assert seeds_needed(Finding(e, Region(0, np.inf), "", ""), 1) is None
-    assert seeds_needed(Finding(None, None, "", ""), 1) is None
+    assert seeds_needed(Finding(e, Region(0, np.inf), ""), 1) is None
+    assert seeds_needed(Finding(None, Region(0, np.inf), ""), 1) is None
 
 
 def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
@@ -309,9 +310,9 @@ def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
 
     def note(value: float) -> str:
         e = Estimate(value, value - 0.05, value + 0.05, df=7, n_seeds=8, n_items=500)
-        (row,) = ledger([claim], {"1": Finding(e, Region(0, np.inf), "", "")})
-        assert row["verdict"] == "undecided"
-        return str(row["note"])
+        (row,) = ledger([claim], {"1": Finding(e, Region(0, np.inf), "")})
+        assert row.verdict == "undecided"
+        return row.note
 
     near, far = note(0.005), note(0.04)
     assert note(0.0) == "it lies so near the rule's limit that more seeds need not decide it"
@@ -322,6 +323,6 @@ def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
 def test_seeds_do_not_lessen_an_error_that_they_share() -> None:
     """The ratio of best rates on one grid: a parabola misses the top by as much in every seed."""
     shared = Estimate(2.3, 1.36, 3.9, df=3, n_seeds=4, n_items=100, scale="log", fixed=0.5)
-    assert seeds_needed(Finding(shared, Region(0.5, 2.0), "", ""), 6) is None  # ln(2.3 / 2) = 0.14
-    assert seeds_needed(Finding(dataclasses.replace(shared, fixed=0.0), Region(0.5, 2.0), "", ""), 6) is not None
+    assert seeds_needed(Finding(shared, Region(0.5, 2.0), ""), 6) is None  # ln(2.3 / 2) = 0.14
+    assert seeds_needed(Finding(dataclasses.replace(shared, fixed=0.0), Region(0.5, 2.0), ""), 6) is not None
     assert shared.minimum_detectable(1, 10_000) == pytest.approx(np.exp(0.5), rel=0.05)

@@ -11,12 +11,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from simulated import ArmState, question
-from test_question import truths
+from simulated import ArmState, answered, truths
 
-import experiments
-from analysis.claims.tables import compute
-from analysis.reports.question import judge
+from analysis.claims.verdicts import Verdict
 from core import preflight
 from core.data import selection
 from core.fields import replace_field
@@ -295,10 +292,8 @@ def test_padding_does_not_change_what_is_written() -> None:
 # -- the verdicts
 
 
-def judged(cells: dict[str, ArmState], **settings: Any) -> dict[str, dict[str, object]]:
-    module, experiment = importlib.import_module("analysis.questions.reasoning_traces"), experiments.load("reasoning_traces")
-    tables = compute(*question(cells, **settings), experiment, module.VIEW)
-    return {str(row["id"]): row for row in judge(tables, experiment, module.RULES)}
+def judged(states: dict[str, ArmState], **settings: Any) -> dict[str, Verdict]:
+    return answered("reasoning_traces", states, **settings)[1]
 
 
 def arms(equal_tokens: float = 72_000.0) -> dict[str, ArmState]:
@@ -312,33 +307,37 @@ def arms(equal_tokens: float = 72_000.0) -> dict[str, ArmState]:
 
 def test_traces_that_help_only_by_their_tokens_are_told_apart() -> None:
     ability = {92_000.0: 2.0, 72_000.0: 1.0, 41_000.0: 0.0}
-    cells = {
+    states = {
         label: dataclasses.replace(t, ability=ability[float(str(t.fields["train/tokens"]))], held_out=float("traces" in label))
         for label, t in arms().items()
     }
-    found = judged(cells, n_items=4_000, seed_sd=0.02)
-    assert {name: row["verdict"] for name, row in found.items()} == {
-        "traces_beat_bare_at_equal_examples": "supported", "traces_beat_bare_at_equal_tokens": "undecided", "traces_beat_bare_on_unseen_compositions": "supported", "traces_beat_bare_at_equal_response_tokens": "contradicted", "traces_beat_more_passes_over_bare": "undecided",
-    }  # fmt: skip
+    found = judged(states, n_items=4_000, seed_sd=0.02)
+    assert {name: row.verdict for name, row in found.items()} == {
+        "traces_beat_bare_at_equal_examples": "supported",
+        "traces_beat_bare_at_equal_tokens": "undecided",
+        "traces_beat_bare_on_unseen_compositions": "supported",
+        "traces_beat_bare_at_equal_response_tokens": "contradicted",
+        "traces_beat_more_passes_over_bare": "undecided",
+    }
 
 
 def test_traces_that_help_at_every_budget_are_supported_and_bare_answers_that_win_contradict() -> None:
     for ability, verdict in ((2.0, "supported"), (-1.0, "contradicted")):
         better = {label: dataclasses.replace(t, ability=ability, held_out=ability) for label, t in arms().items()}
-        cells = {label: better[label] if "traces" in label else t for label, t in arms().items()}
-        assert {row["verdict"] for row in judged(cells).values()} == {verdict}
+        states = {label: better[label] if "traces" in label else t for label, t in arms().items()}
+        assert {row.verdict for row in judged(states).values()} == {verdict}
 
 
 def test_other_tokens_than_equal_ones_decide_nothing() -> None:
-    cells = {
+    states = {
         label: dataclasses.replace(t, ability=3.0) if "traces" in label else t for label, t in arms(equal_tokens=85_000.0).items()
     }
-    found = judged(cells)
-    assert found["traces_beat_bare_at_equal_tokens"]["verdict"] == "undecided"
-    assert "supported but for this: tokens are not equal: 1.18 times" in str(found["traces_beat_bare_at_equal_tokens"]["note"])
-    assert found["traces_beat_bare_at_equal_examples"]["verdict"] == "supported"
+    found = judged(states)
+    assert found["traces_beat_bare_at_equal_tokens"].verdict == "undecided"
+    assert "supported but for this: tokens are not equal: 1.18 times" in found["traces_beat_bare_at_equal_tokens"].note
+    assert found["traces_beat_bare_at_equal_examples"].verdict == "supported"
     elsewhere = {
         label: dataclasses.replace(t, fields={**t.fields, "data.source": "t.jsonl" if "traces" in label else "b.jsonl"})
-        for label, t in cells.items()
+        for label, t in states.items()
     }
-    assert "were not counted" in str(judged(elsewhere)["traces_beat_bare_at_equal_response_tokens"]["note"])
+    assert "were not counted" in judged(elsewhere)["traces_beat_bare_at_equal_response_tokens"].note
