@@ -6,31 +6,26 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from analysis.figures import style
 from analysis.formatting import heading
-from analysis.questions.forgetting_tradeoff import plane as plane
-from analysis.questions.forgetting_tradeoff.laws import band, line, shapes
-from analysis.stats.scaling import seed_draws
+from analysis.questions.forgetting_tradeoff.methods import FULL, LORA, METHODS, RANK_16, Method
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from analysis.arms import Arm
-    from analysis.claims.fits import Fitted
+    from analysis.claims.fitted import Line
     from analysis.claims.tables import Tables
+    from analysis.questions.forgetting_tradeoff.clouds import Cloud
+    from analysis.questions.forgetting_tradeoff.tradeoff import Tradeoff
 
 SURE = 0.5  # of being on the front
-SIDES = (("LoRA r=16", -0.13), ("full", 0.13))
 ASIDE = 1.03  # of two methods at the same steps, so that neither hides the other
 Colour = tuple[float, float, float]
 
 
-def draw(t: Tables, _: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
+def draw(t: Tables[Tradeoff], narrow: bool = False) -> Figure:
     """Four panels, two in a row; `narrow`: one in a row."""
     rows, columns, width = (4, 1, style.COLUMN_WIDTH) if narrow else (2, 2, style.TEXT_WIDTH)
     figure, panels = style.figure(rows, columns, (2.05 if narrow else 2.65) * rows + 0.3, width)
@@ -44,17 +39,13 @@ def draw(t: Tables, _: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
     return figure
 
 
-def _look(method: str) -> tuple[Colour, str]:
-    rank = None if method == "full" else int(method.rpartition("=")[2])
-    kind = "full" if method == "full" else "lora"
-    return style.colour(kind, rank), style.METHOD_MARKER[kind]
+def _look(method: Method | Arm) -> tuple[Colour, str]:
+    """Colour and marker of a method, or of an arm of it."""
+    adapter = method.adapter if isinstance(method, Method) else method.method
+    return style.colour(adapter, method.rank), style.METHOD_MARKER[adapter]
 
 
-def _named(method: str) -> str:
-    return method.replace("r=", "r = ")
-
-
-def _cost(t: Tables) -> str:
+def _cost(t: Tables[Tradeoff]) -> str:
     return f"forgetting ({t.units['forgetting']})"
 
 
@@ -64,23 +55,24 @@ def _empty(panel: Axes, why: str) -> None:
     panel.set_yticks([])
 
 
-def _plane(panel: Axes, t: Tables) -> None:
+def _plane(panel: Axes, t: Tables[Tradeoff]) -> None:
     """Each method along its learning rates; of the front is what is filled. The shorter training is dashed."""
-    probability, arm_rows = plane.on_the_front(t), t.arm_rows.set_index("arm")
-    for method in plane.METHODS:
-        (colour, marker), arms = _look(method), plane.curve(t, method)
+    arm_rows = t.arm_rows.set_index("arm")
+    for method in METHODS:
+        arms = t.own.curves[method]
         if not arms:
             continue
+        colour, marker = _look(method)
         own = arm_rows.loc[[arm.label for arm in arms]]
         panel.plot(own["forgetting"], own["quality"], "-", color=colour, linewidth=0.9, alpha=0.7, zorder=2)
         for row in own.itertuples():
             panel.plot([row.forgetting] * 2, [row.quality_low, row.quality_high], color=colour, linewidth=0.7, zorder=2)
             panel.plot([row.forgetting_low, row.forgetting_high], [row.quality] * 2, color=colour, linewidth=0.7, zorder=2)
-            sure = probability.get(str(row.Index), 0.0) >= SURE
+            sure = t.own.front.get(str(row.Index), 0.0) >= SURE
             inside, edge = (colour, "white") if sure else ("white", colour)
             panel.plot(row.forgetting, row.quality, marker, color=colour, mfc=inside, mec=edge, mew=0.8, markersize=5, zorder=3)
-        panel.plot([], [], marker + "-", color=colour, markersize=5, mec="white", label=_named(method))
-        _shorter(panel, t, method, colour)
+        panel.plot([], [], marker + "-", color=colour, markersize=5, mec="white", label=method.label)
+        _shorter(panel, t, method)
     panel.plot([], [], "o", color=style.MUTED, mfc=style.MUTED, markersize=4, label="filled: on the front")
     panel.set_xlabel(_cost(t) + ", 95 % intervals")
     panel.set_ylabel(f"{heading('quality')} ({t.units['quality']})")
@@ -88,28 +80,22 @@ def _plane(panel: Axes, t: Tables) -> None:
     style.from_zero(panel, arm_rows["forgetting"].dropna().to_numpy(float))
 
 
-def _shorter(panel: Axes, t: Tables, method: str, colour: Colour) -> None:
-    """The same method with fewer epochs, where it has a curve of them."""
-    arm_rows = t.arm_rows.set_index("arm")
-    for epochs in sorted({float(str(arm.fields["train.epochs"])) for arm in t.where({"method": method})}):
-        arms = plane.curve(t, method, epochs)
-        if epochs >= plane.EPOCHS or len(arms) < 2:
-            continue
+def _shorter(panel: Axes, t: Tables[Tradeoff], method: Method) -> None:
+    """The same method with fewer epochs."""
+    arm_rows, (colour, _) = t.arm_rows.set_index("arm"), _look(method)
+    for epochs, arms in t.own.shorter[method].items():
         own = arm_rows.loc[[arm.label for arm in arms]]
         panel.plot(own["forgetting"], own["quality"], "--", color=colour, linewidth=0.9, zorder=1.5)
-        panel.plot([], [], "--", color=colour, linewidth=0.9, label=f"{_named(method)}, {epochs:g} epoch")
+        panel.plot([], [], "--", color=colour, linewidth=0.9, label=f"{method.label}, {epochs:g} epoch")
 
 
-def _domains(panel: Axes, t: Tables) -> None:
+def _domains(panel: Axes, t: Tables[Tradeoff]) -> None:
     """LoRA and full fine-tuning at equal quality, from the domain that fills most of the mix to those it lacks."""
-    names = [name for name in plane.DOMAINS if f"nll/{name}" in t.panels]
-    arms = t.where({})
-    shares = {name: np.mean([plane.share_of_mix(name, fold) for fold in plane.folds(t, arms[0])]) for name in names}
-    names = sorted(names, key=lambda name: -shares[name])
     drawn = False
-    for place, name in enumerate(names):
-        found = plane.matched(t, "LoRA r=16", "full", f"nll/{name}")
-        for (method, shift), e in zip(SIDES, (found.first, found.second) if found else (), strict=False):
+    for place, one in enumerate(t.own.domains):
+        found = one.at_equal_quality
+        sides = ((RANK_16, -0.13, found.first), (FULL, 0.13, found.second)) if found else ()
+        for method, shift, e in sides:
             colour, marker = _look(method)
             if math.isfinite(e.value):
                 drawn = True
@@ -118,48 +104,40 @@ def _domains(panel: Axes, t: Tables) -> None:
     if not drawn:
         _empty(panel, "no two curves to compare\nat equal quality by domain")
     else:
-        panel.set_xticks(range(len(names)), [f"{name}\n{shares[name]:.0%}" for name in names])
+        panel.set_xticks(range(len(t.own.domains)), [f"{one.name}\n{one.share_of_mix:.0%}" for one in t.own.domains])
         panel.set_ylim(bottom=min(0.0, panel.get_ylim()[0]))
     panel.set_xlabel("domain, and its share of the tuning mix")
     panel.set_ylabel(f"rise of NLL ({t.units['forgetting']})")
     panel.set_title("At equal quality, by domain")
 
 
-def _points(panel: Axes, t: Tables, points: plane.Cloud, aside: float = 1.0) -> None:
+def _points(panel: Axes, t: Tables[Tradeoff], points: Cloud, aside: float = 1.0) -> None:
     """Means over seeds with their intervals, in the colour of their method; moved aside by this factor."""
     arm_rows = t.arm_rows.set_index("arm")
-    for arm, x, y in zip(points.arms, aside * points.x_SK.mean(axis=0), points.y_SK.mean(axis=0), strict=True):
-        colour, marker = _look(_method(arm))
+    for arm, x, y in zip(points.arms, aside * points.x_K, points.y_K, strict=True):
+        colour, marker = _look(arm)
         low, high = arm_rows.loc[arm.label, ["forgetting_low", "forgetting_high"]]
         panel.plot([x, x], [max(low, 0.05 * y), high], color=colour, linewidth=0.7, zorder=2)  # above 0, for a log axis
         panel.plot(x, y, marker, color=colour, mec="white", mew=0.7, markersize=5, zorder=3)
 
 
-def _method(arm: Arm) -> str:
-    return "full" if arm.method == "full" else f"LoRA r={arm.rank}"
+def _law(panel: Axes, law: Line, colour: Colour, dashes: str, name: str) -> None:
+    """A law with its band over redrawn seeds."""
+    panel.fill_between(law.x, law.low, law.high, color=colour, alpha=0.14, linewidth=0, zorder=0.5)
+    panel.plot(law.x, law.y, dashes, color=colour, linewidth=1.0, zorder=1, label=name)
 
 
-def _law(panel: Axes, points: plane.Cloud, law: str, colour: Colour, dashes: str, name: str) -> None:
-    """A law through the means, with its band over redrawn seeds."""
-    x_K, y_K = points.x_SK.mean(axis=0), points.y_SK.mean(axis=0)
-    at = np.geomspace(x_K.min(), x_K.max(), 100)
-    draws_NK = seed_draws(points.y_SK, np.random.default_rng(plane.RANDOM_STATE))
-    panel.fill_between(at, *band(law, x_K, draws_NK, at), color=colour, alpha=0.14, linewidth=0, zorder=0.5)
-    panel.plot(at, line(law, x_K, y_K, at), dashes, color=colour, linewidth=1.0, zorder=1, label=name)
-
-
-def _loss(panel: Axes, t: Tables) -> None:
+def _loss(panel: Axes, t: Tables[Tradeoff]) -> None:
     """LoRA's straight line beside the law that misses least at arms left out."""
-    clouds = [points for kind in ("full", "lora") if (points := plane.loss_points(t, kind))]
-    for points in clouds:
-        _points(panel, t, points)
-    if clouds and clouds[-1].arms[0].method == "lora":
-        points = clouds[-1]
-        best = shapes(points.x_SK.mean(axis=0), points.y_SK.mean(axis=0))[0].law
+    for methods in ((FULL,), LORA):
+        if found := t.own.against_loss.get(methods):
+            _points(panel, t, found.points)
+    lora = t.own.against_loss.get(LORA)
+    if lora:
         colour = style.colour("lora", 16)
-        _law(panel, points, "line", colour, "--", "line")
-        if best != "line":
-            _law(panel, points, best, colour, "-", f"{best} (least error left out)")
+        for law, line in lora.lines.items():
+            dashes, name = ("--", "line") if law == "line" else ("-", f"{law} (least error left out)")
+            _law(panel, line, colour, dashes, name)
         panel.set_xscale("log")
         panel.set_xticks(*style.round_ticks(*panel.get_xlim()))
         panel.set_xticks([], minor=True)
@@ -172,17 +150,17 @@ def _loss(panel: Axes, t: Tables) -> None:
     panel.set_title("Against the fine-tuning loss")
 
 
-def _steps(panel: Axes, t: Tables) -> None:
+def _steps(panel: Axes, t: Tables[Tradeoff]) -> None:
     """Forgetting against steps at one rate, both axes logarithmic: a power law is straight."""
     levels: set[float] = set()
-    for method, dashes, aside in (("LoRA r=16", "-", 1 / ASIDE), ("full", "--", ASIDE)):
-        points = plane.step_points(t, method)
-        if points is None or points.y_SK.min() <= 0:
+    for method, dashes, aside in ((RANK_16, "-", 1 / ASIDE), (FULL, "--", ASIDE)):
+        found = t.own.against_steps.get(method)
+        if found is None or found.power is None:
             continue
-        levels |= set(points.x_SK.mean(axis=0))
-        _points(panel, t, points, aside)
-        name = f"{_named(method)}, rate {style.rate_text(points.arms[0].rate)}"
-        _law(panel, points, "power", _look(method)[0], dashes, name)
+        levels |= set(found.points.x_K)
+        _points(panel, t, found.points, aside)
+        name = f"{method.label}, rate {style.rate_text(found.points.arms[0].rate)}"
+        _law(panel, found.power, _look(method)[0], dashes, name)
     if levels:
         panel.set_xscale("log")
         panel.set_yscale("log")
