@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,15 +11,19 @@ import pytest
 from simulated import ArmState, question
 
 import experiments
-from analysis.claims.tables import Tables, compute
-from analysis.questions.forgetting_tradeoff import laws as laws
-from analysis.questions.forgetting_tradeoff import plane as plane
-from analysis.reports.question import judge
+from analysis import questions
+from analysis.claims.question import Answer, tables_of
+from analysis.questions.forgetting_tradeoff import laws, mix
+from analysis.questions.forgetting_tradeoff.methods import FULL, LORA, METHODS, RANK_16
+from analysis.questions.forgetting_tradeoff.tradeoff import Compared, Tradeoff
+from analysis.reports.question import report
+from analysis.stats import Decision
 from analysis.stats.scaling import seed_draws
+from core.lab.skills import FOLDS
 from sweeps import plan
 
-EXPERIMENT = experiments.load("forgetting_tradeoff")
-MODULE = importlib.import_module("analysis.questions.forgetting_tradeoff")
+NAME = "forgetting_tradeoff"
+EXPERIMENT, QUESTION = experiments.load(NAME), questions.load(NAME)
 BEST = {"lora": 2e-3, "full": 6e-4}  # the learning rates
 
 
@@ -38,10 +41,10 @@ class Truth:
     lost_outside: float = 0.06
 
 
-def cells(truth: Truth) -> dict[str, ArmState]:
+def states(truth: Truth) -> dict[str, ArmState]:
     found = {}
-    for cell in plan.arms(EXPERIMENT):
-        trial = plan.overridden(EXPERIMENT.base, cell.overrides)
+    for arm in plan.arms(EXPERIMENT):
+        trial = plan.overridden(EXPERIMENT.base, arm.overrides)
         method, epochs = trial.adapter.method, trial.train.epochs
         offset = np.log10(trial.train.learning_rate / BEST[method])
         forgetting = (truth.lora if method == "lora" else 1.0) * 10 ** (truth.slope * offset) * (epochs / 3) ** truth.exponent
@@ -50,20 +53,20 @@ def cells(truth: Truth) -> dict[str, ArmState]:
             "adapter.method": method, "adapter.rank": getattr(trial.adapter, "rank", None), "train.epochs": epochs,
             "train.learning_rate": trial.train.learning_rate, "train/steps": 63 * epochs, "train/loss_last_tenth": loss,
         }  # fmt: skip
-        found[cell.label] = ArmState(fields, ability=2.0 - 2.0 * offset**2, forgetting=forgetting)
+        found[arm.label] = ArmState(fields, ability=2.0 - 2.0 * offset**2, forgetting=forgetting)
     return found
 
 
 def laboratory(truth: Truth, seeds: int = 8, seed_sd: float = 0.03) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The frames with folds, the six domains and the raw skills of the laboratory."""
-    trials, items = question(cells(truth), seeds=seeds, seed_sd=seed_sd, tuned=False)
+    trials, items = question(states(truth), seeds=seeds, seed_sd=seed_sd, tuned=False)
     trials["data.held_out_fold"] = trials["seed"] % 4
-    trials["forgetting_measures"] = ", ".join(f"nll/{name}" for name in plane.DOMAINS)
+    trials["forgetting_measures"] = ", ".join(f"nll/{name}" for name in mix.DOMAINS)
     fold = items["fingerprint"].map(trials.set_index("fingerprint")["data.held_out_fold"])
     asked = items["item"].str.extract(r"(\d+)$")[0].astype(int) % 4 != fold  # each fold asks other questions
     parts, one = [items[(items["axis"] != "forgetting") & asked]], items[items["measure"] == "nll/prose"]
-    for name in plane.DOMAINS:
-        absent = fold[one.index].map({i: not plane.share_of_mix(name, i) for i in range(4)})
+    for name in mix.DOMAINS:
+        absent = fold[one.index].map({i: not mix.share_of_mix(name, i) for i in range(4)})
         scale = np.where(absent, truth.absent, 1.0)
         parts.append(one.assign(measure=f"nll/{name}", group=name, after=one["before"] + scale * (one["after"] - one["before"])))
     made = pd.concat(parts, ignore_index=True)
@@ -71,35 +74,37 @@ def laboratory(truth: Truth, seeds: int = 8, seed_sd: float = 0.03) -> tuple[pd.
 
 
 def with_skills(items: pd.DataFrame, trials: pd.DataFrame, truth: Truth) -> pd.DataFrame:
-    rng, names = np.random.default_rng(5), [s for s, cluster in plane.CLUSTER_OF.items() if cluster != "facts"]
+    rng, names = np.random.default_rng(5), [s for s, cluster in mix.CLUSTER_OF.items() if cluster != "facts"]
     parts = [items[items["measure"] != "raw_accuracy/skills"]]
     for row in trials.itertuples():
         own = pd.DataFrame({"group": np.repeat(names, 20)})
-        outside = own["group"].map(plane.CLUSTER_OF).isin(plane.FOLDS[int(trials.loc[row.Index, "data.held_out_fold"])])
+        outside = own["group"].map(mix.CLUSTER_OF).isin(FOLDS[int(trials.loc[row.Index, "data.held_out_fold"])])
         lost = rng.random(len(own)) < np.where(outside, truth.lost_outside, truth.lost_inside)
         own = own.assign(fingerprint=row.fingerprint, measure="raw_accuracy/skills", axis="other", weight=1.0, before=1.0)
         parts.append(own.assign(item=[f"{g}{i}" for i, g in enumerate(own["group"])], after=1.0 - lost))
     return pd.concat(parts, ignore_index=True)
 
 
-def analysed(truth: Truth) -> tuple[Tables, dict[str, dict[str, object]]]:
-    tables = compute(*laboratory(truth), EXPERIMENT, MODULE.VIEW)
-    return tables, {str(row["id"]): row for row in judge(tables, EXPERIMENT, MODULE.RULES)}
+def analysed(truth: Truth) -> Answer[Tradeoff]:
+    return questions.answer(NAME, *laboratory(truth))
+
+
+def decisions(found: Answer[Tradeoff]) -> dict[str, Decision]:
+    return {one.id: one.verdict for one in found.verdicts}
 
 
 @pytest.fixture(scope="module")
-def as_published() -> tuple[Tables, dict[str, dict[str, object]]]:
+def as_published() -> Answer[Tradeoff]:
     return analysed(Truth(lost_inside=0.06, lost_outside=0.12))
 
 
 @pytest.fixture(scope="module")
-def reversed_() -> tuple[Tables, dict[str, dict[str, object]]]:
+def reversed_() -> Answer[Tradeoff]:
     return analysed(Truth(lora=4.0, slope=-0.8, exponent=0.9, straight=False, absent=0.5, lost_inside=0.04, lost_outside=0.01))
 
 
-def test_what_is_true_is_supported(as_published: tuple[Tables, dict[str, dict[str, object]]]) -> None:
-    said = {name: row["verdict"] for name, row in as_published[1].items()}
-    assert said == dict.fromkeys(
+def test_what_is_true_is_supported(as_published: Answer[Tradeoff]) -> None:
+    assert decisions(as_published) == dict.fromkeys(
         (
             "absent_domains_forget_more",
             "absent_skills_lose_more",
@@ -110,13 +115,12 @@ def test_what_is_true_is_supported(as_published: tuple[Tables, dict[str, dict[st
             "forgetting_linear_in_loss",
             "forgetting_power_of_steps",
         ),
-        "supported",
-    ) | {"lora_keeps_skills_at_equal_quality": "undecided"}
+        Decision.SUPPORTED,
+    ) | {"lora_keeps_skills_at_equal_quality": Decision.UNDECIDED}
 
 
-def test_the_opposite_is_contradicted(reversed_: tuple[Tables, dict[str, dict[str, object]]]) -> None:
-    said = {name: row["verdict"] for name, row in reversed_[1].items()}
-    assert said == dict.fromkeys(
+def test_the_opposite_is_contradicted(reversed_: Answer[Tradeoff]) -> None:
+    assert decisions(reversed_) == dict.fromkeys(
         (
             "absent_domains_forget_more",
             "absent_skills_lose_more",
@@ -127,22 +131,20 @@ def test_the_opposite_is_contradicted(reversed_: tuple[Tables, dict[str, dict[st
             "forgetting_linear_in_loss",
             "forgetting_power_of_steps",
         ),
-        "contradicted",
-    ) | {"lora_keeps_skills_at_equal_quality": "undecided"}
+        Decision.CONTRADICTED,
+    ) | {"lora_keeps_skills_at_equal_quality": Decision.UNDECIDED}
 
 
-def test_effects_are_those_put_in(as_published: tuple[Tables, dict[str, dict[str, object]]]) -> None:
-    tables, found = as_published
-    assert float(str(found["forgetting_power_of_steps"]["value"])) == pytest.approx(0.15, abs=0.02)
-    assert float(str(found["absent_skills_lose_more"]["value"])) == pytest.approx(0.06, abs=0.01)
-    equal = plane.matched(tables, "LoRA r=16", "full")
-    assert equal is not None
+def test_effects_are_those_put_in(as_published: Answer[Tradeoff]) -> None:
+    found = {one.id: one for one in as_published.verdicts}
+    assert found["forgetting_power_of_steps"].value == pytest.approx(0.15, abs=0.02)
+    assert found["absent_skills_lose_more"].value == pytest.approx(0.06, abs=0.01)
+    equal = as_published.tables.own.at_equal_quality[Compared()]
     assert equal.second.value / equal.first.value == pytest.approx(1 / 0.4, rel=0.15)
-    assert (
-        found["lora_forgets_less_at_equal_quality"]["low"]
-        < equal.second.value - equal.first.value
-        < found["lora_forgets_less_at_equal_quality"]["high"]
-    )  # type: ignore[operator]
+    less = found["lora_forgets_less_at_equal_quality"]
+    assert less.low is not None
+    assert less.high is not None
+    assert less.low < equal.second.value - equal.first.value < less.high
 
 
 def test_accuracy_and_nll_may_disagree_and_the_report_shows_both() -> None:
@@ -151,19 +153,17 @@ def test_accuracy_and_nll_may_disagree_and_the_report_shows_both() -> None:
     full = set(trials.loc[trials["adapter.method"] == "full", "fingerprint"])
     skills = (items["measure"] == "raw_accuracy/skills") & items["fingerprint"].isin(full)
     items.loc[skills & (np.random.default_rng(0).random(len(items)) < 0.1), "after"] = 0.0
-    tables = compute(trials, items, EXPERIMENT, MODULE.VIEW)
-    found = {str(row["id"]): row["verdict"] for row in judge(tables, EXPERIMENT, MODULE.RULES)}
-    assert (found["lora_forgets_less_at_equal_quality"], found["lora_keeps_skills_at_equal_quality"]) == (
-        "contradicted",
-        "supported",
-    )
-    text = "\n".join(MODULE.VIEW.sections(tables))
+    answer = questions.answer(NAME, trials, items)
+    found = decisions(answer)
+    assert found["lora_forgets_less_at_equal_quality"] is Decision.CONTRADICTED
+    assert found["lora_keeps_skills_at_equal_quality"] is Decision.SUPPORTED
+    text = "\n".join(QUESTION.sections(answer.tables))
     assert ", LoRA more" in text
     assert ", LoRA less" in text
 
 
 def test_the_report_has_every_part(tmp_path: Path) -> None:
-    made = MODULE.report(*laboratory(Truth(), seeds=4), EXPERIMENT, tmp_path)
+    made = report(QUESTION, EXPERIMENT, laboratory(Truth(), seeds=4), tmp_path)
     page = (tmp_path / "report.md").read_text()
     for part in ("## The front", "## At equal quality", "## By domain", "## Laws of forgetting"):
         assert part in page
@@ -177,26 +177,25 @@ def test_the_report_has_every_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [["lora r=16 learning_rate=0.0016"], ["full"], ["epochs=1"], ["r=4", "full"]])
 def test_part_of_the_arms_has_a_report(kept: list[str], tmp_path: Path) -> None:
     trials, items = laboratory(Truth(), seeds=2)
-    trials = trials[[any(part in cell for part in kept) for cell in trials["arm"]]]
-    made = MODULE.report(trials, items[items["fingerprint"].isin(trials["fingerprint"])], EXPERIMENT, tmp_path)
+    trials = trials[[any(part in arm for part in kept) for arm in trials["arm"]]]
+    made = report(QUESTION, EXPERIMENT, (trials, items[items["fingerprint"].isin(trials["fingerprint"])]), tmp_path)
     assert len(made.arm_rows) == trials["arm"].nunique()
     assert (tmp_path / "figure.pdf").is_file()
 
 
 def test_shares_of_the_mix_follow_the_held_out_fold() -> None:
     for fold in range(4):
-        assert sum(plane.share_of_mix(name, fold) for name in plane.DOMAINS) == pytest.approx(1)
-        assert plane.share_of_mix("code", fold) == plane.share_of_mix("prose", fold) == 0
-    with_facts = [fold for fold in range(4) if plane.share_of_mix("facts", fold)]
-    assert with_facts == [fold for fold in range(4) if "facts" not in plane.FOLDS[fold]]
+        assert sum(mix.share_of_mix(name, fold) for name in mix.DOMAINS) == pytest.approx(1)
+        assert mix.share_of_mix("code", fold) == mix.share_of_mix("prose", fold) == 0
+    with_facts = [fold for fold in range(4) if mix.share_of_mix("facts", fold)]
+    assert with_facts == [fold for fold in range(4) if "facts" not in FOLDS[fold]]
 
 
-def test_the_front_is_that_of_the_frontier_below(as_published: tuple[Tables, dict[str, dict[str, object]]]) -> None:
-    tables, _ = as_published
-    probability, volumes = plane.on_the_front(tables), plane.hypervolumes(tables)
+def test_the_front_is_that_of_the_frontier_below(as_published: Answer[Tradeoff]) -> None:
+    probability, volumes = as_published.tables.own.front, as_published.tables.own.volumes
     assert probability["full learning_rate=0.004"] < 0.05  # past the top: less quality for more forgetting
-    assert max(p for cell, p in probability.items() if cell.startswith("lora r=16")) > 0.5
-    assert volumes["LoRA r=16"].low > volumes["full"].high  # 0.4 of the forgetting
+    assert max(p for arm, p in probability.items() if arm.startswith("lora r=16")) > 0.5
+    assert volumes[RANK_16].low > volumes[FULL].high  # 0.4 of the forgetting
 
 
 @pytest.mark.parametrize("law", laws.SHAPES)
@@ -238,9 +237,8 @@ def test_a_band_holds_the_law_it_is_of() -> None:
 
 
 def test_arms_past_the_best_rate_are_no_part_of_the_law_in_the_loss() -> None:
-    tables = compute(*laboratory(Truth(), seeds=2), EXPERIMENT, MODULE.VIEW)
-    points = plane.loss_points(tables, "lora")
-    assert points is not None
+    t = tables_of(QUESTION, *laboratory(Truth(), seeds=2), EXPERIMENT)
+    points = t.own.against_loss[LORA].points
     assert {arm.rate for arm in points.arms} == {2.5e-4, 6.3e-4, 1.6e-3}
     assert points.y_SK.shape == (2, len(points.arms))
 
@@ -251,3 +249,22 @@ def test_exponents_between_neighbours_show_where_a_power_law_bends() -> None:
         "between neighbours 0.50 from 10 to 100 steps, 0.50 from 100 to 1,000 steps"
     )
     assert "−0.30 from 100 to 1,000 steps" in laws.local_exponents(steps, np.array([1.0, 2.0, 1.0]))
+
+
+def test_what_is_drawn_is_prepared(as_published: Answer[Tradeoff]) -> None:
+    own = as_published.tables.own
+    assert set(own.curves) == set(METHODS)
+    assert {method: list(found) for method, found in own.shorter.items() if found} == {RANK_16: [1.0], FULL: [1.0]}
+    assert own.lengths == [9.0, 3.0, 1.0, 0.3]
+    loss = own.against_loss[LORA]
+    assert list(loss.lines) == list(dict.fromkeys(("line", loss.shapes[0].law)))
+    for line in (*loss.lines.values(), *(steps.power for steps in own.against_steps.values())):
+        assert line is not None
+        assert ((line.low <= line.y) & (line.y <= line.high)).mean() > 0.95
+    assert own.against_loss[(FULL,)].lines == {}
+    assert [one.name for one in own.domains][-2:] == ["code", "prose"]
+
+
+def test_a_method_is_named_by_its_adapter_and_rank() -> None:
+    assert [method.name for method in METHODS] == ["LoRA r=4", "LoRA r=16", "LoRA r=64", "full"]
+    assert [method.label for method in (RANK_16, FULL)] == ["LoRA r = 16", "full"]
