@@ -42,7 +42,7 @@ def ratio_of_optima(t: Tables[None]) -> Finding:
     }
     logs_S, lost = log_ratios(curves, seeds, quality.n_items)
     if lost:
-        return untested(ABOUT_TEN, effect, "; ".join(lost))
+        return untested(ABOUT_TEN, effect, "; ".join(one.text for one in lost))
     ratio = ratio_over_seeds(logs_S, [spacing(rates_K) for rates_K, _ in curves.values()], quality.n_items)
     return Finding(ratio, ABOUT_TEN, effect, "ratio", SEEDS_ALONE)
 
