@@ -24,7 +24,7 @@ from analysis.claims.published import PublishedCurve
 from analysis.claims.question import Answer
 from analysis.claims.tables import Tables
 from analysis.figures import style
-from analysis.figures.panels import LEGEND_WIDTH, draw
+from analysis.figures.panels import LEGEND_WIDTH, _method_of, draw
 from analysis.questions.rank_vs_quality import HU
 from analysis.reports import question as question_report
 from analysis.reports.question import Asked, differences, markdown
@@ -245,12 +245,25 @@ def test_arms_that_were_to_be_tuned_and_were_not_are_named() -> None:
 # ---- how figures look
 
 
+def curves_of(*arms: tuple[str, str, float]) -> dict[object, pd.DataFrame]:
+    """Arms, each as (curve, method, rank), by curve."""
+    table = pd.DataFrame(arms, columns=["curve", "method", "rank"])
+    return dict(iter(table.groupby("curve", sort=False)))
+
+
 def test_a_method_and_a_rank_have_their_colour_in_every_figure() -> None:
-    assert style.curve("kind", "full", 0) == style.curve("adapter.method", "full", 3)
-    assert style.curve("kind", "r = 16", 2)[0] == style.curve("adapter.rank", 16, 0)[0] == style.colour("lora", 16)
-    others = {style.curve("matching", name, i)[0] for i, name in enumerate(("equal epochs", "equal steps", "x", "y", "z"))}
-    assert len(others) == 5
-    assert not others & {style.colour("full"), style.colour("lora")}
+    full, rank_1, rank_16 = ("full", "full", np.nan), ("r = 1", "lora", 1), ("r = 16", "lora", 16)
+    by_rank = curves_of(full, rank_1, rank_16)
+    assert [_method_of(level, by_rank) for level in by_rank] == [("full", None), ("lora", 1), ("lora", 16)]
+    by_method = curves_of(full, ("lora", "lora", 1), ("lora", "lora", 16))
+    assert [_method_of(level, by_method) for level in by_method] == [("full", None), ("lora", None)]
+    others = curves_of(("equal epochs", "lora", 16), ("equal steps", "lora", 16), ("mixed", "lora", 4), ("mixed", "full", np.nan))
+    assert {_method_of(level, others) for level in others} == {(None, None)}
+    assert style.look("full", None, 0) == style.look("full", None, 3) == (style.colour("full"), style.marker("full"))
+    assert style.look("lora", 16, 2)[0] == style.colour("lora", 16)
+    palette = {style.look(None, None, i)[0] for i in range(5)}
+    assert len(palette) == 5
+    assert not palette & {style.colour("full"), style.colour("lora")}
 
 
 def test_ticks_have_the_ends_and_do_not_overlap() -> None:

@@ -22,6 +22,7 @@ from core.states import Phase, State
 EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/drift")  # looked at wherever there are such
 Fields = Mapping[str, object]  # dotted fields → values: which arm is meant
 Own = TypeVar("Own")
+Scale = Literal["log", "linear", "even"]  # even: the levels side by side, whatever lies between
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class View:
     measures: tuple[str, ...]  # "quality", "forgetting" or a measure's name
     curves: str | None = None
     curves_label: str = ""
-    scale: Literal["log", "linear", "even"] = "log"  # of x: log, linear, or even (the levels side by side, whatever lies between)
+    scale: Scale = "log"  # of x
     derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
     fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
     published: tuple[PublishedCurve, ...] = ()  # laid over our curves

@@ -9,37 +9,37 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from analysis import formatting
 from analysis.arms import AXES, is_change
 from analysis.claims.fitted import Fitted, label
 from analysis.figures import style
+from analysis.figures.style import Colour
+from core.adapters import METHODS
 from core.measures import measure, rise
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.claims.tables import Tables
+    from analysis.claims.tables import Scale, Tables
 
 LEGEND_WIDTH = 28  # characters: about half a panel, so that there is a corner that holds it
 PANELS = 4  # at least, where there are as many measures
-NAMES = {"lora": "LoRA"}
-Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
 class Axis:
-    """Where on x the points of a figure stand. `scale`: log, linear, or even."""
+    """Where on x the points of a figure stand."""
 
     levels: list[object]
-    scale: str
+    scale: Scale
 
     @property
     def numbers(self) -> bool:
@@ -59,28 +59,69 @@ class Axis:
         return raw * math.exp(place * 0.022 * span)
 
 
+@dataclass(frozen=True)
+class Series:
+    """One curve of the figure: its level of the question's second axis, its arms, how it looks, and how far it is moved aside
+    along x."""
+
+    level: object
+    arm_rows: pd.DataFrame
+    colour: Colour
+    marker: str
+    place: float
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What all panels of a figure share."""
+
+    tables: Tables[Any]
+    axis: Axis
+    series: tuple[Series, ...]
+
+
 def draw(t: Tables[Any], narrow: bool = False) -> Figure:
     """One panel a measure, two in a row; `narrow`: one in a row, for one column of print."""
     names = list(t.panels)[: max(PANELS, len(t.view.measures))]
     columns = 1 if narrow else min(len(names), 2)
     rows = math.ceil(len(names) / columns)
-    arm_rows = t.arm_rows[t.arm_rows["seeds"] > 0]
-    curves = _ordered(arm_rows["curve"])
-    crowded = len(curves) > 1 or bool(t.published)
-    figure, panels = style.figure(
-        rows, columns, (1.75 if narrow else 2.7) * rows + 0.3 * crowded, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH
-    )
-    axis = _axis(t, arm_rows)
+    layout = _layout(t)
+    crowded = len(layout.series) > 1 or bool(t.published)
+    height = (1.75 if narrow else 2.7) * rows + 0.3 * crowded
+    figure, panels = style.figure(rows, columns, height, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH)
     handles: dict[str, Artist] = {}
     for panel, name in zip(panels, names, strict=False):
-        handles |= _panel(
-            panel, t, arm_rows.dropna(subset=[name]), name, axis, curves, [one for one in t.laws if one.measure == name]
-        )
+        handles |= _panel(panel, layout, name)
     for spare in panels[len(names) :]:
         spare.set_visible(False)
     if len(handles) > 1:
         _legend(figure, handles, t.view.curves_label, 60 if narrow else 125)
     return figure
+
+
+def _layout(t: Tables[Any]) -> Layout:
+    arm_rows = t.arm_rows[t.arm_rows["seeds"] > 0]
+    curves = {level: arm_rows[arm_rows["curve"] == level] for level in _ordered(arm_rows["curve"])}
+    middle = (len(curves) - 1) / 2
+    looks = [style.look(*_method_of(level, curves), index) for index, level in enumerate(curves)]
+    series = (Series(level, own, *looks[i], i - middle) for i, (level, own) in enumerate(curves.items()))
+    return Layout(t, _axis(t, arm_rows), tuple(series))
+
+
+def _method_of(level: object, curves: dict[object, pd.DataFrame]) -> tuple[str | None, int | None]:
+    """Whose look a curve has: its method's, if all its arms are of one method and no other curve has arms of that; its rank's,
+    if all curves of the method have one rank each and no two the same; else nobody's."""
+    methods = {other: set(own["method"]) for other, own in curves.items()}
+    if len(methods[level]) != 1:
+        return None, None
+    (method,) = methods[level]
+    alike = [other for other, found in methods.items() if method in found]
+    if len(alike) == 1:
+        return method, None
+    ranks = [set(curves[other]["rank"].dropna()) for other in alike]
+    if any(len(one) != 1 for one in ranks) or len(set.union(*ranks)) < len(alike):
+        return None, None
+    return method, int(ranks[alike.index(level)].pop())
 
 
 def _axis(t: Tables[Any], arm_rows: pd.DataFrame) -> Axis:
@@ -99,33 +140,22 @@ def _legend(figure: Figure, handles: dict[str, Artist], title: str, width: int) 
     figure.legend(handles.values(), names, loc="outside upper left", title=title or None, **look)
 
 
-def _panel(
-    panel: Axes, t: Tables[Any], arm_rows: pd.DataFrame, name: str, axis: Axis, curves: list[object], found: Sequence[Fitted]
-) -> dict[str, Artist]:
+def _panel(panel: Axes, layout: Layout, name: str) -> dict[str, Artist]:
     """Draws one measure; the handles of its curves, by name."""
-    handles: dict[str, Artist] = {}
+    axis, t = layout.axis, layout.tables
+    series = [replace(one, arm_rows=one.arm_rows.dropna(subset=[name])) for one in layout.series]
     theirs = [one for one in t.published if one.measure == name and axis.scale != "even"]
-    placed = {one: xy for one in theirs if (xy := one.beside(*_means(arm_rows, one.curve, name)))}
-    values = np.concatenate([arm_rows[name].to_numpy(float), *(y for _, y in placed.values())])
-    if len(arm_rows):
-        panel.set_ylim(*style.limits(values, arm_rows[name + "_low"].to_numpy(float), arm_rows[name + "_high"].to_numpy(float)))
-    if axis.scale == "log":
-        panel.set_xscale("log")
-    if axis.scale != "even" and len(axis.levels) == 1:
-        middle = float(str(axis.levels[0]))
-        panel.set_xlim(middle / 2, middle * 2) if middle > 0 else panel.set_xlim(middle - 1, middle + 1)
-    if (is_change(name)) and panel.get_ylim()[0] < 0 < panel.get_ylim()[1]:
-        panel.axhline(0, color=style.MUTED, linewidth=0.7, zorder=1)
+    ours = {str(one.level): one.arm_rows for one in series}
+    placed = {one: xy for one in theirs if one.curve in ours and (xy := one.beside(*_means(ours[one.curve], name)))}
+    _limits(panel, axis, name, pd.concat([one.arm_rows for one in series]), [y for _, y in placed.values()])
+    handles: dict[str, Artist] = {}
     laws: list[Artist] = []
-    for index, curve in enumerate(curves):
-        own = arm_rows[arm_rows["curve"] == curve]
-        fitted = next((one for one in found if one.curve == str(curve)), None)
-        colour, marker = _look(t, own, curve, index, len(curves))
-        at = axis.at(list(own["x"]), index - (len(curves) - 1) / 2)
-        handles |= _points(panel, own.iloc[np.argsort(at)], np.sort(at), name, colour, marker, axis.numbers and fitted is None)
-        laws += [_law(panel, fitted, colour, len(laws), len(curves) > 1)] if fitted else []
-    for one, xy in placed.items():
-        handles[one.name] = style.published(panel, *xy, one.name)[0]
+    for one in series:
+        fitted = next((law for law in t.laws if law.measure == name and law.curve == str(one.level)), None)
+        handles |= _points(panel, one, layout, name, joined=axis.numbers and fitted is None)
+        laws += [_law(panel, fitted, one.colour, len(laws), len(series) > 1)] if fitted else []
+    for published, xy in placed.items():
+        handles[published.name] = style.published(panel, *xy, published.name)[0]
     _label(panel, t, name, axis)
     if laws:
         # Above the bars at the bottom; out of the layout, which would make room for a long name by narrowing the panel.
@@ -133,40 +163,49 @@ def _panel(
     return handles
 
 
-def _means(arm_rows: pd.DataFrame, curve: str, name: str) -> tuple[list[float], list[float]]:
-    own = arm_rows[arm_rows["curve"] == curve].sort_values("x")
+def _limits(panel: Axes, axis: Axis, name: str, arm_rows: pd.DataFrame, published: Sequence[np.ndarray]) -> None:
+    """The limits and scales of a panel, and a line at 0 through changes that lie on either side of it."""
+    if len(arm_rows):
+        values = np.concatenate([arm_rows[name].to_numpy(float), *published])
+        panel.set_ylim(*style.limits(values, *(arm_rows[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))))
+    if axis.scale == "log":
+        panel.set_xscale("log")
+    if axis.scale != "even" and len(axis.levels) == 1:
+        middle = float(str(axis.levels[0]))
+        panel.set_xlim(middle / 2, middle * 2) if middle > 0 else panel.set_xlim(middle - 1, middle + 1)
+    if is_change(name) and panel.get_ylim()[0] < 0 < panel.get_ylim()[1]:
+        panel.axhline(0, color=style.MUTED, linewidth=0.7, zorder=1)
+
+
+def _means(arm_rows: pd.DataFrame, name: str) -> tuple[list[float], list[float]]:
+    own = arm_rows.sort_values("x")
     return own["x"].astype(float).to_list(), own[name].astype(float).to_list()
 
 
-def _look(t: Tables[Any], own: pd.DataFrame, curve: object, index: int, n_curves: int) -> tuple[Colour, str]:
-    """Colour and marker: a lone curve has its method's."""
-    methods = set(own["method"])
-    return style.curve(t.view.curves, methods.pop() if n_curves == 1 and len(methods) == 1 else curve, index)
-
-
-def _points(
-    panel: Axes, own: pd.DataFrame, at: np.ndarray, name: str, colour: Colour, marker: str, joined: bool
-) -> dict[str, Artist]:
-    """Means and intervals of one curve; its handle for the legend. Where it is LoRA's and full fine-tuning's, full has its own
-    marker and stands apart: its number of parameters is no rank."""
-    if own.empty:
+def _points(panel: Axes, one: Series, layout: Layout, name: str, joined: bool) -> dict[str, Artist]:
+    """Means and intervals of one curve; its handle for the legend. Arms without a rank have their method's marker and stand apart
+    from those with one: their number of parameters is no rank."""
+    if one.arm_rows.empty:
         return {}
-    apart = (own["method"] == "full").to_numpy() & (own["method"].nunique() > 1)
-    look: dict[str, Any] = {"color": colour, "mec": "white", "mew": 0.7, "markersize": 5, "zorder": 4}
-    (line,) = panel.plot(at[~apart], own.loc[~apart, name], marker + ("-" if joined else ""), **look)
-    panel.plot(at[apart], own.loc[apart, name], style.METHOD_MARKER["full"], **look)
+    at = layout.axis.at(list(one.arm_rows["x"]), one.place)
+    own, at = one.arm_rows.iloc[np.argsort(at)], np.sort(at)
+    apart = own["rank"].isna().to_numpy() & (own["method"].nunique() > 1)
+    look: dict[str, Any] = {"color": one.colour, "mec": "white", "mew": 0.7, "markersize": 5, "zorder": 4}
+    (line,) = panel.plot(at[~apart], own.loc[~apart, name], one.marker + ("-" if joined else ""), **look)
+    for x, y, method in zip(at[apart], own.loc[apart, name], own.loc[apart, "method"], strict=True):
+        panel.plot(x, y, style.marker(method), **look)
     for x, low, high in zip(at, own[name + "_low"], own[name + "_high"], strict=True):
-        style.interval(panel, x, low, high, colour, 0.9)
-    curve = str(own["curve"].iloc[0])
-    return {NAMES.get(curve, curve): line} if curve else {"here": line}
+        style.interval(panel, x, (low, high), one.colour, linewidth=0.9)
+    if not one.level:
+        return {"here": line}
+    return {METHODS[str(one.level)].label if layout.tables.view.curves == "adapter.method" else str(one.level): line}
 
 
 def _law(panel: Axes, one: Fitted, colour: Colour, order: int, named: bool) -> Artist:
     """The law with its band, and at the bottom where it levels off; its handle for the legend."""
     line = one.line
     panel.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0, zorder=0.5)
-    text = f"{one.curve}: {label(one)}" if named else label(one)
-    text = textwrap.fill(text, LEGEND_WIDTH)
+    text = textwrap.fill(f"{one.curve}: {label(one)}" if named else label(one), LEGEND_WIDTH)
     dashes = "--" if one.in_doubt else "-"
     (handle,) = panel.plot(line.x, line.y, color=colour, linewidth=1.0, linestyle=dashes, label=text, zorder=3)
     e = one.best.plateau

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.formatting import rate_text
+from core.adapters import METHODS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,42 +20,40 @@ if TYPE_CHECKING:
 LITTLE = 0.1  # nats a token of forgetting
 TEXT_WIDTH = 6.9  # inches: two columns of a conference paper
 COLUMN_WIDTH = 3.35  # one of them
-# Okabe & Ito (2008), safe for colour-blind readers. LoRA is blue: its ranks go from light to dark, so that they keep
-# their order in grey print; full fine-tuning is vermillion with another marker.
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#e4e4e4"
-METHOD_COLOUR = {"full": "#D55E00", "lora": "#0072B2", "base": "#6b6b6b"}
-METHOD_MARKER = {"full": "D", "lora": "o", "base": "s"}
-RANK_RAMP = ("#8CCBF2", "#56B4E9", "#2B8CC9", "#0072B2", "#004C80", "#00264D")  # lightness falls evenly, 79 to 15
+# A method's colour and marker stand in core/adapters.py. The ranks of LoRA, which is blue there, go from light to dark, so that
+# they keep their order in grey print.
+RANK_RAMP = {"lora": ("#8CCBF2", "#56B4E9", "#2B8CC9", "#0072B2", "#004C80", "#00264D")}  # lightness falls evenly, 79 to 15
 RANK_RANGE = (1, 256)  # the ends of the ramp, so that a rank has the same colour in every figure
-
-
-def colour(method: str, rank: int | None = None) -> tuple[float, float, float]:
-    """The colour of a method, or of a rank of LoRA."""
-    from matplotlib.colors import LinearSegmentedColormap, to_rgb
-
-    if rank is None or method != "lora":
-        return to_rgb(METHOD_COLOUR[method])
-    low, high = (math.log2(r) for r in RANK_RANGE)
-    share = min(max((math.log2(rank) - low) / (high - low), 0.0), 1.0)
-    red, green, blue, _ = LinearSegmentedColormap.from_list("rank", RANK_RAMP)(share)
-    return red, green, blue
-
-
 # Curves that are not methods have neither LoRA's blues nor full fine-tuning's vermillion (Okabe & Ito, and a dark violet).
 PALETTE = ("#009E73", "#CC79A7", "#E69F00", "#1a1a1a", "#6A3D9A")
 MARKERS = "s^vp<"
+Colour = tuple[float, float, float]
 
 
-def curve(field: str | None, level: object, index: int) -> tuple[tuple[float, float, float], str]:
-    """Colour and marker of one curve: a method's or rank's own where the level is one ("lora", "full", "r = 16", or a number on
-    `field` adapter.rank), else the next of the palette."""
+def colour(method: str, rank: int | None = None) -> Colour:
+    """The colour of a method, or of a rank of a method that has a ramp."""
+    from matplotlib.colors import LinearSegmentedColormap, to_rgb
+
+    if rank is None or method not in RANK_RAMP:
+        return to_rgb(METHODS[method].colour)
+    low, high = (math.log2(r) for r in RANK_RANGE)
+    share = min(max((math.log2(rank) - low) / (high - low), 0.0), 1.0)
+    red, green, blue, _ = LinearSegmentedColormap.from_list("rank", RANK_RAMP[method])(share)
+    return red, green, blue
+
+
+def marker(method: str) -> str:
+    """The marker of a method."""
+    return METHODS[method].marker
+
+
+def look(method: str | None, rank: int | None, index: int) -> tuple[Colour, str]:
+    """Colour and marker of a curve: those of its method or rank, if it is the one curve of that; else the next of the palette."""
     from matplotlib.colors import to_rgb
 
-    if level in METHOD_COLOUR:
-        return colour(str(level)), METHOD_MARKER[str(level)]
-    rank = level if field == "adapter.rank" else str(level).removeprefix("r = ") if str(level).startswith("r = ") else None
-    if rank is not None and float(str(rank)) > 0:
-        return colour("lora", int(float(str(rank)))), METHOD_MARKER["lora"]
+    if method is not None:
+        return colour(method, rank), marker(method)
     return to_rgb(PALETTE[index % len(PALETTE)]), MARKERS[index % len(MARKERS)]
 
 
@@ -68,13 +67,13 @@ def limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float
     return bottom - margin, top + margin
 
 
-def interval(
-    panel: Axes, x: float, low: float, high: float, colour: tuple[float, float, float], width: float, alpha: float = 1.0
-) -> None:
-    """A vertical interval; an arrow at the edge where the axis cuts it. The panel's limits must be set."""
+def interval(panel: Axes, x: float, ends: tuple[float, float], colour: Colour, **line: Any) -> None:
+    """A vertical interval between its two ends; an arrow at the edge where the axis cuts it. The panel's limits must be set.
+    `line`: linewidth and alpha."""
+    low, high = ends
     if not (math.isfinite(low) and math.isfinite(high)):
         return
-    panel.plot([x, x], [low, high], color=colour, linewidth=width, solid_capstyle="butt", zorder=2, alpha=alpha)
+    panel.plot([x, x], [low, high], color=colour, solid_capstyle="butt", zorder=2, **line)
     bottom, top = panel.get_ylim()
     for cut, edge, mark in ((low < bottom, bottom, r"$\downarrow$"), (high > top, top, r"$\uparrow$")):
         if cut:
@@ -100,10 +99,15 @@ def ticks(levels: Sequence[float], logarithmic: bool, room: float = 0.035) -> tu
         return abs(at[x] - at[other]) / share > room * (len(text[x]) + len(text[other]) + 1) / 2
 
     kept = [first] if first == last else [first, last]
-    for x in sorted(levels, key=lambda x: (len(f"{x:.3g}".split("e")[0].strip("0.")), x)):  # round ones first
+    for x in sorted(levels, key=lambda x: (_length(x), x)):  # round ones first
         if x not in kept and all(clear(x, other) for other in kept):
             kept.append(x)
     return sorted(kept), [text[x] for x in sorted(kept)]
+
+
+def _length(x: float) -> int:
+    """How long a number of three digits is without the zeros at its ends and its power of ten: round ones are short."""
+    return len(f"{x:.3g}".partition("e")[0].strip("0."))
 
 
 def from_zero(panel: Axes, values: np.ndarray) -> None:
@@ -132,7 +136,7 @@ def round_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     return found, [f"{x:g}" for x in found]
 
 
-def text_colour(background: tuple[float, float, float]) -> tuple[float, float, float]:
+def text_colour(background: Colour) -> Colour:
     """The colour of a line for text beside it: light ones darkened until they can be read on white."""
     red, green, blue = background
     luminance = 0.2126 * red + 0.7152 * green + 0.0722 * blue

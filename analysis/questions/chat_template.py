@@ -33,4 +33,4 @@ RULES: dict[str, Rule] = {
         t, RESPONSES, ALL_TOKENS, Ask("quality", ABOVE_ZERO, "quality, loss on responses − on all tokens")
     ),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

@@ -59,4 +59,4 @@ RULES: dict[str, Rule] = {
     "500_examples_reach_90_percent": share_reached(500, ABOVE_ZERO),
     "100_examples_miss_90_percent": share_reached(100, BELOW_ZERO),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

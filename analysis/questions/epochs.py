@@ -51,4 +51,4 @@ def loss_without_quality(t: Tables[None]) -> Finding:
 
 
 RULES: dict[str, Rule] = {"forgetting_speeds_up_past_3_epochs": speeds_up, "loss_falls_without_quality": loss_without_quality}
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

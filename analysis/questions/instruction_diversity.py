@@ -23,4 +23,4 @@ RULES: dict[str, Rule] = {
         Ask("exact_match/held_out", WITHIN_TWO_POINTS, "held-out tasks, 10 templates − 1", in_points=True),
     ),
 }  # fmt: skip
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

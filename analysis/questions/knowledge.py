@@ -58,4 +58,4 @@ RULES: dict[str, Rule] = {
         t, {"adapter.method": "lora"}, Ask("recall/taught", ABOVE_ZERO, "rise of recall of taught facts with parameters (LoRA)")
     ),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

@@ -25,4 +25,4 @@ RULES: dict[str, Rule] = {
         t, TENTH, RIGHT, Ask("quality", AT_MOST_FIVE_POINTS, EFFECT, in_points=True)
     ),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

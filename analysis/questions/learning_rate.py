@@ -52,4 +52,4 @@ RULES: dict[str, Rule] = {
     "lower_rate_forgets_less_full": rises("full"),
     "lora_rate_10_times_full": ratio_of_optima,
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

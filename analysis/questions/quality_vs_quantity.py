@@ -75,4 +75,4 @@ RULES: dict[str, Rule] = {
         CHOSEN, SYNTHETIC, Ask(QUALITY, ABOVE_ZERO, "best tenth − drawn from all, 1,000 each, quality")
     ),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

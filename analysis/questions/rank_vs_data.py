@@ -70,4 +70,4 @@ RULES: dict[str, Rule] = {
         Ask("recall/taught", ABOVE_ZERO, "recall of taught facts, rank 64 − 1"),
     ),
 }  # fmt: skip
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

@@ -89,4 +89,4 @@ RULES: dict[str, Rule] = {
         AS_MANY, MORE_PASSES, "quality, traces − bare answers with more passes, equal tokens"
     ),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

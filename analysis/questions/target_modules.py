@@ -52,4 +52,4 @@ RULES: dict[str, Rule] = {
     "mlp_beats_attention": beats_attention("mlp"),
     "all_linear_beats_attention": beats_attention("all-linear"),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

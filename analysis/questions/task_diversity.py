@@ -71,4 +71,4 @@ RULES: dict[str, Rule] = {
     "held_out_rises_with_clusters": carries_over("clusters"),
     "held_out_rises_with_tasks": carries_over("tasks"),
 }
-QUESTION = Question(VIEW, RULES)
+QUESTION: Question[None] = Question(VIEW, RULES)

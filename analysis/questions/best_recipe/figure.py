@@ -74,7 +74,7 @@ def _deciding(panel: Axes, t: Tables, measure: str) -> None:
         return
     names = [NOTHING, *sorted((name for name in found.whole if name != NOTHING), key=lambda name: found.whole[name])]
     for place, name in enumerate(names):
-        e, colour = found.of(name), style.MUTED if name == NOTHING else style.METHOD_COLOUR["lora"]
+        e, colour = found.of(name), style.MUTED if name == NOTHING else style.colour("lora")
         panel.plot([e.low, e.high], [place, place], color=colour, linewidth=1.1)
         panel.plot(e.value, place, "o", color=colour, markersize=4.5, mec="white", mew=0.6)
     panel.axvspan(0, found.of(NOTHING).high, color=style.GRID, alpha=0.6, linewidth=0, zorder=0)

@@ -42,7 +42,7 @@ def draw(t: Tables[Tradeoff], narrow: bool = False) -> Figure:
 def _look(method: Method | Arm) -> tuple[Colour, str]:
     """Colour and marker of a method, or of an arm of it."""
     adapter = method.adapter if isinstance(method, Method) else method.method
-    return style.colour(adapter, method.rank), style.METHOD_MARKER[adapter]
+    return style.colour(adapter, method.rank), style.marker(adapter)
 
 
 def _cost(t: Tables[Tradeoff]) -> str:

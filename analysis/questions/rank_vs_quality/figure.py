@@ -66,7 +66,7 @@ def _colour(arm: dict[str, object]) -> Colour:
 
 
 def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> None:
-    panel.plot(x, y, style.METHOD_MARKER[method], color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
+    panel.plot(x, y, style.marker(method), color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
 
 
 def _by_rank(panel: Axes, arms: pd.DataFrame, name: str, published: PublishedCurve | None = None) -> None:
@@ -84,8 +84,8 @@ def _by_rank(panel: Axes, arms: pd.DataFrame, name: str, published: PublishedCur
     positions = [*range(len(lora)), *(len(lora) + 0.4 + i for i in range(len(full)))]
     for position, arm in zip(positions, [*lora.to_dict("records"), *full.to_dict("records")], strict=True):
         colour = _colour(arm)
-        style.interval(panel, position, arm[f"{name}_low"], arm[f"{name}_high"], colour, 1.1)
-        style.interval(panel, position, *_around_the_mean(arm, name), colour, 5, alpha=0.4)
+        style.interval(panel, position, (arm[f"{name}_low"], arm[f"{name}_high"]), colour, linewidth=1.1)
+        style.interval(panel, position, _around_the_mean(arm, name), colour, linewidth=5, alpha=0.4)
         _marker(panel, position, arm[name], str(arm["method"]), colour)
     panel.set_xticks(positions, [*(str(int(rank)) for rank in ranks), *["full"] * len(full)])
     panel.set_xlim(-0.5, positions[-1] + 0.5)
@@ -194,7 +194,7 @@ def _curve(panel: Axes, own: pd.DataFrame, arm: Arm, bottom: float) -> None:
     look: dict[str, Any] = {"markersize": 3, "linewidth": 1.1, "elinewidth": 0.6, "zorder": 3}
     error = [own["quality"] - own["quality_low"], own["quality_high"] - own["quality"]]
     rates = own["train.learning_rate"].astype(float)
-    panel.errorbar(rates, own["quality"], error, fmt=style.METHOD_MARKER[arm.method] + "-", color=colour, **look)
+    panel.errorbar(rates, own["quality"], error, fmt=style.marker(arm.method) + "-", color=colour, **look)
     below = own["quality"] < bottom
     panel.plot(rates[below], np.full(int(below.sum()), bottom), "v", color=colour, markersize=4, zorder=4)
     chosen = own[own["chosen"]]
