@@ -662,6 +662,10 @@ def test_more_seeds_run_only_what_is_new_and_a_lost_store_loses_nothing(
     assert "15/15 trials done, 0 failed; not running" in capsys.readouterr().out
 
 
+def n_finished(output: Path) -> int:
+    return len(list(output.glob(f"{NAME}-*/trials/*/result.json")))
+
+
 @pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_table(
     swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -678,8 +682,9 @@ def test_killed_again_and_again_it_ends_with_the_same_table(
             (7, signal.SIGINT, 130),
             (9, signal.SIGTERM, 130),
         ):
+            enough = max(n_results, n_finished(output))  # workers end a trial after a kill: wait for one of this start
             sweep = start(output)
-            while len(list(output.glob(f"{NAME}-*/trials/*/result.json"))) <= n_results and sweep.poll() is None:
+            while n_finished(output) <= enough and sweep.poll() is None:
                 time.sleep(0.05)
             sweep.send_signal(how)
             said, _ = sweep.communicate(timeout=120)
