@@ -16,6 +16,7 @@ class Why(StrEnum):
     """Why there is no interval, in the few words that fit into a figure."""
 
     TOO_FEW = "too few"  # seeds, learning rates or levels
+    NO_RESIDUAL = "needs more learning rates"  # a curve through every point says nothing about noise
     NOT_TUNED = "not tuned"
     NOT_BRACKETED = "not bracketed"  # a top or a crossing may lie outside of what was tried
     NOT_LOCATED = "not located"  # the curve is too flat or too noisy

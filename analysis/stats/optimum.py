@@ -71,7 +71,7 @@ def _vertex(fit: _Fit, noise: float, df: int, n_items: int) -> Estimate:
     _, b, c = fit.coefficients
     value = 10 ** (fit.best - b / (2 * c))
     if df < 1:
-        few = Missing(Why.TOO_FEW, "needs more learning rates: no residual to estimate noise from")
+        few = Missing(Why.NO_RESIDUAL, "needs more learning rates: no residual to estimate noise from")
         return no_interval(value, 1, n_items, few, "log")
     scale = t_quantile(df) ** 2 * noise
     # (b + 2cθ)² ≤ scale · (M_bb + 4θ M_bc + 4θ² M_cc), a quadratic in θ

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 SURE = 0.5  # of being on the front
 ASIDE = 1.03  # of two methods at the same steps, so that neither hides the other
-Colour = tuple[float, float, float]
 
 
 def draw(t: Tables[Tradeoff], narrow: bool = False) -> Figure:
@@ -39,7 +38,7 @@ def draw(t: Tables[Tradeoff], narrow: bool = False) -> Figure:
     return figure
 
 
-def _look(method: Method | Arm) -> tuple[Colour, str]:
+def _look(method: Method | Arm) -> tuple[style.Colour, str]:
     """Colour and marker of a method, or of an arm of it."""
     adapter = method.adapter if isinstance(method, Method) else method.method
     return style.colour(adapter, method.rank), style.marker(adapter)
@@ -121,7 +120,7 @@ def _points(panel: Axes, t: Tables[Tradeoff], points: Cloud, aside: float = 1.0)
         panel.plot(x, y, marker, color=colour, mec="white", mew=0.7, markersize=5, zorder=3)
 
 
-def _law(panel: Axes, law: Line, colour: Colour, dashes: str, name: str) -> None:
+def _law(panel: Axes, law: Line, colour: style.Colour, dashes: str, name: str) -> None:
     """A law with its band over redrawn seeds."""
     panel.fill_between(law.x, law.low, law.high, color=colour, alpha=0.14, linewidth=0, zorder=0.5)
     panel.plot(law.x, law.y, dashes, color=colour, linewidth=1.0, zorder=1, label=name)

@@ -1,27 +1,61 @@
-"""LoRA beside full fine-tuning under one condition: the ratio of their best learning rates, and what each forgets at equal
-quality; and how far a condition moves these, paired with another by seed and item. Pure."""
+"""What lora_vs_full prepares: LoRA beside full fine-tuning under each condition (the ratio of their best learning rates, and what
+each forgets at equal quality), and how far a condition moves these from another, paired by seed and item. Pure."""
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from analysis.arms import Arm, seeds_of
 from analysis.claims.curves import matched_arms, scores
-from analysis.claims.rules import lacks
+from analysis.claims.rules import Ask, not_measured
 from analysis.claims.tables import Tables
-from analysis.stats import Estimate, no_interval
+from analysis.stats import ABOVE_ZERO, Estimate, Missing, Why, no_interval
 from analysis.stats.equal_quality import Matched, further
 from analysis.stats.optimum import log_ratios, ratio_over_seeds, spacing
+from core.adapters import METHODS
 from experiments.lora_vs_full import BASELINE, CONDITIONS
 
 RATIO, NLL, SKILLS = "ratio", "forgetting", "raw_accuracy/skills"
 WHAT = (RATIO, NLL, SKILLS)  # what a condition is looked at by
 LEAST_RATES = {RATIO: 3, NLL: 2, SKILLS: 2}
+NARROW, WIDE = "narrow base", "wide base"
+PAIRS = (*((name, BASELINE) for name in CONDITIONS if name != BASELINE), (WIDE, NARROW))  # conditions that are compared
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Every condition's level, and every pair's shift."""
+
+    levels: Mapping[tuple[str, str], Estimate]  # (condition, what)
+    shifts: Mapping[tuple[str, str, str], Estimate]  # (condition, the one that it is compared with, what)
+
+    def level(self, name: str, what: str) -> Estimate:
+        """LoRA's best rate ÷ full's, or what full forgets more than LoRA at equal quality, under a condition."""
+        return self.levels[name, what]
+
+    def shift(self, name: str, what: str, against: str = BASELINE) -> Estimate:
+        """By what factor the ratio, or by how much the difference, is larger under one condition than under another."""
+        return self.shifts[name, against, what]
+
+    def of(self, name: str) -> dict[str, tuple[Estimate, Estimate | None]]:
+        """All that a condition is looked at by: its level, and its shift against the baseline, where it has one."""
+        moved = {what: name != BASELINE and self.level(name, what).known for what in WHAT}
+        return {what: (self.level(name, what), self.shift(name, what) if moved[what] else None) for what in WHAT}
+
+
+@dataclass(frozen=True)
+class Over:
+    """One thing by which a condition is looked at, over some seeds."""
+
+    condition: str
+    what: str
+    seeds: tuple[int, ...]
 
 
 def conditions(trials: pd.DataFrame) -> pd.DataFrame:
@@ -30,79 +64,86 @@ def conditions(trials: pd.DataFrame) -> pd.DataFrame:
     for name, one in CONDITIONS.items():
         if one.changes:
             condition[np.logical_and.reduce([trials[field] == value for field, value in one.changes.items()])] = name
-    methods = trials["adapter.method"].map({"lora": "LoRA", "full": "full"})
-    return trials.assign(condition=condition, curve=methods + ", " + condition)
+    labels = trials["adapter.method"].map({name: method.label for name, method in METHODS.items()})
+    return trials.assign(condition=condition, curve=labels + ", " + condition)
 
 
-def sides(t: Tables, name: str) -> tuple[list[Arm], list[Arm]]:
+def sides(t: Tables[Any], name: str) -> tuple[list[Arm], list[Arm]]:
     """LoRA's arms along the learning rate and full fine-tuning's beside them."""
     beside = name if CONDITIONS[name].full else BASELINE
     return t.where({"condition": name, "adapter.method": "lora"}), t.where({"condition": beside, "adapter.method": "full"})
 
 
-def _lacking(t: Tables, what: str, *names: str) -> str:
-    """Why this cannot be said of these conditions, in words."""
-    if what != RATIO and (why := lacks(t, what)):
-        return why
+def prepare(t: Tables[Any]) -> Effects:
+    """The levels of all conditions and the shifts of all pairs. Curves that several of these need over the same seeds are
+    compared once."""
+    groups = [*((name,) for name in CONDITIONS), *PAIRS]
+    missing = {(names, what): _missing(t, what, names) for names in groups for what in WHAT}
+    seeds = {names: tuple(_seeds(t, names)) for names in groups}
+    wanted = [Over(name, what, seeds[names]) for (names, what), why in missing.items() if why is None for name in names]
+    ratios = {one: _logs(t, one) for one in dict.fromkeys(wanted) if one.what == RATIO}
+    matched = {one: _matched(t, one) for one in dict.fromkeys(wanted) if one.what != RATIO}
+
+    def found(names: tuple[str, ...], what: str) -> Estimate:
+        if why := missing[names, what]:
+            return no_interval(math.nan, 0, 0, why)
+        over = [Over(name, what, seeds[names]) for name in names]
+        if what == RATIO:
+            return _ratio(t, names, [ratios[one] for one in over])
+        first = matched[over[0]]
+        return first.difference if len(over) == 1 else further(first, matched[over[1]])
+
+    levels = {(name, what): found((name,), what) for name in CONDITIONS for what in WHAT}
+    return Effects(levels, {(*names, what): found(names, what) for names in PAIRS for what in WHAT})
+
+
+def _missing(t: Tables[Any], what: str, names: Sequence[str]) -> Missing | None:
+    """Why this is not known of these conditions; None where it can be worked out."""
+    if what != RATIO and (why := not_measured(t, Ask(what, ABOVE_ZERO, ""))):
+        return Missing(Why.NOT_MEASURED, why)
     for name in names:
         lora, full = sides(t, name)
         if min(len(lora), len(full)) < LEAST_RATES[what]:
-            return f"{name}: needs {LEAST_RATES[what]} learning rates of each method"
-    return "" if _seeds(t, *names) else "no seed finished in all arms"
+            return Missing(Why.TOO_FEW, f"{name}: needs {LEAST_RATES[what]} learning rates of each method")
+    return None if _seeds(t, names) else Missing(Why.TOO_FEW, "no seed finished in all arms")
 
 
-def _seeds(t: Tables, *names: str) -> list[int]:
+def _seeds(t: Tables[Any], names: Sequence[str]) -> list[int]:
     """The seeds that all arms of these conditions share."""
     return seeds_of(*(arm for name in names for side in sides(t, name) for arm in side))
 
 
-def _logs(t: Tables, name: str, seeds: Sequence[int]) -> tuple[np.ndarray, str]:
-    """Each seed's log ratio of best rates, and what has no top."""
+@dataclass(frozen=True)
+class LogRatios:
+    """Each seed's log ratio of best rates (S,), and which curves have no top."""
+
+    logs_S: np.ndarray
+    lost: Sequence[Missing]
+
+
+def _logs(t: Tables[Any], one: Over) -> LogRatios:
     curves = {
-        method: (np.array([arm.rate for arm in arms]), scores(t, arms, seeds, "quality").mean(axis=2))
-        for method, arms in zip(("LoRA", "full"), sides(t, name), strict=True)
+        method: (np.array([arm.rate for arm in arms]), scores(t, arms, one.seeds, "quality").mean(axis=2))
+        for method, arms in zip(("LoRA", "full"), sides(t, one.condition), strict=True)
     }
-    logs_S, lost = log_ratios(curves, seeds, t.panels["quality"].n_items)
-    return logs_S, "; ".join(f"{name}: {one}" for one in lost)
+    logs_S, lost = log_ratios(curves, one.seeds, t.panels["quality"].n_items)
+    return LogRatios(logs_S, [Missing(why.kind, f"{one.condition}: {why.text}") for why in lost])
 
 
-def _matched(t: Tables, name: str, what: str, seeds: Sequence[int]) -> Matched:
-    found = matched_arms(t, sides(t, name), what, seeds, place=list(CONDITIONS).index(name))
-    assert found is not None, name  # `_lacking` has looked
-    return found
-
-
-@functools.lru_cache(maxsize=64)  # rules, table and figure ask for the same
-def level(t: Tables, name: str, what: str) -> Estimate:
-    """LoRA's best rate ÷ full's, or what full forgets more than LoRA at equal quality, under a condition."""
-    if why := _lacking(t, what, name):
-        return no_interval(math.nan, 0, 0, why)
-    seeds = _seeds(t, name)
-    return _ratio(t, *_logs(t, name, seeds), sides(t, name)) if what == RATIO else _matched(t, name, what, seeds).difference
-
-
-@functools.lru_cache(maxsize=64)
-def shift(t: Tables, name: str, what: str, against: str = BASELINE) -> Estimate:
-    """By what factor the ratio, or by how much the difference, is larger under one condition than under another."""
-    if why := _lacking(t, what, name, against):
-        return no_interval(math.nan, 0, 0, why)
-    seeds = _seeds(t, name, against)
-    if what == RATIO:
-        (own_S, why), (other_S, other_why) = _logs(t, name, seeds), _logs(t, against, seeds)
-        own, other = sides(t, name), sides(t, against)
-        apart = [arms for arms in (*own, *other) if not (arms in own and arms in other)]  # what both have cancels
-        return _ratio(t, own_S - other_S, "; ".join(filter(None, (why, other_why))), apart)
-    return further(_matched(t, name, what, seeds), _matched(t, against, what, seeds))
-
-
-def of(t: Tables, name: str) -> dict[str, tuple[Estimate, Estimate]]:
-    """All that a condition is looked at by: its level, and its shift against the baseline, where it has one."""
-    levels, nothing = {what: level(t, name, what) for what in WHAT}, no_interval(math.nan, 0, 0, "")
-    return {what: (e, shift(t, name, what) if e.known and name != BASELINE else nothing) for what, e in levels.items()}
-
-
-def _ratio(t: Tables, logs_S: np.ndarray, lost: str, curves: Sequence[list[Arm]]) -> Estimate:
+def _ratio(t: Tables[Any], names: tuple[str, ...], found: Sequence[LogRatios]) -> Estimate:
+    """The ratio under one condition, or the ratio of two conditions' ratios."""
     n_items = t.panels["quality"].n_items
-    if lost:
-        return no_interval(math.nan, len(logs_S), n_items, lost, "log")
+    logs_S = found[0].logs_S if len(found) == 1 else found[0].logs_S - found[1].logs_S
+    if lost := [why for one in found for why in one.lost]:
+        edge = any(why.kind is Why.NOT_BRACKETED for why in lost)
+        why = Missing(Why.NOT_BRACKETED if edge else lost[0].kind, "; ".join(why.text for why in lost))
+        return no_interval(math.nan, len(logs_S), n_items, why, "log")
+    both = [sides(t, name) for name in names]
+    curves = [arms for one in both for arms in one if len(both) == 1 or not all(arms in own for own in both)]  # shared: cancels
     return ratio_over_seeds(logs_S, [spacing(np.array([arm.rate for arm in arms])) for arms in curves], n_items)
+
+
+def _matched(t: Tables[Any], one: Over) -> Matched:
+    found = matched_arms(t, sides(t, one.condition), one.what, one.seeds, place=list(CONDITIONS).index(one.condition))
+    assert found is not None, one.condition  # `_missing` has looked
+    return found

@@ -9,34 +9,33 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.figures import style
-from analysis.questions.lora_vs_full import effects as effects
+from analysis.questions.lora_vs_full.effects import NLL, RATIO, SKILLS
+from analysis.stats import Why
 from experiments.lora_vs_full import BASELINE, CONDITIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from analysis.claims.fits import Fitted
     from analysis.claims.tables import Tables
+    from analysis.questions.lora_vs_full.effects import Effects
     from analysis.stats import Estimate
 
 PUBLISHED_RATIO = 9.8  # Schulman 2025
 TICKS = (0.5, 1, 2, 3, 5, 10, 20, 50)
 
 
-def draw(t: Tables, _: Sequence[Fitted] = (), narrow: bool = False) -> Figure:
+def draw(t: Tables[Effects], narrow: bool = False) -> Figure:
     """Three panels beside each other; `narrow`: below each other."""
     rows, columns, width = (3, 1, style.COLUMN_WIDTH) if narrow else (1, 3, style.TEXT_WIDTH)
     figure, panels = style.figure(rows, columns, 2.3 * rows + 0.2, width)
     labels = {
-        effects.RATIO: ("Best learning rates", "LoRA's ÷ full's"),
-        effects.NLL: ("Forgetting, equal quality", f"full − LoRA ({t.units.get(effects.NLL, '')})\nright: LoRA forgets less"),
-        effects.SKILLS: ("Raw skills lost, equal quality", "full − LoRA (accuracy)\nright: LoRA loses less"),
+        RATIO: ("Best learning rates", "LoRA's ÷ full's"),
+        NLL: ("Forgetting, equal quality", f"full − LoRA ({t.units.get(NLL, '')})\nright: LoRA forgets less"),
+        SKILLS: ("Raw skills lost, equal quality", "full − LoRA (accuracy)\nright: LoRA loses less"),
     }
     for panel, (what, (title, label)) in zip(panels, labels.items(), strict=True):
-        _panel(panel, [effects.level(t, name, what) for name in CONDITIONS], what == effects.RATIO)
+        _panel(panel, [t.own.level(name, what) for name in CONDITIONS], what == RATIO)
         panel.set_title(title)
         panel.set_xlabel(label)
         if panel is not panels[0] and not narrow:
@@ -64,7 +63,7 @@ def _panel(panel: Axes, found: list[Estimate], ratio: bool) -> None:
         panel.locator_params(axis="x", nbins=5)
         panel.axvline(0, color=style.INK, linewidth=0.8, zorder=1)
     for row, (name, e) in enumerate(zip(CONDITIONS, found, strict=True)):
-        _row(panel, row, e, "base" if name == BASELINE else "lora")
+        _row(panel, row, e, (style.MUTED, "s") if name == BASELINE else (style.colour("lora"), style.marker("lora")))
 
 
 def _limits(found: list[Estimate], ratio: bool) -> tuple[float, float]:
@@ -81,16 +80,17 @@ def _limits(found: list[Estimate], ratio: bool) -> tuple[float, float]:
     return (math.exp(bottom), math.exp(top)) if ratio else (bottom, top)
 
 
-def _row(panel: Axes, row: int, e: Estimate, kind: str) -> None:
-    colour = style.colour(kind)
+def _row(panel: Axes, row: int, e: Estimate, look: tuple[style.Colour | str, str]) -> None:
+    """One condition's estimate, in this colour and with this marker; why there is none where it has no value."""
+    colour, marker = look
     left, right = panel.get_xlim()
     if not math.isfinite(e.value):
-        said = "not bracketed" if "bracketed" in e.why else "not known"
-        panel.text(0.03, row, said, transform=panel.get_yaxis_transform(), color=style.MUTED, va="center", fontsize=6.5)
+        why = Why.NOT_BRACKETED.value if e.missing and e.missing.kind is Why.NOT_BRACKETED else "not known"
+        panel.text(0.03, row, why, transform=panel.get_yaxis_transform(), color=style.MUTED, va="center", fontsize=6.5)
         return
     if e.known:
         panel.plot([e.low, e.high], [row, row], color=colour, linewidth=1.2, solid_capstyle="butt", zorder=2)
         for cut, edge, mark in ((e.low < left, left, "<"), (e.high > right, right, ">")):
             if cut:
                 panel.plot(edge, row, mark, color=colour, markersize=4, clip_on=False, zorder=3)
-    panel.plot(e.value, row, style.METHOD_MARKER[kind], color=colour, mec="white", mew=0.7, markersize=5.5, zorder=4)
+    panel.plot(e.value, row, marker, color=colour, mec="white", mew=0.7, markersize=5.5, zorder=4)

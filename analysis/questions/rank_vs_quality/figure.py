@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from analysis.claims.tables import Tables
     from analysis.questions.rank_vs_quality.against_full import AgainstFull
 
-Colour = tuple[float, float, float]
-
 
 def draw(t: Tables[AgainstFull], narrow: bool = False) -> Figure:
     """The four panels; `narrow`: below each other, for one column of print."""
@@ -60,12 +58,12 @@ def label(method: str, rank: float | None) -> str:
     return method if method != "lora" or rank is None or math.isnan(rank) else f"r = {int(rank)}"
 
 
-def _colour(arm: dict[str, object]) -> Colour:
+def _colour(arm: dict[str, object]) -> style.Colour:
     rank = arm["rank"]
     return style.colour(str(arm["method"]), int(rank) if isinstance(rank, int | float) and not math.isnan(rank) else None)
 
 
-def _marker(panel: Axes, x: float, y: float, method: str, colour: Colour) -> None:
+def _marker(panel: Axes, x: float, y: float, method: str, colour: style.Colour) -> None:
     panel.plot(x, y, style.marker(method), color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
 
 
