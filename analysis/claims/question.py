@@ -37,6 +37,12 @@ class Question(Generic[Own]):
     sections: Callable[[Tables[Own]], list[str]] = lambda t: []  # for report.md, after the arms
     extra_frames: Callable[[Tables[Own]], Mapping[str, pd.DataFrame]] = lambda t: {}  # name → a CSV file of the report
     cautions: Callable[[Tables[Own]], list[str]] = lambda t: []  # what a reader must know, beside what all questions check
+    rules_read_own: bool = True  # False: what is prepared is for the page alone
+
+    @property
+    def for_rules(self) -> Question[Own]:
+        """The same without what only the page needs."""
+        return self if self.rules_read_own else replace(self, prepare=lambda t: None)  # type: ignore[arg-type,return-value]
 
 
 @dataclass(frozen=True)
