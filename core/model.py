@@ -8,7 +8,6 @@ base stays at hand as the reference for drift.
 from __future__ import annotations
 
 import copy
-import gc
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from core import checkpoint
+from core import checkpoint, warm
 from core.data import encode
 from core.errors import BadInput
 from core.hardware import Device, prepare
@@ -38,9 +37,6 @@ class Base:
         return checkpoint.context_tokens(self.model.config.get_text_config().to_dict())
 
 
-_WARM: dict[tuple[object, ...], Base] = {}
-
-
 def resolved_dtype(model: Model, device: Device) -> torch.dtype:
     if model.dtype == "auto":
         return torch.bfloat16 if device.kind == "cuda" else torch.float32
@@ -48,21 +44,15 @@ def resolved_dtype(model: Model, device: Device) -> torch.dtype:
 
 
 def load(model: Model, device: Device, content: str = "") -> Base:
-    """The base, from the process's warm store if it was loaded before (`content`: its hash, so that a changed one is not)."""
+    """The base, kept warm if it was loaded before (`content`: its hash, so that a changed one is not)."""
     key = (model, device.kind, content)
-    if key not in _WARM:
-        forget()  # one base at a time: a second may not fit
-        _WARM[key] = _read(model, device, key)
-    return _WARM[key]
 
+    def read() -> Base:
+        warm.drop_base()  # one base at a time: a second may not fit
+        return _read(model, device, key)
 
-def forget() -> None:
-    """Drops the warm base (after a crash its state is not trusted) and its memory, also what is held in reference cycles."""
-    _WARM.clear()
-    gc.unfreeze()  # `_read` froze the old base too
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    base: Base = warm.BASE.get(key, read)
+    return base
 
 
 def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
@@ -86,8 +76,7 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     _add_rows(network, tokenizer, new_tokens)
     network.requires_grad_(False)
     network.eval()
-    gc.collect()
-    gc.freeze()  # the Trainer collects garbage in every trial: 0.25 s over all that is imported, 0.01 s without it
+    warm.settle()
     return Base(network, tokenizer, tuple(new_tokens), path, key)
 
 

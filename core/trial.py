@@ -14,12 +14,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
-from core import adapters, hardware, model, summary, tasks, train
+from core import adapters, hardware, model, summary, tasks, train, warm
 from core.data import encode, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
@@ -58,7 +57,7 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
         result.reason = one_line(error)
         (output / "traceback.txt").write_text(traceback.format_exc())
     if result.state in (State.OOM, State.CRASHED):  # here, as the error's frames held the base until now
-        model.forget()
+        warm.clear()
     result.seconds = result.metrics["seconds"] = time.perf_counter() - began
     return result.write(output)
 
@@ -74,7 +73,8 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
 
     _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
-    before = _before(trial, hashes, base, data.held_out, seq_len)
+    untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len)
+    before = _before(trial, hashes, base, untouched)
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
@@ -90,7 +90,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
         adapted.model.to(torch.bfloat16)  # measured as it would be shipped, like the base it is compared with
 
     started = time.perf_counter()
-    after = tasks.measure(Subject(adapted.model, base.tokenizer, trial, data.held_out, base.model, seq_len))
+    after = tasks.measure(replace(untouched, model=adapted.model))
     metrics["eval/seconds"] = time.perf_counter() - started
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if not all(math.isfinite(one.mean) for one in after):
@@ -162,37 +162,20 @@ def _taught(
     return encoded + encode.documents(base.tokenizer, list(islice(stream, n_replayed)))
 
 
-_TOKENS: dict[tuple[object, ...], encode.Batch] = {}
-_BEFORE: dict[tuple[object, ...], list[Measurement]] = {}
-KEPT = 32  # entries in each warm store
-
-
-def _keep(store: dict[Any, Any], key: object, value: Any) -> Any:
-    while len(store) >= KEPT:
-        store.pop(next(iter(store)))
-    store[key] = value
-    return value
-
-
 def _tokenized(base: model.Base, chosen: tuple[Row, ...], seq_len: int, source: str) -> encode.Batch:
     """The rows' tokens; arms of a sweep that share base, rows and length share them."""
-    key = (base.key, rows_hash(chosen), seq_len)
-    if key in _TOKENS:
-        return _TOKENS[key]
     try:
-        batch: encode.Batch = _keep(_TOKENS, key, encode.encode_all(base.tokenizer, chosen, seq_len))
+        key = (base.key, rows_hash(chosen), seq_len)
+        batch: encode.Batch = warm.TOKENS.get(key, lambda: encode.encode_all(base.tokenizer, chosen, seq_len))
     except BadInput as error:
-        raise BadInput(f"{source}: {error}") from None
+        raise BadInput(f"{source}: {error}", field=error.field) from None
     return batch
 
 
-def _before(
-    trial: Trial, hashes: Mapping[str, str], base: model.Base, held_out: tuple[encode.Encoded, ...], seq_len: int
-) -> list[Measurement]:
+def _before(trial: Trial, hashes: Mapping[str, str], base: model.Base, subject: Subject) -> list[Measurement]:
     """The untouched base's scores; the same for every trial of a base and an evaluation, so measured once."""
-    rows_key = tuple(row.id for row in held_out)
+    rows_key = tuple(row.id for row in subject.rows)
     data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
-    key = (base.key, trial.evaluation, data_key, seq_len)
-    if key not in _BEFORE:
-        _keep(_BEFORE, key, tasks.measure(Subject(base.model, base.tokenizer, trial, held_out, base.model, seq_len)))
-    return _BEFORE[key]
+    key = (base.key, trial.evaluation, data_key, subject.seq_len)
+    found: list[Measurement] = warm.BEFORE.get(key, lambda: tasks.measure(subject))
+    return found

@@ -95,21 +95,18 @@ def test_what_a_trial_leaves_behind(make_model: Callable[..., str], rows_file: s
 
 
 def test_same_seed_same_bits_also_in_a_warm_process(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
-    from core import model
-    from core import trial as trials
+    from core import warm
 
     lora = tiny(make_model("llama-tied"), rows_file, adapter=Lora(rank=4, dropout=0.1))
-    model.forget()
-    trials._TOKENS.clear()
-    trials._BEFORE.clear()
+    warm.clear()
     cold = run(lora, tmp_path / "cold")
     wild = dataclasses.replace(lora, adapter=Full(), train=Train(learning_rate=0.1))
     full = run(wild, tmp_path / "full")
     run(dataclasses.replace(lora, seed=7), tmp_path / "seed7")
-    warm = run(lora, tmp_path / "warm")
-    assert numbers(warm) == numbers(cold)
-    assert warm.history == cold.history
-    model.forget()
+    again = run(lora, tmp_path / "warm")
+    assert numbers(again) == numbers(cold)
+    assert again.history == cold.history
+    warm.drop_base()
     assert numbers(run(dataclasses.replace(lora, adapter=Full(), train=Train(learning_rate=0.1)), tmp_path / "full2")) == numbers(
         full
     )
@@ -210,11 +207,11 @@ def test_nothing_pins_a_base_that_is_let_go(
     make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash: bool
 ) -> None:
     """Samples of the base, traceback frames and reference cycles have each kept a base in memory beside the next one."""
-    from core import model
+    from core import model, warm
 
     trial = tiny(make_model("llama"), rows_file)
     run(trial, tmp_path / "first")
-    base = weakref.ref(next(iter(model._WARM.values())).model)
+    base = weakref.ref(next(iter(warm.BASE.values.values())).model)
     assert base() is not None
     if crash:
         monkeypatch.setattr("core.summary.add_measurements", lambda *arguments: 1 / 0)
@@ -346,3 +343,20 @@ def test_a_damaged_result_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / "result.json").write_text(text)
     with pytest.raises(BadInput, match=r"result\.json is damaged .*delete it and the trial runs again"):
         Result.read(tmp_path / "result.json")
+
+
+def test_what_is_kept_between_trials_is_bounded(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    from core import warm
+
+    made: list[int] = []
+    store = warm.Store(2)
+    for key in (1, 2, 1, 3, 1):
+        store.get(key, lambda key=key: made.append(key))
+    assert made == [1, 2, 3, 1]  # the oldest went
+    run(tiny(make_model("llama"), rows_file), tmp_path)
+    kept = (warm.BASE, warm.TOKENS, warm.BEFORE)
+    assert all(0 < len(one.values) <= one.most for one in kept)
+    assert len(warm.SAMPLES) == len(warm.BASE.values) == 1
+    warm.clear()
+    assert not any(one.values for one in kept)
+    assert not warm.SAMPLES

@@ -7,8 +7,6 @@ grows as the tuned model leaves the base's distribution; the NLL of the same tex
 from __future__ import annotations
 
 import contextlib
-import functools
-import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +15,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import chat
+from core import chat, warm
 from core.checkpoint import file_hash
 from core.data import sources
 from core.data.encode import adds_bos
@@ -68,7 +66,8 @@ def text_windows(
     Raises:
         BadInput: the file has less than a whole window for each split.
     """
-    ids = _text_ids(tokenizer, path, file_hash(sources.existing_file("evaluation.base_text", path)))
+    content = file_hash(sources.existing_file("evaluation.base_text", path))
+    ids = warm.TEXTS.get((tokenizer, path, content), lambda: _text_ids(tokenizer, path))
     begin = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
     window = seq_len - len(begin)
     chat.check_base_text(path, len(ids), window)
@@ -77,8 +76,7 @@ def text_windows(
     return [(f"token {start}", [*begin, *ids[start : start + window]]) for start in mine[::step][:most]]
 
 
-@functools.lru_cache(maxsize=2)
-def _text_ids(tokenizer: PreTrainedTokenizerBase, path: str, content: str) -> tuple[int, ...]:
+def _text_ids(tokenizer: PreTrainedTokenizerBase, path: str) -> tuple[int, ...]:
     text = sources.read_text_file("evaluation.base_text", path)
     return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
@@ -95,13 +93,9 @@ def _drift(subject: Subject) -> list[Measurement]:
     ]
 
 
-# Weak keys: a base that `core.model` lets go of is freed with its samples.
-_SAMPLES: weakref.WeakKeyDictionary[nn.Module, dict[tuple[int, int], list[list[int]]]] = weakref.WeakKeyDictionary()
-
-
 def sample_base(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_tokens: int) -> list[list[int]]:
     """Texts drawn from the model at temperature 1 from its beginning-of-text token; once for each kept base."""
-    kept = _SAMPLES.setdefault(model, {})
+    kept = warm.SAMPLES.setdefault(model, {})
     if (n, n_tokens) not in kept:
         kept[n, n_tokens] = _generate(model, tokenizer, n, n_tokens)
     return kept[n, n_tokens]
