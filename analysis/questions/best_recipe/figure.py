@@ -7,47 +7,60 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.figures import style
-from analysis.questions.best_recipe import ARMS, NOTHING, box, configurations, deciding, front, volume
+from analysis.questions.best_recipe.importance import NOTHING, Importance
+from analysis.questions.best_recipe.sections import setting
+from core.experiment import DEFAULT_ARM, FOUND_ARMS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from analysis.claims.tables import Tables
+    from analysis.questions.best_recipe.search import Rung, Search
+    from analysis.stats import Missing
 
 RUNGS = ("#C9DDEB", "#7FB2D6", "#1F6AA5")  # light to dark with the share of the training
-LOOKS = dict(zip(ARMS, zip((style.INK, *style.PALETTE), "s^vP", strict=False), strict=True))  # arm → colour, marker
+LOOKS = dict(
+    zip((DEFAULT_ARM, *FOUND_ARMS), zip((style.INK, *style.PALETTE), "s^vP", strict=False), strict=True)
+)  # arm → colour, marker
 
 
-def draw(t: Tables, narrow: bool) -> Figure:
+def draw(t: Tables[Search], narrow: bool = False) -> Figure:
     """Two by two panels; `narrow`: below one another, for one column of print."""
     rows, columns = (4, 1) if narrow else (2, 2)
     figure, panels = style.figure(
         rows, columns, (2.1 if narrow else 2.6) * rows, style.COLUMN_WIDTH if narrow else style.TEXT_WIDTH
     )
-    tried = configurations(t.trials)
-    _plane(panels[0], t, tried)
-    for panel, measure in zip(panels[1:3], ("quality", "forgetting"), strict=True):
-        _deciding(panel, t, measure)
-    _volume(panels[3], tried)
+    _plane(panels[0], t)
+    for panel, (measure, found) in zip(panels[1:3], t.own.deciding.items(), strict=True):
+        panel.set_title(f"What decides {measure} (first rung)")
+        _deciding(panel, found)
+    _volume(panels[3], t.own.rungs)
     return figure
 
 
-def _plane(panel: Axes, t: Tables, tried: pd.DataFrame) -> None:
+def _coloured(rungs: Sequence[Rung]) -> list[tuple[Rung, str]]:
+    """Each rung with its colour: the whole training has the darkest."""
+    return list(zip(rungs, RUNGS[-len(rungs) :] if rungs else (), strict=True))
+
+
+def _plane(panel: Axes, t: Tables[Search]) -> None:
     """Every configuration by rung, the front of those that had the whole training, the arms with their intervals."""
-    shares = sorted(tried["share"].unique())
-    for share, colour in zip(shares, RUNGS[-len(shares) :] if shares else (), strict=True):
-        own = tried[tried["share"] == share]
-        label = f"{own['arm'].iloc[0]} ({len(own)})"
-        panel.plot(own["forgetting"], own["quality"], "o", color=colour, markersize=3.2, mec="white", mew=0.3, label=label)
-    if shares:
-        best = front(tried[tried["share"] == shares[-1]])
-        at = best["forgetting"], best["quality"]
+    rungs = t.own.rungs
+    for rung, colour in _coloured(rungs):
+        label = f"{rung.label} ({len(rung.tried)})"
+        at = rung.tried["forgetting"], rung.tried["quality"]
+        panel.plot(*at, "o", color=colour, markersize=3.2, mec="white", mew=0.3, label=label)
+    if rungs:
+        at = rungs[-1].front["forgetting"], rungs[-1].front["quality"]
         panel.plot(*at, color=RUNGS[-1], linewidth=0.9, drawstyle="steps-post", label="front, validation")
     for _, row in t.arm_rows[t.arm_rows["seeds"] > 0].iterrows():
         _arm(panel, row)
-    style.from_zero(panel, np.append(tried["forgetting"].to_numpy(float), t.arm_rows["forgetting"].dropna().to_numpy(float)))
+    shown = [*(rung.tried["forgetting"].to_numpy(float) for rung in rungs), t.arm_rows["forgetting"].dropna().to_numpy(float)]
+    style.from_zero(panel, np.concatenate(shown))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"quality ({t.units['quality']})")
     panel.set_title("Every configuration; arms on test, 95 %")
@@ -63,12 +76,10 @@ def _arm(panel: Axes, row: pd.Series) -> None:
     panel.plot(x, y, marker, color=colour, markersize=5.5, mec="white", mew=0.6, zorder=5, label=row["arm"])
 
 
-def _deciding(panel: Axes, t: Tables, measure: str) -> None:
+def _deciding(panel: Axes, found: Importance | Missing) -> None:
     """Each setting's share of the variance, the most important on top, the made-up one in grey at the bottom."""
-    found = deciding(t, measure)
-    panel.set_title(f"What decides {measure} (first rung)")
-    if isinstance(found, str):
-        panel.text(0.5, 0.5, found, transform=panel.transAxes, ha="center", va="center", color=style.MUTED, fontsize=6.5)
+    if not isinstance(found, Importance):
+        panel.text(0.5, 0.5, found.text, transform=panel.transAxes, ha="center", va="center", color=style.MUTED, fontsize=6.5)
         panel.set_xticks([])
         panel.set_yticks([])
         return
@@ -78,19 +89,17 @@ def _deciding(panel: Axes, t: Tables, measure: str) -> None:
         panel.plot([e.low, e.high], [place, place], color=colour, linewidth=1.1)
         panel.plot(e.value, place, "o", color=colour, markersize=4.5, mec="white", mew=0.6)
     panel.axvspan(0, found.of(NOTHING).high, color=style.GRID, alpha=0.6, linewidth=0, zorder=0)
-    panel.set_yticks(range(len(names)), [name.rpartition(".")[2].replace("_", " ") for name in names])
+    panel.set_yticks(range(len(names)), [setting(name) for name in names])
     panel.set_xlim(-0.02, 1)
     panel.set_xlabel("share of the variance, alone (fANOVA)")
 
 
-def _volume(panel: Axes, tried: pd.DataFrame) -> None:
+def _volume(panel: Axes, rungs: Sequence[Rung]) -> None:
     """The hypervolume along the search, at each rung in the order in which its trials were run."""
-    inside, shares = box(tried), sorted(tried["share"].unique())
-    for share, colour in zip(shares, RUNGS[-len(shares) :] if shares else (), strict=True):
-        own = tried[tried["share"] == share]
-        if inside is not None and len(own) > 1:
-            line = volume(own, inside)
-            panel.plot(np.arange(1, len(line) + 1), line, color=colour, drawstyle="steps-post", label=str(own["arm"].iloc[0]))
+    for rung, colour in _coloured(rungs):
+        if len(rung.volume_K) > 1:
+            at = np.arange(1, len(rung.volume_K) + 1)
+            panel.plot(at, rung.volume_K, color=colour, drawstyle="steps-post", label=rung.label)
     panel.set_title("Hypervolume along the search")
     panel.set_xlabel("configurations")
     panel.set_ylabel("share of the box")

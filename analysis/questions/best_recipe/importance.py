@@ -8,7 +8,6 @@ never below 0, so a few configurations give every setting some share, and this i
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.stats import Estimate, percentile_interval
+from analysis.stats import Estimate, Missing, Why, percentile_interval
 
 NOTHING = "(decides nothing)"
 LEAST = 20  # configurations, below which a forest finds what it likes
@@ -33,29 +32,18 @@ class Importance:
 
     def of(self, name: str) -> Estimate:
         """One setting's share."""
-        return self._estimate(self.whole[name], self.draws[name])
-
-    def _estimate(self, value: float, draws_N: np.ndarray) -> Estimate:
-        low, high = percentile_interval(draws_N)
+        value, (low, high) = self.whole[name], percentile_interval(self.draws[name])
         return Estimate(value, min(low, value), max(high, value), 1e6, 1, self.n)
 
 
-def importance(settings: pd.DataFrame, values_K: np.ndarray, random_state: int, draws: int) -> Importance | str:
-    """Of K configurations (a column a setting) and what each one scored; a sentence where they are too few or all alike."""
+def importance(settings: pd.DataFrame, values_K: np.ndarray, random_state: int, draws: int) -> Importance | Missing:
+    """Of K configurations (a column a setting) and what each one scored; why not where they are too few or all alike."""
     if len(settings) < LEAST:
-        return f"{len(settings)} configurations, fANOVA needs {LEAST}"
+        return Missing(Why.TOO_FEW, f"{len(settings)} configurations, fANOVA needs {LEAST}")
     if np.ptp(values_K) == 0:
-        return "all configurations scored the same"
-    rows = tuple(map(tuple, settings.astype(object).to_numpy()))
-    return _importance(tuple(map(str, settings.columns)), rows, tuple(map(float, values_K)), random_state, draws)
-
-
-@functools.lru_cache(maxsize=8)  # rules, figure and tables ask for the same
-def _importance(
-    names: tuple[str, ...], settings: tuple[tuple[Any, ...], ...], values: tuple[float, ...], random_state: int, draws: int
-) -> Importance:
-    rng, values_K = np.random.default_rng(random_state), np.array(values)
-    table = pd.DataFrame(list(settings), columns=list(names)).assign(**{NOTHING: 0.0})
+        return Missing(Why.NOT_IDENTIFIED, "all configurations scored the same")
+    rng, values_K = np.random.default_rng(random_state), np.asarray(values_K, dtype=float)
+    table = settings.astype(object).reset_index(drop=True).infer_objects().assign(**{NOTHING: 0.0})
     space = {str(name): _distribution(column) for name, column in table.items()}
     table[NOTHING] = rng.random(len(table))
     whole = pd.DataFrame([_shares(table, values_K, space, int(rng.integers(2**31))) for _ in range(FORESTS)]).mean()

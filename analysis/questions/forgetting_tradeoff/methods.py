@@ -9,6 +9,7 @@ import pandas as pd
 
 from analysis.arms import Arm
 from analysis.claims.tables import Tables
+from core import adapters
 
 EPOCHS = 3.0  # the usual length of a training
 
@@ -23,12 +24,16 @@ class Method:
     @property
     def name(self) -> str:
         """In tables and in the trials' column "method"."""
-        return self.adapter if self.rank is None else f"LoRA r={self.rank}"
+        return self._with_rank("r=")
 
     @property
     def label(self) -> str:
         """On a figure."""
-        return self.adapter if self.rank is None else f"LoRA r = {self.rank}"
+        return self._with_rank("r = ")
+
+    def _with_rank(self, sign: str) -> str:
+        known = adapters.METHODS[self.adapter].label
+        return known if self.rank is None else f"{known} {sign}{self.rank}"
 
 
 FULL, RANK_16 = Method("full"), Method("lora", 16)
@@ -39,7 +44,7 @@ METHODS = (*LORA, FULL)
 def with_method(trials: pd.DataFrame) -> pd.DataFrame:
     """Adds what makes a curve: the method with its rank."""
     ranks = zip(trials["adapter.method"], trials["adapter.rank"], strict=True)
-    return trials.assign(method=[Method(str(name), int(rank) if name == "lora" else None).name for name, rank in ranks])
+    return trials.assign(method=[Method(str(name), None if pd.isna(rank) else int(rank)).name for name, rank in ranks])
 
 
 def epochs_of(arm: Arm) -> float:

@@ -24,8 +24,7 @@ HU = PublishedCurve(
 
 def rank_or_full(trials: pd.DataFrame) -> pd.DataFrame:
     """Where an arm stands among the others: at its rank, full fine-tuning behind every rank."""
-    rank = trials["adapter.rank"].astype(float)
-    return trials.assign(rank_or_full=rank.where(trials["adapter.method"] == "lora", math.inf))
+    return trials.assign(rank_or_full=trials["adapter.rank"].astype(float).fillna(math.inf))
 
 
 VIEW = View(
