@@ -12,12 +12,19 @@ import pytest
 from simulated import ArmState, question
 
 import experiments
-from analysis.questions import best_recipe
+from analysis import questions
+from analysis.claims.verdicts import Verdict
+from analysis.questions.best_recipe import search
 from analysis.questions.best_recipe.importance import NOTHING, Importance, importance
+from analysis.reports.question import report
+from analysis.stats import Decision, Missing, Why
+from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS
+from core.states import Phase, State
 from sweeps import recipes
 
-REAL = experiments.load("best_recipe")
+REAL, QUESTION = experiments.load("best_recipe"), questions.load("best_recipe")
+OF_KNEE = ("knee_forgets_less_than_usual", "knee_costs_at_most_2_points")
 
 
 def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -33,7 +40,7 @@ def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd
         for number, one in enumerate(found):
             value = one[deciding]
             level = (math.log(float(str(value))) if not isinstance(value, str) else len(value) / 3) + rng.normal(0, 0.1)
-            row = {**finals.iloc[0], **recipes.at_rung(one, share, REAL.base), "arm": label, "phase": "tune", "seed": 1_000}
+            row = {**finals.iloc[0], **recipes.at_rung(one, share, REAL.base), "arm": label, "phase": Phase.TUNE, "seed": 1_000}
             rows.append(
                 row
                 | {
@@ -46,51 +53,82 @@ def frames(best: float = 2.0, deciding: str = "train.learning_rate") -> tuple[pd
     return pd.concat([finals, pd.DataFrame(rows)], ignore_index=True), items
 
 
-def analysed(tmp_path: Path, **truth: float | str) -> tuple[dict[str, dict[str, object]], str]:
-    made = best_recipe.report(*frames(**truth), REAL, tmp_path)  # type: ignore[arg-type]
+def verdicts(trials: pd.DataFrame, items: pd.DataFrame, folder: Path) -> dict[str, Verdict]:
+    return {one.id: one for one in report(QUESTION, REAL, (trials, items), folder).verdicts}
+
+
+@pytest.fixture(autouse=True)
+def few_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "DRAWS", 10)
+
+
+def test_the_report_judges_the_arms_and_names_what_decides(tmp_path: Path) -> None:
+    made = report(QUESTION, REAL, frames(), tmp_path)
     assert {"figure.png", "figure_column.pdf", "report.md"} <= {file.name for file in made.files}
     assert sorted(made.arm_rows["arm"]) == sorted((DEFAULT_ARM, *FOUND_ARMS))
-    return {str(row["id"]): row for row in made.verdicts}, (tmp_path / "report.md").read_text()
-
-
-def test_the_report_judges_the_arms_and_names_what_decides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_recipe, "DRAWS", 10)
-    found, page = analysed(tmp_path)
-    assert [found[name]["verdict"] for name in ("search_beats_usual_recipe", "knee_forgets_less_than_usual")] == ["supported"] * 2
+    found = {one.id: one.verdict for one in made.verdicts}
+    assert found["search_beats_usual_recipe"] is found["knee_forgets_less_than_usual"] is Decision.SUPPORTED
+    page = (tmp_path / "report.md").read_text()
     assert "| rung 1/9 | 81 | 10,000 |" in page
     assert "| knee | 4 | all-linear |" in page
-    found, _ = analysed(tmp_path, best=0.0, deciding="adapter.rank")
-    assert found["search_beats_usual_recipe"]["verdict"] == "contradicted"
+    worse = verdicts(*frames(best=0.0, deciding="adapter.rank"), tmp_path)
+    assert worse["search_beats_usual_recipe"].verdict is Decision.CONTRADICTED
 
 
-def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_recipe, "DRAWS", 10)
+def test_what_is_prepared_once_is_what_is_drawn() -> None:
+    t = questions.answer("best_recipe", *frames()).tables
+    assert [(rung.label, len(rung.tried), len(rung.volume_K)) for rung in t.own.rungs] == [
+        ("rung 1/9", 81, 81), ("rung 1/3", 27, 27), ("rung 1", 9, 9),
+    ]  # fmt: skip
+    assert all((np.diff(rung.volume_K) >= 0).all() for rung in t.own.rungs)
+    assert all(max(one.whole, key=lambda name: one.whole[name]) == "train.learning_rate" for one in t.own.deciding.values())
+    assert QUESTION.draw is not None
+    drawn = QUESTION.draw(t, False).axes[3].lines
+    assert [len(line.get_xdata()) for line in drawn] == [81, 27, 9]
+
+
+def test_each_base_alone_prepares_nothing(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(search, "deciding", lambda tried, measure: asked.append(measure) or Missing(Why.TOO_FEW, "few"))
+    report(QUESTION, REAL, frames(), tmp_path)
+    assert asked == ["quality", "forgetting"]
+    assert "## Each base alone" in (tmp_path / "report.md").read_text()
+
+
+def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path) -> None:
     trials, items = frames()
     lost = trials["arm"].isin(("knee", "least forgetting"))
     kept = trials[~lost], items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
-    found = {str(row["id"]): row for row in best_recipe.report(*kept, REAL, tmp_path).verdicts}
-    assert all(
-        "the arm of best quality stands for the knee" in str(found[name]["note"])
-        for name in ("knee_forgets_less_than_usual", "knee_costs_at_most_2_points")
-    )
-    assert found["knee_costs_at_most_2_points"]["value"] == found["search_beats_usual_recipe"]["value"]
+    found = verdicts(*kept, tmp_path)
+    assert all("the arm of best quality stands for the knee" in found[name].note for name in OF_KNEE)
+    assert found["knee_costs_at_most_2_points"].value == found["search_beats_usual_recipe"].value
 
 
-def test_no_recipe_stands_for_a_knee_whose_trials_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(best_recipe, "DRAWS", 10)
+def test_no_recipe_stands_for_a_knee_whose_trials_failed(tmp_path: Path) -> None:
     trials, items = frames()
-    failed = trials["state"].where((trials["arm"] != "knee") | (trials["phase"] != "final"), "failed")
-    found = {str(row["id"]): row for row in best_recipe.report(trials.assign(state=failed), items, REAL, tmp_path).verdicts}
-    assert all(found[name]["verdict"] == "not tested" for name in ("knee_forgets_less_than_usual", "knee_costs_at_most_2_points"))
+    failed = trials["state"].where((trials["arm"] != "knee") | (trials["phase"] != Phase.FINAL), State.CRASHED)
+    found = verdicts(trials.assign(state=failed), items, tmp_path)
+    assert all(found[name].verdict is Decision.NOT_TESTED for name in OF_KNEE)
+
+
+def test_configurations_have_the_share_and_the_settings_of_their_rung() -> None:
+    trials, _ = frames()
+    tried = search.configurations(trials)
+    assert REAL.search is not None
+    assert sorted(tried["share"].unique()) == pytest.approx(REAL.search.rungs)
+    low, high = REAL.search.space["train.epochs"].low, REAL.search.space["train.epochs"].high  # type: ignore[union-attr]
+    assert tried["train.epochs"].between(0.99 * low, 1.01 * high).all()
+    with pytest.raises(BadInput, match="rung 1/5"):
+        search.configurations(trials.assign(arm=trials["arm"].replace("rung 1/3", "rung 1/5")))
 
 
 def test_the_hypervolume_grows_along_the_search() -> None:
     trials = pd.DataFrame({"quality": [0.5, 0.1, 0.9], "forgetting": [1.0, 0.2, 2.0], "quality_before": 0.1})
-    inside = best_recipe.box(trials)
+    inside = search.box(trials)
     assert inside is not None
-    assert best_recipe.volume(trials, inside) == pytest.approx([0.25, 0.25, 0.25])  # 0.4 / 0.8 of the gain for half of the cost
-    assert list(best_recipe.front(trials)["quality"]) == [0.1, 0.5, 0.9]
-    assert best_recipe.box(trials.assign(quality=0.1)) is None
+    assert search.volume(trials, inside) == pytest.approx([0.25, 0.25, 0.25])  # 0.4 / 0.8 of the gain for half of the cost
+    assert list(search.front(trials)["quality"]) == [0.1, 0.5, 0.9]
+    assert search.box(trials.assign(quality=0.1)) is None
 
 
 def test_importance_finds_the_one_setting_that_matters_and_no_other() -> None:
@@ -113,5 +151,9 @@ def test_importance_finds_the_one_setting_that_matters_and_no_other() -> None:
 
 def test_importance_of_few_or_equal_configurations_is_not_known() -> None:
     settings = pd.DataFrame({"rank": np.arange(30)})
-    assert "needs 20" in str(importance(settings[:19], np.arange(19.0), 0, 5))
-    assert "the same" in str(importance(settings, np.ones(30), 0, 5))
+    few, alike = importance(settings[:19], np.arange(19.0), 0, 5), importance(settings, np.ones(30), 0, 5)
+    assert isinstance(few, Missing)
+    assert few.kind is Why.TOO_FEW
+    assert "needs 20" in few.text
+    assert isinstance(alike, Missing)
+    assert "the same" in alike.text
