@@ -52,9 +52,9 @@ def measures_forgetting(measure: str) -> bool:
     return measure == "forgetting" or (measure not in AXES and bool(measures.measure(measure).text))
 
 
-def measures_of_axes(trial: pd.Series) -> dict[str, tuple[str, ...]]:
-    """The measures of which each axis is the mean in this trial."""
-    return {"quality": (str(trial["quality_measure"]),), "forgetting": tuple(str(trial["forgetting_measures"]).split(", "))}
+def measures_of_axes(items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """The measures of which each axis is the mean in the trial that has these items."""
+    return {axis: tuple(dict.fromkeys(items.loc[items["axis"] == axis, "measure"])) for axis in AXES}
 
 
 def panel(items: pd.DataFrame, fingerprints: list[str], measure: str) -> Panel:
@@ -117,8 +117,8 @@ class Arm:
 
 
 def arms(table: pd.DataFrame) -> list[Arm]:
-    """The arms, LoRA by rank and then the others. Of an arm whose final trials ran at several learning rates (the sweep
-    was extended and tuned again) the rate that is now best on validation counts."""
+    """The arms, first those with a rank, along it. Of an arm whose final trials ran at several learning rates (the sweep was
+    extended and tuned again) the rate that is now best on validation counts."""
     found = []
     for label, group in table.groupby("arm", sort=False):
         first = group.iloc[0]
@@ -129,7 +129,7 @@ def arms(table: pd.DataFrame) -> list[Arm]:
         rank = None if rank is None or pd.isna(rank) else int(rank)
         shared = {str(name): values.iloc[0] for name, values in group.items() if values.nunique(dropna=False) == 1}
         found.append(Arm(str(label), str(first["adapter.method"]), rank, rate, by_seed, shared))
-    return sorted(found, key=lambda arm: (arm.method != "lora", arm.rank or 0, arm.label))
+    return sorted(found, key=lambda arm: (arm.rank is None, arm.method, arm.rank or 0, arm.label))
 
 
 def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
@@ -209,5 +209,7 @@ def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
         row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
     for name in ("quality", "forgetting"):
         row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
-    failed = {f"{phase}_failed": int(rows["state"].isin(FAILED).sum()) for phase, rows in (("final", final), ("tune", tried))}
+    failed = {
+        f"{phase}_failed": int(rows["state"].isin(FAILED).sum()) for phase, rows in ((Phase.FINAL, final), (Phase.TUNE, tried))
+    }
     return row | {"seeds": len(arm.final), "tuned": int((tried["state"] == State.FINISHED).sum()), **failed}

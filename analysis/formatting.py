@@ -21,10 +21,13 @@ def number(value: float, places: int = 3, signed: bool = False, percent: bool = 
     """A number with a true minus sign; – for nan."""
     if value is None or math.isnan(value):
         return NONE
+    return _digits(value, places, signed, percent) + (" %" if percent else "")
+
+
+def _digits(value: float, places: int, signed: bool, percent: bool) -> str:
     if percent:
         value, places = 100 * value, max(places - 2, 0)
-    text = f"{value:{'+' if signed else ''}.{places}f}" + (" %" if percent else "")
-    return text.replace("-", "−")
+    return f"{value:{'+' if signed else ''}.{places}f}".replace("-", "−")
 
 
 def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) -> str:
@@ -36,12 +39,10 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
             return f"{e.value:.2g}× ({e.why})"
         return f"{e.value:.2g}× [{e.low:.2g}×, {e.high:.2g}×]"
     places = decimals(e.low, e.high)
-    value = number(e.value, places, signed, percent)
     if not e.known:
-        return f"{value} ({e.why})"
-    unit = " %" if percent else ""
-    low, high = (number(x, places, signed, percent).removesuffix(" %") for x in (e.low, e.high))
-    return f"{value.removesuffix(' %')} [{low}, {high}]{unit}"
+        return f"{number(e.value, places, signed, percent)} ({e.why})"
+    value, low, high = (_digits(x, places, signed, percent) for x in (e.value, e.low, e.high))
+    return f"{value} [{low}, {high}]" + (" %" if percent else "")
 
 
 def rate_text(rate: float) -> str:

@@ -15,6 +15,7 @@ from core import tracking
 from core.errors import BadInput, redacted
 from core.fields import ADDED_LATER, flatten
 from core.settings import Part, Trial, parts
+from core.states import State
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
 _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "arm", "phase", "state", "reason", "sweep")}
@@ -81,7 +82,7 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
 def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:
     """Item scores of the finished trials of `table`, long. A finished trial without its items is an error."""
     parts = []
-    for trial in table[table["state"] == "finished"].itertuples():
+    for trial in table[table["state"] == State.FINISHED].itertuples():
         part = pd.read_csv(io.StringIO(tracking.read_items(uri, str(trial.run_id))), dtype=_ITEM_TYPES, quoting=csv.QUOTE_MINIMAL)
         part.insert(0, "fingerprint", trial.fingerprint)
         parts.append(part)

@@ -12,7 +12,6 @@ from scipy.optimize import curve_fit, minimize
 
 from analysis.stats import scaling
 from analysis.stats.scaling import Points
-from core.errors import BadInput
 
 X = np.array([25, 50, 100, 200, 400, 800, 1600, 3200, 6400], dtype=float)
 U = X / X[0]
@@ -282,14 +281,14 @@ def test_seeds_that_agree_to_the_last_digit_are_flat() -> None:
     ],
 )
 def test_what_cannot_be_fitted_is_one_line(x: np.ndarray, y: np.ndarray, direction: str, message: str) -> None:
-    with pytest.raises(BadInput, match=message):
+    with pytest.raises(ValueError, match=message):
         Points(x, y, direction)
 
 
 def test_a_law_of_other_variables_or_another_name_is_refused() -> None:
     points = Points(X, X, "rising")
     for law, message in (("joint_product", "has 2 variables"), ("pwer", "did you mean 'power'")):
-        with pytest.raises(BadInput, match=message):
+        with pytest.raises(ValueError, match=message):
             scaling.fit(points, law)
 
 

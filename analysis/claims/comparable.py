@@ -1,4 +1,4 @@
-"""The confound guard: in what the arms of a comparison differ beyond its axes, one line for each thing. Pure.
+"""The confound guard: in what the arms of a comparison differ beyond its axes, a remark for each thing. Pure.
 
 Looked at over the seeds that all arms share: fields and resolved facts, steps and tokens, the scale of LoRA's update where
 ranks differ, the length of the answers trained on, a learning rate that was not retuned.
@@ -6,14 +6,17 @@ ranks differ, the length of the answers trained on, a learning rate that was not
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from analysis import formatting
 from analysis.arms import Arm, seeds_of
 from analysis.load import field_types
+from core.adapters import METHODS
+from core.settings import Adapter
 from core.states import FAILED
 
 RESOLVED = (  # what a trial's fields turned into, and on what it ran
@@ -27,6 +30,9 @@ FOLLOWS = {
     "model.": ("model", "template_hash", "dtype", "seq_len_tokens", "target_modules", "evaluation_rows_hash"),
     "adapter.targets": ("target_modules",),
 }
+BY_DESIGN = {"seed", "adapter.method"}  # a question that has several methods or seeds compares them
+SET_BY = {"target_modules": "adapter.targets"}  # a fact of trials that have this field
+VERSION_PREFIX = "version."  # of the facts that name a package's version
 COSTS_ALIKE = 1.01  # steps and tokens
 # Answers of the laboratory vary by 70 %, so that the means of 1,000 rows differ by 2 % by chance (measured), of 100 by 7 %.
 LENGTHS_ALIKE = 1.1
@@ -34,34 +40,49 @@ LONGEST = 110  # characters of a line in a caption
 FEW_ARMS = 8  # whose values are listed one by one
 
 
-def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFrame, list[str]]:
-    """The arms' final trials of the seeds that finished in all of them, and a line if some arm lacks seeds."""
+@dataclass(frozen=True)
+class Remark:
+    """Something that a reader must know before comparing arms: `head` says what, `rest` gives the values."""
+
+    head: str
+    rest: str = ""
+
+    def __str__(self) -> str:
+        return self.head + self.rest
+
+    @property
+    def short(self) -> str:
+        """As a caption has room for it; the whole of it stands in the report's design."""
+        return str(self) if len(str(self)) <= LONGEST else f"{self.head} (see the design)"
+
+
+def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFrame, list[Remark]]:
+    """The arms' final trials of the seeds that finished in all of them, and a remark if some arm lacks seeds."""
     chosen = trials[trials["fingerprint"].isin({name for arm in arms for name in arm.final.values()})]
     seeds = {arm.label: ", ".join(map(str, sorted(arm.final))) for arm in arms}
-    shown = "; ".join(f"{label}: {text or 'none'}" for label, text in seeds.items())
-    lines = [f"finished seeds differ between arms ({shown}); differences are over the common ones"]
-    lines = lines if len(set(seeds.values())) > 1 else []
+    by_arm = "; ".join(f"{label}: {text or 'none'}" for label, text in seeds.items())
+    remark = Remark("finished seeds differ between arms", f" ({by_arm}); differences are over the common ones")
     shared = seeds_of(*(arm for arm in arms if arm.final))
-    return chosen[chosen["seed"].isin(shared)], lines
+    return chosen[chosen["seed"].isin(shared)], [remark] if len(set(seeds.values())) > 1 else []
 
 
-def beyond(paired: pd.DataFrame, axes: Iterable[str], costs_vary: bool = False) -> list[str]:
+def beyond(paired: pd.DataFrame, axes: Iterable[str], costs_vary: bool = False) -> list[Remark]:
     """Everything in which arms differ that is neither an axis nor follows from one. `costs_vary`: steps and tokens are what the
     question varies."""
     if paired.empty:
-        return ["no seed finished in all arms, so it was not checked in what they differ"]
+        return [Remark("no seed finished in all arms, so it was not checked in what they differ")]
     axes = set(axes)
     found = differing_fields(paired, axes) + ([] if costs_vary else differing_costs(paired))
     found += lora_scale(paired, axes) + answer_lengths(paired)
-    return found if "train.learning_rate" in axes else [*found, "the learning rate is the same in every arm, not retuned"]
+    fixed = Remark("the learning rate is the same in every arm, not retuned")
+    return found if "train.learning_rate" in axes else [*found, fixed]
 
 
-def caption(lines: Sequence[str], bold: str = "") -> str:
-    """What stands under a figure and a table: each thing in a few words, the whole of it in the design. `bold`: the mark."""
-    if not lines:
+def caption(remarks: Sequence[Remark], bold: str = "") -> str:
+    """What stands under a figure and a table about what arms differ in. `bold`: the mark."""
+    if not remarks:
         return f"{bold}Arms differ in nothing beyond the axis.{bold}"
-    words = (line if len(line) <= LONGEST else line.split(":")[0].split(" (")[0] + " (see the design)" for line in lines)
-    return f"{bold}Differs beyond the axis:{bold} {'; '.join(words)}."
+    return f"{bold}Differs beyond the axis:{bold} {'; '.join(remark.short for remark in remarks)}."
 
 
 def _range(values: pd.Series, lowest_ratio: float) -> str:
@@ -74,29 +95,37 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def differing_costs(paired: pd.DataFrame) -> list[str]:
+def differing_costs(paired: pd.DataFrame) -> list[Remark]:
     """Steps and tokens, where they differ by more than 1 %."""
-    found: list[str] = []
+    found: list[Remark] = []
     for name in ("train/steps", "train/tokens"):
-        if name in paired and (shown := _range(paired.groupby("arm")[name].mean(), COSTS_ALIKE)):
-            found.append(f"{name} differs between arms: {shown}")
+        if name in paired and (extremes := _range(paired.groupby("arm")[name].mean(), COSTS_ALIKE)):
+            found.append(Remark(f"{name} differs between arms", f": {extremes}"))
     return found
 
 
-def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[str]:
-    """Fields and facts other than the question's axes whose values differ."""
-    versions = [name for name in paired.columns if name.startswith("version.")]
+def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[Remark]:
+    """Fields and facts other than the question's axes whose values differ; a method's own fields, between the arms of methods
+    that have them."""
+    versions = [name for name in paired.columns if name.startswith(VERSION_PREFIX)]
+    follow = {fact for prefix, facts in FOLLOWS.items() if any(axis.startswith(prefix) for axis in axes) for fact in facts}
     found = []
-    expected = (
-        axes | {"seed"} | {fact for prefix, facts in FOLLOWS.items() if any(a.startswith(prefix) for a in axes) for fact in facts}
-    )
-    for name in sorted((set(field_types()) | set(RESOLVED) | set(versions)) & set(paired.columns) - expected):
-        of_lora = name.startswith("adapter.") or name == "target_modules"
-        rows = paired[paired["adapter.method"] == "lora"] if of_lora else paired
+    for name in sorted((set(field_types()) | {*RESOLVED, *versions}) & set(paired.columns) - axes - follow - BY_DESIGN):
+        rows = paired[paired["adapter.method"].isin(methods_with(SET_BY.get(name, name)))]
         values = rows.groupby("arm")[name].agg(lambda column: tuple(sorted(map(str, column))))
         if values.nunique() > 1:
-            found.append(f"{name} differs between arms: {_by_value(values)}")
+            found.append(Remark(f"{name} differs between arms", f": {_by_value(values)}"))
     return found
+
+
+def methods_with(field: str) -> list[str]:
+    """The methods whose trials have this field: all of them, but for the settings of some adapters."""
+    return [name for name, one in METHODS.items() if field in own_fields(one.settings) or not field.startswith(Adapter.PREFIX)]
+
+
+def own_fields(settings: type[Adapter]) -> set[str]:
+    """The dotted fields of an adapter."""
+    return {Adapter.PREFIX + one.name for one in dataclasses.fields(settings)}
 
 
 def _by_value(values: pd.Series) -> str:
@@ -109,38 +138,37 @@ def _by_value(values: pd.Series) -> str:
     return "; ".join(f"{own} ({n} arms)" for own, n in alike.items())
 
 
-def lora_scale(paired: pd.DataFrame, axes: set[str]) -> list[str]:
+def lora_scale(paired: pd.DataFrame, axes: set[str]) -> list[Remark]:
     """What is held where ranks differ. LoRA's update is multiplied by alpha / rank, rank-stabilized by alpha / √rank (PEFT), and
     `adapter.alpha_over_rank` gives alpha / rank in both: with the rank alpha grows, stabilized the scale too."""
     names = ["adapter.rank", "adapter.alpha_over_rank", "adapter.rank_stabilized"]
     if not set(names) <= set(paired) or axes & set(names[1:]):
         return []
-    lora = paired.loc[paired["adapter.method"] == "lora", names]
+    lora = paired.loc[paired["adapter.method"].isin(methods_with(names[1])), names]
     rank, over = lora["adapter.rank"].astype(float), lora["adapter.alpha_over_rank"].astype(float)
     if not _range(rank, 1.0):
         return []
     stabilized = lora["adapter.rank_stabilized"].astype(bool)
     factor = "alpha / √rank" if stabilized.any() else "alpha / rank"
     scale, alpha = over * np.where(stabilized, rank**0.5, 1.0), over * rank
-    if shown := _range(scale, 1.001):
+    if extremes := _range(scale, 1.001):
         held = f" (alpha is held at {alpha.iloc[0]:g})" if not _range(alpha, 1.001) else ""
-        return [f"the scale of LoRA's update, {factor}, differs with the rank: {shown}{held}"]
+        return [Remark(f"the scale of LoRA's update, {factor}, differs with the rank", f": {extremes}{held}")]
     held = f"the scale of LoRA's update, {factor}, is held at {over.iloc[0]:g}"
-    return [f"alpha differs with the rank: {_range(alpha, 1.0)} ({held})"]
+    return [Remark("alpha differs with the rank", f": {_range(alpha, 1.0)} ({held})")]
 
 
-def answer_lengths(paired: pd.DataFrame) -> list[str]:
+def answer_lengths(paired: pd.DataFrame) -> list[Remark]:
     """Tokens of the answers trained on, where arms differ by more than a tenth; of trials from before these were counted, tokens
     of whole sequences."""
     if "rows/response_tokens" in paired and paired["rows/response_tokens"].notna().all():
-        values, what = paired["rows/response_tokens"], "tokens in a training answer"
+        values, what, note = paired["rows/response_tokens"], "answer", ""
     elif {"train/tokens", "train/steps", "rows/used", "train.batch_size"} <= set(paired):
-        values = paired["train/tokens"] / _sequences(paired)
-        what = "tokens in a training sequence (answers alone were not counted)"
+        values, what, note = paired["train/tokens"] / _sequences(paired), "sequence", " (answers alone were not counted)"
     else:
         return []
-    shown = _range(values.groupby(paired["arm"]).mean(), LENGTHS_ALIKE)
-    return [f"{what} differ between arms: {shown}"] if shown else []
+    extremes = _range(values.groupby(paired["arm"]).mean(), LENGTHS_ALIKE)
+    return [Remark(f"tokens in a training {what} differ between arms", f": {extremes}{note}")] if extremes else []
 
 
 def _sequences(paired: pd.DataFrame) -> pd.Series:
@@ -151,22 +179,17 @@ def _sequences(paired: pd.DataFrame) -> pd.Series:
     return paired["train/steps"] // an_epoch * rows + paired["train/steps"] % an_epoch * batch
 
 
-def not_tuned(arm_rows: pd.DataFrame) -> list[str]:
-    """A line if some arms of a question that tunes the learning rate ran without tuning."""
+def not_tuned(arm_rows: pd.DataFrame) -> list[Remark]:
+    """A remark if some arms of a question that tunes the learning rate ran without tuning."""
     names = ", ".join(arm_rows.loc[arm_rows["tuned"] == 0, "arm"])
-    return [f"learning rate not tuned: {names}"] if names else []
+    return [Remark("learning rate not tuned", f": {names}")] if names else []
 
 
-def lines(cautions: Sequence[str]) -> str:
-    """Cautions as one sentence each, for a caption."""
-    return formatting.joined(*(line if len(line) <= LONGEST else line.split(" (")[0] + " (see the design)" for line in cautions))
-
-
-def at_the_edge(arm_rows: pd.DataFrame) -> list[str]:
-    """A line if the best learning rate of some arms lies at the edge of the range tried, and what to do."""
+def at_the_edge(arm_rows: pd.DataFrame) -> list[Remark]:
+    """A remark if the best learning rate of some arms lies at the edge of the range tried, and what to do."""
     names = ", ".join(arm_rows.loc[arm_rows["at_edge"].astype(bool), "arm"])
     how = "widen it with --set train.learning_rate=LOW..HIGH"
-    return [f"best learning rate at the edge of the range tried ({names}); {how}"] if names else []
+    return [Remark("best learning rate at the edge of the range tried", f" ({names}); {how}")] if names else []
 
 
 def hindrance(arm_rows: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:

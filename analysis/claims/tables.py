@@ -107,7 +107,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     if not final:
         raise BadInput(f"{experiment.name}: no final trial has finished {comparable.n_failed(trials)}")
     first = in_arms[in_arms["state"] == State.FINISHED].iloc[0]
-    of_axis = a.measures_of_axes(first)
+    of_axis = a.measures_of_axes(items[items["fingerprint"] == first["fingerprint"]])
     # Quality, or forgetting where it is one measure, under its own name would stand there twice.
     there = {"quality", "forgetting", *items["measure"]} - {names[0] for names in of_axis.values() if len(names) == 1}
     panels = {

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from core.experiment import Claim
 
 MOST_SEEDS = 100  # that a sweep takes
 SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
+RATIO = "ratio"  # a unit
 FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
 
 
@@ -89,17 +90,26 @@ def read(path: Path) -> list[Verdict]:
     return [Verdict(**{**row, "verdict": Decision(row["verdict"])}) for row in rows]
 
 
+@dataclass(frozen=True)
+class Judged:
+    """What the data decide about one claim, and with which p values."""
+
+    decision: Decision
+    note: str
+    p: float
+    p_holm: float
+
+
 def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[Verdict]:
     """One verdict a claim. A decision stands only if it survives Holm over all claims that could be tested."""
-    judged = [_judge(findings[claim.id]) for claim in claims]
-    adjusted = holm(np.array([p for _, p in judged]))
-    n_tested = sum(not math.isnan(p) for _, p in judged)
+    alone = [_judge(findings[claim.id]) for claim in claims]
+    adjusted = holm(np.array([p for _, p in alone]))
+    n_tested = sum(not math.isnan(p) for _, p in alone)
     rows = []
-    for claim, (own, p), p_holm in zip(claims, judged, adjusted, strict=True):
+    for claim, (decision, p), p_holm in zip(claims, alone, map(float, adjusted), strict=True):
         finding = findings[claim.id]
-        decision, note = _after_holm(finding, own, p, float(p_holm), n_tested)
-        judged_as = {"verdict": decision, "note": note, "p": _plain(p), "p_holm": _plain(float(p_holm))}
-        rows.append(_row(claim, finding, judged_as, n_tested))
+        judged = _after_holm(finding, Judged(decision, finding.note, p, p_holm), n_tested)
+        rows.append(_row(claim, finding, judged, n_tested))
     return rows
 
 
@@ -107,41 +117,44 @@ def _judge(finding: Finding) -> tuple[Decision, float]:
     return (Decision.NOT_TESTED, math.nan) if finding.estimate is None else verdict(finding.estimate, finding.region)
 
 
-def _after_holm(finding: Finding, own: Decision, p: float, p_holm: float, n_tested: int) -> tuple[Decision, str]:
-    """The decision that stands, and its note."""
-    notes, e = [finding.note] if finding.note else [], finding.estimate
-    decision = own
-    if own.decided and p_holm > 1 - LEVEL:
-        notes.append(f"{own} on its own (p = {p:.3f}), not after Holm")
+def _after_holm(finding: Finding, alone: Judged, n_tested: int) -> Judged:
+    """The decision that stands, with a note on what stood in its way."""
+    decision, e, notes = alone.decision, finding.estimate, [alone.note]
+    if decision.decided and alone.p_holm > 1 - LEVEL:
+        notes.append(f"{decision} on its own (p = {alone.p:.3f}), not after Holm")
         decision = Decision.UNDECIDED
     if obstacle := finding.hindrance or _few_items(finding):
         notes.append((f"{decision} but for this: " if decision.decided else "") + obstacle)
         decision = Decision.UNDECIDED if e is not None else decision
     elif decision is Decision.UNDECIDED and e and e.known and e.n_seeds > 1:
         notes.append(_seeds_text(seeds_needed(finding, n_tested)))
-    return decision, "; ".join(notes)
+    return replace(alone, decision=decision, note=formatting.joined(*notes))
 
 
-def _row(claim: Claim, finding: Finding, judged: Mapping[str, object], n_tested: int) -> Verdict:
+def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int) -> Verdict:
     e = finding.estimate
-    numbers = {"value": e.value, "low": e.low, "high": e.high} if e else dict.fromkeys(("value", "low", "high"), math.nan)
     return Verdict(
         id=claim.id,
         statement=claim.statement,
+        verdict=judged.decision,
         effect=finding.effect,
         unit=finding.unit,
-        **{name: _plain(value) for name, value in numbers.items()},
+        value=_plain(e.value if e else math.nan),
+        low=_plain(e.low if e else math.nan),
+        high=_plain(e.high if e else math.nan),
         scale=e.scale if e else "linear",
         shown=formatting.estimate(e, signed=True, percent=finding.percent),
         n_seeds=e.n_seeds if e else 0,
         n_items=e.n_items if e else 0,
         minimum_detectable_effect=_plain(e.minimum_detectable(n_tested) if e else math.nan),
         percent=finding.percent,
+        p=_plain(judged.p),
+        p_holm=_plain(judged.p_holm),
         rule=finding.region.rule(),
+        note=judged.note,
         published_effect=claim.published.effect,
         published_source=claim.published.source,
         published_url=claim.published.url,
-        **judged,  # type: ignore[arg-type]
     )
 
 
@@ -204,7 +217,7 @@ def summary(found: Mapping[str, Sequence[Verdict]]) -> tuple[list[str], list[lis
     body = []
     for question, verdicts in found.items():
         for one in verdicts:
-            here = f"{one.shown} {one.unit}".removesuffix(" ratio").strip()
+            here = one.shown if one.unit in ("", RATIO) else f"{one.shown} {one.unit}"  # a ratio shows itself: "2.1×"
             published = f"{one.published_effect} ({one.published_source})"
             body.append([question, f"{one.id}: {one.statement}", published, here, one.with_note])
     return header, body

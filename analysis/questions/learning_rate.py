@@ -9,7 +9,7 @@ from analysis.claims.curves import scores
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, trend
 from analysis.claims.tables import Tables, View
-from analysis.claims.verdicts import SEEDS_ALONE, Finding, untested
+from analysis.claims.verdicts import RATIO, SEEDS_ALONE, Finding, untested
 from analysis.stats import ABOVE_ZERO, Form, Region
 from analysis.stats.optimum import log_ratios, ratio_over_seeds, spacing
 
@@ -44,7 +44,7 @@ def ratio_of_optima(t: Tables[None]) -> Finding:
     if lost:
         return untested(ABOUT_TEN, effect, "; ".join(one.text for one in lost))
     ratio = ratio_over_seeds(logs_S, [spacing(rates_K) for rates_K, _ in curves.values()], quality.n_items)
-    return Finding(ratio, ABOUT_TEN, effect, "ratio", SEEDS_ALONE)
+    return Finding(ratio, ABOUT_TEN, effect, RATIO, SEEDS_ALONE)
 
 
 RULES: dict[str, Rule] = {

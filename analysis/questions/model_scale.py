@@ -14,7 +14,7 @@ from analysis.claims.fits import points_of
 from analysis.claims.question import Question
 from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, contrast, costs, difference, hindrance, not_measured, trend
 from analysis.claims.tables import Fields, Tables, View
-from analysis.claims.verdicts import Finding, untested
+from analysis.claims.verdicts import RATIO, Finding, untested
 from analysis.stats import ABOVE_ZERO, Estimate, Form, Region, quotient_of_estimates
 from analysis.stats.optimum import learning_rate_optimum
 from analysis.stats.scaling import Comparison, Curve, compare, curve, seed_draws
@@ -157,7 +157,7 @@ def rate_carries_over(t: Tables[Scaling]) -> Finding:
         return untested(WITHIN_TWO, effect, f"no tuning trials of {', '.join(lost)}")
     small, large = (known[arm.label] for arm in both)
     ratio, note = quotient_of_estimates(large, small), "from the tuning trials, one a rate"
-    return Finding(ratio, WITHIN_TWO, effect, "ratio", note, hindrance(t, "quality", *both))
+    return Finding(ratio, WITHIN_TWO, effect, RATIO, note, hindrance(t, "quality", *both))
 
 
 def more_rank(t: Tables[Scaling]) -> Finding:

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import pandas as pd
 
 from analysis import formatting
+from analysis.claims import comparable
 from analysis.claims.verdicts import Verdict, as_text
 from analysis.load import field_types
+from core.adapters import METHODS
 from core.states import FAILED, Phase, State
 
 LEDGER_NOTE = (
@@ -34,17 +36,21 @@ def failed(row: pd.Series) -> str:
 
 
 def held_equal(final: pd.DataFrame) -> str:
-    """Every field that is the same in all final trials; an adapter's own fields, which full fine-tuning lacks, in those of
-    LoRA, which is said."""
-    lora = final[final["adapter.method"] == "lora"]
-    everywhere: list[str] = []
-    in_lora: list[str] = []
+    """Every field that is the same in all final trials; an adapter's own fields, which others lack, in those of
+    the methods that have them, which are named."""
+    there = set(final["adapter.method"])
+    found: dict[tuple[str, ...], list[str]] = {}  # the methods that have a field (none: all that are there) → fields
     for name in sorted(set(field_types()) & set(final.columns)):
-        own = name.startswith("adapter.") and name != "adapter.method"
-        values = (lora if own else final)[name].drop_duplicates()
+        having = tuple(sorted(there & set(comparable.methods_with(name))))
+        values = final.loc[final["adapter.method"].isin(having), name].drop_duplicates()
         if len(values) == 1 and not pd.isna(values.iloc[0]):
-            (in_lora if own and len(lora) < len(final) else everywhere).append(f"{name} = {_plain(values.iloc[0])}")
-    return "; in the arms of LoRA: ".join(", ".join(part) for part in (everywhere, in_lora) if part)
+            found.setdefault(() if set(having) == there else having, []).append(f"{name} = {_plain(values.iloc[0])}")
+    everywhere = ", ".join(found.pop((), []))
+    return formatting.joined(everywhere, *(f"in the arms of {_labels(names)}: {', '.join(own)}" for names, own in found.items()))
+
+
+def _labels(methods: Sequence[str]) -> str:
+    return " and ".join(METHODS[name].label for name in methods)
 
 
 def _plain(value: object) -> object:
@@ -105,7 +111,7 @@ def before(trials: pd.DataFrame) -> str:
     """The quality of the base before tuning, in a few words."""
     final = trials[(trials["phase"] == Phase.FINAL) & (trials["state"] == State.FINISHED)]
     value = final["quality_before"].astype(float).mean() if "quality_before" in final else float("nan")
-    return "" if pd.isna(value) else f"; {formatting.number(value)} before tuning"
+    return "" if pd.isna(value) else f"{formatting.number(value)} before tuning"
 
 
 def short_ledger(verdicts: Sequence[Verdict]) -> str:

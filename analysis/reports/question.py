@@ -12,6 +12,7 @@ import pandas as pd
 import experiments
 from analysis import formatting, load, questions
 from analysis.claims import comparable, verdicts
+from analysis.claims.comparable import Remark
 from analysis.claims.fits import HEADER, legend, rows
 from analysis.claims.question import Answer, Question, answer, findings, tables_of
 from analysis.claims.rules import STEPS_VARY, short_of_rows
@@ -73,7 +74,7 @@ def report(question: Question[Any], experiment: Experiment, frames: tuple[pd.Dat
 def measured(t: Tables[Any]) -> str:
     """On how many items each measure stands, and what quality was before tuning."""
     items = "; ".join(f"{formatting.heading(name)}: {t.panels[name].n_items} items" for name in t.shown)
-    before = parts.before(t.trials).removeprefix("; ")
+    before = parts.before(t.trials)
     return f"{items}. Quality: {before}." if before else items + "."
 
 
@@ -94,30 +95,30 @@ def table(t: Tables[Any]) -> tuple[list[str], list[list[str]]]:
     return header, body
 
 
-def differences(t: Tables[Any]) -> list[str]:
+def differences(t: Tables[Any]) -> list[Remark]:
     """In what arms differ beyond the question's axes, over the seeds that all share."""
     paired, _ = comparable.common_seeds(t.trials, t.arms)
     found = comparable.beyond(paired, t.axes, t.view.x == STEPS_VARY)
     return found + (comparable.not_tuned(t.arm_rows) if t.tuned else [])
 
 
-def other_cautions(asked: Asked) -> list[str]:
+def other_cautions(asked: Asked) -> list[Remark]:
     """Which seeds are missing, which source is too small, whose best rate is at the edge."""
     t = asked.tables
-    _, lines = comparable.common_seeds(t.trials, t.arms)
+    _, found = comparable.common_seeds(t.trials, t.arms)
     few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
-    lines += [f"the source has fewer rows than data.n_examples: {', '.join(few)}"] if few else []
-    return lines + comparable.at_the_edge(t.arm_rows) + asked.question.cautions(t)
+    found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
+    return found + comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in asked.question.cautions(t)]
 
 
 def cautions(asked: Asked) -> list[str]:
     """Everything that a reader must know before comparing arms."""
-    return differences(asked.tables) + other_cautions(asked)
+    return [str(remark) for remark in (*differences(asked.tables), *other_cautions(asked))]
 
 
 def caption(asked: Asked) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
-    others = comparable.lines(other_cautions(asked))
+    others = "; ".join(remark.short for remark in other_cautions(asked))
     differs = comparable.caption(differences(asked.tables), "**")
     found = [" ".join(drawn(asked)), differs, f"**Caution:** {others}." if others else ""]
     return "\n\n".join(part for part in found if part) + "\n"
@@ -184,7 +185,7 @@ def by_base(question: Question[Any], experiment: Experiment, frames: tuple[pd.Da
     for base in dict.fromkeys(map(str, experiment.with_seed.get("model.name", ()))):
         own = trials[~final | (trials["model.name"] == base)]
         if ((own["phase"] == Phase.FINAL) & (own["state"] == State.FINISHED)).any():
-            t = tables_of(question, own, items, experiment)
+            t = tables_of(question.for_rules, own, items, experiment)
             effects = findings(question, t, experiment).items()
             found[base] = {name: formatting.estimate(f.estimate, True, f.percent) for name, f in effects}
     if len(found) < 2:

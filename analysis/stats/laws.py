@@ -10,6 +10,7 @@ least_squares with Huber's loss: many starts, and no random ones.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -181,7 +182,8 @@ class Solver:
 
 def known_law(name: str, points: Points) -> Law:
     if name not in LAWS:
-        raise ValueError(f"law={name!r}: must be one of {', '.join(LAWS)}")
+        near = difflib.get_close_matches(name, LAWS, n=1)
+        raise ValueError(f"law={name!r}: " + (f"did you mean {near[0]!r}?" if near else f"must be one of {', '.join(LAWS)}"))
     if LAWS[name].variables not in (0, points.x_KV.shape[1]):
         raise ValueError(f"law={name!r}: has {LAWS[name].variables} variables, the curve {points.x_KV.shape[1]}")
     if len(points.y_K) < LAWS[name].n_parameters:
@@ -233,6 +235,7 @@ def fit(points: Points, law: str, huber: float = HUBER, scale: float | None = No
 
 
 # Which variables belong to each gain of a power law: the coefficient at x = 1 is the gain × Π smallest xᵢ^exponentᵢ.
+COEFFICIENTS = {"gain": "coefficient", "gain_1": "coefficient_1", "gain_2": "coefficient_2"}
 POWERS = {"power": [[0]], "joint_product": [[0, 1]], "joint_additive": [[0], [1]]}
 
 
@@ -247,5 +250,5 @@ def natural(fitted: Fit, theta_NT: Array) -> dict[str, Array]:
     if "intercept" in linear:
         linear["intercept"] = linear["intercept"] - sign * (theta_NT[:, n + 1 :] @ np.log(smallest))
     for variables, name in zip(POWERS.get(fitted.law, []), law.linear[1:], strict=True) if powers else ():
-        linear[name.replace("gain", "coefficient")] = linear[name] * np.prod([powers[i] for i in variables], axis=0)
+        linear[COEFFICIENTS[name]] = linear[name] * np.prod([powers[i] for i in variables], axis=0)
     return linear | values

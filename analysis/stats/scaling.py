@@ -25,6 +25,7 @@ from scipy.special import expit, logit
 from analysis.stats.estimate import Estimate, Missing, Why, no_interval, t_quantile
 from analysis.stats.intervals import percentile_interval
 from analysis.stats.laws import (
+    COEFFICIENTS,
     HUBER,
     LAWS,
     SPARE,
@@ -158,7 +159,7 @@ def _reasons(fitted: Fit, theta_NT: Array) -> dict[str, Missing | None]:
         what = ""
         if name in names and _at_bound(theta_NT[:, names.index(name)], bounds[:, names.index(name)]):
             what = "ends at a bound"
-        elif (bend and bend.log) or name.startswith("coefficient"):
+        elif (bend and bend.log) or name in COEFFICIENTS.values():
             if low <= 0 or high / low > WIDEST_FACTOR:
                 what = f"spans a factor above {WIDEST_FACTOR:.0f}"
         elif law.bends and not bend and high - low > WIDEST_RANGES * fitted.points.spread:
