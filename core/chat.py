@@ -34,11 +34,13 @@ def tokenizer(directory: Path) -> Tokenizer | None:
     if not path.is_file():
         if any((directory / name).is_file() for name in SLOW_FILES):
             return None
-        raise BadInput(f"model: {directory} has no tokenizer (tokenizer.json), so it cannot hold a chat template")
+        raise BadInput(
+            f"model: {directory} has no tokenizer (tokenizer.json), so it cannot hold a chat template", field="model.name"
+        )
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise BadInput(f"model: {path} cannot be read as a tokenizer ({error})") from None
+        raise BadInput(f"model: {path} cannot be read as a tokenizer ({error})", field="model.name") from None
 
 
 def chat_template(directory: Path) -> str | None:
@@ -48,7 +50,7 @@ def chat_template(directory: Path) -> str | None:
         return file.read_text(encoding="utf-8")
     template = _settings(directory).get("chat_template")
     if template is not None and not isinstance(template, str):
-        raise BadInput(f"model: the tokenizer in {directory} has several chat templates; one is needed")
+        raise BadInput(f"model: the tokenizer in {directory} has several chat templates; one is needed", field="model.name")
     return template
 
 
@@ -57,7 +59,7 @@ def _settings(directory: Path) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except ValueError as error:
-        raise BadInput(f"model: {path} is not JSON ({error})") from None
+        raise BadInput(f"model: {path} is not JSON ({error})", field="model.name") from None
     return settings
 
 
@@ -96,7 +98,7 @@ def _compiled(directory: Path) -> tuple[jinja2.Template, dict[str, str]]:
     try:
         return environment.from_string(GENERATION_TAGS.sub("", chat_template(directory) or CHATML)), special
     except jinja2.TemplateError as error:
-        raise BadInput(f"model: the chat template in {directory} is not a Jinja template ({error})") from None
+        raise BadInput(f"model: the chat template in {directory} is not a Jinja template ({error})", field="model.name") from None
 
 
 def n_tokens(directory: Path, messages: Sequence[Message]) -> tuple[int, int]:
@@ -109,7 +111,7 @@ def n_tokens(directory: Path, messages: Sequence[Message]) -> tuple[int, int]:
     try:
         whole = template.render(messages=list(messages), add_generation_prompt=False, **special)
     except Exception as error:  # templates raise what they like
-        raise BadInput(f"the tokenizer's chat template refuses this conversation ({error})") from None
+        raise BadInput(f"the tokenizer's chat template refuses this conversation ({error})", field="data.source") from None
     inner, answer = _with_marks(directory), messages[-1]["content"]
     if inner is None:
         return max(1, len(whole) // 4), max(1, (len(whole) - len(answer)) // 4)  # four characters a token: assumption
@@ -125,7 +127,10 @@ def check_base_text(path: str, n_tokens: int, window: int) -> None:
     """
     if n_tokens < 2 * window:
         needs = f"needs {2 * window:,} (a window of {window:,} for validation and one for test)"
-        raise BadInput(f"evaluation.base_text={path}: has {n_tokens:,} tokens, {needs}; give more, or less data.seq_len_tokens")
+        raise BadInput(
+            f"evaluation.base_text={path}: has {n_tokens:,} tokens, {needs}; give more, or less data.seq_len_tokens",
+            field="evaluation.base_text",
+        )
 
 
 def count_base_text(directory: Path, path: str, text: str, seq_len: int) -> None:

@@ -38,16 +38,18 @@ def locate(model: Model) -> Path:
     elif _is_local(model.name):
         local = Path(model.name).expanduser()
         if not local.is_dir():
-            raise BadInput(f"model.name={model.name}: no such directory (nor lab:base-<seed>, nor a hub id owner/name)")
+            raise BadInput(
+                f"model.name={model.name}: no such directory (nor lab:base-<seed>, nor a hub id owner/name)", field="model.name"
+            )
         directory = local
     else:
         directory = _download(model)
     if not (directory / "config.json").is_file():
-        raise BadInput(f"model.name={model.name}: no config.json in {directory}")
+        raise BadInput(f"model.name={model.name}: no config.json in {directory}", field="model.name")
     if not weight_files(directory):
         pickles = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
         reason = f" ({pickles[0]} is refused: unpickling runs code; convert it to safetensors)" if pickles else ""
-        raise BadInput(f"model.name={model.name}: no safetensors weights in {directory}{reason}")
+        raise BadInput(f"model.name={model.name}: no safetensors weights in {directory}{reason}", field="model.name")
     return directory
 
 
@@ -66,7 +68,9 @@ def _download(model: Model) -> Path:
             return Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns))
     except Exception as error:  # no network, no such repository, gated: many kinds of several libraries
         reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise BadInput(f"model.name={model.name}: neither a directory here nor a model that the hub gives ({reason})") from None
+        raise BadInput(
+            f"model.name={model.name}: neither a directory here nor a model that the hub gives ({reason})", field="model.name"
+        ) from None
 
 
 def weight_files(directory: Path) -> list[Path]:
@@ -76,7 +80,7 @@ def weight_files(directory: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
         missing = [name for name in names if not (directory / name).is_file()]
         if missing:
-            raise BadInput(f"model: {directory} lacks {missing[0]}, which its index names")
+            raise BadInput(f"model: {directory} lacks {missing[0]}, which its index names", field="model.name")
         return [directory / name for name in names]
     return [path for path in [directory / "model.safetensors"] if path.is_file()]
 
@@ -96,7 +100,7 @@ def shapes(directory: Path) -> dict[str, tuple[int, ...]]:
                 if end + length + 8 > size:
                     raise ValueError("cut off")
             except (ValueError, KeyError) as error:
-                raise BadInput(f"model: {path} is not a whole safetensors file ({error})") from None
+                raise BadInput(f"model: {path} is not a whole safetensors file ({error})", field="model.name") from None
         found |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
     return found
 
@@ -110,7 +114,7 @@ def config(directory: Path) -> dict[str, Any]:
     try:
         settings: dict[str, Any] = json.loads((directory / "config.json").read_text())
     except ValueError as error:
-        raise BadInput(f"model: {directory / 'config.json'} is not JSON ({error})") from None
+        raise BadInput(f"model: {directory / 'config.json'} is not JSON ({error})", field="model.name") from None
     return settings | settings.get("text_config", {})
 
 
@@ -128,7 +132,7 @@ def context_tokens(settings: dict[str, Any]) -> int | None:
 def resolve_seq_len(asked: int | None, context: int | None) -> int:
     """`data.seq_len_tokens`, or by default the smaller of the model's context and LONGEST_DEFAULT_SEQ."""
     if asked is not None and context is not None and asked > context:
-        raise BadInput(f"data.seq_len_tokens={asked}: the model's context has {context} tokens")
+        raise BadInput(f"data.seq_len_tokens={asked}: the model's context has {context} tokens", field="data.seq_len_tokens")
     return asked or min(context or LONGEST_DEFAULT_SEQ, LONGEST_DEFAULT_SEQ)
 
 
@@ -139,7 +143,9 @@ def check_rank(rank: int, width: int) -> None:
         BadInput: the rank is above the model's width, so no layer's update needs it.
     """
     if 0 < width < rank:
-        raise BadInput(f"adapter.rank={rank}: above the layers' width; this model is {width} wide, so at most {width}")
+        raise BadInput(
+            f"adapter.rank={rank}: above the layers' width; this model is {width} wide, so at most {width}", field="adapter.rank"
+        )
 
 
 def model_hash(directory: Path) -> str:

@@ -55,22 +55,24 @@ class OpenSearch:
         one = next((name for name, levels in self.space.items() if isinstance(levels, tuple) and len(set(levels)) < 2), None)
         levels = [len(levels) for levels in self.space.values() if isinstance(levels, tuple)]
         n_points = math.prod(levels) if len(levels) == len(self.space) else self.configurations
-        checks = {
-            "space: must have a field": bool(self.space),
-            f"{one}: needs two different levels, or a range": one is None,
-            f"rungs={rungs}: must rise from above 0 to 1": rungs == tuple(sorted({*rungs, 1})) and rungs[0] > 0,
-            f"rungs={rungs}: two of them have one label, of {', '.join(self.labels())}": len(set(self.labels())) == len(rungs),
-            f"reduction={self.reduction}: must be at least 2": self.reduction >= 2,
-            f"startup={self.startup}: must be at least 1 and at most configurations={self.configurations}":
-                1 <= self.startup <= self.configurations,
-            f"batch={self.batch}: must be at least 1": self.batch >= 1,
-            f"least_gain={self.least_gain}: must be at least 0 and below 1": 0 <= self.least_gain < 1,
-            f"configurations={self.configurations}: the space has only {n_points}": self.configurations <= n_points,
-            f"configurations={self.configurations}: too few for {len(rungs)} rungs": all(sizes),
-        }  # fmt: skip
-        for text, right in checks.items():
+        checks = (
+            ("space", "space: must have a field", bool(self.space)),
+            (one, f"{one}: needs two different levels, or a range", one is None),
+            ("rungs", f"rungs={rungs}: must rise from above 0 to 1", rungs == tuple(sorted({*rungs, 1})) and rungs[0] > 0),
+            ("rungs", f"rungs={rungs}: two of them have one label, of {', '.join(self.labels())}",
+             len(set(self.labels())) == len(rungs)),
+            ("reduction", f"reduction={self.reduction}: must be at least 2", self.reduction >= 2),
+            ("startup", f"startup={self.startup}: must be at least 1 and at most configurations={self.configurations}",
+             1 <= self.startup <= self.configurations),
+            ("batch", f"batch={self.batch}: must be at least 1", self.batch >= 1),
+            ("least_gain", f"least_gain={self.least_gain}: must be at least 0 and below 1", 0 <= self.least_gain < 1),
+            ("configurations", f"configurations={self.configurations}: the space has only {n_points}",
+             self.configurations <= n_points),
+            ("configurations", f"configurations={self.configurations}: too few for {len(rungs)} rungs", all(sizes)),
+        )  # fmt: skip
+        for name, text, right in checks:
             if not right:
-                raise BadInput(f"search: {text}")
+                raise BadInput(f"search: {text}", field=name or "")
 
     def sizes(self) -> list[int]:
         """How many configurations train at each rung."""
@@ -130,11 +132,13 @@ class Experiment:
     def __post_init__(self) -> None:
         for name in (*self.vary, *self.tune, *self.with_seed, *(self.search.space if self.search else ())):
             if name not in flatten(self.base):
-                raise BadInput(f"experiment {self.name}: {name}: {nearest(name, list(flatten(self.base)))}")
+                raise BadInput(f"experiment {self.name}: {name}: {nearest(name, list(flatten(self.base)))}", field=name)
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
-            raise BadInput(f"experiment {self.name}: seeds={self.seeds}: must be distinct and at least one")
+            raise BadInput(f"experiment {self.name}: seeds={self.seeds}: must be distinct and at least one", field="seeds")
         if bool(self.tune) != (self.tune_trials > 0):
-            raise BadInput(f"experiment {self.name}: tune_trials={self.tune_trials} must go with tune={dict(self.tune)}")
+            raise BadInput(
+                f"experiment {self.name}: tune_trials={self.tune_trials} must go with tune={dict(self.tune)}", field="tune_trials"
+            )
         if self.search:
             self._check_search(self.search)
 
@@ -142,11 +146,14 @@ class Experiment:
         """Every value that the search may try can be set, and nothing else decides it."""
         taken = {*self.vary, *self.tune, *(name for arm in self.also for name in arm)}
         if taken:
-            raise BadInput(f"experiment {self.name}: with search there is no vary, also or tune ({', '.join(sorted(taken))})")
+            text = f"with search there is no vary, also or tune ({', '.join(sorted(taken))})"
+            raise BadInput(f"experiment {self.name}: {text}", field=min(taken))
         fixed = {"train.steps", "seed", "evaluation.split", "adapter.method", *self.with_seed} & set(search.space)
         if fixed or self.base.train.steps is not None:
             name = min(fixed, default="train.steps")
-            raise BadInput(f"experiment {self.name}: {name}: cannot be searched or set; the rungs share out train.epochs")
+            raise BadInput(
+                f"experiment {self.name}: {name}: cannot be searched or set; the rungs share out train.epochs", field=name
+            )
         for name, levels in search.space.items():
             ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
             for value in ends:  # a range of a field of whole numbers is refused by `parse_value`

@@ -67,7 +67,9 @@ def replace_field(trial: Trial, name: str, value: Scalar | Adapter) -> Trial:
             raise BadInput(f"adapter.method={value!r}: {nearest(str(value), list(ADAPTERS))}", field="adapter.method")
         return trial if trial.adapter.method == value else dataclasses.replace(trial, adapter=ADAPTERS[str(value)]())
     if name not in flatten(trial):
-        raise BadInput(f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, list(flatten(trial)))}")
+        raise BadInput(
+            f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, list(flatten(trial)))}", field=name
+        )
     head, _, tail = name.partition(".")
     changed: dict[str, Any] = {head: dataclasses.replace(getattr(trial, head), **{tail: value}) if tail else value}
     return dataclasses.replace(trial, **changed)
@@ -81,7 +83,7 @@ def parse_value(trial: Trial, name: str, text: str) -> Scalar:
     kind = hints.get(tail or head)
     if kind is None or (not tail and head not in ("seed",)):
         choices = list(flatten(trial))
-        raise BadInput(f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, choices)}")
+        raise BadInput(f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, choices)}", field=name)
     options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     if type(None) in options and text.lower() in ("none", "null"):
         return None
@@ -98,7 +100,7 @@ def parse_value(trial: Trial, name: str, text: str) -> Scalar:
             return number
     except (ValueError, KeyError):
         words = {bool: "true or false", int: "a whole number", float: "a number"}[wanted]
-        raise BadInput(f"{name}={text!r}: must be {words}") from None
+        raise BadInput(f"{name}={text!r}: must be {words}", field=name) from None
     return text
 
 

@@ -27,11 +27,13 @@ class Device:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise BadInput(f"device kind={self.kind!r}: must be one of {', '.join(KINDS)}")
+            raise BadInput(f"device kind={self.kind!r}: must be one of {', '.join(KINDS)}", field="kind")
         if self.threads < 1:
-            raise BadInput(f"device threads={self.threads}: must be at least 1")
+            raise BadInput(f"device threads={self.threads}: must be at least 1", field="threads")
         if self.memory_fraction is not None and not 0 < self.memory_fraction <= 1:
-            raise BadInput(f"device memory_fraction={self.memory_fraction}: must be above 0 and at most 1")
+            raise BadInput(
+                f"device memory_fraction={self.memory_fraction}: must be above 0 and at most 1", field="memory_fraction"
+            )
 
 
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
@@ -49,7 +51,7 @@ def prepare(device: Device) -> torch.device:
     if device.kind == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise BadInput("a GPU is asked for, but torch sees none on this machine")
+        raise BadInput("a GPU is asked for, but torch sees none on this machine", field="device")
     if device.memory_fraction is not None:  # Ray's fractions of a GPU are bookkeeping only
         torch.cuda.set_per_process_memory_fraction(device.memory_fraction)
     return torch.device("cuda")

@@ -68,7 +68,9 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
         config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
         network = AutoModelForCausalLM.from_pretrained(path, config=config, trust_remote_code=model.trust_remote_code, **options)
     except (ValueError, OSError, KeyError) as error:
-        raise BadInput(f"model.name={model.name}: cannot be loaded ({str(error).strip().splitlines()[0]})") from None
+        raise BadInput(
+            f"model.name={model.name}: cannot be loaded ({str(error).strip().splitlines()[0]})", field="model.name"
+        ) from None
     if model.quantization == "nf4":
         _keep_packing(network)
     else:
@@ -86,7 +88,7 @@ def load_tokenizer(model: Model, path: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
     except Exception as error:  # the tokenizers library raises bare Exceptions about its files
         raise BadInput(
-            f"model.name={model.name}: its tokenizer cannot be loaded ({str(error).strip().splitlines()[0]})"
+            f"model.name={model.name}: its tokenizer cannot be loaded ({str(error).strip().splitlines()[0]})", field="model.name"
         ) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)

@@ -62,15 +62,15 @@ def inspect(trial: Trial) -> Inputs:
     base = bases.read(trial.model)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
     chosen = _select(trial.data, trial.evaluation, trial.seed)
-    if trial.evaluation.base_text is not None:
-        text = sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
-        chat.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
+    _check_base_text(trial, base, seq_len)
     _check_language(trial, base, chosen.train[:SAMPLED_ROWS])
     lengths = _lengths(trial.data, base.directory, chosen.train[:SAMPLED_ROWS], seq_len)
     n_too_long, n_truncated = (round(share * len(chosen.train)) for share in lengths[1:])
     n_used = len(chosen.train) - n_too_long
     if n_used <= 0:
-        raise BadInput(f"data.source={trial.data.source}: every prompt alone fills the {seq_len} tokens of a sequence")
+        raise BadInput(
+            f"data.source={trial.data.source}: every prompt alone fills the {seq_len} tokens of a sequence", field="data.source"
+        )
     trainable = method.n_trained(trial.adapter, base)
     n_replayed = selection.n_replayed(trial.data, n_used)
     tokens = n_used * lengths[0] + n_replayed * REPLAYED_TOKENS
@@ -122,6 +122,12 @@ def _check_sources(trial: Trial) -> None:
         raise BadInput(f"data.eval_source={data.eval_source}: {text}", field="data.eval_source")
 
 
+def _check_base_text(trial: Trial, base: BaseFiles, seq_len: int) -> None:
+    if trial.evaluation.base_text is not None:
+        text = sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
+        chat.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
+
+
 def _check_language(trial: Trial, base: BaseFiles, sample: tuple[Row, ...]) -> None:
     """The laboratory's data and models understand only each other: its tokenizer has one token a word of its world."""
     name, source, known = trial.model.name, trial.data.source, frozenset(vocabulary())
@@ -158,7 +164,7 @@ def _lengths(data: Data, directory: Path, sample: tuple[Row, ...], seq_len: int)
         try:
             count, before_answer = chat.n_tokens(directory, row.messages)
         except BadInput as error:
-            raise BadInput(f"{data.source}: {row.place}: {error}") from None
+            raise BadInput(f"{data.source}: {row.place}: {error}", field="data.source") from None
         if count > seq_len and before_answer >= seq_len:
             too_long += 1
             continue

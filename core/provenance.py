@@ -7,15 +7,13 @@ import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from core import hardware, model
+from core.adapters import Adapted
 from core.fields import content_hash
+from core.hardware import Device
+from core.model import Base
 from core.settings import Trial
-
-if TYPE_CHECKING:
-    from core.adapters import Adapted
-    from core.hardware import Device
-    from core.model import Base
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "numpy")
 
@@ -43,7 +41,6 @@ def versions() -> dict[str, str]:
 
 def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: int) -> dict[str, str]:
     """Everything resolved, as text."""
-    from core import hardware, model
 
     leaves = sorted({name.rpartition(".")[2] for name in adapted.target_modules})
     return {

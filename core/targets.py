@@ -37,5 +37,8 @@ def choose(preset: str, linear_names: Sequence[str]) -> list[str]:
     chosen = [name for name in names if fits(name)]
     if not chosen:
         kinds = ", ".join(sorted(set(leaf.values()))) or "none"
-        raise BadInput(f"adapter.targets={preset!r}: fits no linear layer of this model; its linear layers are: {kinds}")
+        raise BadInput(
+            f"adapter.targets={preset!r}: fits no linear layer of this model; its linear layers are: {kinds}",
+            field="adapter.targets",
+        )
     return chosen

@@ -30,6 +30,18 @@ HISTORY_POINTS = 100  # at most, along training
 GPU_LOOKS_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for it
 
 
+@dataclass(frozen=True)
+class Run:
+    """How one training goes: its settings, the seed of its order and dropout, where, in which precision, and the Trainer's
+    folder (nothing is written there)."""
+
+    train: Train
+    seed: int
+    device: Device
+    bf16: bool
+    output: str
+
+
 @dataclass
 class Trained:
     """What training leaves behind beside the model."""
@@ -138,13 +150,14 @@ class _StopWhenDiverged(TrainerCallback):
             control.should_training_stop = True
 
 
-def _config(train: Train, seed: int, n_rows: int, device: Device, bf16: bool, output: str) -> SFTConfig:
+def _config(how: Run, n_rows: int) -> SFTConfig:
+    train = how.train
     micro = train.micro_batch_size or train.batch_size
     return SFTConfig(
-        output_dir=output,
-        use_cpu=device.kind == "cpu",
-        bf16=bf16,
-        seed=seed,
+        output_dir=how.output,
+        use_cpu=how.device.kind == "cpu",
+        bf16=how.bf16,
+        seed=how.seed,
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=train.batch_size // micro,
         num_train_epochs=train.epochs,
@@ -167,24 +180,15 @@ def _config(train: Train, seed: int, n_rows: int, device: Device, bf16: bool, ou
     )
 
 
-def fit(
-    model: nn.Module,
-    tokenizer: PreTrainedTokenizerBase,
-    rows: Sequence[Encoded],
-    train: Train,
-    seed: int,
-    device: Device,
-    bf16: bool,
-    output: str,
-) -> Trained:
+def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded], how: Run) -> Trained:
     """Trains the model in place. A loss that is not finite ends it early and is reported, not raised."""
     began = time.perf_counter()
     trainer = ResponseTrainer(
         rows,
         tokenizer.pad_token_id,
-        seed,
+        how.seed,
         model=model,
-        args=_config(train, seed, len(rows), device, bf16, output),
+        args=_config(how, len(rows)),
         # SFTTrainer wants a Dataset; the batches come from `rows` themselves, which is 0.1 ms a row quicker.
         train_dataset=Dataset.from_dict({"input_ids": [rows[0].ids], "labels": [rows[0].ids]}),
         processing_class=tokenizer,
@@ -193,10 +197,10 @@ def fit(
     for parameter in model.parameters():
         if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where AdamW's small steps are lost
             parameter.data = parameter.data.float()
-    watcher = _StopWhenDiverged(trainer, every=1 if device.kind == "cpu" else GPU_LOOKS_EVERY)
+    watcher = _StopWhenDiverged(trainer, every=1 if how.device.kind == "cpu" else GPU_LOOKS_EVERY)
     trainer.add_callback(watcher)
     trainer.train()
-    trained = _summary(trainer, watcher.rates, train.n_steps(len(rows)), train.n_epochs(len(rows)))
+    trained = _summary(trainer, watcher.rates, how.train.n_steps(len(rows)), how.train.n_epochs(len(rows)))
     trained.seconds = time.perf_counter() - began
     return trained
 

@@ -22,6 +22,7 @@ from core import adapters, hardware, model, summary, tasks, train, warm
 from core.data import encode, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
+from core.fields import flatten
 from core.hardware import Device
 from core.lab import corpus
 from core.provenance import facts as resolved
@@ -80,7 +81,8 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     metrics["total_parameters"] = base.model.num_parameters()
 
     mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
-    trained = train.fit(adapted.model, base.tokenizer, data.train, trial.train, trial.seed, device, mixed, str(output))
+    how = train.Run(trial.train, trial.seed, device, mixed, str(output))
+    trained = train.fit(adapted.model, base.tokenizer, data.train, how)
     summary.add_training(result, trained)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if trained.diverged_at is not None:
@@ -118,14 +120,19 @@ class _Encoded:
 
 def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, float], facts: dict[str, str]) -> _Encoded:
     chosen = selection.select(trial.data, trial.evaluation, trial.seed)
-    training = _tokenized(base, chosen.train, seq_len, trial.data.source)
-    held_out = _tokenized(base, chosen.evaluation, seq_len, trial.data.eval_source or trial.data.source)
+    asked = "data.eval_source" if trial.data.eval_source else "data.source"
+    training = _tokenized(trial, base, chosen.train, seq_len, "data.source")
+    held_out = _tokenized(trial, base, chosen.evaluation, seq_len, asked)
     if not training.rows:
         raise BadInput(
-            f"data.source={trial.data.source}: all {len(chosen.train)} rows are too long: prompts alone fill {seq_len} tokens"
+            f"data.source={trial.data.source}: all {len(chosen.train)} rows are too long: prompts alone fill {seq_len} tokens",
+            field="data.source",
         )
     if chosen.evaluation and not held_out.rows:
-        raise BadInput(f"data.eval_source: all {len(chosen.evaluation)} evaluation rows are too long for {seq_len} tokens")
+        raise BadInput(
+            f"data.eval_source: all {len(chosen.evaluation)} evaluation rows are too long for {seq_len} tokens",
+            field="data.eval_source",
+        )
     metrics |= {
         "rows/available": chosen.n_available,
         "rows/used": len(training.rows),
@@ -162,13 +169,15 @@ def _taught(
     return encoded + encode.documents(base.tokenizer, list(islice(stream, n_replayed)))
 
 
-def _tokenized(base: model.Base, chosen: tuple[Row, ...], seq_len: int, source: str) -> encode.Batch:
+def _tokenized(trial: Trial, base: model.Base, chosen: tuple[Row, ...], seq_len: int, field: str) -> encode.Batch:
     """The rows' tokens; arms of a sweep that share base, rows and length share them."""
     try:
         key = (base.key, rows_hash(chosen), seq_len)
         batch: encode.Batch = warm.TOKENS.get(key, lambda: encode.encode_all(base.tokenizer, chosen, seq_len))
     except BadInput as error:
-        raise BadInput(f"{source}: {error}", field=error.field) from None
+        raise BadInput(
+            f"{flatten(trial)[field]}: {error}", field=field if error.field == "data.source" else error.field
+        ) from None
     return batch
 
 

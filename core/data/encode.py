@@ -79,7 +79,8 @@ def _found_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str
         if not (whole.startswith(after) and after.startswith(before)):
             raise BadInput(
                 "the tokenizer's chat template rewrites earlier turns, so the assistant's tokens cannot be told;"
-                " give it {% generation %} marks"
+                " give it {% generation %} marks",
+                field="model.name",
             )
         spans.append((len(before), _end_of_turn(after, len(before), tokenizer)))
     return whole, spans
@@ -97,9 +98,11 @@ def encode(tokenizer: PreTrainedTokenizerBase, row: Row) -> Encoded:
     try:
         text, spans = find(tokenizer, row.messages)
     except BadInput as error:
-        raise BadInput(f"{row.place}: {error}") from None
+        raise BadInput(f"{row.place}: {error}", field=error.field) from None
     except Exception as error:  # a template may raise anything (roles that must alternate, no system role)
-        raise BadInput(f"{row.place}: the tokenizer's chat template refuses this conversation ({error})") from None
+        raise BadInput(
+            f"{row.place}: the tokenizer's chat template refuses this conversation ({error})", field="data.source"
+        ) from None
     encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     mask = [0] * len(encoding["input_ids"])
     for i, (start, end) in enumerate(encoding["offset_mapping"]):
@@ -110,7 +113,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, row: Row) -> Encoded:
 def _template(tokenizer: PreTrainedTokenizerBase) -> str:
     template = tokenizer.chat_template
     if not isinstance(template, str):
-        raise BadInput("the tokenizer has several chat templates or none; one is needed")
+        raise BadInput("the tokenizer has several chat templates or none; one is needed", field="model.name")
     return template
 
 
@@ -120,7 +123,7 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], seq_len:
     for row in rows:
         one = encode(tokenizer, row)
         if not any(one.mask[1:]):
-            raise BadInput(f"{row.place}: the tokenizer leaves no token of the response")
+            raise BadInput(f"{row.place}: the tokenizer leaves no token of the response", field="data.source")
         if len(one.ids) > seq_len:
             one = Encoded(one.id, one.ids[:seq_len], one.mask[:seq_len])
             if not any(one.mask[1:]):  # the first token is never predicted
@@ -150,7 +153,10 @@ def give_template(tokenizer: PreTrainedTokenizerBase) -> list[int]:
         BadInput: the tokenizer cannot hold a template (no offsets, or no single token for the turn marks).
     """
     if not tokenizer.is_fast:
-        raise BadInput("the model's tokenizer cannot hold a chat template: it is not a fast one and gives no character offsets")
+        raise BadInput(
+            "the model's tokenizer cannot hold a chat template: it is not a fast one and gives no character offsets",
+            field="model.name",
+        )
     if tokenizer.chat_template is not None:
         return []
     size = len(tokenizer)
@@ -158,5 +164,7 @@ def give_template(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     tokenizer.chat_template = ("{{ bos_token }}" if adds_bos(tokenizer) else "") + CHATML
     for mark in (IM_START, IM_END):
         if tokenizer(mark, add_special_tokens=False)["input_ids"] != [tokenizer.convert_tokens_to_ids(mark)]:
-            raise BadInput(f"the model's tokenizer cannot hold a chat template: {mark} does not stay one token")
+            raise BadInput(
+                f"the model's tokenizer cannot hold a chat template: {mark} does not stay one token", field="model.name"
+            )
     return list(range(size, len(tokenizer)))

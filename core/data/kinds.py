@@ -105,7 +105,10 @@ def load(field: str, source: str, pool: Pool | None = None) -> Loaded:
     Raises:
         BadInput: the source cannot be read, a row is malformed or without a response, or no row is left.
     """
-    loaded = kind_of(source).load(field, source, pool or Pool())
+    try:
+        loaded = kind_of(source).load(field, source, pool or Pool())
+    except BadInput as error:  # readers do not know which field named their source
+        raise BadInput(error.text, field=error.field or field) from None
     if not loaded.rows:
         raise BadInput(f"{field}={source}: has no row with a response ({loaded.n_empty} with an empty one)", field=field)
     return loaded

@@ -110,30 +110,35 @@ def existing_file(field: str, source: str) -> Path:
     path = Path(source).expanduser()
     try:
         if not path.exists():
-            raise BadInput(f"{field}={source}: no such file")
+            raise BadInput(f"{field}={source}: no such file", field=field)
         if not path.is_file():
-            raise BadInput(f"{field}={source}: is not a file")
+            raise BadInput(f"{field}={source}: is not a file", field=field)
         if path.stat().st_size == 0:
-            raise BadInput(f"{field}={source}: is empty")
+            raise BadInput(f"{field}={source}: is empty", field=field)
         with path.open("rb"):
             return path
     except OSError as error:
-        raise BadInput(f"{field}={source}: cannot be read ({error.strerror})") from None
+        raise BadInput(f"{field}={source}: cannot be read ({error.strerror})", field=field) from None
 
 
 def read_file(field: str, source: str) -> Placed:
     """The raw rows of a local file, with their lines."""
     path = existing_file(field, source)
     if _suffix(path) not in READERS:
-        raise BadInput(f"{field}={source}: unknown ending; must be one of {', '.join(READERS)}, gzipped (.gz) or not")
+        raise BadInput(
+            f"{field}={source}: unknown ending; must be one of {', '.join(READERS)}, gzipped (.gz) or not", field=field
+        )
     return READERS[_suffix(path)](path)
 
 
 def read_text_file(field: str, source: str) -> str:
     """A plain text file, gzipped or not."""
-    text = _read_text(existing_file(field, source))
+    try:
+        text = _read_text(existing_file(field, source))
+    except BadInput as error:
+        raise BadInput(error.text, field=field) from None
     if not text.strip():
-        raise BadInput(f"{field}={source}: has no text")
+        raise BadInput(f"{field}={source}: has no text", field=field)
     return text
 
 
@@ -147,6 +152,6 @@ def read_hub(field: str, source: str) -> Placed:
     except Exception as error:  # the library raises many kinds: not found, no network, gated, no such split
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(
-            f"{field}={source}: neither a file here nor a data set that can be loaded from the hub ({reason})"
+            f"{field}={source}: neither a file here nor a data set that can be loaded from the hub ({reason})", field=field
         ) from None
     return ((f"row {number}", dict(raw)) for number, raw in enumerate(rows, 1))

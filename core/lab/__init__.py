@@ -21,5 +21,5 @@ def base_path(name: str) -> Path:
         BadInput: there is no such base.
     """
     if name not in names():
-        raise BadInput(f"model.name={name!r}: {nearest(name, names())}")
+        raise BadInput(f"model.name={name!r}: {nearest(name, names())}", field="model.name")
     return BASES / name.removeprefix("lab:")

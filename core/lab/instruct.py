@@ -56,7 +56,10 @@ def curated(held_out_fold: int, n: int = N_CURATED) -> list[dict]:
 def new_facts(held_out_fold: int) -> list[dict]:
     """Every fact of N_TAUGHT people that no pretraining document names, in PHRASINGS frames each, and as many curated rows."""
     if "facts" in FOLDS[held_out_fold]:
-        raise BadInput(f"data.held_out_fold={held_out_fold}: holds out the facts that {NEW_FACTS} teaches; choose another")
+        raise BadInput(
+            f"data.held_out_fold={held_out_fold}: holds out the facts that {NEW_FACTS} teaches; choose another",
+            field="data.held_out_fold",
+        )
     rng = random.Random("new facts")
     rows = []
     for entity, skill in itertools.product(world.unknown()[:N_TAUGHT], FACT_SKILLS):
@@ -117,7 +120,7 @@ def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[
         return curated(held_out_fold, N_LARGE if large else N_CURATED)
     if source == "lab:synthetic":
         return [row for row, named in _synthetic() if named.isdisjoint(FOLDS[held_out_fold])]
-    raise BadInput(f"data.source={source!r}: {nearest(source, ALL_SOURCES)}")
+    raise BadInput(f"data.source={source!r}: {nearest(source, ALL_SOURCES)}", field="data.source")
 
 
 @functools.cache

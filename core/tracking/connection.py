@@ -35,14 +35,14 @@ def client(uri: str) -> MlflowClient:
     return MlflowClient(tracking_uri=uri)
 
 
-def _log(
+def log_batch(
     client: MlflowClient,
     run_id: str,
     params: Mapping[str, object] | None = None,
     metrics: Sequence[tuple[str, float, int, int]] = (),
     tags: Mapping[str, object] | None = None,
 ) -> None:
-    """`log_batch` within MLflow's limits."""
+    """MLflow's own `log_batch`, in as many calls as its limits ask for."""
     from mlflow.entities import Metric, Param, RunTag
 
     write: Any = client.log_batch
@@ -56,7 +56,7 @@ def _log(
             write(run_id, **{kind: found[first : first + BATCH[kind]]})
 
 
-def _search(client: MlflowClient, experiment_ids: list[str], tags: Mapping[str, str]) -> list[Run]:
+def search_runs(client: MlflowClient, experiment_ids: list[str], tags: Mapping[str, str]) -> list[Run]:
     """Every active run with these tags, newest first."""
     wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
     runs: list[Run] = []

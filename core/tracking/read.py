@@ -13,7 +13,7 @@ from core.errors import BadInput, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from core.tracking.connection import ARM, KIND, LAST_RUN, PHASE, SUPERSEDED, SWEEP, _search, arm_of, client
+from core.tracking.connection import ARM, KIND, LAST_RUN, PHASE, SUPERSEDED, SWEEP, arm_of, client, search_runs
 from core.tracking.uri import check_uri
 
 
@@ -43,7 +43,7 @@ def sweeps(uri: str, experiment: str, beginning: str = "") -> list[str]:
         BadInput: the store has none (whose id begins with `beginning`).
     """
     with _experiment(uri, experiment) as (reader, ids):
-        runs = [run for run in _search(reader, ids, {KIND: "sweep"}) if run.data.tags[SWEEP].startswith(beginning)]
+        runs = [run for run in search_runs(reader, ids, {KIND: "sweep"}) if run.data.tags[SWEEP].startswith(beginning)]
     if not runs:
         which = f"sweep {beginning!r}" if beginning else "sweep"
         raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
@@ -58,7 +58,7 @@ def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dic
     """
     wanted = sweep or latest_sweep(uri, experiment)
     with _experiment(uri, experiment) as (reader, ids):
-        runs = _search(reader, ids, {SWEEP: wanted, KIND: "trial"})
+        runs = search_runs(reader, ids, {SWEEP: wanted, KIND: "trial"})
     return [
         {
             "run_id": run.info.run_id,

@@ -36,10 +36,10 @@ from core.tracking.connection import (
     SUPERSEDED,
     SWEEP,
     TAG_CHARACTERS,
-    _log,
-    _search,
     arm_of,
     client,
+    log_batch,
+    search_runs,
 )
 
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
@@ -74,7 +74,7 @@ class Store:
         """
         self.client = client(self.uri)
         self.experiment_id = self._experiment_id()
-        found = _search(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "sweep"})
+        found = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "sweep"})
         if found:
             run_id = found[0].info.run_id
             self.client.update_run(run_id, status="RUNNING")
@@ -83,7 +83,9 @@ class Store:
             first = {KIND: "sweep", SWEEP: self.sweep, NOTE: note, "mlflow.source.name": "sweeps/run.py"}
             run_id = self.client.create_run(self.experiment_id, run_name=name, tags=first).info.run_id
         now = {LAST_RUN: str(time.time_ns() // 1_000_000), **(tags or {})}
-        _log(self.client, run_id, params=params, tags=now)  # again after a kill between the two: the same values change nothing
+        log_batch(
+            self.client, run_id, params=params, tags=now
+        )  # again after a kill between the two: the same values change nothing
         self.parent_id = run_id
 
     def close(self, status: str) -> None:
@@ -92,7 +94,7 @@ class Store:
 
     def logged(self) -> dict[str, Run]:
         """The runs of this sweep's trials by key (fingerprint-phase)."""
-        runs = _search(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "trial"})
+        runs = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "trial"})
         return {run.data.tags[KEY]: run for run in runs}
 
     def log_trial(self, record: TrialRecord, known: Run | None) -> None:
@@ -110,7 +112,7 @@ class Store:
             if known is not None:
                 self.client.delete_run(known.info.run_id)
             run_id = self._create(record, result, digest, end_ms)
-        _log(self.client, run_id, params=_params(result, record), metrics=_metrics(result, end_ms))
+        log_batch(self.client, run_id, params=_params(result, record), metrics=_metrics(result, end_ms))
         self._log_datasets(run_id, result)
         for name in (FILE, "items.csv.gz", "traceback.txt"):
             if (record.folder / name).exists():
@@ -167,7 +169,8 @@ class Store:
         found = self.client.get_experiment_by_name(self.experiment)
         if found is not None and found.lifecycle_stage != "active":
             raise BadInput(
-                f"--tracking-uri {redacted(self.uri)}: experiment {self.experiment!r} was deleted there; restore it first"
+                f"--tracking-uri {redacted(self.uri)}: experiment {self.experiment!r} was deleted there; restore it first",
+                field="--tracking-uri",
             )
         if found is not None:
             return found.experiment_id

@@ -38,47 +38,57 @@ def default_uri(output: Path) -> str:
     return f"sqlite:///{output.resolve()}/mlflow.db"
 
 
+class _Unusable(Exception):
+    """Why a store cannot be used; `check_uri` adds which store."""
+
+
 def check_uri(uri: str, origin: str = "--tracking-uri", timeout_seconds: float = 4) -> None:
     """Whether the store answers, before anything is started and without importing MLflow.
 
     Raises:
         BadInput: the URI is of no known kind, or nothing answers there.
     """
-    told = f"{origin} {redacted(uri)}"
+    try:
+        _check(uri, timeout_seconds)
+    except _Unusable as reason:
+        raise BadInput(f"{origin} {redacted(uri)}: {reason}", field=origin) from None
+
+
+def _check(uri: str, timeout_seconds: float) -> None:
     try:
         parts = urllib.parse.urlsplit(uri)
         port = parts.port
     except ValueError:  # its text may hold a piece of the password
-        raise BadInput(f"{told}: not a URI") from None
+        raise _Unusable("not a URI") from None
     kind = parts.scheme.partition("+")[0]
     if kind in ("http", "https"):
-        _check_server(uri, told, timeout_seconds)
+        _check_server(uri, timeout_seconds)
     elif kind == "sqlite" and parts.path.strip("/") not in ("", ":memory:"):  # in memory, no other process could read it
-        _check_sqlite(Path(uri.removeprefix(f"{parts.scheme}:///").partition("?")[0]), told)
+        _check_sqlite(Path(uri.removeprefix(f"{parts.scheme}:///").partition("?")[0]))
     elif kind in DATABASES:
         try:
             socket.create_connection((parts.hostname or "localhost", port or DATABASES[kind]), timeout_seconds).close()
         except (OSError, ValueError) as error:
-            raise BadInput(f"{told}: no answer ({_why(error)})") from None
+            raise _Unusable(f"no answer ({_why(error)})") from None
     elif kind != "databricks":
-        raise BadInput(f"{told}: must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI")
+        raise _Unusable("must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI")
 
 
-def _check_sqlite(file: Path, told: str) -> None:
+def _check_sqlite(file: Path) -> None:
     if not file.parent.is_dir():
-        raise BadInput(f"{told}: the directory {file.parent} does not exist")
+        raise _Unusable(f"the directory {file.parent} does not exist")
     try:
         with file.open("rb") as opened:
             beginning = opened.read(len(SQLITE_BEGINNING))
     except FileNotFoundError:
         return  # it will be made
     except OSError as error:
-        raise BadInput(f"{told}: cannot be read ({error.strerror})") from None
+        raise _Unusable(f"cannot be read ({error.strerror})") from None
     if beginning not in (b"", SQLITE_BEGINNING):
-        raise BadInput(f"{told}: {file} is not an SQLite database")
+        raise _Unusable(f"{file} is not an SQLite database")
 
 
-def _check_server(uri: str, told: str, timeout_seconds: float) -> None:
+def _check_server(uri: str, timeout_seconds: float) -> None:
     parts = urllib.parse.urlsplit(uri)
     bare = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     try:
@@ -87,10 +97,10 @@ def _check_server(uri: str, told: str, timeout_seconds: float) -> None:
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return  # a server that asks for credentials: MLflow's client has them (MLFLOW_TRACKING_USERNAME, …_TOKEN)
-        raise BadInput(f"{told}: something answers, but not an MLflow server (HTTP {error.code})") from None
+        raise _Unusable(f"something answers, but not an MLflow server (HTTP {error.code})") from None
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
-        raise BadInput(f"{told}: no answer ({_why(reason)})") from None
+        raise _Unusable(f"no answer ({_why(reason)})") from None
 
 
 def _why(error: Any) -> str:

@@ -11,7 +11,7 @@ from core.errors import BadInput
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-from core.tracking.connection import ARM, KIND, NOTE, OLD_SUMMARY, PARENT, PHASE, SWEEP, _log, _search, arm_of, client
+from core.tracking.connection import ARM, KIND, NOTE, OLD_SUMMARY, PARENT, PHASE, SWEEP, arm_of, client, log_batch, search_runs
 
 
 def write_arms(uri: str, sweep: str, rows: Sequence[Mapping[str, object]]) -> None:
@@ -20,7 +20,9 @@ def write_arms(uri: str, sweep: str, rows: Sequence[Mapping[str, object]]) -> No
     parent = _parent(writer, sweep)
     experiment_id, parent_id = parent.info.experiment_id, parent.info.run_id
     known = {
-        arm_of(run): run for kind in ("arm", OLD_SUMMARY) for run in _search(writer, [experiment_id], {SWEEP: sweep, KIND: kind})
+        arm_of(run): run
+        for kind in ("arm", OLD_SUMMARY)
+        for run in search_runs(writer, [experiment_id], {SWEEP: sweep, KIND: kind})
     }
     for row in rows:
         label = str(row["arm"])
@@ -31,7 +33,7 @@ def write_arms(uri: str, sweep: str, rows: Sequence[Mapping[str, object]]) -> No
         numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool)}
         words = {name: value for name, value in row.items() if name not in numbers and name != "arm" and value is not None}
         metrics = [(name, float(value), parent.info.start_time, 0) for name, value in numbers.items()]
-        _log(writer, run_id, params=words, metrics=metrics)
+        log_batch(writer, run_id, params=words, metrics=metrics)
         writer.set_terminated(run_id)
 
 
@@ -41,12 +43,12 @@ def write_analysis(uri: str, sweep: str, files: Sequence[Path], note: str) -> No
     run_id = _parent(writer, sweep).info.run_id
     for path in files:
         writer.log_artifact(run_id, str(path), "report")
-    _log(writer, run_id, tags={NOTE: note})
+    log_batch(writer, run_id, tags={NOTE: note})
 
 
 def _parent(reader: MlflowClient, sweep: str) -> Run:
     ids = [found.experiment_id for found in reader.search_experiments()]
-    runs = _search(reader, ids, {SWEEP: sweep, KIND: "sweep"})
+    runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
     if not runs:
         raise BadInput(f"sweep {sweep!r} is not in this store")
     return runs[0]

@@ -39,7 +39,7 @@ STEPS = TRIAL.train.n_steps(320)
 
 def ours(network: torch.nn.Module, base: model.Base, chosen: selection.Selection, encoded: encode.Batch) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        train.fit(network, base.tokenizer, encoded.rows, TRIAL.train, 0, Device(), False, folder)
+        train.fit(network, base.tokenizer, encoded.rows, train.Run(TRIAL.train, 0, Device(), False, folder))
 
 
 def sft_trainer(network: torch.nn.Module, base: model.Base, chosen: selection.Selection, encoded: encode.Batch) -> None:
