@@ -6,8 +6,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import os
 import typing
 from collections.abc import Iterable
+from pathlib import Path
 
 import pandas as pd
 
@@ -64,6 +66,25 @@ def frame(runs: Iterable[dict[str, typing.Any]]) -> pd.DataFrame:
     table = pd.DataFrame(rows)
     rest = [name for name in table.columns if name not in ("arm", "phase", "seed", "state", "reason")]
     return table[["arm", "phase", "seed", "state", "reason", *rest]].sort_values(["arm", "phase", "seed"], kind="stable")
+
+
+def sweep(
+    name: str, output: str | Path = "runs", sweep: str = "", tracking_uri: str | None = None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """(trials, items) of a question's sweep, which `questions.answer` takes: the sweep that ran last, or the one whose id begins
+    with `sweep`; from the store beside the runs in `output`, or the one at `tracking_uri`.
+
+    Raises:
+        BadInput: there is no such sweep, or it has no trial yet.
+    """
+    uri = store(output, tracking_uri)
+    table = trials(uri, name, tracking.latest_sweep(uri, name, sweep))
+    return table, items(uri, table)
+
+
+def store(output: str | Path, tracking_uri: str | None = None) -> str:
+    """The URI of the store: as asked, as MLflow's own variable says, or the embedded one beside the runs in `output`."""
+    return tracking_uri or os.environ.get(tracking.URI_VARIABLE) or tracking.default_uri(Path(output))
 
 
 def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:

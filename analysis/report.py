@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,10 +16,10 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from analysis.reports import book
-from analysis.reports.question import analysed
 from core import tracking
 from core.errors import BadInput, message, nearest
+
+# `--help` and a misspelt option answer at once: what imports pandas and matplotlib is imported in the functions that need it.
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -38,18 +37,27 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parse(arguments)
-    uri = str(chosen.tracking_uri or os.environ.get(tracking.URI_VARIABLE) or tracking.default_uri(chosen.output))
+    from analysis import load
+
+    uri = load.store(chosen.output, chosen.tracking_uri)
     try:
-        if chosen.question is None:
-            return book.book(uri, chosen.report or chosen.output / "report", chosen.sweep)
-        return one(chosen.question, uri, chosen)
+        return one(chosen.question, uri, chosen) if chosen.question else everything(uri, chosen)
     except BadInput as error:
         print(f"error: {message(error)}", file=sys.stderr)
         return 2
 
 
+def everything(uri: str, chosen: argparse.Namespace) -> int:
+    """The reports of all that was run, and the page over them."""
+    from analysis.reports import book
+
+    return book.book(uri, chosen.report or chosen.output / "report", chosen.sweep)
+
+
 def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     """The report of one question, on disk, in the store and on the terminal."""
+    from analysis.reports.question import analysed
+
     if name not in experiments.names():
         raise BadInput(f"question {name!r}: {nearest(name, experiments.names())}")
     if len(chosen.sweep) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -225,3 +226,37 @@ def real(frames: tuple[pd.DataFrame, pd.DataFrame]) -> tuple[pd.DataFrame, pd.Da
     items.loc[likely, "after"] = items.loc[likely, "after"] - 2.5 + np.random.default_rng(0).normal(0, 0.1, likely.sum())
     trials = trials.assign(quality=trials["quality"] - 2.5, quality_measure="log_likelihood/response", quality_unit="nats/token")
     return trials.assign(forgetting_measures="kl/drift"), items
+
+
+class FakeTracking:
+    """What analysis reads from and writes to core/tracking/, in memory."""
+
+    def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
+        self.trials, self.items, self.arm_rows, self.files, self.note = trials, items, [], [], ""
+
+    def latest_sweep(self, uri: str, experiment: str, beginning: str) -> str:
+        return "0123456789abcdef"
+
+    def read_trials(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
+        metrics = {"quality", "quality_se", "forgetting", "quality_before", "seconds", "trainable_parameters", "train/steps"}
+        tags = ("arm", "phase", "state", "fingerprint")
+        table = self.trials.astype({"adapter.rank": "Int64"})
+        return [
+            {
+                "run_id": row["run_id"],
+                "status": row["status"],
+                "params": {k: str(v) for k, v in row.items() if k not in metrics and not pd.isna(v)},
+                "metrics": {k: row[k] for k in metrics if not pd.isna(row[k])},
+                "tags": {"tunelab.reason": row["reason"], **{f"tunelab.{name}": row[name] for name in tags}},
+            }
+            for row in table.to_dict("records")
+        ]
+
+    def read_items(self, uri: str, run_id: str) -> str:
+        return self.items[self.items["fingerprint"] == run_id].drop(columns="fingerprint").to_csv(index=False)
+
+    def write_arms(self, uri: str, sweep: str, rows: list[dict[str, object]]) -> None:
+        self.arm_rows = rows
+
+    def write_analysis(self, uri: str, sweep: str, files: list[Path], note: str) -> None:
+        self.files, self.note = files, note

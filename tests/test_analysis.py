@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import ArmTruth, sweep, truth
+from simulated import ArmTruth, FakeTracking, sweep, truth
 
 import experiments
 from analysis import load, questions
@@ -339,40 +339,6 @@ def test_help_works_from_a_checkout_without_heavy_imports() -> None:
     assert done.returncode == 0
     assert "--tracking-uri" in done.stdout
     assert not any(name in done.stderr for name in ("| matplotlib\n", "| pandas\n", "| mlflow\n", "| torch\n"))
-
-
-class FakeTracking:
-    """What analysis reads from and writes to core/tracking/, in memory."""
-
-    def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
-        self.trials, self.items, self.arm_rows, self.files, self.note = trials, items, [], [], ""
-
-    def latest_sweep(self, uri: str, experiment: str, beginning: str) -> str:
-        return "0123456789abcdef"
-
-    def read_trials(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
-        metrics = {"quality", "quality_se", "forgetting", "quality_before", "seconds", "trainable_parameters", "train/steps"}
-        tags = ("arm", "phase", "state", "fingerprint")
-        table = self.trials.astype({"adapter.rank": "Int64"})
-        return [
-            {
-                "run_id": row["run_id"],
-                "status": row["status"],
-                "params": {k: str(v) for k, v in row.items() if k not in metrics and not pd.isna(v)},
-                "metrics": {k: row[k] for k in metrics if not pd.isna(row[k])},
-                "tags": {"tunelab.reason": row["reason"], **{f"tunelab.{name}": row[name] for name in tags}},
-            }
-            for row in table.to_dict("records")
-        ]
-
-    def read_items(self, uri: str, run_id: str) -> str:
-        return self.items[self.items["fingerprint"] == run_id].drop(columns="fingerprint").to_csv(index=False)
-
-    def write_arms(self, uri: str, sweep: str, rows: list[dict[str, object]]) -> None:
-        self.arm_rows = rows
-
-    def write_analysis(self, uri: str, sweep: str, files: list[Path], note: str) -> None:
-        self.files, self.note = files, note
 
 
 def test_main_reads_judges_writes_and_logs(

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from simulated import ArmState, answered, changed, of_frames, question, real, truths
+from simulated import ArmState, FakeTracking, answered, changed, of_frames, question, real, sweep, truth, truths
 
 import experiments
-from analysis import questions
+from analysis import load, questions
 from analysis import report as door
 from analysis.claims import rules
 from analysis.claims.question import Answer, Question, tables_of
@@ -21,13 +21,13 @@ from analysis.claims.rules import Ask, contrast, slope_weights
 from analysis.claims.tables import Tables, View
 from analysis.reports import book, parts
 from analysis.reports import question as question_report
-from analysis.reports import question as question_report
 from analysis.reports.question import Asked
-from analysis.stats import ABOVE_ZERO
+from analysis.stats import ABOVE_ZERO, Decision
 from core.errors import BadInput
 from sweeps import plan
 
-NAMES = [name for name in experiments.names() if name != "rank_vs_quality"]
+NAMES = experiments.names()
+OWN_FILES = {"rank_vs_quality": {"learning_rate.csv", "against_full.csv"}}  # beside those of every question
 
 
 def cautions(name: str, tables: Tables[Any]) -> list[str]:
@@ -52,7 +52,7 @@ def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: 
         "table.tex",
         "verdicts.json",
         "report.md",
-    }
+    } | OWN_FILES.get(name, set())
     page = (tmp_path / "report.md").read_text()
     assert all(claim.statement in page for claim in experiment.claims)
     assert ("## Each base alone" in page) == ("model.name" in experiment.with_seed)
@@ -77,7 +77,7 @@ def test_each_base_alone_has_its_own_effect(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_what_did_not_run_is_not_tested(name: str) -> None:
     arms = dict(list(truths(name).items())[:1])
-    _, found = answered(name, arms)
+    _, found = answered(name, arms, tuned=bool(experiments.load(name).tune))
     assert {row.verdict for row in found.values()} == {"not tested"}
     assert all(row.note for row in found.values())
 
@@ -130,6 +130,19 @@ def test_failed_trials_are_counted_and_listed(tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "trials.csv")) == len(trials)
 
 
+def test_a_sweep_is_loaded_and_answered_from_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As analysis/README.md has it: from the name of a question to Verdict objects and a row an arm."""
+    fake = FakeTracking(*sweep(truth()))
+    monkeypatch.setattr(load, "tracking", fake)
+    trials, items = load.sweep("rank_vs_quality", tracking_uri="memory")
+    assert len(trials) == len(fake.trials)
+    assert set(items["fingerprint"]) == set(fake.items["fingerprint"])
+    found = questions.answer("rank_vs_quality", trials, items)
+    assert [one.id for one in found.verdicts] == [claim.id for claim in experiments.load("rank_vs_quality").claims]
+    assert all(isinstance(one.verdict, Decision) for one in found.verdicts)
+    assert list(found.tables.arm_rows["arm"]) == list(truth())
+
+
 def test_one_page_over_everything_that_ran(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -170,7 +183,7 @@ def test_one_page_over_everything_that_ran(
     assert "error: learning_rate: AssertionError" in capsys.readouterr().err
     ran.clear()
     assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 2
-    assert capsys.readouterr().err.startswith("error: not run (memory has no experiment")
+    assert capsys.readouterr().err.startswith("error: memory has no experiment")
 
 
 def test_curves_are_fitted_where_there_are_levels_and_seeds_enough() -> None:

@@ -15,7 +15,11 @@ import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 import experiments
+from analysis import formatting
+from analysis.claims.verdicts import as_text, summary
 from analysis.reports.question import Report, analysed
 from core import tracking
 from core.errors import BadInput, message, one_line
@@ -44,7 +48,7 @@ def book(uri: str, directory: Path, named: Sequence[str]) -> int:
     if not made:
         print(f"error: {next(iter(failed.values()))}", file=sys.stderr)
         return 2
-    write(made, missing | failed, directory)
+    write(made, dict.fromkeys(missing, "not run") | failed, directory)
     print(f"{len(made)} questions, {sum(len(one.verdicts) for one in made.values())} claims: {directory / 'report.html'}")
     for name in missing:
         print(f"not run: python sweeps/run.py {name}")
@@ -53,17 +57,18 @@ def book(uri: str, directory: Path, named: Sequence[str]) -> int:
     return 3 if failed else 0
 
 
-def _sweeps(uri: str) -> tuple[dict[str, list[str]], dict[str, str]]:
-    """The sweeps of every experiment, the last first, and why the others have none."""
-    found, missing = {}, {}
+def _sweeps(uri: str) -> tuple[dict[str, list[str]], list[str]]:
+    """The sweeps of every experiment, the last first, and which others were not run."""
+    found: dict[str, list[str]] = {}
+    missing: dict[str, BadInput] = {}
     for name in experiments.names():
         try:
             found[name] = tracking.sweeps(uri, name)
         except BadInput as error:
-            missing[name] = f"not run ({message(error).split(': run `')[0]})"
+            missing[name] = error
     if not found:
-        raise BadInput(next(iter(missing.values())))
-    return found, missing
+        raise next(iter(missing.values()))
+    return found, list(missing)
 
 
 def _check_named(found: Mapping[str, Sequence[str]], named: Sequence[str]) -> None:
@@ -97,11 +102,6 @@ def _reports(
 
 def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Path) -> None:
     """ledger.md, ledger.csv, summary.md and report.html in `directory`."""
-    import pandas as pd
-
-    from analysis import formatting
-    from analysis.claims.verdicts import as_text, summary
-
     directory.mkdir(parents=True, exist_ok=True)
     rows = [
         {"question": name, "about": one.about, **dataclasses.asdict(row)} for name, one in made.items() for row in one.verdicts
@@ -151,10 +151,10 @@ def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, di
 
 
 def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
-    """Why questions are missing, and which."""
+    """Why questions have no report here → which."""
     found: dict[str, list[str]] = {}
     for name, why in missing.items():
-        found.setdefault(why.replace(f" {name!r}", ""), []).append(name)
+        found.setdefault(why, []).append(name)
     return found
 
 
