@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 import csv
 import fnmatch
-import importlib
 import json
 import re
 import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from importlib import metadata
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import experiments
-from analysis import formatting
+from analysis import formatting, questions
 from analysis.claims.verdicts import read, summary
 from core.fields import flatten
 from sweeps import plan
@@ -43,9 +43,9 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "matplotlib": ("analysis/figures/*.py", "analysis/questions/*/figure.py"),
 }
 SLOW_TO_IMPORT = ("torch", "transformers", "trl", "peft", "mlflow", "ray", "optuna", "datasets")
-AT_ONCE = ("experiments", "sweeps.run", "sweeps.describe", "sweeps.plan", "core.preflight")
+AT_ONCE = ("experiments", "analysis.report", "sweeps.run", "sweeps.describe", "sweeps.plan", "core.preflight")
 # What a module must leave out when it is imported.
-LEFT_OUT = dict.fromkeys(AT_ONCE, (*SLOW_TO_IMPORT, "pandas", "matplotlib")) | {"analysis.stats": SLOW_TO_IMPORT}
+LEFT_OUT = dict.fromkeys((*AT_ONCE, "analysis.stats"), (*SLOW_TO_IMPORT, "pandas", "matplotlib"))
 # Directories of one machine, indexes other than the public ones, and hosts that only one network knows.
 MACHINE = re.compile(
     rb"/(?:work|root)/|file:///(?:opt|srv)/|https?://(?!pypi\.org/)[^\s\"'<>]*/simple\b|"
@@ -108,6 +108,63 @@ def test_imports_go_one_way_and_large_dependencies_have_one_owner(path: Path) ->
         assert any(fnmatch.fnmatch(name, owner) for owner in owners), f"{name} imports {module}, which belongs to {owners}"
 
 
+def module_of(path: Path) -> str:
+    """The dotted name by which a file is imported."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def graph() -> dict[str, set[str]]:
+    """Our modules → those of ours that they import: lazy imports and those for type checkers alone count like any."""
+    paths = {module_of(path): path for path in files()}
+    found: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        wanted = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                wanted |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                inner = {f"{node.module}.{alias.name}" for alias in node.names}  # modules, or names in a module
+                wanted |= inner if inner <= paths.keys() else {node.module or "", *inner}
+        found[name] = wanted & paths.keys() - {name}
+    return found
+
+
+def circle(edges: Mapping[str, set[str]]) -> list[str]:
+    """The modules of one circle of imports; none if there is none."""
+    try:
+        TopologicalSorter(edges).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) != []
+    edges = graph()
+    assert "analysis.claims.tables" in edges["analysis.figures.panels"]  # for type checkers alone
+    assert "analysis.reports.book" in edges["analysis.report"]  # lazy
+    assert circle(edges) == []
+
+
+def test_no_room_of_the_analysis_imports_one_that_imports_it() -> None:
+    def room(module: str) -> str:
+        return ".".join(module.split(".")[:2])
+
+    rooms: dict[str, set[str]] = {}
+    for name, wanted in graph().items():
+        if room(name).startswith("analysis."):
+            rooms.setdefault(room(name), set()).update(room(one) for one in wanted if one.startswith("analysis."))
+    assert rooms["analysis.reports"] >= {"analysis.questions", "analysis.claims"}
+    assert circle({name: wanted - {name} for name, wanted in rooms.items()}) == []
+
+
+def test_statistics_can_be_used_alone() -> None:
+    allowed = {"numpy", "scipy", *sys.stdlib_module_names}
+    for path in (ROOT / "analysis/stats").glob("*.py"):
+        for module, _ in imported(path):
+            assert module.split(".")[0] in allowed or module.startswith("analysis.stats"), f"{path.name} imports {module}"
+
+
 @pytest.mark.parametrize("module", LEFT_OUT)
 def test_what_answers_at_once_imports_nothing_large(module: str) -> None:
     code = f"import sys, {module}; print([name for name in {LEFT_OUT[module]!r} if name in sys.modules])"
@@ -153,7 +210,7 @@ def test_every_question_is_well_formed_and_has_its_analysis(name: str) -> None:
     assert experiment.question.endswith("?")
     assert plan.arms(experiment)
     assert all(field in flatten(experiment.base) for field in experiment.tune)
-    assert callable(importlib.import_module(f"analysis.questions.{name}").report)
+    assert questions.load(name).rules.keys() == {claim.id for claim in experiment.claims}
 
 
 def test_what_is_committed_names_no_machine() -> None:
