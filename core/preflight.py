@@ -6,11 +6,13 @@ raises BadInput for every input that a person has to mend.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import adapters, chat, checkpoint, tasks
+from core import adapters, chat, checkpoint, remembered, tasks
 from core import base as bases
 from core.base import BaseFiles
 from core.data import kinds, selection, sources
@@ -50,6 +52,24 @@ class Inputs:
 _select = functools.lru_cache(maxsize=64)(selection.select)
 
 
+@dataclass(frozen=True)
+class _Rows:
+    """What is known of a trial's rows: counts, and of a sample their tokens and the shares that do not fit."""
+
+    n_source: int
+    n_available: int
+    n_train: int
+    n_evaluation: int
+    n_empty: int
+    mean_tokens: float
+    too_long: float
+    truncated: float
+
+
+# What decides the counts of _Rows beside the content of the data and the model.
+COUNTING = ("preflight.py", "chat.py", "settings.py", "targets.py", "data", "lab")
+
+
 def inspect(trial: Trial) -> Inputs:
     """Everything that can be known about the trial before it runs.
 
@@ -61,37 +81,52 @@ def inspect(trial: Trial) -> Inputs:
     method = adapters.method_of(trial)
     base = bases.read(trial.model)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
-    chosen = _select(trial.data, trial.evaluation, trial.seed)
     _check_base_text(trial, base, seq_len)
-    _check_language(trial, base, chosen.train[:SAMPLED_ROWS])
-    lengths = _lengths(trial.data, base.directory, chosen.train[:SAMPLED_ROWS], seq_len)
-    n_too_long, n_truncated = (round(share * len(chosen.train)) for share in lengths[1:])
-    n_used = len(chosen.train) - n_too_long
+    hashes = provenance(trial)
+    rows = _counted(trial, base, seq_len, hashes)
+    n_too_long, n_truncated = (round(share * rows.n_train) for share in (rows.too_long, rows.truncated))
+    n_used = rows.n_train - n_too_long
     if n_used <= 0:
-        raise BadInput(
-            f"data.source={trial.data.source}: every prompt alone fills the {seq_len} tokens of a sequence", field="data.source"
-        )
+        text = f"every prompt alone fills the {seq_len} tokens of a sequence"
+        raise BadInput(f"data.source={trial.data.source}: {text}", field="data.source")
     trainable = method.n_trained(trial.adapter, base)
     n_replayed = selection.n_replayed(trial.data, n_used)
-    tokens = n_used * lengths[0] + n_replayed * REPLAYED_TOKENS
+    tokens = n_used * rows.mean_tokens + n_replayed * REPLAYED_TOKENS
     return Inputs(
-        provenance=provenance(trial),
-        n_rows=chosen.n_source,
-        n_available=chosen.n_available,
+        provenance=hashes,
+        n_rows=rows.n_source,
+        n_available=rows.n_available,
         n_train_examples=n_used,
-        n_eval_rows=len(chosen.evaluation),
-        n_skipped_empty=chosen.n_empty,
+        n_eval_rows=rows.n_evaluation,
+        n_skipped_empty=rows.n_empty,
         n_truncated=n_truncated,
         n_too_long=n_too_long,
-        mean_tokens=lengths[0],
+        mean_tokens=rows.mean_tokens,
         seq_len_tokens=seq_len,
         n_parameters=base.n_parameters,
         trainable_parameters=trainable,
         new_tokens=base.new_tokens,
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
-        memory_gib=_memory_gib(trial, base, trainable, lengths[0], n_used + n_replayed),
+        memory_gib=_memory_gib(trial, base, trainable, rows.mean_tokens, n_used + n_replayed),
     )
+
+
+def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]) -> _Rows:
+    """The counts of the trial's rows, which are made, selected and tokenized only if that was not done before."""
+    asked = [dataclasses.asdict(part) for part in (trial.data, trial.evaluation)]
+    key = ["rows", *asked, trial.seed, seq_len, hashes, remembered.code_hash(COUNTING)]
+    if (known := remembered.recall(key)) is not None:
+        with suppress(TypeError):  # fields of another version
+            return _Rows(**known)
+    chosen = _select(trial.data, trial.evaluation, trial.seed)
+    sample = chosen.train[:SAMPLED_ROWS]
+    _check_language(trial, base, sample)
+    lengths = _lengths(trial.data, base.directory, sample, seq_len)
+    counts = (chosen.n_source, chosen.n_available, len(chosen.train), len(chosen.evaluation), chosen.n_empty)
+    rows = _Rows(*counts, *lengths)
+    remembered.keep(key, dataclasses.asdict(rows))
+    return rows
 
 
 REPLAYED_TOKENS = 54  # of a document of the laboratory's corpus, on average (measured)

@@ -181,3 +181,42 @@ def test_rows_that_do_not_fit_are_foretold(shared: Path, stories: str) -> None:
     assert told.n_too_long > 100
     assert told.n_truncated > 100
     assert told.n_train_examples + told.n_too_long == 920  # 1,029 rows less the tenth that is evaluated
+
+
+def test_rows_are_counted_once_until_data_or_code_change(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import remembered
+
+    monkeypatch.setattr(remembered, "DIRECTORY", tmp_path / "cache")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(Path(rows_file).read_text())
+    trial = Trial(model=Model(name=make_model("llama")), data=Data(source=str(rows), n_examples=20, eval_share=0.3))
+    counted: list[int] = []
+    select = preflight._select
+
+    def counting(*arguments: object) -> object:
+        counted.append(1)
+        return select(*arguments)
+
+    monkeypatch.setattr(preflight, "_select", counting)
+    first = preflight.inspect(trial)
+    assert preflight.inspect(trial) == first
+    assert len(counted) == 1
+
+    lines = rows.read_text().splitlines()
+    rows.write_text("\n".join(lines[:-10]) + "\n")
+    fewer = preflight.inspect(trial)
+    assert len(counted) == 2
+    assert fewer.n_rows == first.n_rows - 10
+
+    monkeypatch.setattr(remembered, "code_hash", lambda paths: "other code")
+    preflight.inspect(trial)
+    assert len(counted) == 3
+    for file in (tmp_path / "cache").glob("*.json"):
+        file.write_text("{torn")
+    assert preflight.inspect(trial) == fewer
+    assert len(counted) == 4
+
+    monkeypatch.setattr(remembered, "DIRECTORY", rows / "not a directory")
+    assert preflight.inspect(trial) == fewer  # only a cache
