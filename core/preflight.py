@@ -20,7 +20,7 @@ from core.data.rows import Row, is_lab
 from core.errors import BadInput, nearest
 from core.lab.corpus import DOMAINS
 from core.lab.tokenizer import vocabulary
-from core.settings import Data, Trial
+from core.settings import Data, Evaluation, Trial
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
@@ -49,7 +49,10 @@ class Inputs:
     memory_gib: float  # about: weights, gradients, optimizer, logits
 
 
-_select = functools.lru_cache(maxsize=64)(selection.select)
+@functools.lru_cache(maxsize=64)
+def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[str, str], ...]) -> selection.Selection:
+    """The selection, made once for all arms that share it, as long as the data have this content."""
+    return selection.select(data, evaluation, seed)
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
     if (known := remembered.recall(key)) is not None:
         with suppress(TypeError):  # fields of another version
             return _Rows(**known)
-    chosen = _select(trial.data, trial.evaluation, trial.seed)
+    chosen = _select(trial.data, trial.evaluation, trial.seed, tuple(sorted(hashes.items())))
     sample = chosen.train[:SAMPLED_ROWS]
     _check_language(trial, base, sample)
     lengths = _lengths(trial.data, base.directory, sample, seq_len)
