@@ -57,7 +57,7 @@ class Remark:
 
 
 def common_seeds(trials: pd.DataFrame, arms: Sequence[Arm]) -> tuple[pd.DataFrame, list[Remark]]:
-    """The arms' final trials of the seeds that finished in all of them, and a remark if some arm lacks seeds."""
+    """The arms' final trials of the seeds that finished in all of them, and a remark if some arm has fewer."""
     chosen = trials[trials["fingerprint"].isin({name for arm in arms for name in arm.final.values()})]
     seeds = {arm.label: ", ".join(map(str, sorted(arm.final))) for arm in arms}
     by_arm = "; ".join(f"{label}: {text or 'none'}" for label, text in seeds.items())

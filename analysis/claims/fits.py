@@ -61,7 +61,7 @@ def legend(found: Sequence[Fitted]) -> str:
 
 
 def rows(found: Sequence[Fitted]) -> list[list[str]]:
-    """The fits as rows under HEADER; what is not identified is said, not given."""
+    """The fits as rows under HEADER; a parameter that is not identified has the reason instead of a value."""
     return [
         [
             one.curve or "all", formatting.readable(one.measure), one.comparison.conclusion(),

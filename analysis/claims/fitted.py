@@ -1,4 +1,4 @@
-"""A law fitted to one curve of a question: what is known of it, its line as it is drawn, and how it is told in words."""
+"""A law fitted to one curve of a question: what is known of it, its line as it is drawn, and its description in words."""
 
 from __future__ import annotations
 

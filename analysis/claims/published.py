@@ -1,4 +1,4 @@
-"""Published curves beside ours: their points where the units are ours, else normalised, which is said. Pure.
+"""Published curves beside ours: their points where the units are ours, else normalised, as their names then say. Pure.
 
 Normalised: the first published point inside our range of x lies on our curve, and the published range there is drawn as
 large as ours between the same x. Better is up in both, so a published rise stays a rise where ours falls. Only the shapes

@@ -43,7 +43,7 @@ class View:
 
 @dataclass(frozen=True)
 class Tables(Generic[Own]):
-    """Everything that rules, tables, figure and report are made from. Made once; whoever is handed it computes nothing again."""
+    """Everything that rules, tables, figure and report are made from. None of them computes any of it again."""
 
     view: View
     trials: pd.DataFrame  # one row a trial, failed ones included

@@ -26,7 +26,7 @@ FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
 class Finding:
     """What the data say about a claim: the effect, and the region in which the claim is right, which is its rule.
 
-    `estimate` None: the sweep lacks what the claim is about, and `note` says what.
+    `estimate` None: the sweep has nothing to say about the claim, and `note` says why.
     """
 
     estimate: Estimate | None
@@ -49,7 +49,7 @@ def untested(region: Region, effect: str, why: str) -> Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is said of a claim: a row of the ledger, and an object of verdicts.json."""
+    """The verdict on a claim: a row of the ledger, and an object of verdicts.json."""
 
     id: str
     statement: str

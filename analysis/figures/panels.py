@@ -47,9 +47,8 @@ class Axis:
         return all(isinstance(x, int | float) for x in self.levels)
 
     def at(self, values: Sequence[object], place: float) -> np.ndarray:
-        """Positions of these levels. Curves are moved aside by `place` (−0.5 to 0.5 times their number), lest equal arms
-        hide each other: by 2 % of a logarithmic axis a curve; on a linear one, where that would look like another level, they
-        stay."""
+        """Positions of these levels. Curves are moved aside by `place` (−0.5 to 0.5 times their number), so that equal arms hide
+        no other: by 2 % of a logarithmic axis a curve. On a linear one they stay, as it would look like another level."""
         if self.scale == "even":
             return np.array([self.levels.index(x) + 0.12 * place for x in values])
         raw = np.array([float(str(x)) for x in values])
@@ -144,9 +143,9 @@ def _panel(panel: Axes, layout: Layout, name: str) -> dict[str, Artist]:
     """Draws one measure; the handles of its curves, by name."""
     axis, t = layout.axis, layout.tables
     series = [replace(one, arm_rows=one.arm_rows.dropna(subset=[name])) for one in layout.series]
-    theirs = [one for one in t.published if one.measure == name and axis.scale != "even"]
-    ours = {str(one.level): one.arm_rows for one in series}
-    placed = {one: xy for one in theirs if one.curve in ours and (xy := one.beside(*_means(ours[one.curve], name)))}
+    laid_over = [one for one in t.published if one.measure == name and axis.scale != "even"]
+    rows_of = {str(one.level): one.arm_rows for one in series}
+    placed = {one: xy for one in laid_over if one.curve in rows_of and (xy := one.beside(*_means(rows_of[one.curve], name)))}
     _limits(panel, axis, name, pd.concat([one.arm_rows for one in series]), [y for _, y in placed.values()])
     handles: dict[str, Artist] = {}
     laws: list[Artist] = []

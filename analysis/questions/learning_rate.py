@@ -40,9 +40,9 @@ def ratio_of_optima(t: Tables[None]) -> Finding:
         method: (np.array([t.x_of(arm) for arm in found]), scores(t, found, seeds, "quality").mean(axis=2))
         for method, found in arms.items()
     }
-    logs_S, lost = log_ratios(curves, seeds, quality.n_items)
-    if lost:
-        return untested(ABOUT_TEN, effect, "; ".join(one.text for one in lost))
+    logs_S, without_top = log_ratios(curves, seeds, quality.n_items)
+    if without_top:
+        return untested(ABOUT_TEN, effect, "; ".join(one.text for one in without_top))
     ratio = ratio_over_seeds(logs_S, [spacing(rates_K) for rates_K, _ in curves.values()], quality.n_items)
     return Finding(ratio, ABOUT_TEN, effect, RATIO, SEEDS_ALONE)
 

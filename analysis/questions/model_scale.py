@@ -142,8 +142,8 @@ def size_against_data(t: Tables[Scaling]) -> Finding:
 def ends(t: Tables[Any]) -> tuple[Arm, Arm] | str:
     """The smallest and the largest base at rank 16 and 500 examples, or why one is missing: a base whose trials all failed has
     no size to go by, so every base must have finished."""
-    if lost := [arm.label for arm in t.wanted(OF_MIDDLE) if not arm.final]:
-        return f"no final trial of {', '.join(lost)}"
+    if absent := [arm.label for arm in t.wanted(OF_MIDDLE) if not arm.final]:
+        return f"no final trial of {', '.join(absent)}"
     found = t.where(OF_MIDDLE)
     return (found[0], found[-1]) if len(found) > 1 else "needs two sizes"
 
@@ -153,8 +153,8 @@ def rate_carries_over(t: Tables[Scaling]) -> Finding:
     effect, known = "best learning rate, largest base ÷ smallest", t.own.optima
     if isinstance(both := ends(t), str):
         return untested(WITHIN_TWO, effect, both)
-    if lost := [arm.label for arm in both if arm.label not in known]:
-        return untested(WITHIN_TWO, effect, f"no tuning trials of {', '.join(lost)}")
+    if absent := [arm.label for arm in both if arm.label not in known]:
+        return untested(WITHIN_TWO, effect, f"no tuning trials of {', '.join(absent)}")
     small, large = (known[arm.label] for arm in both)
     ratio, note = quotient_of_estimates(large, small), "from the tuning trials, one a rate"
     return Finding(ratio, WITHIN_TWO, effect, RATIO, note, hindrance(t, "quality", *both))

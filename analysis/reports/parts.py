@@ -60,12 +60,12 @@ def _plain(value: object) -> object:
 
 def failures(trials: pd.DataFrame) -> str:
     """Every trial that did not finish, or one line that says there was none."""
-    lost = trials[trials["state"].isin(FAILED)]
+    unfinished = trials[trials["state"].isin(FAILED)]
     counts = trials["state"].value_counts()
     summary = f"{len(trials)} trials: " + ", ".join(f"{n} {state}" for state, n in counts.items()) + ".\n"
-    if lost.empty:
+    if unfinished.empty:
         return summary
-    shown = lost.assign(rate=lost["train.learning_rate"].map(formatting.rate_text))
+    shown = unfinished.assign(rate=unfinished["train.learning_rate"].map(formatting.rate_text))
     rows = shown[["arm", "phase", "seed", "rate", "state", "reason"]].astype(str).to_numpy().tolist()
     return summary + "\n" + formatting.markdown(["arm", "phase", "seed", "learning rate", "state", "reason"], rows)
 

@@ -165,9 +165,9 @@ def _mean_over_shares(point_T: np.ndarray, draws_TN: np.ndarray) -> np.ndarray:
 
 def _from_draws(value: float, draws_N: np.ndarray, n_seeds: int, n_items: int) -> Estimate:
     """A value with the percentile interval of its draws, if nearly all of them are known."""
-    lost = float(np.isnan(draws_N).mean())
-    if lost > 0.05:
-        why = f"not bracketed in {lost:.0%} of the bootstrap; try lower learning rates"
+    unknown = float(np.isnan(draws_N).mean())
+    if unknown > 0.05:
+        why = f"not bracketed in {unknown:.0%} of the bootstrap; try lower learning rates"
         return no_interval(value, n_seeds, n_items, Missing(Why.NOT_BRACKETED, why))
     low, high = percentile_interval(draws_N[~np.isnan(draws_N)])
     df = 1e6 if n_seeds < 2 else n_seeds - 1

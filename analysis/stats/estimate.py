@@ -29,7 +29,7 @@ class Why(StrEnum):
 
 @dataclass(frozen=True)
 class Missing:
-    """Why there is no interval: its kind, for whoever has to decide by it, and a sentence, for whoever reads it."""
+    """Why there is no interval: a kind, which code decides by, and a sentence for the reader."""
 
     kind: Why
     text: str

@@ -140,11 +140,11 @@ def resampled_counts(strata_I: np.ndarray, rng: np.random.Generator, n: int) -> 
 
 
 def bootstrap_means(scores_CSI: np.ndarray, strata_I: np.ndarray, rng: np.random.Generator, n: int = 1_000) -> np.ndarray:
-    """Cell means under n crossed bootstrap draws (seeds and items resampled, the same draw for every arm): (n, C)."""
-    n_cells, n_seeds, n_items = scores_CSI.shape
+    """Means of arms under n crossed bootstrap draws (seeds and items resampled, the same draw for every arm): (n, C)."""
+    n_arms, n_seeds, n_items = scores_CSI.shape
     seeds_NS = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n)
     items_NI = resampled_counts(strata_I, rng, n)
-    by_seed_NCS = (items_NI @ scores_CSI.reshape(-1, n_items).T.astype(np.float32)).reshape(n, n_cells, n_seeds)
+    by_seed_NCS = (items_NI @ scores_CSI.reshape(-1, n_items).T.astype(np.float32)).reshape(n, n_arms, n_seeds)
     means_NC: np.ndarray = np.einsum("ncs,ns->nc", by_seed_NCS, seeds_NS) / (n_seeds * n_items)
     return means_NC
 

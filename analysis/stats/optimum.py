@@ -111,15 +111,15 @@ def log_ratios(
     """How many times the first curve's best learning rate is the second's in each seed, from two curves {name: (learning
     rates (K,), qualities (K, S))}: the logarithms (S,), and which curves have no top in which seeds (nan there)."""
     logs: list[float] = []
-    lost: dict[Missing, list[str]] = {}
+    without_top: dict[Missing, list[str]] = {}
     for i, seed in enumerate(seeds):
         optima = learning_rate_optimum({name: (rates_K, q_KS[:, i]) for name, (rates_K, q_KS) in curves.items()}, n_items)
         for name, e in optima.items():
             if math.isnan(e.value) and e.missing:
-                lost.setdefault(Missing(e.missing.kind, f"{name} {e.missing.text}"), []).append(str(seed))
+                without_top.setdefault(Missing(e.missing.kind, f"{name} {e.missing.text}"), []).append(str(seed))
         first, second = optima.values()
         logs.append(math.log(first.value / second.value))
-    return np.array(logs), [Missing(one.kind, f"{one.text} (seed {', '.join(which)})") for one, which in lost.items()]
+    return np.array(logs), [Missing(one.kind, f"{one.text} (seed {', '.join(which)})") for one, which in without_top.items()]
 
 
 def spacing(rates_K: np.ndarray) -> float:

@@ -233,8 +233,8 @@ class Comparison:
     @property
     def not_excluded(self) -> tuple[str, ...]:
         """Laws further behind that fit no worse than the best: only their number of parameters speaks against them."""
-        behind = [row for row in self.rows if not row.why and row.difference > AS_GOOD]
-        return tuple(row.law for row in behind if row.difference - row.penalty + self.rows[0].penalty <= 0)
+        further = [row for row in self.rows if not row.why and row.difference > AS_GOOD]
+        return tuple(row.law for row in further if row.difference - row.penalty + self.rows[0].penalty <= 0)
 
     def conclusion(self, names: Mapping[str, str] | None = None) -> str:
         """The best law, or between which the points don't decide, and which larger ones they don't exclude. `names`: what laws
