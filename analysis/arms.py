@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.stats import Estimate, mean_interval, ratio_interval, relative_difference
 from core import measures
+from core.errors import BadInput
 from core.states import FAILED, Phase, State
 
 AXES = ("quality", "forgetting")  # of which every trial has one score, the mean of the measures on it
@@ -138,6 +139,9 @@ def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
     if final["train.learning_rate"].nunique() < 2:
         return final
     tuned = group[(group["phase"] == Phase.TUNE) & (group["state"] == State.FINISHED)]
+    if tuned.empty:
+        label = group["arm"].iloc[0]
+        raise BadInput(f"{label}: final trials at several learning rates, and no tuning trial that finished says which is best")
     rate = tuned.loc[tuned["quality"].astype(float).idxmax(), "train.learning_rate"]
     return final[final["train.learning_rate"] == rate]
 

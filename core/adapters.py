@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from core import checkpoint, targets
 from core.base import BaseFiles
 from core.errors import BadInput, nearest
-from core.settings import Adapter, Full, Lora, Trial
+from core.settings import ADAPTERS, Adapter, Full, Lora, Trial
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,8 +32,13 @@ class Adapted:
 
 @dataclass(frozen=True, kw_only=True)
 class Method:
-    """What is known of a method. `n_trained` counts the parameters that it trains on a base and raises BadInput where its
-    settings do not fit that base; `build` puts it on a model that is given the ids of tokens whose rows it has to train."""
+    """What is known of a method.
+
+    `changes_base`: its builder gets a float32 copy of the base whose parameters are all trainable, the tuned model is rounded to
+    the base's type before it is measured, and it is saved whole. Otherwise the builder gets frozen weights that all trials share.
+    A base without a chat template gets new tokens: `build` is given their ids and has to train their rows. `n_trained` counts the
+    parameters that it trains on a base, and raises BadInput where its settings do not fit that base.
+    """
 
     settings: type[Adapter]
     label: str  # in figures and tables
@@ -141,6 +146,10 @@ METHODS: dict[str, Method] = {
         build=lambda model, adapter, new_tokens: Adapted(model, ()),
     ),
 }
+
+
+if {name: method.settings for name, method in METHODS.items()} != ADAPTERS:
+    raise TypeError("each method has one entry in core.settings.ADAPTERS and one in METHODS, of the same name and settings")
 
 
 def trainable_parameters(model: nn.Module) -> int:

@@ -56,14 +56,19 @@ def _layer(weight: str) -> str:
     return weight.rpartition(".")[0]
 
 
-@functools.lru_cache(maxsize=16)
 def read(model: Model) -> BaseFiles:
-    """The base's files, once in a process.
+    """The base's files, read once in a process as long as they do not change.
 
     Raises:
         BadInput: there is no such base, or its files cannot be used.
     """
     directory = checkpoint.locate(model)
+    stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(directory.iterdir()) if file.is_file()]
+    return _read(directory, tuple(stamps))
+
+
+@functools.lru_cache(maxsize=16)
+def _read(directory: Path, stamps: tuple[tuple[str, int, int], ...]) -> BaseFiles:
     settings = checkpoint.config(directory)
     chat.tokenizer(directory)
     shapes = checkpoint.shapes(directory)

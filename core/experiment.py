@@ -82,11 +82,6 @@ class OpenSearch:
         """What people call the rungs: "rung 1/9", …, "rung 1"."""
         return [f"rung {Fraction(share).limit_denominator(100)}" for share in self.rungs]
 
-    @staticmethod
-    def share(label: str) -> float:
-        """The share of the training that a rung's label says."""
-        return float(Fraction(label.removeprefix("rung ")))
-
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
@@ -101,7 +96,7 @@ class Published:
 class Claim:
     """A claim of the literature that the experiment's analysis judges: supported, contradicted or undecided."""
 
-    id: str  # the claim's number, with a letter where one claim has several parts: "12a"
+    id: str  # what it says, in words: "lora_forgets_less_at_equal_quality"
     statement: str
     published: Published
 

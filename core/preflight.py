@@ -212,8 +212,10 @@ def _lengths(data: Data, directory: Path, sample: tuple[Row, ...], seq_len: int)
 
 
 def _memory_gib(trial: Trial, base: BaseFiles, trainable: int, mean_tokens: float, n_rows: int) -> float:
-    """Weights, gradient and two moments in float32 for what is trained, logits three times (value, softmax, gradient)."""
+    """Weights, gradient and two moments in float32 for what is trained, logits three times (value, softmax, gradient); a method
+    that changes the base has a float32 copy of all of it."""
     dtype = "float32" if trial.model.dtype in ("auto", "float32") else "bfloat16"
     weight = BYTES["nf4"] if trial.model.quantization == "nf4" else BYTES[dtype]
     micro = min(trial.train.micro_batch_size or trial.train.batch_size, n_rows)
-    return (base.n_parameters * weight + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30
+    copied = base.n_parameters - trainable if adapters.METHODS[trial.adapter.method].changes_base else 0
+    return (base.n_parameters * weight + copied * 4 + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30

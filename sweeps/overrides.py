@@ -219,7 +219,9 @@ def smoke(experiment: Experiment) -> Experiment:
 
 
 def _ends(name: str, levels: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-    """The first and the last level of an axis, sizes cut to a few rows."""
+    """The first and the last level of an axis of numbers, sizes cut to a few rows; an axis of words has no ends and keeps all."""
+    if any(isinstance(level, str) for level in levels):
+        return levels
     ends = (levels[0], levels[-1])
     return _few_rows(ends) if name == "data.n_examples" else tuple(dict.fromkeys(ends))
 

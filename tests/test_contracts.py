@@ -116,7 +116,7 @@ def test_the_source_says_what_measures_it() -> None:
         source: tasks.chosen(Trial(data=Data(source=source))) for source in ("lab:curated", "lab:composed", "a.jsonl", "a/b")
     }
     assert named == {"lab:curated": ("lab",), "lab:composed": ("composed",), "a.jsonl": ("text",), "a/b": ("text",)}
-    assert set(TASKS) == {kind.default_task for kind in kinds.KINDS.values()}
+    assert set(TASKS) >= {kind.default_task for kind in kinds.KINDS.values()}
 
 
 def test_a_made_up_measure_is_refused() -> None:

@@ -84,10 +84,16 @@ class Tables(Generic[Own]):
         return [arm for arm in self.arms if all(arm.fields.get(name) == value for name, value in fields.items())]
 
     def where(self, fields: Fields) -> list[Arm]:
-        """The arms with a final trial whose fields have these values, along x."""
+        """The arms with a final trial whose fields have these values, along x; words as the experiment orders them."""
         found = [arm for arm in self.wanted(fields) if arm.final]
         x = dict(zip(self.arm_rows["arm"], self.arm_rows["x"], strict=True))
-        return sorted(found, key=lambda arm: (isinstance(x[arm.label], str), x[arm.label]))
+
+        def place(arm: Arm) -> tuple[bool, object]:
+            at = x[arm.label]
+            known = self.order.index(at) if at in self.order else len(self.order)
+            return isinstance(at, str), (known, at) if isinstance(at, str) else at
+
+        return sorted(found, key=place)  # type: ignore[arg-type]
 
     def x_of(self, arm: Arm) -> float:
         """Where the arm stands on the x axis."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import pandas as pd
 
 import experiments
 from analysis import formatting, load, questions
+from analysis.arms import Arm
 from analysis.claims import comparable, verdicts
 from analysis.claims.comparable import Remark
 from analysis.claims.fits import HEADER, legend, rows
@@ -63,7 +64,8 @@ def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
 
 def report(question: Question[Any], experiment: Experiment, frames: tuple[pd.DataFrame, pd.DataFrame], directory: Path) -> Report:
     """Answers the question from the frames (trials, items), draws, and writes everything below `directory`."""
-    asked = Asked(question, experiment, answer(question, *frames, experiment), by_base(question, experiment, frames))
+    answered = answer(question, *frames, experiment)
+    asked = Asked(question, experiment, answered, by_base(question, experiment, frames, answered.tables.arms))
     t, judged = asked.tables, asked.answer.verdicts
     files = write(asked, directory)
     note = parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
@@ -177,13 +179,18 @@ def _curves(t: Tables[Any]) -> list[str]:
     return ["## Curves\n", formatting.markdown(HEADER, rows(t.laws)), note] if t.laws else []
 
 
-def by_base(question: Question[Any], experiment: Experiment, frames: tuple[pd.DataFrame, pd.DataFrame]) -> list[str]:
-    """Where seeds take turns over several bases, the section with every claim's effect on each base alone."""
+def by_base(
+    question: Question[Any], experiment: Experiment, frames: tuple[pd.DataFrame, pd.DataFrame], arms: Sequence[Arm]
+) -> list[str]:
+    """Where seeds take turns over several bases, the section with every claim's effect on each base alone: from the arms' final
+    trials on it, and from tuning trials only where these were run on it."""
     trials, items = frames
     found: dict[str, dict[str, str]] = {}
-    final = trials["phase"] == Phase.FINAL
+    counting = (trials["phase"] != Phase.FINAL) | trials["fingerprint"].isin(
+        {name for arm in arms for name in arm.final.values()}
+    )
     for base in dict.fromkeys(map(str, experiment.with_seed.get("model.name", ()))):
-        own = trials[~final | (trials["model.name"] == base)]
+        own = trials[counting & (trials["model.name"] == base)]
         if ((own["phase"] == Phase.FINAL) & (own["state"] == State.FINISHED)).any():
             t = tables_of(question.for_rules, own, items, experiment)
             effects = findings(question, t, experiment).items()
@@ -191,7 +198,14 @@ def by_base(question: Question[Any], experiment: Experiment, frames: tuple[pd.Da
     if len(found) < 2:
         return []
     body = [[claim.id, *(texts[claim.id] for texts in found.values())] for claim in experiment.claims]
-    note = "Each from its own seeds alone. The verdicts take all seeds together, and what differs between bases as their noise.\n"
+    note = (
+        "Each from its own trials alone. The verdicts take all seeds together, and what differs between bases as their noise.\n"
+    )
+    tuned = trials.loc[trials["phase"] == Phase.TUNE, "model.name"].unique()
+    if 0 < len(tuned) < len(found):
+        note += (
+            f"Tuning trials were run on {' and '.join(map(str, tuned))}: an effect that needs them stands under no other base.\n"
+        )
     return ["## Each base alone\n", formatting.markdown(["claim", *found], body), note]
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 from core import checkpoint
 from core.data import sources
-from core.data.rows import Loaded, build, is_lab, rows_hash
+from core.data.rows import Loaded, build, is_lab
 from core.errors import BadInput, nearest
+from core.fields import content_hash
 from core.lab import instruct, version
 from core.lab.requests import ALL_SOURCES, COMPOSED
 
@@ -70,7 +71,9 @@ KINDS: dict[str, Kind] = {
     "hub": Kind(
         recognises=lambda source: True,
         load=lambda field, source, pool: _load_hub(field, source),
-        content_hash=lambda field, source: rows_hash(load(field, source).rows),  # of what the hub gave
+        content_hash=lambda field, source: content_hash(
+            [(row.id, row.labels, row.score) for row in load(field, source).rows]
+        ),  # of what the hub gave
         default_task="text",
     ),
     "file": Kind(recognises=sources.is_file, load=_file, content_hash=_file_hash, default_task="text"),

@@ -65,7 +65,8 @@ def chosen(trial: Trial) -> tuple[str, ...]:
 
 def _check_quality(trial: Trial, n: int) -> None:
     if n != 1:
-        raise BadInput(f"{FIELD}={trial.evaluation.tasks!r}: must give exactly one quality, not {n}", field=FIELD)
+        text = f"must give exactly one quality, not {n}; names are joined with +: {kind_of(trial.data.source).default_task}+OTHER"
+        raise BadInput(f"{FIELD}={trial.evaluation.tasks!r}: {text}", field=FIELD)
 
 
 def measure(subject: Subject) -> list[Measurement]:
