@@ -81,7 +81,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "MLflow server or database (default: MLFLOW_TRACKING_URI, else SQLite in the output directory)",
         {"metavar": "URI"},
     ),
-    "--output": ("where trials, reports and the embedded store go (default: runs)", {"type": Path, "metavar": "DIR"}),
+    "--output": (
+        "where trials, reports and the embedded store go (default: runs, below the folder you stand in)",
+        {"type": Path, "metavar": "DIR"},
+    ),
     "--ray-address": ("a running Ray cluster that shares the output directory", {"metavar": "HOST:PORT"}),
 }
 
