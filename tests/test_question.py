@@ -40,7 +40,8 @@ def cautions(name: str, tables: Tables[Any]) -> list[str]:
 def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: Path) -> None:
     asked, experiment = questions.load(name), experiments.load(name)
     assert set(asked.rules) == {claim.id for claim in experiment.claims}
-    made = question_report.report(asked, experiment, question(truths(name), tuned=bool(experiment.tune)), tmp_path)
+    frames = question(truths(name), seeds=2, n_items=200, tuned=bool(experiment.tune))
+    made = question_report.report(asked, experiment, frames, tmp_path)
     files = {file.name for file in made.files}
     assert files == {
         "figure.png",
