@@ -103,36 +103,28 @@ def reversed_() -> Answer[Tradeoff]:
     return analysed(Truth(lora=4.0, slope=-0.8, exponent=0.9, straight=False, absent=0.5, lost_inside=0.04, lost_outside=0.01))
 
 
+CLAIMS = (
+    "absent_domains_forget_more",
+    "absent_skills_lose_more",
+    "raw_skills_lose_over_5_points",
+    "lora_forgets_less_at_equal_rate",
+    "lora_forgets_less_at_equal_quality",
+    "lower_rate_forgets_less_all_methods",
+    "forgetting_linear_in_loss",
+    "forgetting_power_of_steps",
+)  # and lora_keeps_skills_at_equal_quality, on which nothing was put in
+
+
+def expected(decision: Decision) -> dict[str, Decision]:
+    return dict.fromkeys(CLAIMS, decision) | {"lora_keeps_skills_at_equal_quality": Decision.UNDECIDED}
+
+
 def test_what_is_true_is_supported(as_published: Answer[Tradeoff]) -> None:
-    assert decisions(as_published) == dict.fromkeys(
-        (
-            "absent_domains_forget_more",
-            "absent_skills_lose_more",
-            "raw_skills_lose_over_5_points",
-            "lora_forgets_less_at_equal_rate",
-            "lora_forgets_less_at_equal_quality",
-            "lower_rate_forgets_less_all_methods",
-            "forgetting_linear_in_loss",
-            "forgetting_power_of_steps",
-        ),
-        Decision.SUPPORTED,
-    ) | {"lora_keeps_skills_at_equal_quality": Decision.UNDECIDED}
+    assert decisions(as_published) == expected(Decision.SUPPORTED)
 
 
 def test_the_opposite_is_contradicted(reversed_: Answer[Tradeoff]) -> None:
-    assert decisions(reversed_) == dict.fromkeys(
-        (
-            "absent_domains_forget_more",
-            "absent_skills_lose_more",
-            "raw_skills_lose_over_5_points",
-            "lora_forgets_less_at_equal_rate",
-            "lora_forgets_less_at_equal_quality",
-            "lower_rate_forgets_less_all_methods",
-            "forgetting_linear_in_loss",
-            "forgetting_power_of_steps",
-        ),
-        Decision.CONTRADICTED,
-    ) | {"lora_keeps_skills_at_equal_quality": Decision.UNDECIDED}
+    assert decisions(reversed_) == expected(Decision.CONTRADICTED)
 
 
 def test_effects_are_those_put_in(as_published: Answer[Tradeoff]) -> None:
