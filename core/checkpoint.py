@@ -5,17 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from core import remembered
 from core.errors import BadInput
 from core.fields import content_hash
 from core.lab import base_path
 from core.settings import Model
 
-HASH_CACHE = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tunelab" / "hashes.json"
 LONGEST_DEFAULT_SEQ = 1_024  # for data.seq_len_tokens=None, where the model's context is longer
 SMALL_BYTES = 1 << 20  # hashed directly: quicker than the cache
 PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -159,28 +158,9 @@ def file_hash(path: Path) -> str:
     stat = path.stat()
     if stat.st_size <= SMALL_BYTES:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
-    known = _read_cache()
-    if key not in known:
+    key = ["file", str(path.resolve()), stat.st_size, stat.st_mtime_ns]
+    if (known := remembered.recall(key)) is None:
         with path.open("rb") as file:
-            known = _read_cache() | {key: hashlib.file_digest(file, "sha256").hexdigest()}
-        _write_cache(known)
-    return known[key]
-
-
-def _read_cache() -> dict[str, str]:
-    try:
-        known: dict[str, str] = json.loads(HASH_CACHE.read_text())
-        return known
-    except (OSError, ValueError):  # not there yet, or half-written by another process: only a cache
-        return {}
-
-
-def _write_cache(known: dict[str, str]) -> None:
-    temporary = HASH_CACHE.with_suffix(f".{os.getpid()}")
-    try:
-        HASH_CACHE.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(known))
-        temporary.replace(HASH_CACHE)
-    except OSError:  # a read-only home directory: hash again next time
-        return
+            known = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
+        remembered.keep(key, known)
+    return str(known["sha256"])
