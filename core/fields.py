@@ -19,9 +19,9 @@ from core.errors import BadInput, nearest
 from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Scalar, Train, Trial
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
-RESULT_VERSION = 2
+RESULT_VERSION = 3
 # Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
-# so that what has been run stays found. Their defaults must never change; a new version empties this.
+# so that what has been run stays found; and a store from before them is read with their defaults, which must never change.
 ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share", "evaluation.tasks")
 
 

@@ -3,6 +3,7 @@
 What differs from SFTTrainer as it comes, and why (measured by tests/benchmarks/step.py):
 - The loss is taken from the model's own logits at the response's positions. TRL's fused head reads `lm_head.weight`
   directly, which leaves out PEFT's trained rows for new tokens where the head is tied; and it computes entropy and accuracy.
+- The learning rate is above 0 from the first step on (core/schedule.py).
 - Batches are made here, from lists, in an order that only the seed decides.
 """
 
@@ -12,15 +13,18 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
 from datasets import Dataset
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
+from core import schedule
 from core.data.encode import Encoded
 from core.hardware import Device
 from core.settings import Train
@@ -104,10 +108,9 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     loss_is_scaled_for_ga: bool | None = True  # type: ignore[assignment]  # compute_loss divides by the tokens of the whole optimizer step
 
-    def __init__(self, rows: Sequence[Encoded], pad: int, seed: int, **options: Any) -> None:
-        self.rows, self.pad = rows, pad
-        batch_size = options["args"].per_device_train_batch_size * options["args"].gradient_accumulation_steps
-        self.order = SeededOrder([len(row.ids) for row in rows], batch_size, seed)
+    def __init__(self, rows: Sequence[Encoded], pad: int, how: Run, **options: Any) -> None:
+        self.rows, self.pad, self.how = rows, pad, how
+        self.order = SeededOrder([len(row.ids) for row in rows], how.train.batch_size, how.seed)
         self.losses: list[torch.Tensor] = []  # one per optimizer step
         self.token_counts: list[torch.Tensor] = []
         super().__init__(**options)
@@ -118,6 +121,13 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     def floating_point_ops(self, inputs: dict[str, Any]) -> int:
         return 0  # unused, and counting walks over every parameter at every step
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        train, steps = self.how.train, num_training_steps
+        warmup = schedule.warmup_steps(train.warmup_share, steps)
+        share = partial(schedule.rate_share, train.schedule, warmup=warmup, steps=steps)
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, share)
+        return self.lr_scheduler
 
     def get_train_dataloader(self) -> DataLoader:
         size = self.args.per_device_train_batch_size
@@ -150,7 +160,7 @@ class _StopWhenDiverged(TrainerCallback):
             control.should_training_stop = True
 
 
-def _config(how: Run, n_rows: int) -> SFTConfig:
+def _config(how: Run) -> SFTConfig:
     train = how.train
     micro = train.micro_batch_size or train.batch_size
     return SFTConfig(
@@ -163,8 +173,6 @@ def _config(how: Run, n_rows: int) -> SFTConfig:
         num_train_epochs=train.epochs,
         max_steps=train.steps or -1,  # -1: the epochs decide
         learning_rate=train.learning_rate,
-        lr_scheduler_type="constant_with_warmup" if train.schedule == "constant" else train.schedule,
-        warmup_steps=math.ceil(train.warmup_share * train.n_steps(n_rows)),
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
         gradient_checkpointing=False,
@@ -186,9 +194,9 @@ def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Enc
     trainer = ResponseTrainer(
         rows,
         tokenizer.pad_token_id,
-        how.seed,
+        how,
         model=model,
-        args=_config(how, len(rows)),
+        args=_config(how),
         # SFTTrainer wants a Dataset; the batches come from `rows` themselves, which is 0.1 ms a row quicker.
         train_dataset=Dataset.from_dict({"input_ids": [rows[0].ids], "labels": [rows[0].ids]}),
         processing_class=tokenizer,

@@ -144,16 +144,46 @@ def test_accumulated_micro_batches_are_the_same_step(make_model: Callable[..., s
     assert parts.metrics["quality"] == pytest.approx(whole.metrics["quality"], rel=1e-4)
 
 
-@pytest.mark.parametrize("schedule", ["linear", "cosine", "constant"])
-def test_learning_rate_follows_the_schedule(
-    make_model: Callable[..., str], rows_file: str, tmp_path: Path, schedule: str
+RATES = {  # warm-up of ceil(share × steps) steps, counted from 1, so that no step has a rate of 0
+    ("linear", 6, 0.34): [1 / 3, 2 / 3, 1, 1, 2 / 3, 1 / 3],
+    ("cosine", 6, 0.34): [1 / 3, 2 / 3, 1, 1, 0.75, 0.25],
+    ("constant", 6, 0.34): [1 / 3, 2 / 3, 1, 1, 1, 1],
+    ("linear", 1, 0.06): [1],
+    ("cosine", 1, 0.06): [1],
+    ("constant", 1, 0.06): [1],
+    ("linear", 2, 0.06): [1, 1],
+    ("cosine", 2, 0.99): [0.5, 1],
+    ("linear", 2, 0.0): [1, 0.5],
+    ("cosine", 2, 0.0): [1, 0.5],
+    ("constant", 2, 0.0): [1, 1],
+}
+
+
+@pytest.mark.parametrize(("schedule", "steps", "warmup_share"), RATES)
+def test_learning_rate_follows_the_schedule(schedule: str, steps: int, warmup_share: float) -> None:
+    from core.schedule import rate_share, warmup_steps
+
+    warmup = warmup_steps(warmup_share, steps)
+    shares = [rate_share(schedule, step, warmup, steps) for step in range(steps)]
+    assert shares == pytest.approx(RATES[schedule, steps, warmup_share])
+
+
+def test_warm_up_is_no_step_longer_by_a_rounding_error() -> None:
+    from core.schedule import warmup_steps
+
+    assert [warmup_steps(*one) for one in ((0.07, 100), (0.06, 1), (0.0, 50), (0.999, 3))] == [7, 1, 0, 3]
+
+
+@pytest.mark.parametrize(("schedule", "steps"), [("linear", 1), ("constant", 1), ("cosine", 2), ("linear", 6)])
+def test_the_recorded_rates_are_the_schedules_and_the_first_step_trains(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, schedule: str, steps: int
 ) -> None:
-    train = Train(epochs=3, batch_size=4, learning_rate=1e-3, schedule=schedule, warmup_share=0.25)
-    rates = [point["learning_rate"] for point in run(tiny(make_model("llama"), rows_file, train=train), tmp_path).history]
-    assert len(rates) == 18 == train.n_steps(24)
-    assert rates[0] == 0
-    assert max(rates) == pytest.approx(1e-3)
-    assert rates[-1] == pytest.approx(1e-3) if schedule == "constant" else rates[-1] < 2e-4
+    share = {1: 0.06, 2: 0.0, 6: 0.34}[steps]
+    train = Train(steps=steps, batch_size=4, micro_batch_size=2, learning_rate=1e-2, schedule=schedule, warmup_share=share)
+    result = run(tiny(make_model("llama"), rows_file, train=train), tmp_path)
+    rates = [point["learning_rate"] for point in result.history]
+    assert rates == pytest.approx([1e-2 * share for share in RATES[schedule, steps, share]])
+    assert result.metrics["forgetting"] > 0
 
 
 def test_divergence_is_a_row(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
