@@ -6,9 +6,11 @@ Every decision about a row is a hash of its content, so it does not depend on th
 from __future__ import annotations
 
 import hashlib
+import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from core.data.shapes import Message, to_messages
 from core.fields import content_hash
@@ -27,6 +29,7 @@ class Row:
     place: str = ""
     labels: tuple[str, str, str] = ("", "", "")  # cluster, task, template, as far as the source names them
     score: float | None = None  # how good its source holds it to be
+    tools: tuple[dict[str, Any], ...] | None = None  # what the chat template is told of callable tools
 
     @property
     def prompt(self) -> str:
@@ -53,9 +56,16 @@ def share(text: str, salt: str) -> float:
     return int.from_bytes(hashlib.blake2b(f"{salt}\x1f{text}".encode(), digest_size=6).digest(), "big") / 2**48
 
 
-def identity(messages: Iterable[Message]) -> str:
-    """A row's id: a hash of what is said and by whom."""
+PLAIN = {"role", "content"}
+
+
+def identity(messages: Iterable[Message], tools: Sequence[dict[str, Any]] | None = None) -> str:
+    """A row's id: a hash of what is said and by whom, and of what else the turns and the row have."""
+    messages = list(messages)
     joined = "\x1f".join(f"{m['role']}\x1e{m['content']}" for m in messages)
+    beside = [{name: value for name, value in m.items() if name not in PLAIN} for m in messages]
+    if any(beside) or tools:
+        joined += "\x1d" + json.dumps([beside, tools], sort_keys=True)
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 
 

@@ -11,7 +11,9 @@ from typing import Any
 
 from core.errors import BadInput
 
-Message = dict[str, str]
+# role and content (text); where the row has them reasoning_content, tool_calls, tool_call_id and name; and weight 0 for a turn
+# that must be neither in the loss nor scored.
+Message = dict[str, Any]
 Raw = dict[str, Any]
 
 # ShareGPT's speakers (and those of its descendants) as chat roles.
