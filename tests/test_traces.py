@@ -186,12 +186,17 @@ class Scripted:
     """Gives each request the answer that a script has for it, as `generate` would: left-padded prompts in, padded answers out."""
 
     def __init__(self, words: Any, script: dict[str, str]) -> None:
+        import transformers
+
         self.words, self.script = words, script
         self.limits: set[int] = set()
+        self.config = transformers.LlamaConfig()
+        self.generation_config = transformers.GenerationConfig()
 
-    def generate(self, input_ids: Any, attention_mask: Any, max_new_tokens: int, pad_token_id: int, **_: Any) -> Any:
+    def generate(self, input_ids: Any, attention_mask: Any, generation_config: Any) -> Any:
         import torch
 
+        max_new_tokens, pad_token_id = generation_config.max_new_tokens, self.words.vocabulary["a"]  # no end: all is written
         self.limits.add(max_new_tokens)
         out = []
         for ids, mask in zip(input_ids.tolist(), attention_mask.tolist(), strict=True):
@@ -277,8 +282,8 @@ def test_padding_does_not_change_what_is_written() -> None:
     prompts = [words.ids(text) for text in texts]
     stop = words.ids(".")[0]
     with torch.no_grad():
-        together = task.written(model, prompts, stop, 0, 8)
-        alone = [task.written(model, [prompt], stop, 0, 8)[0] for prompt in prompts]
+        together = task.written(model, prompts, stop, 8)
+        alone = [task.written(model, [prompt], stop, 8)[0] for prompt in prompts]
         greedy = []
         for prompt in prompts:  # without a cache, one token after the other
             ids = list(prompt)

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from core.lab import composed, instruct
 from core.lab.requests import Question
+from core.tasks import generation
 from core.tasks.lab import Words, battery
-from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of
+from core.tasks.measurement import Measurement, Subject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -25,36 +25,20 @@ if TYPE_CHECKING:
 MAX_ANSWER_TOKENS = 20  # that a model may write: the longest trace has 15, and its end
 
 
-def written(model: nn.Module, prompts: Sequence[list[int]], eos: int, pad: int, batch_size: int) -> list[list[int] | None]:
+def written(model: nn.Module, prompts: Sequence[list[int]], eos: int, batch_size: int) -> list[list[int] | None]:
     """Greedy continuations without their end; None for one that does not end within MAX_ANSWER_TOKENS."""
-    found: list[list[int] | None] = [None] * len(prompts)
-    for batch in batches_by_length([len(prompt) for prompt in prompts], batch_size):
-        width = max(len(prompts[i]) for i in batch)
-        padding = [width - len(prompts[i]) for i in batch]  # on the left, so that all of them go on at the same place
-        ids = [[pad] * n + prompts[i] for n, i in zip(padding, batch, strict=True)]
-        mask = [[0] * n + [1] * (width - n) for n in padding]
-        continued = model.generate(  # type: ignore[operator]
-            input_ids=torch.tensor(ids, device=device_of(model)),
-            attention_mask=torch.tensor(mask, device=device_of(model)),
-            do_sample=False,
-            max_new_tokens=MAX_ANSWER_TOKENS,
-            use_cache=True,
-            pad_token_id=pad,
-            eos_token_id=eos,
-        )
-        for i, answer in zip(batch, continued[:, width:].tolist(), strict=True):
-            found[i] = answer[: answer.index(eos)] if eos in answer else None
-    return found
+    found = generation.write(model, prompts, generation.Decoding((eos,), MAX_ANSWER_TOKENS, batch_size))
+    return [list(one.ids) if one.stopped else None for one in found]
 
 
 def measure(subject: Subject) -> list[Measurement]:
     """Final answers on trained compositions (the quality), on those never trained and on single skills; the base battery."""
     model, tokenizer, data, evaluation = subject.model, subject.tokenizer, subject.trial.data, subject.trial.evaluation
-    words, pad = Words(tokenizer), int(tokenizer.pad_token_id)
+    words = Words(tokenizer)
 
     def solved(name: str, axis: str, asked: Sequence[Question]) -> Measurement:
         prompts = [words.request(question.prompt, evaluation.chat) for question in asked]
-        answers = written(model, prompts, words.eos, pad, evaluation.batch_size)
+        answers = written(model, prompts, words.eos, evaluation.batch_size)
         right = [answer is not None and _final(tokenizer, answer) == q.answer for answer, q in zip(answers, asked, strict=True)]
         groups, ids = tuple(q.task for q in asked), tuple(q.id for q in asked)
         return Measurement(name, axis, groups, ids, np.array(right, dtype=float), np.ones(len(asked)))

@@ -6,10 +6,6 @@ grows as the tuned model leaves the base's distribution; the NLL of the same tex
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
@@ -19,6 +15,7 @@ from core import chat, warm
 from core.checkpoint import file_hash
 from core.data import sources
 from core.data.encode import adds_bos
+from core.tasks.generation import own_settings_aside
 from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of, padded, sequence_nll
 
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
@@ -117,21 +114,10 @@ def _generate(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_to
         pad_token_id=tokenizer.pad_token_id,
         bos_token_id=begin,
     )
-    with _own_settings_aside(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with own_settings_aside(model), torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(SAMPLING_SEED)
         drawn = model.generate(start, attention_mask=torch.ones_like(start), generation_config=settings).tolist()  # type: ignore[operator,union-attr]
     return [ids[: ids.index(end, 1) + 1] if end in ids[1:] else ids for ids in drawn]
-
-
-@contextlib.contextmanager
-def _own_settings_aside(model: nn.Module) -> Iterator[None]:
-    """What generation_config.json says (temperature, penalties, suppressed tokens) would fill in all that is not given."""
-    own: Any = model.generation_config
-    model.generation_config = GenerationConfig()  # type: ignore[assignment]
-    try:
-        yield
-    finally:
-        model.generation_config = own
 
 
 def _divergence(

@@ -1,0 +1,132 @@
+"""What a model writes by itself: greedy continuations in left-padded batches with a key-value cache, by which every task asks."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import GenerationConfig, PreTrainedTokenizerBase
+
+from core import checkpoint
+from core.data import encode
+from core.data.rows import Row
+from core.data.shapes import Message
+from core.tasks.measurement import batches_by_length, device_of
+
+LARGEST_CACHE_BYTES = 2 << 30  # keys and values of one batch; assumption: fits beside any model that was just trained
+
+
+@dataclass(frozen=True)
+class Written:
+    """One continuation: its token ids without the end, and whether it ended by itself (else it was cut)."""
+
+    ids: tuple[int, ...]
+    stopped: bool
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """How continuations are written: the tokens that end one, at most how many tokens, how many prompts at a time."""
+
+    ends: tuple[int, ...]
+    most: int
+    batch_size: int
+
+
+def ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end an answer: what the template teaches as the answer's last token where that is a special one, and the
+    end of text."""
+    asked = Row("", ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}))
+    taught = encode.encode(tokenizer, asked)
+    last = [token for token, mine in zip(taught.ids, taught.mask, strict=True) if mine][-1:]
+    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
+    found = [*(token for token in last if token in special), tokenizer.eos_token_id]
+    return tuple(dict.fromkeys(int(token) for token in found if token is not None))
+
+
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
+    """The conversation through the tokenizer's chat template, up to where the assistant's next words begin."""
+    text = encode.render(tokenizer, messages, answer_next=True)
+    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def texts(tokenizer: PreTrainedTokenizerBase, found: Sequence[Written]) -> list[str]:
+    """The continuations as text, without special tokens and white space at the ends."""
+    return [str(tokenizer.decode(list(one.ids), skip_special_tokens=True)).strip() for one in found]
+
+
+@torch.no_grad()
+def write(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding) -> list[Written]:
+    """Greedy continuations of the prompts, in their order; what a prompt gets does not depend on its neighbours' lengths.
+
+    A prompt that leaves less room than `how.most` in the model's context goes on as far as there is room; one that fills it
+    gets nothing.
+    """
+    config: Any = model.config
+    context = checkpoint.context_tokens(config.get_text_config().to_dict())
+    found = [Written((), stopped=False)] * len(prompts)
+    with own_settings_aside(model):
+        for batch, most in _batches(model, [len(prompt) for prompt in prompts], how, context):
+            for i, one in zip(batch, _continued(model, [prompts[i] for i in batch], how.ends, most), strict=True):
+                found[i] = one
+    return found
+
+
+def _batches(model: nn.Module, lengths: Sequence[int], how: Decoding, context: int | None) -> Iterator[tuple[list[int], int]]:
+    """Indices of prompts that are continued together, and by how many tokens: prompts with little room go alone."""
+    rooms = [how.most if context is None else min(how.most, context - n) for n in lengths]
+    easy = [i for i, room in enumerate(rooms) if room == how.most and lengths[i]]
+    if easy:
+        size = min(how.batch_size, _rows_at_once(model, max(lengths[i] for i in easy) + how.most))
+        for batch in batches_by_length([lengths[i] for i in easy], size):
+            yield [easy[i] for i in batch], how.most
+    for i, room in enumerate(rooms):
+        if 0 < room < how.most:
+            yield [i], room
+
+
+def _rows_at_once(model: nn.Module, n_tokens: int) -> int:
+    """How many sequences of so many tokens have their keys and values in LARGEST_CACHE_BYTES."""
+    outer: Any = model.config
+    config = outer.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    each = 2 * config.num_hidden_layers * heads * width * next(model.parameters()).element_size()
+    return max(1, LARGEST_CACHE_BYTES // (each * n_tokens))
+
+
+def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], ends: tuple[int, ...], most: int) -> list[Written]:
+    width, device = max(map(len, prompts)), device_of(model)
+    padding = [width - len(prompt) for prompt in prompts]  # on the left, so that all go on at the same place; masked: any id
+    ids = [[ends[0]] * n + list(prompt) for n, prompt in zip(padding, prompts, strict=True)]
+    mask = [[0] * n + [1] * (width - n) for n in padding]
+    settings = GenerationConfig(
+        do_sample=False, max_new_tokens=most, use_cache=True, pad_token_id=ends[0], eos_token_id=list(ends)
+    )
+    continued = model.generate(  # type: ignore[operator]
+        input_ids=torch.tensor(ids, device=device),
+        attention_mask=torch.tensor(mask, device=device),
+        generation_config=settings,
+    )
+    return [_until_end(answer, ends) for answer in continued[:, width:].tolist()]
+
+
+def _until_end(answer: list[int], ends: tuple[int, ...]) -> Written:
+    at = next((i for i, token in enumerate(answer) if token in ends), None)
+    return Written(tuple(answer if at is None else answer[:at]), at is not None)
+
+
+@contextlib.contextmanager
+def own_settings_aside(model: nn.Module) -> Iterator[None]:
+    """What generation_config.json says (temperature, penalties, suppressed tokens) would fill in all that is not given."""
+    bare: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    own = bare.generation_config
+    bare.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        bare.generation_config = own
