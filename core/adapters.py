@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Adapted:
-    """The model to train and the layers that the adapter is on (empty: all of them)."""
+    """The model to train and the layers (and experts' parameters) that the adapter is on (empty: all of them)."""
 
     model: nn.Module
     target_modules: tuple[str, ...]
@@ -37,7 +37,8 @@ class Method:
     `changes_base`: its builder gets a float32 copy of the base whose parameters are all trainable, the tuned model is rounded to
     the base's type before it is measured, and it is saved whole. Otherwise the builder gets frozen weights that all trials share.
     A base without a chat template gets new tokens: `build` is given their ids and has to train their rows. `n_trained` counts the
-    parameters that it trains on a base, and raises BadInput where its settings do not fit that base.
+    parameters that it trains on a base, and `resolved` names the weights; both raise BadInput where its settings do not fit that
+    base.
     """
 
     settings: type[Adapter]
@@ -48,6 +49,7 @@ class Method:
     on_quantized_base: bool  # whether it can train on a base whose weights have 4 bits
     n_trained: Callable[[Any, BaseFiles], int]
     build: Callable[[PreTrainedModel, Any, Sequence[int]], Adapted]
+    resolved: Callable[[Any, BaseFiles], tuple[str, ...]] = lambda adapter, base: tuple(base.shapes)
 
     def __post_init__(self) -> None:
         if self.changes_base and self.on_quantized_base:
@@ -70,17 +72,58 @@ def method_of(trial: Trial) -> Method:
     return METHODS[name]
 
 
+def n_trained(trial: Trial, base: BaseFiles) -> int:
+    """How many parameters the trial trains on this base.
+
+    Raises:
+        BadInput: its method's settings do not fit the base; or it adapts a mixture's experts on a 4-bit base, which keeps them as
+            they are and which PEFT cannot adapt but as layers.
+    """
+    adapter, quantization = trial.adapter, trial.model.quantization
+    if quantization != "none" and base.has_experts and not getattr(adapter, "targets", "").startswith("attention"):
+        text = "a mixture's experts cannot be adapted on a 4-bit base; use adapter.targets=attention or model.quantization=none"
+        raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")
+    return METHODS[adapter.method].n_trained(adapter, base)
+
+
 def build(model: PreTrainedModel, adapter: Adapter, new_tokens: Sequence[int]) -> Adapted:
     """The model with the adapter on it. Seed before calling: PEFT draws the initial weights here."""
     return METHODS[adapter.method].build(model, adapter, new_tokens)
 
 
-def _lora_trains(adapter: Lora, base: BaseFiles) -> int:
-    """Rank × (inputs + outputs) of every targeted layer, and the rows of new tokens."""
+def resolved_targets(adapter: Adapter, base: BaseFiles) -> tuple[str, ...]:
+    """What a method's settings come to on a base: the names of the weights that it changes or adapts. Two settings that differ
+    in nothing else and come to the same are one arm. Names are the files' own.
+
+    Raises:
+        BadInput: the settings do not fit that base.
+    """
+    return METHODS[adapter.method].resolved(adapter, base)
+
+
+def _lora_targets(adapter: Lora, base: BaseFiles) -> targets.Chosen:
+    """What the preset means on this base.
+
+    Raises:
+        BadInput: it fits nothing, or PEFT cannot adapt it so.
+    """
     checkpoint.check_rank(adapter.rank, base.width)
-    linear = base.linear
-    chosen = targets.choose(adapter.targets, list(linear))
-    return adapter.rank * sum(sum(linear[name]) for name in chosen) + base.new_token_parameters
+    experts = {} if adapter.targets.startswith("attention") else base.experts
+    chosen = targets.choose(adapter.targets, list(base.linear), list(experts))
+    by_weight = chosen.experts or (base.has_experts and any(map(targets.is_taken_for_experts, chosen.layers)))
+    if by_weight and adapter.dropout:
+        text = "PEFT adapts a mixture's experts without dropout only; use 0, or adapter.targets=attention"
+        raise BadInput(f"adapter.dropout={adapter.dropout:g}: {text}", field="adapter.dropout")
+    return chosen
+
+
+def _lora_trains(adapter: Lora, base: BaseFiles) -> int:
+    """Rank × (inputs + outputs) of every targeted matrix, an expert's too, and the rows of new tokens."""
+    chosen, linear = _lora_targets(adapter, base), base.linear
+    sums = [sum(linear[name]) for name in chosen.layers]
+    if chosen.experts:
+        sums += [n * (rows + columns) for n, rows, columns in (base.experts[name] for name in chosen.experts)]
+    return adapter.rank * sum(sums) + base.new_token_parameters
 
 
 def _lora(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> Adapted:
@@ -88,20 +131,44 @@ def _lora(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> A
     from transformers.pytorch_utils import Conv1D
 
     checkpoint.check_rank(adapter.rank, checkpoint.hidden_size(model.config.get_text_config().to_dict()))
-    chosen = targets.choose(adapter.targets, linear_names(model))
+    linear = targets.supported(model.config.get_text_config().model_type, linear_names(model))
+    experts = expert_names(model)
+    chosen = targets.choose(adapter.targets, linear, experts)
+    by_weight = [name for name in chosen.layers if experts and targets.is_taken_for_experts(name)]
     layers = dict(model.named_modules())
     config = LoraConfig(
         r=adapter.rank,
         lora_alpha=adapter.alpha_over_rank * adapter.rank,  # type: ignore[arg-type]  # a float works and may be needed
         use_rslora=adapter.rank_stabilized,
         lora_dropout=adapter.dropout,
-        target_modules=chosen,
-        fan_in_fan_out=any(isinstance(layers[name], Conv1D) for name in chosen),
+        target_modules=[name for name in chosen.layers if name not in by_weight],
+        target_parameters=[*chosen.experts, *(f"{name}.weight" for name in by_weight)] or None,
+        fan_in_fan_out=any(isinstance(layers[name], Conv1D) for name in chosen.layers),
         trainable_token_indices=_token_layers(model, new_tokens),
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
-    return Adapted(adapted, tuple(chosen))
+    _check_adapted(adapted, chosen)
+    return Adapted(adapted, chosen.names)
+
+
+def _check_adapted(adapted: nn.Module, chosen: targets.Chosen) -> None:
+    """PEFT changes what it is asked for in models whose layers have got other names; a few are known, see `targets`.
+
+    Raises:
+        BadInput: it adapts more or fewer weights than were chosen.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    n_adapted = sum(isinstance(layer, LoraLayer) for layer in adapted.modules())
+    if n_adapted != len(chosen.names):
+        text = f"of this model PEFT adapts {n_adapted} weights where {len(chosen.names)} were chosen; use another preset"
+        raise BadInput(f"adapter.targets: {text}", field="adapter.targets")
+
+
+def expert_names(model: PreTrainedModel) -> list[str]:
+    """The names of the model's 3-D parameters that hold the experts of a layer."""
+    return [name for name, parameter in model.named_parameters() if targets.is_fused(name, parameter.shape)]
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
@@ -134,6 +201,7 @@ METHODS: dict[str, Method] = {
         on_quantized_base=True,
         n_trained=_lora_trains,
         build=_lora,
+        resolved=lambda adapter, base: _lora_targets(adapter, base).names,
     ),
     "full": Method(
         settings=Full,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from core import chat, checkpoint, targets
 from core.settings import Model
 
 HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
+# In files, but no parameters: masks and frequencies that older versions saved, and what balances a mixture's experts.
+BUFFER = re.compile(r"(\battn\.bias|masked_bias|attention\.bias|inv_freq|e_score_correction_bias)$")
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,7 @@ class BaseFiles:
 
     directory: Path
     hash: str
+    model_type: str
     shapes: dict[str, tuple[int, ...]]
     width: int
     vocabulary: int
@@ -27,13 +31,29 @@ class BaseFiles:
 
     @property
     def linear(self) -> dict[str, tuple[int, ...]]:
-        """The shapes of the matrices, by the names of their layers: linear layers, and embeddings too."""
-        return {_layer(name): shape for name, shape in self.shapes.items() if len(shape) == 2 and name.endswith(".weight")}
+        """The shapes of the matrices, by the names of their layers: linear layers, and embeddings too, but no expert's and
+        none that cannot be adapted."""
+        matrices = {name: shape for name, shape in self.shapes.items() if len(shape) == 2 and name.endswith(".weight")}
+        layers = {_layer(name): shape for name, shape in matrices.items() if not targets.is_of_an_expert(name)}
+        return {name: layers[name] for name in targets.supported(self.model_type, layers)}
+
+    @property
+    def experts(self) -> dict[str, tuple[int, ...]]:
+        """The shapes (experts, a, b) of the parameters that hold the experts of a layer once the base is loaded.
+
+        Raises:
+            BadInput: its experts are of no known form.
+        """
+        return targets.experts(self.shapes)
+
+    @property
+    def has_experts(self) -> bool:
+        return any(targets.is_of_an_expert(name) or targets.is_fused(name, shape) for name, shape in self.shapes.items())
 
     @property
     def n_parameters(self) -> int:
         """All parameters, with those of the rows that ChatML adds to the embeddings."""
-        return sum(map(checkpoint.count, self.shapes.values())) + self._n_added()
+        return sum(checkpoint.count(shape) for name, shape in self.shapes.items() if not BUFFER.search(name)) + self._n_added()
 
     @property
     def new_token_parameters(self) -> int:
@@ -75,6 +95,7 @@ def _read(directory: Path, stamps: tuple[tuple[str, int, int], ...]) -> BaseFile
     return BaseFiles(
         directory=directory,
         hash=checkpoint.model_hash(directory),
+        model_type=str(settings.get("model_type", "")),
         shapes=shapes,
         width=checkpoint.hidden_size(settings),
         vocabulary=int(settings.get("vocab_size", 0)),

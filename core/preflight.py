@@ -81,7 +81,7 @@ def inspect(trial: Trial) -> Inputs:
     """
     _check_sources(trial)
     tasks.chosen(trial)
-    method = adapters.method_of(trial)
+    adapters.method_of(trial)
     base = bases.read(trial.model)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
     _check_base_text(trial, base, seq_len)
@@ -92,7 +92,7 @@ def inspect(trial: Trial) -> Inputs:
     if n_used <= 0:
         text = f"every prompt alone fills the {seq_len} tokens of a sequence"
         raise BadInput(f"data.source={trial.data.source}: {text}", field="data.source")
-    trainable = method.n_trained(trial.adapter, base)
+    trainable = adapters.n_trained(trial, base)
     n_replayed = selection.n_replayed(trial.data, n_used)
     tokens = n_used * rows.mean_tokens + n_replayed * REPLAYED_TOKENS
     return Inputs(

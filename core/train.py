@@ -126,8 +126,8 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
         train, steps = self.how.train, num_training_steps
         warmup = schedule.warmup_steps(train.warmup_share, steps)
         share = partial(schedule.rate_share, train.schedule, warmup=warmup, steps=steps)
-        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, share)
-        return self.lr_scheduler
+        self.lr_scheduler = made = LambdaLR(optimizer or self.optimizer, share)  # type: ignore[arg-type]
+        return made
 
     def get_train_dataloader(self) -> DataLoader:
         size = self.args.per_device_train_batch_size

@@ -68,7 +68,18 @@ def make_tokenizer(template: str | None = None, specials: tuple[str, ...] = ("<p
 
 
 def _configs(vocabulary: int) -> dict[str, Callable[[], object]]:
-    from transformers import GPT2Config, LlamaConfig, Phi3Config, Qwen2Config, Qwen3Config
+    from transformers import (
+        FalconConfig,
+        GemmaConfig,
+        GPT2Config,
+        GPTNeoXConfig,
+        LlamaConfig,
+        MambaConfig,
+        OPTConfig,
+        Phi3Config,
+        Qwen2Config,
+        Qwen3Config,
+    )
 
     small = {"vocab_size": vocabulary, "num_hidden_layers": 2, "max_position_embeddings": 128}
     gated = small | {"hidden_size": 32, "intermediate_size": 48, "num_attention_heads": 4, "num_key_value_heads": 2}
@@ -81,6 +92,32 @@ def _configs(vocabulary: int) -> dict[str, Callable[[], object]]:
         "qwen3": lambda: Qwen3Config(**gated, **ends, head_dim=8, tie_word_embeddings=False),
         "phi3": lambda: Phi3Config(**gated, **ends),
         "gpt2": lambda: GPT2Config(vocab_size=vocabulary, n_embd=32, n_layer=2, n_head=4, n_positions=128, **two),
+        "neox": lambda: GPTNeoXConfig(**small, **two, hidden_size=32, intermediate_size=48, num_attention_heads=4),
+        "opt": lambda: OPTConfig(
+            **small, **ends, hidden_size=32, word_embed_proj_dim=32, ffn_dim=48, num_attention_heads=4, do_layer_norm_before=True
+        ),
+        "gemma": lambda: GemmaConfig(**gated, **ends, head_dim=8),
+        "falcon": lambda: FalconConfig(**small, **two, hidden_size=32, num_attention_heads=4),
+        "mamba": lambda: MambaConfig(vocab_size=vocabulary, hidden_size=32, num_hidden_layers=2, state_size=4, **ends),
+        **_mixtures(gated | ends),
+    }
+
+
+def _mixtures(common: dict[str, int]) -> dict[str, Callable[[], object]]:
+    """Mixture-of-experts models: alone, with a shared expert, beside dense layers, with experts stacked in the files too."""
+    from transformers import DeepseekV3Config, GptOssConfig, MixtralConfig, OlmoeConfig, Qwen2MoeConfig, Qwen3MoeConfig
+
+    four = common | {"num_experts_per_tok": 2}
+    latent = {"kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 8, "qk_nope_head_dim": 8, "v_head_dim": 8}
+    small, whole = {"moe_intermediate_size": 24}, {"num_key_value_heads": 4}
+    groups = {"n_group": 1, "topk_group": 1, "first_k_dense_replace": 1, "n_routed_experts": 4}
+    return {
+        "mixtral": lambda: MixtralConfig(**four, num_local_experts=4),
+        "qwen2-moe": lambda: Qwen2MoeConfig(**four, **small, num_experts=4, shared_expert_intermediate_size=40),
+        "qwen3-moe": lambda: Qwen3MoeConfig(**four, **small, num_experts=4, mlp_only_layers=[0], head_dim=8),
+        "olmoe": lambda: OlmoeConfig(**four, num_experts=4),
+        "deepseek": lambda: DeepseekV3Config(**four | whole, **small, **latent, **groups),
+        "gpt-oss": lambda: GptOssConfig(**four, num_local_experts=4, head_dim=8),
     }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core import adapters, preflight, targets
+from core import base as bases
 from core.errors import BadInput
 from core.fields import flatten, from_flat, parse_value, replace_field
 from core.hardware import Device
@@ -37,7 +38,7 @@ def load(path: str):
 @pytest.mark.parametrize("architecture", list(EXPECTED))
 def test_presets_resolve_and_partition_the_linear_layers(make_model: Callable[..., str], architecture: str) -> None:
     names = adapters.linear_names(load(make_model(architecture)).model)
-    chosen = {preset: targets.choose(preset, names) for preset in TARGET_PRESETS}
+    chosen = {preset: list(targets.choose(preset, names).names) for preset in TARGET_PRESETS}
     leaves = {preset: {name.rpartition(".")[2] for name in found} for preset, found in chosen.items()}
     assert leaves["attention-qv"] == EXPECTED[architecture]["attention-qv"]
     assert leaves["attention"] == EXPECTED[architecture]["attention"]
@@ -60,22 +61,27 @@ def test_rank_above_the_width_is_refused_and_a_narrow_key_is_not(make_model: Cal
         adapters.build(model.trial_copy(base, False), Lora(rank=33), base.new_tokens)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "llama-tied", "qwen2", "qwen3", "phi3", "gpt2"])
-@pytest.mark.parametrize(
-    "adapter", [Lora(rank=3), Lora(rank=2, targets="attention-qv"), Full()], ids=["all-linear", "qv", "full"]
-)
-def test_preflight_counts_exactly_what_will_be_trained(
-    make_model: Callable[..., str], rows_file: str, architecture: str, adapter: Adapter
-) -> None:
+ARCHITECTURES = ["llama", "llama-tied", "qwen2", "qwen3", "phi3", "gpt2", "neox", "opt", "gemma", "falcon", "mamba"]
+MIXTURES = ["mixtral", "qwen2-moe", "qwen3-moe", "olmoe", "deepseek", "gpt-oss"]
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES + MIXTURES)
+def test_preflight_counts_exactly_what_will_be_trained(make_model: Callable[..., str], rows_file: str, architecture: str) -> None:
     from core import model
 
     path = make_model(architecture)
-    base = load(path)
-    built = adapters.build(model.trial_copy(base, adapters.METHODS[adapter.method].changes_base), adapter, base.new_tokens).model
-    told = preflight.inspect(Trial(model=Model(name=path), data=Data(source=rows_file), adapter=adapter))
-    assert told.trainable_parameters == adapters.trainable_parameters(built)
-    assert told.n_parameters == base.model.num_parameters()
-    assert told.new_tokens == len(base.new_tokens) == 2
+    base, trial = load(path), Trial(model=Model(name=path), data=Data(source=rows_file))
+    for adapter in (Lora(rank=3), Lora(rank=2, targets="attention"), Lora(rank=2, targets="mlp"), Full()):
+        if architecture == "mamba" and adapter == Lora(rank=2, targets="attention"):
+            with pytest.raises(BadInput, match=r"its linear layers are: dt_proj, in_proj, x_proj$"):
+                adapters.resolved_targets(adapter, bases.read(trial.model))
+            continue
+        changed = adapters.METHODS[adapter.method].changes_base
+        built = adapters.build(model.trial_copy(base, changed), adapter, base.new_tokens).model
+        told = preflight.inspect(dataclasses.replace(trial, adapter=adapter))
+        assert told.trainable_parameters == adapters.trainable_parameters(built)
+        assert told.n_parameters == base.model.num_parameters()
+        assert told.new_tokens == len(base.new_tokens) == 2
 
 
 def test_a_trial_copy_shares_frozen_tensors_and_a_full_one_does_not(make_model: Callable[..., str]) -> None:
@@ -122,6 +128,80 @@ def test_a_saved_adapter_with_new_tokens_loads_by_peft_to_the_same_logits(
     with torch.no_grad():
         torch.testing.assert_close(loaded(ids).logits, built.eval()(ids).logits)
     assert tokenizer.chat_template == base.tokenizer.chat_template
+
+
+@pytest.mark.parametrize("preset", ["mlp", "all-linear"])
+@pytest.mark.parametrize("architecture", ["mixtral", "qwen2-moe", "qwen3-moe", "deepseek", "gpt-oss"])
+def test_experts_are_adapted_and_routers_are_not(
+    make_model: Callable[..., str], tmp_path: Path, architecture: str, preset: str
+) -> None:
+    """Also layers that PEFT would take for experts by their names: those of a shared expert and of dense layers."""
+    from peft import PeftModel
+    from transformers import AutoModelForCausalLM
+
+    from core import model
+
+    path = make_model(architecture)
+    base = load(path)
+    built = adapters.build(model.trial_copy(base, False), Lora(rank=2, targets=preset), base.new_tokens)
+    trained = {name for name, parameter in built.model.named_parameters() if parameter.requires_grad}
+    assert not any(".gate.lora" in name or "router" in name or "shared_expert_gate" in name for name in trained)
+    ids = torch.tensor([[5, *base.new_tokens, *range(7, 60)]])
+    before = base.model(ids).logits
+    assert torch.allclose(built.model(ids).logits, before)
+    with torch.no_grad():
+        for parameter in built.model.parameters():
+            if parameter.requires_grad:
+                parameter.add_(torch.randn_like(parameter) * 0.1)
+    built.model(ids).logits.log_softmax(-1)[..., 3].sum().backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in built.model.parameters() if parameter.requires_grad)
+    adapters.save(built.model, base.tokenizer, str(tmp_path), 0)
+    plain = AutoModelForCausalLM.from_pretrained(path)
+    plain.resize_token_embeddings(len(base.tokenizer))
+    loaded = PeftModel.from_pretrained(plain, tmp_path).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(ids).logits, built.model.eval()(ids).logits)
+    assert not torch.allclose(before, loaded(ids).logits, atol=1e-3)
+
+
+def test_a_mixture_trains_and_what_peft_cannot_do_is_refused_beforehand(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path
+) -> None:
+    from core import trial as trials
+
+    trial = Trial(
+        model=Model(name=make_model("mixtral")), data=Data(source=rows_file, n_examples=24, eval_share=0.4),
+        adapter=Lora(rank=4, targets="mlp"), train=Train(epochs=2, batch_size=8, learning_rate=1e-2),
+        evaluation=Evaluation(drift_samples=4, drift_tokens=12),
+    )  # fmt: skip
+    told = preflight.inspect(trial)
+    result = trials.run(trial, told.provenance, tmp_path, Device())
+    assert (result.state, result.reason) == ("finished", "")
+    assert result.metrics["trainable_parameters"] == told.trainable_parameters
+    assert result.metrics["forgetting"] > 0
+    assert result.facts["target_modules"] == "down_proj, gate_up_proj"
+    with pytest.raises(BadInput, match=r"adapter\.dropout=0\.1: .*use 0, or adapter\.targets=attention") as error:
+        preflight.inspect(replace_field(trial, "adapter.dropout", 0.1))
+    assert error.value.field == "adapter.dropout"
+    with pytest.raises(BadInput, match=r"model\.quantization='nf4': .*adapter\.targets=attention"):
+        preflight.inspect(replace_field(trial, "model.quantization", "nf4"))
+    preflight.inspect(replace_field(replace_field(trial, "adapter.dropout", 0.1), "adapter.targets", "attention"))
+
+
+def test_experts_of_an_unknown_form_are_refused() -> None:
+    shapes = {f"h.0.experts.{i}.{leaf}.weight": (4, 8) for i in range(3) for leaf in ("a", "b")}
+    with pytest.raises(BadInput, match=r"experts with a, b .* use adapter\.targets=attention"):
+        targets.experts(shapes)
+
+
+def test_settings_that_come_to_the_same_layers_are_told(make_model: Callable[..., str]) -> None:
+    def resolved(architecture: str, adapter: Adapter) -> tuple[str, ...]:
+        return adapters.resolved_targets(adapter, bases.read(Model(name=make_model(architecture))))
+
+    assert resolved("mamba", Lora(targets="mlp")) == resolved("mamba", Lora(targets="all-linear"))
+    assert resolved("mixtral", Lora(targets="attention")) != resolved("mixtral", Lora(targets="all-linear"))
+    assert resolved("llama", Lora(targets="mlp")) == resolved("llama", Lora(targets="mlp", rank=2))
+    assert resolved("llama", Full()) == tuple(bases.read(Model(name=make_model("llama"))).shapes)
 
 
 def test_rank_stabilised_scaling_and_alpha(make_model: Callable[..., str]) -> None:
