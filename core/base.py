@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from core import chat, checkpoint, targets
+from core import chat, checkpoint, targets, unchanged
 from core.settings import Model
 
 HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
@@ -83,12 +83,13 @@ def read(model: Model) -> BaseFiles:
         BadInput: there is no such base, or its files cannot be used.
     """
     directory = checkpoint.locate(model)
-    stamps = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(directory.iterdir()) if file.is_file()]
+    files = [file for file in sorted(directory.iterdir()) if file.is_file()]
+    stamps = [(file.name, unchanged.stamp(file) or checkpoint.file_hash(file)) for file in files]
     return _read(directory, tuple(stamps))
 
 
 @functools.lru_cache(maxsize=16)
-def _read(directory: Path, stamps: tuple[tuple[str, int, int], ...]) -> BaseFiles:
+def _read(directory: Path, stamps: tuple[tuple[str, object], ...]) -> BaseFiles:
     settings = checkpoint.config(directory)
     chat.tokenizer(directory)
     shapes = checkpoint.shapes(directory)

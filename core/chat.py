@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.data.encode import CHATML, IM_END, IM_START
-from core.data.shapes import Message
+from core.data.turns import Message
 from core.errors import BadInput
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from core import remembered
+from core import remembered, unchanged
 from core.errors import BadInput
 from core.fields import content_hash
 from core.lab import base_path
@@ -154,13 +154,14 @@ def model_hash(directory: Path) -> str:
 
 
 def file_hash(path: Path) -> str:
-    """sha256 of a file; a large file's is remembered by (path, size, time of change)."""
-    stat = path.stat()
-    if stat.st_size <= SMALL_BYTES:
+    """sha256 of a file; a large file's is remembered as long as its stamp stays."""
+    if path.stat().st_size <= SMALL_BYTES:
         return hashlib.sha256(path.read_bytes()).hexdigest()
-    key = ["file", str(path.resolve()), stat.st_size, stat.st_mtime_ns]
-    if (known := remembered.recall(key)) is None:
+    stamp = unchanged.stamp(path)
+    key = ["file", str(path.resolve()), stamp]
+    if stamp is None or (known := remembered.recall(key)) is None:
         with path.open("rb") as file:
             known = {"sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-        remembered.keep(key, known)
+        if stamp is not None:
+            remembered.keep(key, known)
     return str(known["sha256"])

@@ -22,7 +22,7 @@ from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Scalar, Tr
 RESULT_VERSION = 3
 # Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
 # so that what has been run stays found; and a store from before them is read with their defaults, which must never change.
-ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share", "evaluation.tasks")
+ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share", "evaluation.tasks", "data.skip_bad_rows")
 
 
 def flatten(trial: Trial) -> dict[str, Scalar]:
@@ -105,9 +105,9 @@ def parse_value(trial: Trial, name: str, text: str) -> Scalar:
 
 
 def content_hash(value: object) -> str:
-    """A short stable hash (16 hex digits) of any JSON-able value."""
+    """A short stable hash (16 hex digits) of any JSON-able value; a path whose bytes are no UTF-8 is hashed by its bytes."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    return hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def identity(trial: Trial) -> dict[str, Scalar]:

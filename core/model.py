@@ -15,7 +15,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from core import checkpoint, warm
+from core import checkpoint, unchanged, warm
 from core.data import encode
 from core.errors import BadInput
 from core.hardware import Device, prepare
@@ -49,7 +49,10 @@ def load(model: Model, device: Device, content: str = "") -> Base:
 
     def read() -> Base:
         warm.drop_base()  # one base at a time: a second may not fit
-        return _read(model, device, key)
+        base = _read(model, device, key)
+        read_now = checkpoint.model_hash(checkpoint.locate(model)) if content else ""
+        unchanged.check("model.name", model.name, content, read_now)
+        return base
 
     base: Base = warm.BASE.get(key, read)
     return base

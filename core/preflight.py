@@ -15,7 +15,7 @@ from pathlib import Path
 from core import adapters, chat, checkpoint, remembered, tasks
 from core import base as bases
 from core.base import BaseFiles
-from core.data import kinds, selection, sources
+from core.data import files, kinds, selection
 from core.data.rows import Row, is_lab
 from core.errors import BadInput, nearest
 from core.lab.corpus import DOMAINS
@@ -37,6 +37,9 @@ class Inputs:
     n_train_examples: int
     n_eval_rows: int
     n_skipped_empty: int
+    n_skipped_bad: int
+    n_in_evaluation: int  # rows that are not trained on, as evaluation asks their question
+    unused: tuple[str, ...]  # fields of the rows that nothing uses
     n_truncated: int  # about
     n_too_long: int  # about: their prompts alone fill the sequence
     mean_tokens: float  # about, a row after truncation
@@ -64,6 +67,9 @@ class _Rows:
     n_train: int
     n_evaluation: int
     n_empty: int
+    n_bad: int
+    n_in_evaluation: int
+    unused: tuple[str, ...]
     mean_tokens: float
     too_long: float
     truncated: float
@@ -102,6 +108,9 @@ def inspect(trial: Trial) -> Inputs:
         n_train_examples=n_used,
         n_eval_rows=rows.n_evaluation,
         n_skipped_empty=rows.n_empty,
+        n_skipped_bad=rows.n_bad,
+        n_in_evaluation=rows.n_in_evaluation,
+        unused=tuple(rows.unused),
         n_truncated=n_truncated,
         n_too_long=n_too_long,
         mean_tokens=rows.mean_tokens,
@@ -126,8 +135,9 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
     sample = chosen.train[:SAMPLED_ROWS]
     _check_language(trial, base, sample)
     lengths = _lengths(trial.data, base.directory, sample, seq_len)
-    counts = (chosen.n_source, chosen.n_available, len(chosen.train), len(chosen.evaluation), chosen.n_empty)
-    rows = _Rows(*counts, *lengths)
+    counts = (len(chosen.source.rows), chosen.n_available, len(chosen.train), len(chosen.evaluation))
+    left_out = (chosen.source.n_empty, chosen.n_bad, chosen.n_in_evaluation)
+    rows = _Rows(*counts, *left_out, chosen.source.unused, *lengths)
     remembered.keep(key, dataclasses.asdict(rows))
     return rows
 
@@ -162,7 +172,7 @@ def _check_sources(trial: Trial) -> None:
 
 def _check_base_text(trial: Trial, base: BaseFiles, seq_len: int) -> None:
     if trial.evaluation.base_text is not None:
-        text = sources.read_text_file("evaluation.base_text", trial.evaluation.base_text)
+        text = files.read_text("evaluation.base_text", trial.evaluation.base_text).text
         chat.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
 
 
@@ -187,7 +197,7 @@ def provenance(trial: Trial) -> dict[str, str]:
     if trial.data.eval_source is not None:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
     if trial.evaluation.base_text is not None:
-        found["base_text"] = checkpoint.file_hash(sources.existing_file("evaluation.base_text", trial.evaluation.base_text))[:16]
+        found["base_text"] = checkpoint.file_hash(files.existing("evaluation.base_text", trial.evaluation.base_text))[:16]
     return found
 
 

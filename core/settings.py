@@ -78,6 +78,7 @@ class Data(Part):
     replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
     replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
     best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
+    skip_bad_rows: bool = False  # malformed rows of real data are left out and counted, not refused
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
 
     def __post_init__(self) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core import adapters, hardware, model, summary, tasks, train, warm
+from core import adapters, hardware, model, summary, tasks, train, unchanged, warm
 from core.data import encode, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
@@ -70,11 +70,13 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     hardware.reset_peak_memory(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
-    data = _encode(trial, base, seq_len, metrics, facts)
+    chosen = selection.select(trial.data, trial.evaluation, trial.seed)
+    _check_unchanged(trial, chosen, hashes)
+    data = _encode(trial, base, seq_len, result, chosen)
 
     _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
-    untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len)
+    untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, hashes.get("base_text", ""))
     before = _before(trial, hashes, base, untouched)
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
@@ -118,8 +120,15 @@ class _Encoded:
     held_out: tuple[encode.Encoded, ...]
 
 
-def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, float], facts: dict[str, str]) -> _Encoded:
-    chosen = selection.select(trial.data, trial.evaluation, trial.seed)
+def _check_unchanged(trial: Trial, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:
+    """The rows come from the bytes that the plan has hashed."""
+    unchanged.check("data.source", trial.data.source, hashes.get("data"), chosen.source.content)
+    if chosen.eval_source is not None:
+        unchanged.check("data.eval_source", trial.data.eval_source, hashes.get("eval_data"), chosen.eval_source.content)
+
+
+def _encode(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen: selection.Selection) -> _Encoded:
+    metrics, facts = result.metrics, result.facts
     asked = "data.eval_source" if trial.data.eval_source else "data.source"
     training = _tokenized(trial, base, chosen.train, seq_len, "data.source")
     held_out = _tokenized(trial, base, chosen.evaluation, seq_len, asked)
@@ -139,7 +148,8 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
         "rows/response_tokens": sum(sum(row.mask) for row in training.rows) / len(training.rows),  # a row
         "rows/truncated": training.n_truncated,
         "rows/skipped_too_long": training.n_too_long,
-        "rows/skipped_empty": chosen.n_empty,
+        "rows/skipped_empty": chosen.source.n_empty,
+        "rows/skipped_bad": chosen.n_bad,
         "rows/skipped_in_evaluation": chosen.n_in_evaluation,
         "rows/evaluated": len(held_out.rows),
         "rows/evaluated_truncated": held_out.n_truncated,
@@ -150,7 +160,7 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, metrics: dict[str, flo
     facts |= {
         "train_rows_hash": rows_hash(chosen.train),
         "evaluation_rows_hash": rows_hash(chosen.evaluation),
-        "data_shapes": ", ".join(chosen.shapes),
+        "data_shapes": ", ".join(chosen.source.shapes),
     }
     return _Encoded(_taught(trial, base, training.rows, metrics), held_out.rows)
 

@@ -90,7 +90,7 @@ class Plan:
         n_tuning = searched + sum(experiment.tune_trials for arm in found if arm.tune)
         if n_tuning and TUNE_SEED in experiment.seeds:
             raise BadInput(f"experiment {experiment.name}: seed {TUNE_SEED} is the tuning seed; choose another final seed")
-        return cls(experiment, inspect, tuple(found), _axes(experiment), n_tuning, len(found) * len(experiment.seeds))
+        return cls(experiment, _once(inspect), tuple(found), _axes(experiment), n_tuning, len(found) * len(experiment.seeds))
 
     @property
     def n_trials(self) -> int:
@@ -127,6 +127,20 @@ class Plan:
         asked: dict[str, Scalar] = {"seed": self.experiment.seeds[index], "evaluation.split": "test"}
         trial = overridden(self.trial(index, {**arm.overrides, **values}), asked)
         return Job(arm.label, Phase.FINAL, index, trial, self.inspect(trial), self.axes)
+
+
+def _once(inspect: Inspect) -> Inspect:
+    """What each input had in it when it was first looked at: a file that changes under a running sweep does not change the plan,
+    and the trials refuse it."""
+    known: dict[tuple[object, ...], Provenance] = {}
+
+    def looked_at(trial: Trial) -> Provenance:
+        inputs = (trial.model, trial.data.source, trial.data.eval_source, trial.evaluation.base_text)
+        if inputs not in known:
+            known[inputs] = inspect(trial)
+        return known[inputs]
+
+    return looked_at
 
 
 def arms(experiment: Experiment) -> list[Arm]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from core import preflight
 from core.hardware import Device
 from core.result import Result
 from core.settings import Adapter, Data, Evaluation, Full, Lora, Model, Train, Trial
@@ -32,7 +33,7 @@ def trial(make_model: Callable[..., str], rows_file: str) -> Trial:
 def run(trial: Trial, output: Path, device: Device = GPU) -> Result:
     from core import trial as trials
 
-    result = trials.run(trial, {"model": trial.model.name}, output, device)
+    result = trials.run(trial, preflight.provenance(trial), output, device)
     return result
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from core.data import files
 from core.errors import BadInput
 from core.hardware import Device
 from core.settings import Model
@@ -53,7 +54,8 @@ def windows(path: str, file: Path, split: str, seq_len: int) -> list[tuple[str, 
     from core import model
     from core.tasks import text
 
-    return text.text_windows(model.load_tokenizer(Model(name=path), path), str(file), split, seq_len, 100)
+    read = files.read_text(text.BASE_TEXT, str(file))
+    return text.text_windows(model.load_tokenizer(Model(name=path), path), read, split, seq_len, 100)
 
 
 @pytest.mark.parametrize("with_bos", [False, True])

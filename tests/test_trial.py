@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from conftest import MARKED
 
+from core import preflight
 from core.errors import BadInput
 from core.fields import fingerprint
 from core.hardware import Device
@@ -41,7 +42,7 @@ def tiny(path: str, rows_file: str, **changes: object) -> Trial:
 def run(trial: Trial, output: Path) -> Result:
     from core import trial as trials
 
-    return trials.run(trial, {"data": "d", "model": trial.model.name}, output, Device())
+    return trials.run(trial, preflight.provenance(trial), output, Device())
 
 
 def numbers(result: Result) -> dict[str, float]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from core import checkpoint
-from core.data import sources
+from core import checkpoint, unchanged
+from core.data import files, sources
 from core.data.rows import Loaded, build, is_lab
 from core.errors import BadInput, nearest
 from core.fields import content_hash
@@ -17,10 +17,11 @@ from core.lab.requests import ALL_SOURCES, COMPOSED
 
 @dataclass(frozen=True)
 class Pool:
-    """Which of its rows the laboratory is asked for; other sources have but one pool."""
+    """Which of its rows a source is asked for."""
 
-    held_out_fold: int = 0
-    large: bool = False  # more curated rows
+    held_out_fold: int = 0  # laboratory
+    large: bool = False  # laboratory: more curated rows
+    skip_bad: bool = False  # others: malformed rows are left out
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,22 +41,24 @@ class Kind:
 
 
 @functools.lru_cache(maxsize=4)
-def _load_file(field: str, source: str, size: int, mtime_ns: int) -> Loaded:
-    return build(sources.read_file(field, source), source)
+def _load_file(field: str, source: str, skip_bad: bool, state: object) -> Loaded:
+    placed, content = sources.read_file(field, source)
+    return replace(build(placed, source, skip_bad), content=content)
 
 
 def _file(field: str, source: str, pool: Pool) -> Loaded:
-    stat = sources.existing_file(field, source).stat()
-    return _load_file(field, source, stat.st_size, stat.st_mtime_ns)  # read again when the file changes
+    path = files.existing(field, source)
+    return _load_file(field, source, pool.skip_bad, unchanged.stamp(path) or _file_hash(field, source))  # read again when changed
 
 
 def _file_hash(field: str, source: str) -> str:
-    return checkpoint.file_hash(sources.existing_file(field, source))[:16]
+    return checkpoint.file_hash(files.existing(field, source))[:16]
 
 
 @functools.lru_cache(maxsize=4)
-def _load_hub(field: str, source: str) -> Loaded:
-    return build(sources.read_hub(field, source), source)
+def _load_hub(field: str, source: str, skip_bad: bool) -> Loaded:
+    loaded = build(sources.read_hub(field, source), source, skip_bad)
+    return replace(loaded, content=content_hash([(row.id, row.labels, row.score) for row in loaded.rows]))
 
 
 @functools.lru_cache(maxsize=8)
@@ -63,17 +66,15 @@ def _load_lab(field: str, source: str, pool: Pool) -> Loaded:
     if source not in ALL_SOURCES:
         raise BadInput(f"{field}={source!r}: {nearest(source, ALL_SOURCES)}", field=field)
     placed = ((f"row {i}", raw) for i, raw in enumerate(instruct.training_rows(source, pool.held_out_fold, pool.large), 1))
-    return build(placed, source)
+    return replace(build(placed, source), content=version.version_of(source))
 
 
 # The later an entry stands, the earlier it is asked: what nobody else recognises is a hub id.
 KINDS: dict[str, Kind] = {
     "hub": Kind(
         recognises=lambda source: True,
-        load=lambda field, source, pool: _load_hub(field, source),
-        content_hash=lambda field, source: content_hash(
-            [(row.id, row.labels, row.score) for row in load(field, source).rows]
-        ),  # of what the hub gave
+        load=lambda field, source, pool: _load_hub(field, source, pool.skip_bad),
+        content_hash=lambda field, source: load(field, source, Pool(skip_bad=True)).content,  # of the rows that the hub gave
         default_task="text",
     ),
     "file": Kind(recognises=sources.is_file, load=_file, content_hash=_file_hash, default_task="text"),
@@ -111,7 +112,7 @@ def load(field: str, source: str, pool: Pool | None = None) -> Loaded:
     try:
         loaded = kind_of(source).load(field, source, pool or Pool())
     except BadInput as error:  # readers do not know which field named their source
-        raise BadInput(error.text, field=error.field or field) from None
+        raise BadInput(error.text if error.field else f"{field}={error.text}", field=error.field or field) from None
     if not loaded.rows:
         raise BadInput(f"{field}={source}: has no row with a response ({loaded.n_empty} with an empty one)", field=field)
     return loaded

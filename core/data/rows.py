@@ -5,6 +5,7 @@ Every decision about a row is a hash of its content, so it does not depend on th
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import math
@@ -12,11 +13,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.shapes import Message, to_messages
+from core.data.shapes import LABELS, to_messages
+from core.data.turns import Message
+from core.data.wording import normal
+from core.errors import BadInput
 from core.fields import content_hash
 
 LAB_PREFIX = "lab:"
-LABELS = ("cluster", "task", "template")
+SKIP = "mend it, or leave such rows out with --skip-bad-rows"
 
 
 @dataclass(frozen=True)
@@ -31,19 +35,38 @@ class Row:
     score: float | None = None  # how good its source holds it to be
     tools: tuple[dict[str, Any], ...] | None = None  # what the chat template is told of callable tools
 
-    @property
+    @functools.cached_property
     def prompt(self) -> str:
-        """What identifies the question: the first user turn, ignoring case and space."""
-        return " ".join(next((m["content"] for m in self.messages if m["role"] == "user"), "").lower().split())
+        """What identifies the question: the first user turn, as `normal` has it."""
+        return normal(next((m["content"] for m in self.messages if m["role"] == "user"), ""))
+
+    @functools.cached_property
+    def answers(self) -> dict[int, str]:
+        """For each answer, by its place among the messages, a hash of it and of what it answers (all that was said since the
+        answer before), both as `normal` has them."""
+        found, asked = {}, list[str]()
+        for i, message in enumerate(self.messages):
+            if message["role"] == "assistant":
+                calls = json.dumps(message["tool_calls"], sort_keys=True) if "tool_calls" in message else ""
+                said = f"{normal(' '.join(asked))}\x1f{normal(message['content'])}\x1f{normal(calls)}"
+                found[i] = hashlib.blake2b(said.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+                asked = []
+            elif message["role"] != "system":
+                asked.append(message["content"])
+        return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Loaded:
-    """A source's rows, those with an empty response left out and counted."""
+    """A source's rows, those with an empty response left out and counted; `content` is the hash of what they were read from.
+    Equal only to itself, so that what is made from it can be kept for it."""
 
     rows: tuple[Row, ...]
     n_empty: int
     shapes: tuple[str, ...]
+    content: str = ""
+    n_bad: int = 0  # malformed rows that were left out, where that is asked for
+    unused: tuple[str, ...] = ()  # fields of rows that nothing uses
 
 
 def is_lab(name: str) -> bool:
@@ -74,27 +97,47 @@ def rows_hash(rows: Iterable[Row]) -> str:
     return content_hash([row.id for row in rows])
 
 
-def build(placed: Iterable[tuple[str, object]], source: str) -> Loaded:
-    """Rows from raw ones, each with its place in the source.
+def build(placed: Iterable[tuple[str, object]], source: str, skip_bad: bool = False) -> Loaded:
+    """Rows from raw ones, each with its place in the source; malformed ones are refused, or left out and counted.
 
     Raises:
-        BadInput: a row is malformed or without a response.
+        BadInput: a row is malformed or without a response, or all that are left out are.
     """
-    rows, n_empty, shapes = [], 0, set()
+    rows, n_empty, bad = [], 0, list[BadInput]()
+    shapes, unused = set(), dict[str, None]()
     for place, raw in placed:
-        messages, shape = to_messages(raw, f"{source}: {place}")
-        shapes.add(shape)
-        if any(m["role"] == "assistant" and not m["content"].strip() for m in messages):
+        try:
+            found = to_messages(raw, f"{source}: {place}")
+        except BadInput as error:
+            if not skip_bad:
+                raise BadInput(f"{error.text}; {SKIP}", error.field) from None
+            bad.append(error)
+            continue
+        shapes.add(found.shape)
+        unused |= dict.fromkeys(found.unused)
+        if any(map(_is_empty, found.messages)):
             n_empty += 1
             continue
-        group = raw.get("task") if isinstance(raw, dict) else None
-        cluster, task, template = (str(raw.get(label) or "") if isinstance(raw, dict) else "" for label in LABELS)
-        group = group if isinstance(group, str) else "all"
-        rows.append(Row(identity(messages), tuple(messages), group, place, (cluster, task, template), _score(raw)))
-    return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)))
+        assert isinstance(raw, dict)
+        group = group if isinstance(group := raw.get("task"), str) else "all"
+        cluster, task, template = (str(raw.get(label) or "") for label in LABELS)
+        messages, labels = tuple(found.messages), (cluster, task, template)
+        rows.append(Row(identity(messages, found.tools), messages, group, place, labels, _score(raw), found.tools))
+    if bad and not rows:
+        raise BadInput(f"{bad[0].text}; nor is any other row right ({len(bad)} left out)", bad[0].field)
+    return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)), n_bad=len(bad), unused=tuple(unused))
 
 
-def _score(raw: object) -> float | None:
+def _is_empty(message: Message) -> bool:
+    """An answer that should be learned and says nothing."""
+    learned = message["role"] == "assistant" and message.get("weight") != 0 and "tool_calls" not in message
+    return learned and not message["content"].strip()
+
+
+def _score(raw: dict[str, Any]) -> float | None:
     """The number in a row's field "score", if it has one."""
-    value = raw.get("score") if isinstance(raw, dict) else None
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    value = raw.get("score")
+    try:
+        return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+    except OverflowError:  # a whole number of hundreds of digits
+        return None

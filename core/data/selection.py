@@ -1,18 +1,20 @@
 """What a trial trains on and is asked: rows for evaluation set aside, nested seeded subsets of the others.
 
-Every decision about a row is a hash of its content: the subset of 250 is contained in the subset of 500, and a prompt is either
-for training, for validation or for test.
+Every decision about a row follows from its content: the subset of 250 is contained in the subset of 500, and a question is
+either for training, for validation or for test.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from core.data import apart
 from core.data.kinds import Pool, kind_of, load
-from core.data.rows import LABELS, Loaded, Row, identity, share
+from core.data.rows import Loaded, Row, identity, share
+from core.data.shapes import LABELS
 from core.errors import BadInput
 from core.settings import Data, Evaluation
 
@@ -23,12 +25,16 @@ class Selection:
 
     train: tuple[Row, ...]
     evaluation: tuple[Row, ...]  # of the asked split
-    n_empty: int  # rows of the training source whose response is empty
-    n_in_evaluation: int  # training rows left out because their prompt is evaluated
+    n_in_evaluation: int  # training rows left out because evaluation asks their question
     n_available: int  # rows that could be trained on; data.n_examples may ask for more
-    n_source: int  # rows of the source with a response
-    shapes: tuple[str, ...]
+    source: Loaded
+    eval_source: Loaded | None = None
     n_of_trained_tasks: int | None = None  # evaluation rows whose cluster (where none is named: task) the source has too
+
+    @property
+    def n_bad(self) -> int:
+        """Malformed rows of both sources, which were left out."""
+        return self.source.n_bad + (self.eval_source.n_bad if self.eval_source else 0)
 
 
 def nested_subset(rows: Iterable[Row], n: int | None, seed: int, by_prompt: bool = False) -> tuple[Row, ...]:
@@ -94,7 +100,7 @@ def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ..
             text = "all rows have the same answer; there is no wrong one to give"
             raise BadInput(f"data.noise_share: {text}", field="data.noise_share")
         messages = (*rows[i].messages[:-1], answer)
-        changed[i] = replace(rows[i], messages=messages, id=identity(messages))
+        changed[i] = replace(rows[i], messages=messages, id=identity(messages, rows[i].tools))
     return tuple(changed)
 
 
@@ -103,46 +109,65 @@ def _from(rows: list[Row], place: int) -> Iterator[Row]:
     return (rows[i % len(rows)] for i in range(place, place + len(rows)))
 
 
-def split_of(row: Row) -> str:
-    """Which evaluation split the row's prompt belongs to, whatever the file."""
-    return "validation" if share(row.prompt, "split") < 0.5 else "test"
-
-
 def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
-    """The training subset and the evaluation rows of `evaluation.split`, disjoint by prompt."""
+    """The training subset and the evaluation rows of `evaluation.split`. No answer that is scored is trained on as the answer
+    to the same question, and no two rows of training and evaluation open with the same question, of which the first answer is
+    scored (core/data/apart.py)."""
     if kind_of(data.source).own_questions:  # made by the task, disjoint by construction
         few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
-        loaded = _in_order(data.source, Pool(data.held_out_fold, large=few), seed)
-        pool = restricted(loaded.rows, data, seed)
+        loaded = load("data.source", data.source, Pool(data.held_out_fold, large=few))
+        pool = restricted(_in_order(loaded, seed, kind_of(data.source).same_prompts), data, seed)
         subset = noisy(pool[: data.n_examples], data.noise_share, seed)
-        return Selection(subset, (), loaded.n_empty, 0, len(pool), len(loaded.rows), loaded.shapes)
-    loaded = load("data.source", data.source)
-    asked, train, n_in_evaluation = _set_aside(loaded, data)
-    scored = nested_subset((row for row in asked if split_of(row) == evaluation.split), evaluation.max_rows, seed=0)
+        return Selection(subset, (), 0, len(pool), loaded)
+    loaded, given = _loaded(data)
+    aside = _set_aside(loaded, given, data.eval_share)
+    asked = aside.asked[evaluation.split]
+    scored = nested_subset(asked, evaluation.max_rows, seed=0)
     if not scored:
         name = "data.eval_source" if data.eval_source else "data.eval_share"
-        value = data.eval_source or data.eval_share
-        n_rows = len(asked if data.eval_source else loaded.rows)
-        raise BadInput(f"{name}={value}: leaves no row for the {evaluation.split} split of {n_rows} rows; give more", field=name)
-    if not train:
+        value, of = data.eval_source or data.eval_share, given or loaded
+        text = f"leaves no row for the {evaluation.split} split of {len(of.rows)} rows; give more"
+        raise BadInput(f"{name}={value}: {text}", field=name)
+    if not aside.train:
         text = "every row's prompt is in the evaluation rows; none is left to train on"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
-    pool = restricted(train, data, seed)  # of training rows alone: every arm is asked the same
+    pool = restricted(aside.train, data, seed)  # of training rows alone: every arm is asked the same
     subset = noisy(nested_subset(pool, data.n_examples, seed), data.noise_share, seed)
-    trained = _n_of_trained_tasks(scored, train)
-    return Selection(subset, scored, loaded.n_empty, n_in_evaluation, len(pool), len(loaded.rows), loaded.shapes, trained)
+    trained = _n_of_trained_tasks(scored, aside.train)
+    return Selection(subset, scored, aside.n_in_evaluation, len(pool), loaded, given, trained)
 
 
-def _set_aside(loaded: Loaded, data: Data) -> tuple[tuple[Row, ...], tuple[Row, ...], int]:
-    """The rows that may be asked, those that may be trained on, and how many are left out of these as their prompt is asked."""
-    if data.eval_source is None:
-        held = {row.prompt: share(row.prompt, "evaluation") < data.eval_share for row in loaded.rows}
-        asked = tuple(row for row in loaded.rows if held[row.prompt])
-        return asked, tuple(row for row in loaded.rows if not held[row.prompt]), 0
-    asked = load("data.eval_source", data.eval_source).rows
-    prompts = {row.prompt for row in asked}
-    train = tuple(row for row in loaded.rows if row.prompt not in prompts)
-    return asked, train, len(loaded.rows) - len(train)
+def _loaded(data: Data) -> tuple[Loaded, Loaded | None]:
+    """The rows of the training source, and those of the evaluation source where there is one."""
+    pool = Pool(skip_bad=data.skip_bad_rows)
+    given = load("data.eval_source", data.eval_source, pool) if data.eval_source is not None else None
+    return load("data.source", data.source, pool), given
+
+
+@dataclass(frozen=True)
+class _Aside:
+    """The rows that may be trained on, and by split those that may be asked."""
+
+    train: tuple[Row, ...]
+    asked: Mapping[str, tuple[Row, ...]]
+    n_in_evaluation: int = 0
+
+
+@functools.lru_cache(maxsize=4)
+def _set_aside(loaded: Loaded, given: Loaded | None, eval_share: float) -> _Aside:
+    """Evaluation rows: a share of the source's, without what the others have too; or those given, without which the source's
+    are trained on, so that sources are compared on the same rows."""
+    if given is not None:
+        rows = apart.without_common(apart.each_once(given.rows))
+        scored, prompts = apart.scored_answers(rows), {row.prompt for row in rows}
+        train = tuple(row for row in loaded.rows if row.prompt not in prompts and scored.isdisjoint(row.answers.values()))
+        split = [apart.split_of(row.prompt) for row in rows]
+        asked = {name: tuple(row for row, one in zip(rows, split, strict=True) if one == name) for name in apart.SPLITS}
+        return _Aside(train, asked, len(loaded.rows) - len(train))
+    chosen = list(zip(loaded.rows, apart.splits(loaded.rows, eval_share), strict=True))
+    train = tuple(row for row, split in chosen if split is None)
+    held = {name: [row for row, split in chosen if split == name] for name in apart.SPLITS}
+    return _Aside(train, {name: apart.each_once(apart.unshared(rows, train)) for name, rows in held.items()})
 
 
 def _n_of_trained_tasks(evaluation: Sequence[Row], source: Sequence[Row]) -> int | None:
@@ -156,10 +181,9 @@ def _n_of_trained_tasks(evaluation: Sequence[Row], source: Sequence[Row]) -> int
 
 
 @functools.lru_cache(maxsize=16)
-def _in_order(source: str, pool: Pool, seed: int) -> Loaded:
+def _in_order(loaded: Loaded, seed: int, by_prompt: bool) -> tuple[Row, ...]:
     """A pool in the order of `nested_subset`, which takes a second for the larger ones."""
-    loaded = load("data.source", source, pool)
-    return replace(loaded, rows=nested_subset(loaded.rows, None, seed, by_prompt=kind_of(source).same_prompts))
+    return nested_subset(loaded.rows, None, seed, by_prompt)
 
 
 def n_replayed(data: Data, n_rows: int) -> int:

@@ -1,19 +1,18 @@
-"""The shapes of instruction data: one raw row of a source → chat messages.
+"""The shapes of instruction data: one raw row of a source → chat messages and tools.
 
-A row's shape is told by its field names. To add a shape, add a converter and its line in SHAPES.
+A row's shape is told by its field names. To add a shape, add a converter and its line in SHAPES. What would change the meaning
+of a row and is not used is refused by its name; other fields are told (`unused`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from core.data.turns import ROLES, Malformed, Message, check_text, listed, tools, turns
 from core.errors import BadInput
 
-# role and content (text); where the row has them reasoning_content, tool_calls, tool_call_id and name; and weight 0 for a turn
-# that must be neither in the loss nor scored.
-Message = dict[str, Any]
 Raw = dict[str, Any]
 
 # ShareGPT's speakers (and those of its descendants) as chat roles.
@@ -25,12 +24,34 @@ SPEAKERS = {
     "assistant": "assistant",
     "model": "assistant",
     "system": "system",
+    "tool": "tool",
+    "observation": "tool",
 }
-ROLES = ("system", "user", "assistant")
+SYSTEM = ("system", "system_prompt", "system_message")
+LABELS = ("cluster", "task", "template")  # what a row is grouped by, where its source says
+USED = (*SYSTEM, "tools", *LABELS, "score")  # by rows of every shape
+# Fields that change what a row says or whether it should be learned, and are not used.
+MEANT = (
+    *("functions", "documents", "image", "images", "audio", "audios", "video", "videos", "chat_template", "chat_template_kwargs"),
+    *("weight", "loss_weight", "sample_weight", "loss_mask", "mask", "completion_mask", "assistant_masks", "rejected"),
+    *("reasoning_content", "reasoning", "thinking", "history", "input", "context"),
+)
 
 
-class _Malformed(ValueError):
-    """What is wrong with a row; `to_messages` adds where."""
+@dataclass(frozen=True)
+class Unreadable:
+    """In the place of a row that cannot be read, while those after it can."""
+
+    reason: str
+
+
+class Conversation(NamedTuple):
+    """A raw row in one form. `unused`: its fields that nothing uses."""
+
+    messages: list[Message]
+    shape: str
+    tools: tuple[dict[str, Any], ...] | None
+    unused: tuple[str, ...]
 
 
 def _text(raw: Raw, name: str, optional: bool = False) -> str:
@@ -38,42 +59,36 @@ def _text(raw: Raw, name: str, optional: bool = False) -> str:
     if value is None and optional:
         return ""
     if not isinstance(value, str):
-        raise _Malformed(f"field {name!r} must be text, not {type(value).__name__}")
+        raise Malformed(f"field {name!r} must be text, not {type(value).__name__}")
     return value
 
 
-def _turns(turns: object, name: str, role_key: str, text_key: str, roles: dict[str, str]) -> list[Message]:
-    """A list of turns as messages; turns after the last answer have nothing to teach and are left out."""
-    if not isinstance(turns, list | tuple) or not all(isinstance(turn, dict) for turn in turns):
-        raise _Malformed(f"field {name!r} must be a list of turns")
-    messages = []
-    for turn in turns:
-        role, text = turn.get(role_key), turn.get(text_key)
-        if role not in roles:
-            raise _Malformed(f"{name}: {role_key}={role!r}: must be one of {', '.join(roles)}")
-        if not isinstance(text, str):
-            raise _Malformed(f"{name}: a turn's {text_key!r} must be text, not {type(text).__name__}")
-        messages.append({"role": roles[role], "content": text})
-    while messages and messages[-1]["role"] != "assistant":
-        messages.pop()
-    if not messages:
-        raise _Malformed(f"row without a response: {name!r} has no assistant turn")
-    return messages
-
-
 def _messages(raw: Raw) -> list[Message]:
-    return _turns(raw["messages"], "messages", "role", "content", {role: role for role in ROLES})
+    return turns(raw["messages"], "messages", ("role", "content"), {role: role for role in ROLES})
 
 
 def _sharegpt(raw: Raw) -> list[Message]:
-    return _turns(raw["conversations"], "conversations", "from", "value", SPEAKERS)
+    said = listed(raw["conversations"], "conversations")
+    if said and all("role" in turn and "from" not in turn for turn in said):  # the name of the one, the turns of the other
+        return turns(said, "conversations", ("role", "content"), {role: role for role in ROLES})
+    return turns(said, "conversations", ("from", "value"), SPEAKERS)
 
 
 def _prompt_completion(raw: Raw) -> list[Message]:
     """Both as text, or both as lists of messages (TRL's conversational form)."""
     if isinstance(raw["prompt"], list | tuple) and isinstance(raw["completion"], list | tuple):
-        return _turns([*raw["prompt"], *raw["completion"]], "completion", "role", "content", {role: role for role in ROLES})
+        both = [*listed(raw["prompt"], "prompt"), *listed(raw["completion"], "completion")]
+        return _completed(turns(both, "completion", ("role", "content"), {role: role for role in ROLES}), raw)
     return _pair(_text(raw, "prompt"), _text(raw, "completion"))
+
+
+def _completed(messages: list[Message], raw: Raw) -> list[Message]:
+    """TRL has the completion in the loss and no answer of the prompt."""
+    n_prompt = len(raw["prompt"])
+    return [
+        {**message, "weight": 0} if i < n_prompt and message["role"] == "assistant" else message
+        for i, message in enumerate(messages)
+    ]
 
 
 def _alpaca(raw: Raw) -> list[Message]:
@@ -81,10 +96,10 @@ def _alpaca(raw: Raw) -> list[Message]:
     earlier: list[Message] = []
     history = raw.get("history") or []
     if not isinstance(history, list | tuple):
-        raise _Malformed("field 'history' must be a list of [user, assistant] pairs")
+        raise Malformed("field 'history' must be a list of [user, assistant] pairs")
     for pair in history:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
-            raise _Malformed("field 'history' must be a list of [user, assistant] pairs of text")
+            raise Malformed("field 'history' must be a list of [user, assistant] pairs of text")
         earlier += _pair(*pair)
     return earlier + _pair(_with_context(_text(raw, "instruction"), _text(raw, "input", optional=True)), _text(raw, "output"))
 
@@ -104,11 +119,16 @@ def _pair(prompt: str, response: str) -> list[Message]:
 
 @dataclass(frozen=True)
 class Shape:
-    """A row has this shape if it has both fields."""
+    """A row has this shape if it has both fields; `also` are further ones that it uses."""
 
     prompt_field: str
     response_field: str
     convert: Callable[[Raw], list[Message]]
+    also: tuple[str, ...] = ()
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        return (self.prompt_field, self.response_field, *self.also)
 
 
 # First match wins.
@@ -116,28 +136,71 @@ SHAPES: dict[str, Shape] = {
     "messages": Shape("messages", "messages", _messages),
     "sharegpt": Shape("conversations", "conversations", _sharegpt),
     "prompt/completion": Shape("prompt", "completion", _prompt_completion),
-    "alpaca": Shape("instruction", "output", _alpaca),
-    "dolly": Shape("instruction", "response", _dolly),
+    "alpaca": Shape("instruction", "output", _alpaca, ("input", "history")),
+    "dolly": Shape("instruction", "response", _dolly, ("context",)),
 }
 
 
-def to_messages(raw: object, where: str) -> tuple[list[Message], str]:
-    """The row's messages, ending with the assistant's, and the name of its shape.
+def to_messages(raw: object, where: str) -> Conversation:
+    """The row as messages, ending with an answer to be learned, and tools.
 
     Raises:
-        BadInput: the row is malformed or has no response; the message begins with `where`.
+        BadInput: the row is malformed, has no response, or a field that is not used would change its meaning; the message
+            begins with `where`.
     """
+    try:
+        return _convert(raw)
+    except Malformed as error:
+        raise BadInput(f"{where}: {error}") from None
+    except RecursionError:
+        raise BadInput(f"{where}: nested too deeply to be read") from None
+
+
+def _convert(raw: object) -> Conversation:
+    if isinstance(raw, Unreadable):
+        raise Malformed(raw.reason)
     if not isinstance(raw, dict):
-        raise BadInput(f"{where}: must be an object with fields, not {type(raw).__name__}")
+        raise Malformed(f"must be an object with fields, not {type(raw).__name__}")
     for name, shape in SHAPES.items():
         if shape.prompt_field in raw and shape.response_field in raw:
-            try:
-                return shape.convert(raw), name
-            except _Malformed as error:
-                raise BadInput(f"{where}: {error}") from None
+            used = {*shape.fields, *USED}
+            _refuse_meant(raw, name, used)
+            messages = _with_system(raw, shape.convert(raw))
+            unused = tuple(str(one) for one in raw if one not in used)
+            found = Conversation(messages, name, tools(raw.get("tools")), unused)
+            check_text((found.messages, found.tools, [raw.get(label) for label in LABELS]))
+            return found
+    raise Malformed(_no_shape(raw))
+
+
+def _no_shape(raw: Raw) -> str:
     wanted = [shape.response_field for shape in SHAPES.values() if shape.prompt_field in raw]
-    fields = ", ".join(map(str, raw)) or "none"
+    fields = ", ".join(map(str, raw))[:300] or "none"
     if wanted:
-        raise BadInput(f"{where}: row without a response: needs {' or '.join(map(repr, wanted))}; its fields are: {fields}")
+        return f"row without a response: needs {' or '.join(map(repr, wanted))}; its fields are: {fields}"
     known = "; ".join(" + ".join(dict.fromkeys((s.prompt_field, s.response_field))) for s in SHAPES.values())
-    raise BadInput(f"{where}: fields ({fields}) of no known shape; rename them to one of: {known}")
+    return f"fields ({fields}) of no known shape; rename them to one of: {known}"
+
+
+def _refuse_meant(raw: Raw, shape: str, used: Iterable[str]) -> None:
+    for name in MEANT:
+        value = raw.get(name)
+        if name in used or value is None or value in ("", [], {}) or (value == 1 and "weight" in name):
+            continue
+        if shape in ("messages", "sharegpt") and name in ("input", "context"):  # such rows are whole without them
+            continue
+        raise Malformed(f"field {name!r} would change what the row says and is not used for {shape} rows; drop or rename it")
+    if raw.get("label") is False:  # an example of what not to do, in TRL's unpaired preferences
+        raise Malformed("field 'label' is false: an answer that is not wanted would be learned; drop such rows")
+
+
+def _with_system(raw: Raw, messages: list[Message]) -> list[Message]:
+    """The row's system prompt, from a field beside its turns, as the first turn."""
+    given = {name: text for name in SYSTEM if (text := _text(raw, name, optional=True)).strip()}
+    if not given:
+        return messages
+    name, text = next(iter(given.items()))
+    own = [message["content"] for message in messages if message["role"] == "system"]
+    if any(other != text for other in [*given.values(), *own]):
+        raise Malformed(f"field {name!r} and {'a system turn' if own else 'another field'} give two system prompts; keep one")
+    return messages if own else [{"role": "system", "content": text}, *messages]

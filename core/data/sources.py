@@ -1,88 +1,133 @@
-"""Where rows come from: a local file (json, jsonl, csv, parquet, gzipped or not), a hub id, or the laboratory.
+"""Where rows come from: a local file (json, jsonl, csv, tsv, parquet, gzipped or not) or a hub id.
 
-Every reader yields (place, raw row); the place ("line 3", "row 3") goes into the message about a malformed row.
+Every reader yields (place, raw row); the place ("line 3", "row 3") goes into the message about a malformed row. A row that
+cannot be read while those after it can is an `Unreadable`; what spoils the rest of the file raises BadInput.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from core.data import files
+from core.data.shapes import Unreadable
 from core.errors import BadInput
 
 Placed = Iterator[tuple[str, Any]]
+MOST_PARQUET_ROWS = 20_000_000  # a file of kilobytes can hold one text this many times
+
+NESTED = "nested too deeply to be read"
+DIGITS = "has a number of more digits than can be read"
 
 
-def _read_text(path: Path) -> str:
+def _parsed(line: bytes | str) -> Any:
+    """One line's JSON; an `Unreadable` where it is none."""
     try:
-        data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        return data.decode("utf-8-sig")
-    except (gzip.BadGzipFile, EOFError) as error:
-        raise BadInput(f"{path}: not a whole gzip file ({error})") from None
+        return json.loads(line.decode() if isinstance(line, bytes) else line)
+    except json.JSONDecodeError as error:
+        return Unreadable(f"not JSON ({error.msg} at column {error.colno})")
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise BadInput(f"{path}: line {line}: not UTF-8 text") from None
+        return Unreadable(f"not UTF-8 text (byte 0x{error.object[error.start]:02x})")
+    except RecursionError:
+        return Unreadable(NESTED)
+    except ValueError:  # of Python's limit on the digits of whole numbers
+        return Unreadable(DIGITS)
 
 
-def _jsonl(path: Path) -> Placed:
-    for number, line in enumerate(_read_text(path).split("\n"), 1):
+def _jsonl(path: Path, data: bytes) -> Placed:
+    files.refuse_wide(path, data)
+    for number, line in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), 1):
         if line.strip():
-            try:
-                yield f"line {number}", json.loads(line)
-            except json.JSONDecodeError as error:
-                raise BadInput(f"{path}: line {number}: not JSON ({error.msg} at column {error.colno})") from None
+            yield f"line {number}", _parsed(line)
 
 
-def _json(path: Path) -> Placed:
+def _json(path: Path, data: bytes) -> Placed:
     """A JSON array of rows, read one element at a time so that each row's line is known; or JSON lines under that name."""
-    text = _read_text(path)
-    if text.lstrip()[:1] != "[":
-        yield from _jsonl(path)
+    text = files.decoded(path, data)
+    if text.lstrip()[:1] == "[":
+        yield from _elements(path, text)
         return
+    _refuse_one_object(path, text)
+    yield from _jsonl(path, data)
+
+
+def _refuse_one_object(path: Path, text: str) -> None:
+    """One object over several lines is neither a list of rows nor JSON lines."""
+    first = text.lstrip().partition("\n")[0]
+    if isinstance(_parsed(first), Unreadable) and isinstance(whole := _parsed(text), dict):
+        fields = ", ".join(map(str, list(whole)[:8])) or "none"
+        raise BadInput(f"{path}: is one JSON object (fields: {fields}), not a list of rows; give the list alone: [row, row]")
+
+
+def _elements(path: Path, text: str) -> Placed:
     decoder, at, line, seen = json.JSONDecoder(), text.index("[") + 1, 1, 0
     while True:
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
         line, seen = line + text.count("\n", seen, at), at
         if text[at : at + 1] == "]":
+            if text[at + 1 :].strip():
+                raise BadInput(f"{path}: line {line}: something follows the end of the list of rows; give one list")
             return
         try:
             raw, at = decoder.raw_decode(text, at)
         except json.JSONDecodeError as error:
             raise BadInput(f"{path}: line {error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
+        except RecursionError:
+            raise BadInput(f"{path}: line {line}: {NESTED}") from None
+        except ValueError:
+            raise BadInput(f"{path}: line {line}: {DIGITS}") from None
         yield f"line {line}", raw
 
 
-def _csv(path: Path) -> Placed:
-    reader = csv.DictReader(io.StringIO(_read_text(path), newline=""), delimiter="\t" if ".tsv" in path.suffixes else ",")
+def _csv(path: Path, data: bytes) -> Placed:
+    """`strict`: a quote that is never closed would swallow all rows that follow."""
     csv.field_size_limit(1 << 30)
+    text = io.StringIO(files.decoded(path, data), newline="")
+    reader = csv.DictReader(text, delimiter="\t" if ".tsv" in path.suffixes else ",", strict=True)
+    begins = 1
     try:
+        header = reader.fieldnames or ()
+        if repeated := [name for name in header if list(header).count(name) > 1]:
+            raise BadInput(f"{path}: line 1: two columns are called {repeated[0]!r}; rename or drop one")
+        begins = reader.line_num + 1
         for raw in reader:
-            if None in raw:
-                raise BadInput(f"{path}: line {reader.line_num}: more fields than the header's {len(reader.fieldnames or ())}")
-            yield f"line {reader.line_num}", raw
+            place, begins = f"line {reader.line_num}", reader.line_num + 1
+            if None in raw or None in raw.values():
+                yield place, Unreadable(f"{'more' if None in raw else 'fewer'} fields than the header's {len(header)}")
+            else:
+                yield place, raw
     except csv.Error as error:
-        raise BadInput(f"{path}: line {reader.line_num}: not CSV ({error})") from None
+        raise BadInput(f"{path}: line {begins}: not CSV ({error}); close or double its quotes") from None
 
 
-def _parquet(path: Path) -> Placed:
+def _parquet(path: Path, data: bytes) -> Placed:
     import pyarrow
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise BadInput(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from None
-    for number, raw in enumerate(table.to_pylist(), 1):
+        file = pyarrow.parquet.ParquetFile(pyarrow.BufferReader(data))
+        told, names = file.metadata, file.schema_arrow.names
+        size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
+        if told.num_rows > MOST_PARQUET_ROWS or size > files.LARGEST_BYTES:
+            raise BadInput(f"{path}: {told.num_rows:,} rows of {size >> 20:,} MiB unpacked; give a part of it")
+        if repeated := [name for name in names if names.count(name) > 1]:
+            raise BadInput(f"{path}: two columns are called {repeated[0]!r}; rename or drop one")
+        rows = file.read().to_pylist()
+    except BadInput:
+        raise
+    except Exception as error:  # pyarrow raises many kinds about damaged files
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise BadInput(f"{path}: not a Parquet file ({reason})") from None
+    for number, raw in enumerate(rows, 1):
         yield f"row {number}", raw
 
 
-READERS: dict[str, Callable[[Path], Placed]] = {
+READERS: dict[str, Callable[[Path, bytes], Placed]] = {
     ".jsonl": _jsonl,
     ".ndjson": _jsonl,
     ".json": _json,
@@ -98,48 +143,22 @@ def _suffix(path: Path) -> str:
 
 def is_file(source: str) -> bool:
     """Whether the source names a local file (existing, or by its ending)."""
-    return Path(source).expanduser().exists() or _suffix(Path(source)) in READERS or source.startswith((".", "/", "~"))
+    return files.exists(source) or _suffix(Path(source)) in READERS or source.startswith((".", "/", "~"))
 
 
-def existing_file(field: str, source: str) -> Path:
-    """The path of a local file.
+def read_file(field: str, source: str) -> tuple[Placed, str]:
+    """The raw rows of a local file with their lines, and the hash of the bytes that they are read from.
 
     Raises:
-        BadInput: it is missing, not a file, unreadable or empty.
+        BadInput: the file cannot be read.
     """
-    path = Path(source).expanduser()
-    try:
-        if not path.exists():
-            raise BadInput(f"{field}={source}: no such file", field=field)
-        if not path.is_file():
-            raise BadInput(f"{field}={source}: is not a file", field=field)
-        if path.stat().st_size == 0:
-            raise BadInput(f"{field}={source}: is empty", field=field)
-        with path.open("rb"):
-            return path
-    except OSError as error:
-        raise BadInput(f"{field}={source}: cannot be read ({error.strerror})", field=field) from None
-
-
-def read_file(field: str, source: str) -> Placed:
-    """The raw rows of a local file, with their lines."""
-    path = existing_file(field, source)
+    path = files.existing(field, source)
     if _suffix(path) not in READERS:
-        raise BadInput(
-            f"{field}={source}: unknown ending; must be one of {', '.join(READERS)}, gzipped (.gz) or not", field=field
-        )
-    return READERS[_suffix(path)](path)
-
-
-def read_text_file(field: str, source: str) -> str:
-    """A plain text file, gzipped or not."""
-    try:
-        text = _read_text(existing_file(field, source))
-    except BadInput as error:
-        raise BadInput(error.text, field=field) from None
-    if not text.strip():
-        raise BadInput(f"{field}={source}: has no text", field=field)
-    return text
+        endings = f"{', '.join(READERS)}, gzipped (.gz) or not"
+        text = f"unknown ending {_suffix(path)!r}; must be one of {endings}: rename JSON lines to .jsonl, convert other formats"
+        raise BadInput(f"{field}={source}: {text}", field=field)
+    data, content = files.read_bytes(path)
+    return READERS[_suffix(path)](path, data), content
 
 
 def read_hub(field: str, source: str) -> Placed:
@@ -149,9 +168,10 @@ def read_hub(field: str, source: str) -> Placed:
     name, _, split = source.partition(":")
     try:
         rows = load_dataset(name, split=split or "train")
-    except Exception as error:  # the library raises many kinds: not found, no network, gated, no such split
+        for number, raw in enumerate(rows, 1):
+            yield f"row {number}", dict(raw)
+    except Exception as error:  # the library raises many kinds: not found, no network, gated, no such split, no decoder
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(
             f"{field}={source}: neither a file here nor a data set that can be loaded from the hub ({reason})", field=field
         ) from None
-    return ((f"row {number}", dict(raw)) for number, raw in enumerate(rows, 1))

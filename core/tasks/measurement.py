@@ -30,6 +30,7 @@ class Subject:
     rows: Sequence[Encoded]
     reference: nn.Module
     seq_len: int
+    base_text: str = ""  # the content hash of the text that the plan names
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import chat, warm
-from core.checkpoint import file_hash
-from core.data import sources
+from core import chat, unchanged, warm
+from core.data import files
 from core.data.encode import adds_bos
 from core.tasks.generation import own_settings_aside
 from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of, padded, sequence_nll
 
+BASE_TEXT = "evaluation.base_text"
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
 MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
@@ -46,7 +46,9 @@ def _base_text(subject: Subject) -> Measurement:
     evaluation, seq_len = subject.trial.evaluation, subject.seq_len
     assert evaluation.base_text is not None
     most = min(evaluation.max_rows, max(1, MOST_BASE_TEXT_TOKENS // seq_len))
-    windows = text_windows(subject.tokenizer, evaluation.base_text, evaluation.split, seq_len, most)
+    text = files.read_text(BASE_TEXT, evaluation.base_text)
+    unchanged.check(BASE_TEXT, evaluation.base_text, subject.base_text, text.content)
+    windows = text_windows(subject.tokenizer, text, evaluation.split, seq_len, most)
     items, pieces = [name for name, _ in windows], [ids for _, ids in windows]
     nll, n_tokens, _ = sequence_nll(subject.model, pieces, [[1] * len(ids) for ids in pieces], evaluation.batch_size)
     groups = ("base text",) * len(items)
@@ -54,27 +56,25 @@ def _base_text(subject: Subject) -> Measurement:
 
 
 def text_windows(
-    tokenizer: PreTrainedTokenizerBase, path: str, split: str, seq_len: int, most: int
+    tokenizer: PreTrainedTokenizerBase, text: files.Text, split: str, seq_len: int, most: int
 ) -> list[tuple[str, list[int]]]:
-    """The file in windows of tokens, evenly spread over it; even windows are for validation, odd ones for test.
+    """The text in windows of tokens, evenly spread over it; even windows are for validation, odd ones for test.
 
     Each begins with the beginning-of-text token where the tokenizer puts one before a text, as the base was trained.
 
     Raises:
-        BadInput: the file has less than a whole window for each split.
+        BadInput: the text has less than a whole window for each split.
     """
-    content = file_hash(sources.existing_file("evaluation.base_text", path))
-    ids = warm.TEXTS.get((tokenizer, path, content), lambda: _text_ids(tokenizer, path))
+    ids = warm.TEXTS.get((tokenizer, text.content), lambda: _text_ids(tokenizer, text.text))
     begin = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
     window = seq_len - len(begin)
-    chat.check_base_text(path, len(ids), window)
+    chat.check_base_text(text.source, len(ids), window)
     mine = range(0, len(ids) - 1, window)[0 if split == "validation" else 1 :: 2]
     step = max(1, len(mine) // most)
     return [(f"token {start}", [*begin, *ids[start : start + window]]) for start in mine[::step][:most]]
 
 
-def _text_ids(tokenizer: PreTrainedTokenizerBase, path: str) -> tuple[int, ...]:
-    text = sources.read_text_file("evaluation.base_text", path)
+def _text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
     return tuple(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
 
 

@@ -1,0 +1,160 @@
+"""A local file's bytes: read once, unpacked within a limit, hashed as they were read, decoded with the place of what is wrong."""
+
+from __future__ import annotations
+
+import codecs
+import functools
+import gzip
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import unchanged
+from core.errors import BadInput
+
+LARGEST_BYTES = 4 << 30  # all rows are held in memory, several times this size
+# A gzip file may be 1,000 times larger unpacked; instruction data are 3 to 10 times.
+UNPACKED_BYTES, UNPACKED_RATIO = 100 << 20, 50
+CHUNK_BYTES = 1 << 20
+WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text and the hash of the file's bytes that it was read from."""
+
+    source: str
+    text: str
+    content: str
+
+
+def exists(source: str) -> bool:
+    """Whether there is anything under this path; False for what cannot be a path."""
+    try:
+        return Path(source).expanduser().exists()
+    except (OSError, ValueError, RuntimeError):  # too long, a NUL in it, no such user
+        return False
+
+
+def existing(field: str, source: str) -> Path:
+    """The path of a local file.
+
+    Raises:
+        BadInput: it is missing, not a file, unreadable or empty, or no path at all.
+    """
+    try:
+        path = Path(source).expanduser()
+        if not path.exists():
+            raise BadInput(f"{field}={source}: no such file", field=field)
+        if not path.is_file():
+            what = "a folder; name a file in it" if path.is_dir() else "a pipe or a device; write its content to a file"
+            raise BadInput(f"{field}={source}: is not a file but {what}", field=field)
+        if (size := path.stat().st_size) == 0:
+            raise BadInput(f"{field}={source}: is empty", field=field)
+        if size > LARGEST_BYTES:
+            text = f"has {size / 2**30:.0f} GiB; rows are held in memory, so give at most {LARGEST_BYTES >> 30} GiB"
+            raise BadInput(f"{field}={source}: {text}", field=field)
+        with path.open("rb"):
+            return path
+    except OSError as error:
+        raise BadInput(f"{field}={source[:200]}: cannot be read ({error.strerror})", field=field) from None
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, BadInput):
+            raise
+        raise BadInput(f"{field}={source[:200]!r}: is no path ({error})", field=field) from None
+
+
+def hash_of(data: bytes) -> str:
+    """The content hash of a file with these bytes; the same as the beginning of `checkpoint.file_hash`."""
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def read_bytes(path: Path) -> tuple[bytes, str]:
+    """The file's bytes, unpacked where its name ends with .gz, and the hash of those on the disk.
+
+    Raises:
+        BadInput: it cannot be read, is no whole gzip file, or unpacks to more than its size lets expect.
+    """
+    try:
+        packed = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
+    return (_unpacked(path, packed) if path.suffix == ".gz" else packed), hash_of(packed)
+
+
+def _unpacked(path: Path, packed: bytes) -> bytes:
+    import io
+
+    most, chunks, size = min(LARGEST_BYTES, UNPACKED_BYTES + UNPACKED_RATIO * len(packed)), [], 0
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(packed)) as file:
+            while chunk := file.read(CHUNK_BYTES):
+                chunks.append(chunk)
+                if (size := size + len(chunk)) > most:
+                    text = f"{len(packed):,} bytes unpack to more than {most >> 20:,} MiB; unpack it if that is right"
+                    raise BadInput(f"{path}: {text}")
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise BadInput(f"{path}: not a whole gzip file ({error})") from None
+    return b"".join(chunks)
+
+
+def refuse_wide(path: Path, data: bytes) -> None:
+    """UTF-16 and UTF-32, told by their first bytes, or by the zeros between those of plain letters.
+
+    Raises:
+        BadInput: the bytes are such text.
+    """
+    if data.startswith(WIDE) or (len(data) >= 4 and data[:4].count(0) >= 2 and data[:64].strip(b"\0")):
+        raise BadInput(f"{path}: UTF-16 or UTF-32 text; save it as UTF-8")
+
+
+def decoded(path: Path, data: bytes) -> str:
+    """The bytes as UTF-8 text, without a byte order mark.
+
+    Raises:
+        BadInput: they are not; with the line.
+    """
+    refuse_wide(path, data)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise BadInput(f"{path}: line {line}: not UTF-8 text (byte 0x{data[error.start]:02x}); save it as UTF-8") from None
+
+
+def read_text(field: str, source: str) -> Text:
+    """A plain text file, gzipped or not; read again when it changes.
+
+    Raises:
+        BadInput: it cannot be read, has no text, or holds rows instead.
+    """
+    path = existing(field, source)
+    try:
+        return _read_text(field, source, unchanged.stamp(path) or read_bytes(path)[1])
+    except BadInput as error:
+        raise BadInput(error.text if error.field else f"{field}={error.text}", field=field) from None
+
+
+@functools.lru_cache(maxsize=2)
+def _read_text(field: str, source: str, state: object) -> Text:
+    data, content = read_bytes(existing(field, source))
+    text = decoded(Path(source), data)
+    if not text.strip():
+        raise BadInput(f"{field}={source}: has no text", field=field)
+    first = next(line for line in text.splitlines() if line.strip())
+    if _is_object(first) or (first.lstrip()[:1] in "[{" and _is_object(text)):
+        raise BadInput(f"{field}={source}: holds JSON rows; give their text alone, as plain text", field=field)
+    return Text(source, text, content)
+
+
+def _is_object(text: str) -> bool:
+    """Whether the text is a JSON object, or a list of them."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return False
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) or (isinstance(found, list) and bool(found) and all(isinstance(one, dict) for one in found))
