@@ -16,7 +16,7 @@ from core import adapters, chat, checkpoint, remembered, tasks
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
-from core.data.rows import Row, is_lab
+from core.data.rows import Row, is_lab, rows_hash
 from core.errors import BadInput, nearest
 from core.lab.corpus import DOMAINS
 from core.lab.tokenizer import vocabulary
@@ -50,12 +50,19 @@ class Inputs:
     steps: int
     tokens: int  # about, the whole trial
     memory_gib: float  # about: weights, gradients, optimizer, logits
+    train_rows_hash: str  # of the rows that are drawn, too long ones among them, in their order
+    evaluation_rows_hash: str  # of the trial's split
 
 
 @functools.lru_cache(maxsize=64)
 def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[str, str], ...]) -> selection.Selection:
     """The selection, made once for all arms that share it, as long as the data have this content."""
     return selection.select(data, evaluation, seed)
+
+
+def selected(trial: Trial, hashes: dict[str, str] | None = None) -> selection.Selection:
+    """The rows that the trial trains on and is scored on. `hashes`: its provenance, where that is known."""
+    return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
 
 
 @dataclass(frozen=True)
@@ -73,6 +80,8 @@ class _Rows:
     mean_tokens: float
     too_long: float
     truncated: float
+    train_rows_hash: str
+    evaluation_rows_hash: str
 
 
 # What decides the counts of _Rows beside the content of the data and the model.
@@ -94,10 +103,7 @@ def inspect(trial: Trial) -> Inputs:
     hashes = provenance(trial)
     rows = _counted(trial, base, seq_len, hashes)
     n_too_long, n_truncated = (round(share * rows.n_train) for share in (rows.too_long, rows.truncated))
-    n_used = rows.n_train - n_too_long
-    if n_used <= 0:
-        text = f"every prompt alone fills the {seq_len} tokens of a sequence"
-        raise BadInput(f"data.source={trial.data.source}: {text}", field="data.source")
+    n_used = _some(rows.n_train - n_too_long, trial, seq_len)
     trainable = adapters.n_trained(trial, base)
     n_replayed = selection.n_replayed(trial.data, n_used)
     tokens = n_used * rows.mean_tokens + n_replayed * REPLAYED_TOKENS
@@ -121,7 +127,17 @@ def inspect(trial: Trial) -> Inputs:
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
         memory_gib=_memory_gib(trial, base, trainable, rows.mean_tokens, n_used + n_replayed),
+        train_rows_hash=rows.train_rows_hash,
+        evaluation_rows_hash=rows.evaluation_rows_hash,
     )
+
+
+def _some(n_used: int, trial: Trial, seq_len: int) -> int:
+    """The number of rows that fit, if there are some."""
+    if n_used <= 0:
+        text = f"every prompt alone fills the {seq_len} tokens of a sequence"
+        raise BadInput(f"data.source={trial.data.source}: {text}", field="data.source")
+    return n_used
 
 
 def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]) -> _Rows:
@@ -131,13 +147,13 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
     if (known := remembered.recall(key)) is not None:
         with suppress(TypeError):  # fields of another version
             return _Rows(**known)
-    chosen = _select(trial.data, trial.evaluation, trial.seed, tuple(sorted(hashes.items())))
+    chosen = selected(trial, hashes)
     sample = chosen.train[:SAMPLED_ROWS]
     _check_language(trial, base, sample)
     lengths = _lengths(trial.data, base.directory, sample, seq_len)
     counts = (len(chosen.source.rows), chosen.n_available, len(chosen.train), len(chosen.evaluation))
     left_out = (chosen.source.n_empty, chosen.n_bad, chosen.n_in_evaluation)
-    rows = _Rows(*counts, *left_out, chosen.source.unused, *lengths)
+    rows = _Rows(*counts, *left_out, chosen.source.unused, *lengths, rows_hash(chosen.train), rows_hash(chosen.evaluation))
     remembered.keep(key, dataclasses.asdict(rows))
     return rows
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +16,7 @@ from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
 from core.states import Phase
-from sweeps import ledger, proposals, recipes
+from sweeps import ledger, proposals, recipes, scored
 from sweeps.parts import Part
 from sweeps.plan import Plan, overridden
 from sweeps.progress import clock
@@ -73,11 +73,11 @@ def _searched(search: OpenSearch) -> list[str]:
     ]
 
 
-def cautions(plan: Plan) -> list[str]:
-    """What can be run but may not be what was meant."""
-    found = []
+def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
+    """What can be run but may not be what was meant. `known`: of the plan's probes."""
+    found = scored.cautions(plan)
     for trial in plan.probes:
-        inputs, asked = preflight.inspect(trial), trial.data.n_examples
+        inputs, asked = known[trial], trial.data.n_examples
         if not is_lab(trial.data.source) and inputs.n_eval_rows < FEW_ROWS:
             found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
         if inputs.memory_gib > memory_gib():
@@ -86,7 +86,22 @@ def cautions(plan: Plan) -> list[str]:
             found.append(
                 f"caution: data.n_examples={asked:,}: {trial.data.source} has only {inputs.n_available:,} rows to train on"
             )
+        if inputs.n_too_long:
+            found.append(_too_long(trial, inputs))
     return list(dict.fromkeys(found))
+
+
+def _too_long(trial: Trial, inputs: Inputs) -> str:
+    """How many of the rows that were asked for are not trained on, and how to come by as many."""
+    drawn, used = inputs.n_train_examples + inputs.n_too_long, inputs.n_train_examples
+    more = ""
+    if inputs.n_available > drawn and used:
+        wanted = min(math.ceil(drawn * drawn / used), inputs.n_available)
+        more = f"; {inputs.n_available:,} are there: data.n_examples={wanted} gives about {round(wanted * used / drawn):,}"
+    return (
+        f"caution: {trial.data.source}: about {inputs.n_too_long:,} of {drawn:,} rows are too long for {inputs.seq_len_tokens} "
+        f"tokens, so about {used:,} are trained on{more}"
+    )
 
 
 def _data_line(inputs: Inputs, lab: bool) -> str:

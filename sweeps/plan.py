@@ -43,6 +43,17 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Repeated:
+    """An arm that is not run, as another one is the same runs."""
+
+    arm: Arm
+    of: str  # the label of the arm that is run
+
+    def __str__(self) -> str:
+        return f"{self.arm.label}: the same runs as {self.of}, run once"
+
+
+@dataclass(frozen=True)
 class Job:
     """One trial to run: `number` is the tuning trial's number, or the index of the final seed."""
 
@@ -73,10 +84,9 @@ class Plan:
 
     experiment: Experiment
     inspect: Inspect
-    arms: tuple[Arm, ...]
+    arms: tuple[Arm, ...]  # that are run
     axes: tuple[str, ...]  # the fields in which arms differ, in the order in which the experiment names them
-    n_tuning: int
-    n_final: int
+    repeated: tuple[Repeated, ...] = ()  # arms that are not run, as they are the same runs as others
 
     @classmethod
     def of(cls, experiment: Experiment, inspect: Inspect) -> Plan:
@@ -85,12 +95,30 @@ class Plan:
         Raises:
             BadInput: two arms are the same, a value is out of range, or seeds and tuning don't fit together.
         """
-        found, search = arms(experiment), experiment.search
-        searched = sum(search.sizes()) if search else 0
-        n_tuning = searched + sum(experiment.tune_trials for arm in found if arm.tune)
-        if n_tuning and TUNE_SEED in experiment.seeds:
+        plan = cls(experiment, _once(inspect), tuple(arms(experiment)), _axes(experiment))
+        if plan.n_tuning and TUNE_SEED in experiment.seeds:
             raise BadInput(f"experiment {experiment.name}: seed {TUNE_SEED} is the tuning seed; choose another final seed")
-        return cls(experiment, _once(inspect), tuple(found), _axes(experiment), n_tuning, len(found) * len(experiment.seeds))
+        return plan
+
+    def once(self, same: Mapping[str, str]) -> Plan:
+        """The plan without arms that are the same runs as others; `same`: such an arm → the one that is run."""
+        repeated = tuple(Repeated(arm, same[arm.label]) for arm in self.arms if arm.label in same)
+        return dataclasses.replace(self, arms=tuple(arm for arm in self.arms if arm.label not in same), repeated=repeated)
+
+    @functools.cached_property
+    def n_tuning(self) -> int:
+        search = self.experiment.search
+        searched = sum(search.sizes()) if search else 0
+        return searched + sum(self.experiment.tune_trials for arm in self.arms if arm.tune)
+
+    @property
+    def n_final(self) -> int:
+        return len(self.arms) * len(self.experiment.seeds)
+
+    @functools.cached_property
+    def n_variants(self) -> int:
+        """After how many seeds `with_seed` repeats itself."""
+        return math.lcm(*(len(values) for values in self.experiment.with_seed.values()))
 
     @property
     def n_trials(self) -> int:
@@ -109,7 +137,7 @@ class Plan:
         for name, levels in self.experiment.search.space.items() if self.experiment.search else ():
             ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
             settings += [(f"{name}={value}", {name: value}) for value in ends]
-        return {self.trial(index, setting): label for label, setting in settings for index in range(_n_variants(self.experiment))}
+        return {self.trial(index, setting): label for label, setting in settings for index in range(self.n_variants)}
 
     def trial(self, index: int, values: Mapping[str, Scalar]) -> Trial:
         """The base trial with these values, and with what seed number `index` takes from `with_seed`, the same in every arm."""
@@ -208,18 +236,13 @@ def _axes(experiment: Experiment) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*experiment.vary, *(name for arm in experiment.also for name in arm), *searched]))
 
 
-def _n_variants(experiment: Experiment) -> int:
-    """After how many seeds `with_seed` repeats itself."""
-    return math.lcm(*(len(values) for values in experiment.with_seed.values()))
-
-
 def _sweep_id(plan: Plan) -> str:
     """A hash of what all trials share. Levels, arms and seeds are left out, so that adding one goes on in the same parent run.
     The tuned range is part of it: arms tuned over different ranges would not be compared alike."""
     experiment = plan.experiment
     varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
     hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
-    inputs = [plan.inspect(plan.trial(index, {})) for index in range(_n_variants(experiment))]
+    inputs = [plan.inspect(plan.trial(index, {})) for index in range(plan.n_variants)]
     what = {
         "experiment": experiment.name,
         "base": {name: value for name, value in identity(experiment.base).items() if name not in varying},

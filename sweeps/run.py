@@ -30,7 +30,9 @@ from core.data.rows import is_lab
 from core.errors import BadInput, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.fields import flatten
-from sweeps import describe, ledger, overrides
+from core.preflight import Inputs
+from core.settings import Trial
+from sweeps import alike, describe, ledger, overrides, scored
 from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
 from sweeps.progress import silence
@@ -160,8 +162,11 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     remote, lab = options.ray_address is not None, is_lab(experiment.base.model.name)
     share = share_out(options.gpus_per_trial, options.concurrency, options.trial_timeout, remote, lab)
     plan = Plan.of(experiment, preflight.provenance)
-    check(plan)
-    notes = describe.tuning(experiment, asked) + describe.cautions(plan) + ([] if remote else cautions(share))
+    inputs = check(plan)
+    scored.check(plan, inputs)
+    plan = plan.once(alike.same_runs(plan, inputs))
+    notes = describe.tuning(experiment, asked) + [str(one) for one in plan.repeated]
+    notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
     return Prepared(plan, ledger.directory(options.output.resolve(), experiment.name, plan.sweep), share, tuple(notes))
 
 
@@ -186,20 +191,21 @@ def _check_laboratory(experiment: Experiment) -> None:
             raise BadInput(f"{name}={value}: {why}; leave this option out", field=name)
 
 
-def check(plan: Plan) -> None:
-    """Every arm with every input of its seeds.
+def check(plan: Plan) -> dict[Trial, Inputs]:
+    """Every arm with every input of its seeds; what is known of each.
 
     Raises:
         BadInput: one of them cannot run; where others can, it says how to leave out those that cannot.
     """
     refused: dict[str, BadInput] = {}
+    found: dict[Trial, Inputs] = {}
     for probe, label in plan.probes.items():
         try:
-            preflight.inspect(probe)
+            found[probe] = preflight.inspect(probe)
         except BadInput as error:
             refused.setdefault(label, error)
     if not refused:
-        return
+        return found
     first = next(iter(refused.values()))
     alike = [label for label, error in refused.items() if _same_cause(error, first)]
     some = len(alike) < len(set(plan.probes.values())) and not plan.experiment.search
