@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from core import base, chat, preflight, targets, tasks
+from core import adapters, base, chat, preflight, tasks
 from core.data import kinds, selection
 from core.fields import flatten, replace_field
 from core.preflight import Inputs
@@ -74,8 +74,7 @@ def _adapter(trial: Trial) -> dict[str, object]:
 
 def layers(trial: Trial) -> tuple[str, ...]:
     """The layers that a preset of targets means on the trial's base."""
-    assert isinstance(trial.adapter, Lora)
-    return tuple(targets.choose(trial.adapter.targets, list(base.read(trial.model).linear)))
+    return adapters.resolved_targets(trial.adapter, base.read(trial.model))
 
 
 def _at_every_seed(plan: Plan, one: Arm, other: Arm) -> bool:
