@@ -23,7 +23,7 @@ RESOLVED = frozenset({
     "model.name", "model.revision", "data.source", "data.eval_source", "data.eval_share", "data.n_examples", "data.n_clusters",
     "data.n_tasks", "data.n_templates", "data.best_share", "data.noise_share", "data.seq_len_tokens", "data.replay_share",
     "data.replay_domain", "train.epochs", "train.steps", "train.micro_batch_size", "evaluation.base_text", "evaluation.tasks",
-    "evaluation.split", "seed",
+    "evaluation.split", "data.skip_bad_rows", "seed",
 })  # fmt: skip
 OF_THE_LABORATORY = frozenset({"data.held_out_fold", "evaluation.items_per_task"})
 OF_ROWS = frozenset({"evaluation.drift_samples", "evaluation.drift_tokens"})  # and not of the laboratory's own questions
