@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -139,10 +140,13 @@ def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
     if final["train.learning_rate"].nunique() < 2:
         return final
     tuned = group[(group["phase"] == Phase.TUNE) & (group["state"] == State.FINISHED)]
-    if tuned.empty:
+    qualities = tuned.set_index("train.learning_rate")["quality"].astype(float).dropna()
+    if qualities.empty:
         label = group["arm"].iloc[0]
         raise BadInput(f"{label}: final trials at several learning rates, and no tuning trial that finished says which is best")
-    rate = tuned.loc[tuned["quality"].astype(float).idxmax(), "train.learning_rate"]
+    best = qualities.index[qualities == qualities.max()]
+    # Of rates that are equally good one that has final trials, and of several the lowest, in whatever order they were logged.
+    rate = min(best, key=lambda one: (not (final["train.learning_rate"] == one).any(), one))
     return final[final["train.learning_rate"] == rate]
 
 
@@ -185,30 +189,12 @@ def columns(name: str, e: Estimate | None) -> dict[str, float]:
     return {name: value, f"{name}_low": low, f"{name}_high": high}
 
 
-def at_an_end(tried: pd.DataFrame, rate: float) -> bool:
-    """Whether the best learning rate is the lowest or highest tried."""
-    return bool(len(tried) and rate in (tried["train.learning_rate"].min(), tried["train.learning_rate"].max()))
-
-
-def at_edge(tried: pd.DataFrame, rate: float) -> bool:
-    """Whether the best learning rate is at an end and quality still rises towards it: where an inner one scores within a
-    standard error (over items) of it, the top is flat and lies inside too."""
-    if not at_an_end(tried, rate):
-        return False
-    low, high = tried["train.learning_rate"].min(), tried["train.learning_rate"].max()
-    scored = tried[tried["state"] == State.FINISHED]
-    best = scored.loc[scored["train.learning_rate"] == rate, ["quality", "quality_se"]].max()
-    inner = scored.loc[scored["train.learning_rate"].between(low, high, inclusive="neither"), "quality"].max()
-    return not inner >= best["quality"] - best["quality_se"]  # also where there is no inner one
-
-
-def counts(arm: Arm, own: pd.DataFrame) -> dict[str, object]:
-    """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials."""
+def counts(arm: Arm, own: pd.DataFrame, end: Mapping[str, bool]) -> dict[str, object]:
+    """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials. `end`: whether its best
+    learning rate is at an end (analysis/edges.py)."""
     final, tried = chosen_final(own), own[own["phase"] == Phase.TUNE]
     done = final[final["state"] == State.FINISHED]
-    row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate}
-    row["at_edge"] = at_edge(tried, arm.rate)
-    row["flat_to_the_end"] = not row["at_edge"] and at_an_end(tried, arm.rate)
+    row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate, **end}
     for name in ("trainable_parameters", "seconds"):
         row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
     for name in ("quality", "forgetting"):

@@ -16,7 +16,7 @@ from simulated import ArmTruth, FakeTracking, sweep, truth
 import experiments
 from analysis import load, questions
 from analysis import report as door
-from analysis.arms import arms, at_edge, panel
+from analysis.arms import arms, panel
 from analysis.claims.question import answer, tables_of
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import Verdict
@@ -372,16 +372,3 @@ def test_no_password_of_a_tracking_uri_is_printed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(door, "tracking", fake)
     assert door.main([NAME, "--tracking-uri", "postgresql://joe:S3CRET@db/x"]) == 2
     assert "S3CRET" not in "".join(capsys.readouterr())
-
-
-@pytest.mark.parametrize(
-    ("quality", "edge"),
-    [((0.5, 0.7, 0.8), True), ((0.5, 0.795, 0.8), False), ((0.5, 0.8, 0.7), False), ((None, None, 0.8), True)],
-)
-def test_a_best_rate_at_an_end_is_at_the_edge_unless_the_top_is_flat(quality: tuple[float | None, ...], edge: bool) -> None:
-    """None: the trial failed."""
-    state = ["failed" if q is None else "finished" for q in quality]
-    rates = [1e-4, 1e-3, 1e-2]
-    tried = pd.DataFrame({"train.learning_rate": rates, "quality": quality, "quality_se": 0.01, "state": state})
-    best = tried.loc[tried["quality"].astype(float).idxmax(), "train.learning_rate"]
-    assert at_edge(tried.astype({"quality": float}), best) is edge

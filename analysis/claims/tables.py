@@ -9,6 +9,7 @@ from typing import Any, Generic, Literal, TypeVar
 import pandas as pd
 
 from analysis import arms as a
+from analysis import edges
 from analysis.arms import Arm, Panel
 from analysis.claims import comparable
 from analysis.claims.fitted import Fitted
@@ -121,7 +122,10 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.further)) if name in there
     }  # fmt: skip
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
-    rows = [_arm_row(arm, in_arms[in_arms["arm"] == arm.label], means[arm.label], panels, view) for arm in found]
+    own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
+    rows = [
+        _arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found
+    ]
     return Tables(
         view=view,
         trials=trials,
@@ -157,17 +161,17 @@ def has(arm: Arm, scores: Panel) -> bool:
     return bool(arm.final) and set(arm.final.values()) <= scores.rows.keys()
 
 
-def _arm_row(
-    arm: Arm, own: pd.DataFrame, means: Mapping[str, Estimate], measures: Iterable[str], view: View
-) -> dict[str, object]:
-    """One row of the table of arms."""
+def _arm_row(arm: Arm, own: pd.DataFrame, view: View, end: Mapping[str, bool]) -> dict[str, object]:
+    """One row of the table of arms, without its means."""
     done = own[own["fingerprint"].isin(arm.final.values())]
-    row: dict[str, object] = {"arm": arm.label, **a.counts(arm, own)}
+    row: dict[str, object] = {"arm": arm.label, **a.counts(arm, own, end)}
     source = done if len(done) else own
-    row |= {"x": _level(source, view.x), "curve": _level(source, view.curves) if view.curves else ""}
-    for name in measures:
-        row |= a.columns(name, means.get(name))
-    return row
+    return row | {"x": _level(source, view.x), "curve": _level(source, view.curves) if view.curves else ""}
+
+
+def _mean_columns(measures: Iterable[str], means: Mapping[str, Estimate]) -> dict[str, float]:
+    """Every measure's mean with its limits as columns."""
+    return {column: value for name in measures for column, value in a.columns(name, means.get(name)).items()}
 
 
 def _level(rows: pd.DataFrame, column: str) -> object:
