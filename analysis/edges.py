@@ -82,5 +82,7 @@ def _panel(tried: pd.DataFrame, by_trial: Mapping[str, pd.DataFrame]) -> Panel:
     names = list(map(str, tried["fingerprint"]))
     own = [by_trial[name] for name in names if name in by_trial]
     if len(own) < len(names):  # not all have items: there is nothing to pair
-        return Panel(np.full((len(names), 1), math.nan), np.zeros(1, dtype=int), {name: i for i, name in enumerate(names)}, 0, False)
+        return Panel(
+            np.full((len(names), 1), math.nan), np.zeros(1, dtype=int), {name: i for i, name in enumerate(names)}, 0, False
+        )
     return panel(pd.concat(own), names, "quality")

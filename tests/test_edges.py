@@ -41,15 +41,16 @@ def found(trials: pd.DataFrame, items: pd.DataFrame) -> tuple[bool, bool]:
 
 EASY = np.array([-9.0, -3.0, -1.0, -0.3, -0.1])  # rows differ far more than rates do
 WORSE = EASY - 2
+LITTLE, ONE_ROW = np.array([0.1, 0.2, 0.05, 0.3, 0.02]), np.array([0.9, -0.2, -0.2, -0.2, -0.2])
 
 
 @pytest.mark.parametrize(
     ("scores", "edge", "flat"),
     [
-        ((WORSE, EASY, EASY + [0.1, 0.2, 0.05, 0.3, 0.02]), True, False),  # better on 5 of 5 rows, by little
-        ((EASY + [0.1, 0.2, 0.05, 0.3, 0.02], EASY, WORSE), True, False),  # at the other end
+        ((WORSE, EASY, EASY + LITTLE), True, False),  # better on 5 of 5 rows, by little
+        ((EASY + LITTLE, EASY, WORSE), True, False),  # at the other end
         ((WORSE, EASY, EASY + 0.01), True, False),  # by as much on every row: no error at all
-        ((WORSE, EASY, EASY + [0.9, -0.2, -0.2, -0.2, -0.2]), False, True),  # better on one row, worse on four
+        ((WORSE, EASY, EASY + ONE_ROW), False, True),  # better on one row, worse on four
         ((WORSE, [1, 0, 1, 0, 0], [1, 1, 0, 1, 0]), False, True),  # two won, one lost
         ((WORSE, [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]), True, False),
         ((WORSE, EASY, EASY), False, False),  # a tie goes to the inner one

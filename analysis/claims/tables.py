@@ -123,9 +123,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     }  # fmt: skip
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
     own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
-    rows = [
-        _arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found
-    ]
+    rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
     return Tables(
         view=view,
         trials=trials,

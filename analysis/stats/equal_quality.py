@@ -10,7 +10,7 @@ from scipy.interpolate import PchipInterpolator
 
 from analysis.stats.estimate import NEEDS_SEEDS, Estimate, Missing, Why, no_interval
 from analysis.stats.front import Scores, joint_draws
-from analysis.stats.intervals import percentile_interval, resampled_counts
+from analysis.stats.intervals import from_draws, resampled_counts
 
 # Shares of the gain in quality that both arms reach. Not 1: at the top quality is flat in the learning rate while
 # forgetting is not, so that "the same quality" would no longer say how much forgetting.
@@ -169,9 +169,7 @@ def _from_draws(value: float, draws_N: np.ndarray, n_seeds: int, n_items: int) -
     if unknown > 0.05:
         why = f"not bracketed in {unknown:.0%} of the bootstrap; try lower learning rates"
         return no_interval(value, n_seeds, n_items, Missing(Why.NOT_BRACKETED, why))
-    low, high = percentile_interval(draws_N[~np.isnan(draws_N)])
-    df = 1e6 if n_seeds < 2 else n_seeds - 1
-    return Estimate(value, min(low, value), max(high, value), df, n_seeds, n_items)
+    return from_draws(value, draws_N[~np.isnan(draws_N)], (n_seeds, n_items), 1e6 if n_seeds < 2 else n_seeds - 1)
 
 
 @dataclass(frozen=True)

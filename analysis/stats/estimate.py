@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -25,6 +26,7 @@ class Why(StrEnum):
     NOT_REACHED = "not reached"  # within what was measured
     NO_SUCH_THING = "none"  # the law has no such place
     NOT_MEASURED = "not measured"
+    NO_SPREAD = "no spread"  # nothing varies, so that nothing says how large the error is
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,7 @@ class Estimate:
     scale: str = "linear"
     missing: Missing | None = None
     fixed: float = 0.0  # the part of the half width, in quadrature and on the scale, that more seeds do not lessen
+    n_draws: int = 0  # from how many resampled values the interval comes; 0: it does not
 
     @property
     def known(self) -> bool:
@@ -74,18 +77,24 @@ class Estimate:
         return math.log(x) if x > 0 else -math.inf
 
     def p_beyond(self, bound: float, side: str) -> float:
-        """One-sided p value of the true value being "above" or "below" `bound`; 0.025 where the interval touches it."""
+        """One-sided p value of the true value being "above" or "below" `bound`; 0.025 where the interval touches it. Never below
+        1 / (n_draws + 1), as no smaller share of draws could have been seen. Where the value is the end of the interval that
+        faces the bound, the other side's width stands for it, but for draws: of these none lay beyond."""
         if not self.known:
             return math.nan
         value, at = self.on_scale(self.value), self.on_scale(bound)
         if math.isinf(at):
             return 0.0 if (at < 0) == (side == "above") else 1.0
-        limit = self.low if side == "above" else self.high  # the side of the interval that faces the bound
-        half_width = abs(value - self.on_scale(limit))
+        low, high = self.on_scale(self.low), self.on_scale(self.high)
+        facing, other = (value - low, high - value) if side == "above" else (high - value, value - low)
         distance = value - at if side == "above" else at - value
-        if half_width == 0:
-            return 0.0 if distance > 0 else 1.0
-        return float(stdtr(self.df, -distance / half_width * t_quantile(self.df)))
+        least = 1 / (self.n_draws + 1) if self.n_draws else sys.float_info.min
+        if facing <= 0 and self.n_draws:
+            return least if distance > 0 else 1.0
+        half_width = facing if facing > 0 else other
+        if half_width <= 0:
+            return 1.0
+        return max(float(stdtr(self.df, -distance / half_width * t_quantile(self.df))), least)
 
     def minimum_detectable(self, n_tests: int = 1, n_seeds: int | None = None) -> float:
         """How far beyond a bound a true effect must lie for a repetition to see that with 80 % power, two-sided at 5 %
@@ -105,6 +114,7 @@ class Estimate:
 
 
 NEEDS_SEEDS = Missing(Why.TOO_FEW, "needs 2 seeds")
+NO_SPREAD = Missing(Why.NO_SPREAD, "no spread between seeds or items")
 
 
 def t_quantile(df: float, level: float = LEVEL) -> float:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.stats.estimate import NEEDS_SEEDS, Estimate, no_interval, t_quantile
-from analysis.stats.intervals import bootstrap_means, percentile_interval
+from analysis.stats.estimate import NEEDS_SEEDS, NO_SPREAD, Estimate, no_interval, t_quantile
+from analysis.stats.intervals import bootstrap_means, no_spread, percentile_interval
 
 
 def on_front(quality_C: np.ndarray, forgetting_C: np.ndarray) -> np.ndarray:
@@ -99,4 +99,7 @@ def hypervolume_interval(scores: Scores, box: Box, rng: np.random.Generator, n: 
     if n_seeds < 2:
         return no_interval(value, n_seeds, n_items, NEEDS_SEEDS)
     low, high = percentile_interval(hypervolume(*joint_draws(scores, rng, n), box))
-    return Estimate(value, min(2 * value - high, value), max(2 * value - low, value), n_seeds - 1, n_seeds, n_items)
+    low, high = min(2 * value - high, value), max(2 * value - low, value)
+    if no_spread((high - low) ** 2, np.array([value])):
+        return no_interval(value, n_seeds, n_items, NO_SPREAD)
+    return Estimate(value, low, high, n_seeds - 1, n_seeds, n_items, n_draws=n)

@@ -18,16 +18,18 @@ bases, what differs between the bases counts as noise between seeds: the interva
 from __future__ import annotations
 
 import math
+from typing import Literal
 
 import numpy as np
 from scipy.special import stdtrit
 
-from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, Estimate, Missing, Why, no_interval, t_quantile
+from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, NO_SPREAD, Estimate, Missing, Why, no_interval, t_quantile
 
 # Found by simulation (see above): how far the variance may fall below its largest part, and how much the seed part
 # weighs in the degrees of freedom. Without them coverage at 3 seeds goes down to 92.1 % (1.0) and up to 98.4 % (1.0).
 VARIANCE_FLOOR = 0.65
 SEED_WEIGHT = 1.2
+ROUNDING = 1e-12  # a standard error below this share of the largest score is arithmetic and no spread
 
 
 def mean_products(x_SI: np.ndarray, y_SI: np.ndarray, strata_I: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -64,7 +66,8 @@ def mean_interval(scores_SI: np.ndarray, strata_I: np.ndarray | None = None, n_i
     """The grand mean with an interval for new seeds and new items of the same strata.
 
     For a paired effect give the differences. Where items differ from seed to seed give seed means, shape (S, 1), and
-    `n_items`: the interval is then Student's t on S − 1 degrees of freedom.
+    `n_items`: the interval is then Student's t on S − 1 degrees of freedom. There is none where neither seeds nor items differ:
+    scores that are all the same say nothing of how far off they are.
     """
     n_seeds, width = scores_SI.shape
     shown = width if n_items is None else n_items
@@ -73,8 +76,15 @@ def mean_interval(scores_SI: np.ndarray, strata_I: np.ndarray | None = None, n_i
         return no_interval(value, n_seeds, shown, NEEDS_SEEDS)
     strata = np.zeros(width, dtype=int) if strata_I is None else strata_I
     variance, df = variance_and_df(*mean_products(scores_SI, scores_SI, strata))
+    if no_spread(float(variance), scores_SI):
+        return no_interval(value, n_seeds, shown, NO_SPREAD)
     half_width = t_quantile(float(df)) * math.sqrt(float(variance))
     return Estimate(value, value - half_width, value + half_width, float(df), n_seeds, shown)
+
+
+def no_spread(variance: float, scores: np.ndarray) -> bool:
+    """Whether the variance of a mean of these scores is 0 but for rounding."""
+    return math.sqrt(variance) <= ROUNDING * float(np.abs(scores).max())
 
 
 def relative_difference(
@@ -88,6 +98,11 @@ def relative_difference(
     ratio = float(scores_SI.mean()) / reference
     value = (ratio - 1) * math.copysign(1, reference)
     return mean_interval((scores_SI - ratio * reference_SI) / abs(reference) + value, strata_I, n_items)
+
+
+def lowest(e: Estimate) -> float:
+    """The lower limit; the value itself where there is no interval."""
+    return e.low if e.known else e.value
 
 
 def ratio_interval(
@@ -104,8 +119,10 @@ def ratio_interval(
     if n_seeds < 2:
         return no_interval(value, n_seeds, shown, NEEDS_SEEDS, "log")
     strata = np.zeros(width, dtype=int) if strata_I is None else strata_I
-    if min(mean_interval(top_SI, strata).low, mean_interval(bottom_SI, strata).low) <= 0:
+    if min(lowest(mean_interval(scores_SI, strata)) for scores_SI in (top_SI, bottom_SI)) <= 0:
         return no_interval(value, n_seeds, shown, Missing(Why.UNBOUNDED, "one of the two means may be 0"), "log")
+    if no_spread(float(variance_and_df(*mean_products(*(top_SI - value * bottom_SI,) * 2, strata))[0]), top_SI):
+        return no_interval(value, n_seeds, shown, NO_SPREAD, "log")
     pairs = [mean_products(a, b, strata) for a, b in ((top_SI, top_SI), (top_SI, bottom_SI), (bottom_SI, bottom_SI))]
     grid_G = value * np.geomspace(1e-3, 1e3, 12_001)  # steps of 0.1 %; its middle is the value itself
     parts_3G = sum(c * p[0][:, None] for c, p in zip((1, -2 * grid_G, grid_G**2), pairs, strict=True))
@@ -153,6 +170,18 @@ def percentile_interval(draws_N: np.ndarray, level: float = LEVEL) -> tuple[floa
     """The plain percentile interval of bootstrap draws. Of seeds × items it is far too short below about 10 seeds."""
     low, high = np.quantile(draws_N, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def from_draws(
+    value: float, draws_N: np.ndarray, counts: tuple[int, int], df: float, scale: Literal["linear", "log"] = "linear"
+) -> Estimate:
+    """A value with the percentile interval of its resampled values, which reaches to the value at least. `counts`: seeds, items.
+    There is none where all draws are the same."""
+    low, high = percentile_interval(draws_N)
+    low, high = min(low, value), max(high, value)
+    if no_spread((high - low) ** 2, draws_N):
+        return no_interval(value, *counts, NO_SPREAD, scale)
+    return Estimate(value, low, high, df, *counts, scale, n_draws=len(draws_N))
 
 
 def interquartile_mean(scores_ST: np.ndarray) -> float:

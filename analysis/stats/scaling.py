@@ -22,8 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import expit, logit
 
-from analysis.stats.estimate import Estimate, Missing, Why, no_interval, t_quantile
-from analysis.stats.intervals import percentile_interval
+from analysis.stats.estimate import NO_SPREAD, Estimate, Missing, Why, no_interval, t_quantile
+from analysis.stats.intervals import no_spread, percentile_interval
 from analysis.stats.laws import (
     COEFFICIENTS,
     HUBER,
@@ -119,8 +119,10 @@ def _estimate(fitted: Fit, value: float, draws_N: Array, missing: Missing | None
     if missing:
         return no_interval(math.nan, n_seeds, n_levels, missing, scale)
     low, high = percentile_interval(draws_N)
+    if no_spread((high - low) ** 2, draws_N):
+        return no_interval(value, n_seeds, n_levels, NO_SPREAD, scale)
     df = n_seeds - 1 if n_seeds > 1 else max(n_levels - fitted.n_parameters, 1)
-    return Estimate(value, float(low), float(high), df, n_seeds, n_levels, scale)
+    return Estimate(value, float(low), float(high), df, n_seeds, n_levels, scale, n_draws=len(draws_N))
 
 
 def _too_few(points: Points, law: str) -> str:

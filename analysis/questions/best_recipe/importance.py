@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from analysis.stats import Estimate, Missing, Why, percentile_interval
+from analysis.stats import Estimate, Missing, Why, from_draws
 
 NOTHING = "(decides nothing)"
 LEAST = 20  # configurations, below which a forest finds what it likes
@@ -32,8 +32,7 @@ class Importance:
 
     def of(self, name: str) -> Estimate:
         """One setting's share."""
-        value, (low, high) = self.whole[name], percentile_interval(self.draws[name])
-        return Estimate(value, min(low, value), max(high, value), 1e6, 1, self.n)
+        return from_draws(self.whole[name], self.draws[name], (1, self.n), 1e6)
 
 
 def importance(settings: pd.DataFrame, values_K: np.ndarray, random_state: int, draws: int) -> Importance | Missing:
