@@ -35,7 +35,7 @@ VARIED = RNG.random((3, 40))
         stats.ratio_interval(ALIKE, ALIKE),
         stats.from_draws(0.3, np.full(100, 0.3), (2, 10), 1.0),
         Importance({"a": np.zeros(50)}, {"a": 0.0}, 30).of("a"),
-        hypervolume_interval(Scores(*(np.ones((2, 3, 9)),) * 2, *(np.zeros(9, int),) * 2), Box(0, 1, 2), np.random.default_rng(0)),
+        hypervolume_interval(Scores(*(np.ones((2, 3, 9)),) * 2, *(np.zeros(9, int),) * 2), Box(0, 1, 2), RNG),
         curve(
             from_seeds(np.array([1.0, 2, 4, 8, 16]), np.tile(np.log([2.0, 3, 5, 9, 17]), (3, 1)), "rising"), "logarithmic",
             seed_draws(np.tile(np.log([2.0, 3, 5, 9, 17]), (3, 1)), np.random.default_rng(0)),
