@@ -24,12 +24,11 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from core import schedule
+from core import head, schedule
 from core.data.encode import Encoded
 from core.hardware import Device
 from core.settings import Train
 
-IGNORED = -100
 HISTORY_POINTS = 100  # at most, along training
 GPU_LOOKS_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for it
 
@@ -80,27 +79,23 @@ class SeededOrder(Sampler[int]):
 
 
 def collate(rows: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
-    """Right-padded batch; labels only where the assistant speaks."""
+    """Right-padded `input_ids` (b, l), and of the n tokens that are learnt: `at` (2, n), the row and column of the position that
+    predicts each, and `labels` (n,), its id. `n_tokens` (b,): without padding. A row's first token is predicted by nothing."""
     width = max(len(row.ids) for row in rows)
-    filled = [(width - len(row.ids)) for row in rows]
+    learnt = [(i, at - 1, row.ids[at]) for i, row in enumerate(rows) for at in range(1, len(row.ids)) if row.mask[at]]
+    found = torch.tensor(learnt).reshape(-1, 3)
     return {
-        "input_ids": torch.tensor([row.ids + [pad] * n for row, n in zip(rows, filled, strict=True)]),
-        "attention_mask": torch.tensor([[1] * len(row.ids) + [0] * n for row, n in zip(rows, filled, strict=True)]),
-        "labels": torch.tensor(
-            [
-                [i if m else IGNORED for i, m in zip(row.ids, row.mask, strict=True)] + [IGNORED] * n
-                for row, n in zip(rows, filled, strict=True)
-            ]
-        ),
+        "input_ids": torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows]),
+        "at": found[:, :2].T,
+        "labels": found[:, 2],
+        "n_tokens": torch.tensor([len(row.ids) for row in rows]),
     }
 
 
 def response_loss(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     """Summed cross-entropy of the response tokens, in float32."""
-    labels = inputs["labels"][:, 1:]
-    logits = model(input_ids=inputs["input_ids"], attention_mask=inputs["attention_mask"], use_cache=False).logits[:, :-1]
-    picked = labels != IGNORED
-    return nn.functional.cross_entropy(logits[picked].float(), labels[picked], reduction="sum")
+    rows, columns = inputs["at"]
+    return head.summed_cross_entropy(head.scored(model, inputs["input_ids"], (rows, columns)), inputs["labels"])
 
 
 class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
@@ -115,6 +110,7 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
         self.token_counts: list[torch.Tensor] = []
         super().__init__(**options)
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the response tokens of an optimizer step
+        self._loss_shifts_labels = False  # ours hold the predicted tokens alone
 
     def _send_telemetry(self) -> None:
         """TRL reports each trainer to its makers; a sweep of hundreds of trials must not, nor wait for a network."""
@@ -139,10 +135,10 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
         loss = response_loss(model, inputs) / num_items_in_batch
         if len(self.losses) == self.state.global_step:
             self.losses.append(loss.detach())
-            self.token_counts.append(inputs["attention_mask"].sum())
+            self.token_counts.append(inputs["n_tokens"].sum())
         else:  # a further micro-batch of the same optimizer step
             self.losses[-1] = self.losses[-1] + loss.detach()
-            self.token_counts[-1] = self.token_counts[-1] + inputs["attention_mask"].sum()
+            self.token_counts[-1] = self.token_counts[-1] + inputs["n_tokens"].sum()
         return loss
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from core import measures
+from core import head, measures
 from core.data.encode import Encoded
 from core.settings import Trial
 
@@ -112,16 +112,17 @@ def sequence_nll(
     n, device = len(sequences), device_of(model)
     nll_sum, tokens, correct = np.zeros(n), np.zeros(n), np.zeros(n)
     for batch in batches_by_length([len(s) for s in sequences], batch_size):
-        ids, attention = padded([sequences[i] for i in batch], device)
+        ids, _ = padded([sequences[i] for i in batch], device)
         scored, _ = padded([masks[i] for i in batch], device)
-        picked = (scored[:, 1:] * attention[:, 1:]).bool()
-        logits = model(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1]
-        targets, chosen = ids[:, 1:][picked], logits[picked].float()
-        losses = torch.zeros(picked.shape, device=device, dtype=torch.float64)
-        losses[picked] = nn.functional.cross_entropy(chosen, targets, reduction="none").double()
-        hits = torch.zeros(picked.shape, device=device)
-        hits[picked] = (chosen.argmax(-1) == targets).float()
-        nll_sum[batch] = losses.sum(1).cpu().numpy()
-        tokens[batch] = picked.sum(1).cpu().numpy()
-        correct[batch] = hits.sum(1).cpu().numpy()
+        rows, columns = scored[:, 1:].nonzero(as_tuple=True)
+        targets, found = ids[rows, columns + 1], head.scored(model, ids, (rows, columns))
+        losses, hits = [], []
+        for piece in found.pieces():
+            logits = found.logits(piece)
+            losses.append(nn.functional.cross_entropy(logits, targets[piece], reduction="none").double())
+            hits.append(logits.argmax(-1) == targets[piece])
+        places = rows.cpu().numpy()
+        nll_sum[batch] = np.bincount(places, torch.cat(losses).cpu().numpy(), len(batch))
+        tokens[batch] = np.bincount(places, minlength=len(batch))
+        correct[batch] = np.bincount(places, torch.cat(hits).cpu().numpy(), len(batch))
     return nll_sum, tokens, correct

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import chat, unchanged, warm
+from core import chat, head, unchanged, warm
 from core.data import files
 from core.data.encode import adds_bos
 from core.tasks.generation import own_settings_aside
@@ -21,7 +21,6 @@ BASE_TEXT = "evaluation.base_text"
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
 MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
-LARGEST_KL_LOGITS = 1 << 28  # logits of one KL batch (tokens × vocabulary): 1 GiB in float32, for each of two models
 
 
 def measure(subject: Subject) -> list[Measurement]:
@@ -124,20 +123,17 @@ def _divergence(
     model: nn.Module, reference: nn.Module, samples: list[list[int]], batch_size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """KL(reference || model) and the model's NLL, summed over the tokens of each sample, and the number of tokens."""
-    kl, nll, counts = np.zeros(len(samples)), np.zeros(len(samples)), np.zeros(len(samples))
-    device, longest = device_of(model), max(map(len, samples))
-    vocabulary = reference.config.get_text_config().vocab_size  # type: ignore[union-attr,operator]
-    size = max(1, min(batch_size, LARGEST_KL_LOGITS // (longest * vocabulary)))
-    for batch in batches_by_length([len(s) for s in samples], size):
-        ids, attention = padded([samples[i] for i in batch], device)
-        base, tuned = (
-            m(input_ids=ids, attention_mask=attention, use_cache=False).logits[:, :-1].float().log_softmax(-1)
-            for m in (reference, model)
-        )
-        scored = attention[:, 1:].bool()
-        pointwise = (base.exp() * (base - tuned)).sum(-1).double()
-        losses = -tuned.gather(-1, ids[:, 1:, None]).squeeze(-1).double()
-        kl[batch] = pointwise.masked_fill(~scored, 0).sum(1).cpu().numpy()
-        nll[batch] = losses.masked_fill(~scored, 0).sum(1).cpu().numpy()
-        counts[batch] = scored.sum(1).cpu().numpy()
+    kl, nll, counts = np.zeros(len(samples)), np.zeros(len(samples)), np.array([len(s) - 1.0 for s in samples])
+    for batch in batches_by_length([len(s) for s in samples], batch_size):
+        ids, attention = padded([samples[i] for i in batch], device_of(model))
+        rows, columns = attention[:, 1:].nonzero(as_tuple=True)
+        targets, base, tuned = ids[rows, columns + 1], *(head.scored(one, ids, (rows, columns)) for one in (reference, model))
+        divergence, losses = [], []
+        for piece in base.pieces():
+            p, q = base.logits(piece).log_softmax(-1), tuned.logits(piece).log_softmax(-1)
+            divergence.append((p.exp() * (p - q)).sum(-1).double())
+            losses.append(-q.gather(-1, targets[piece, None]).squeeze(-1).double())
+        places = rows.cpu().numpy()
+        kl[batch] = np.bincount(places, torch.cat(divergence).cpu().numpy(), len(batch))
+        nll[batch] = np.bincount(places, torch.cat(losses).cpu().numpy(), len(batch))
     return kl, nll, counts

@@ -1,0 +1,137 @@
+"""Logits only where a token is scored, a bounded number at a time.
+
+The head of a language model turns every position's hidden state into a row of logits, one a token of the vocabulary: for 64 rows
+of 1,024 tokens and a vocabulary of 152,000 that is 37 GiB in float32, of which a trial needs the fraction where a token is
+scored. Here the hidden states are caught where they enter the head, picked, and put through the head in pieces. The model itself
+is called as a whole, so that whatever wraps it (PEFT's hooks, virtual tokens, autocast) works as always.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary): 128 MiB in float32
+PROBED = 2  # positions whose logits the model computes by itself, to check that its head is understood
+_UNDERSTOOD: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # heads that were checked: a look at values waits for a GPU
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The hidden states of n scored positions (n, h), and how a piece of them becomes float32 logits (m, vocabulary)."""
+
+    hidden: torch.Tensor
+    head: Callable[[torch.Tensor], torch.Tensor]
+    vocabulary: int
+
+    def pieces(self) -> list[slice]:
+        """The n positions in runs whose logits are at most LARGEST_PIECE."""
+        n, size = len(self.hidden), max(1, LARGEST_PIECE // self.vocabulary)
+        return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+
+    def logits(self, piece: slice) -> torch.Tensor:
+        return self.head(self.hidden[piece])
+
+
+def scored(model: nn.Module, ids: torch.Tensor, at: tuple[torch.Tensor, torch.Tensor]) -> Scored:
+    """The model's states at the positions `at` (rows, columns) of `ids` (b, l), right-padded: what comes after a position is
+    never seen by it, so padding needs no mask. The logits at a position are those of the token after it."""
+    module = _output_head(model)
+    if module is None:
+        return _whole(model(input_ids=ids, use_cache=False).logits[at])
+    with _caught(module, lambda hidden: _last(hidden, ids)[at][:PROBED]) as caught:
+        own = model(input_ids=ids, use_cache=False).logits[0]
+    hidden, context = _last(caught.hidden, ids)[at], caught.context
+    finish = _after_head(model)
+
+    def head(states: torch.Tensor) -> torch.Tensor:
+        with context():
+            return finish(module(states.to(_weight_dtype(module, states)))).float()
+
+    if module in _UNDERSTOOD or _agrees(head, hidden[:PROBED], own):
+        _UNDERSTOOD.add(module)
+        return Scored(hidden, head, own.shape[-1])
+    with _caught(module, lambda states: _last(states, ids)[at]):  # all scored positions at once, by the model's own code
+        return _whole(model(input_ids=ids, use_cache=False).logits[0])
+
+
+def summed_cross_entropy(found: Scored, targets: torch.Tensor) -> torch.Tensor:
+    """The sum over the n scored positions, in float32. Where there are several pieces, each is computed anew for its gradient,
+    so that the logits of one piece are held at a time."""
+
+    def loss(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(found.head(hidden), wanted, reduction="sum")
+
+    pieces = found.pieces()
+    if len(pieces) == 1 or not torch.is_grad_enabled():
+        return torch.stack([loss(found.hidden[piece], targets[piece]) for piece in pieces]).sum()
+    return torch.stack([checkpoint(loss, found.hidden[piece], targets[piece], use_reentrant=False) for piece in pieces]).sum()
+
+
+@torch.no_grad()
+def _agrees(head: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor, own: torch.Tensor) -> bool:
+    found = head(hidden)  # within a rounding of bfloat16, or not finite alike
+    return bool(torch.allclose(found, own.float(), rtol=0.02, atol=0.02, equal_nan=True))
+
+
+def _whole(logits: torch.Tensor) -> Scored:
+    return Scored(logits, lambda piece: piece.float(), logits.shape[-1])
+
+
+def _output_head(model: Any) -> nn.Module | None:
+    find = getattr(model, "get_output_embeddings", None)
+    found = find() if find is not None else None
+    return found if isinstance(found, nn.Module) else None
+
+
+def _last(hidden: torch.Tensor, ids: torch.Tensor) -> torch.Tensor:
+    return hidden[:, -ids.shape[1] :]  # virtual tokens that a method puts before the row are no positions of it
+
+
+def _weight_dtype(module: nn.Module, states: torch.Tensor) -> torch.dtype:
+    return next((parameter.dtype for parameter in module.parameters() if parameter.is_floating_point()), states.dtype)
+
+
+class _Catch:
+    hidden: torch.Tensor
+    context: Callable[[], contextlib.AbstractContextManager[Any]]
+
+
+@contextlib.contextmanager
+def _caught(module: nn.Module, passed: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[_Catch]:
+    """Catches what enters the head, and lets `passed` of it (m, h) through as one row."""
+    found = _Catch()
+
+    def catch(_: nn.Module, args: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        kind = args[0].device.type
+        on, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+        found.hidden, found.context = args[0], lambda: torch.autocast(kind, dtype=dtype, enabled=on)
+        return (passed(args[0])[None], *args[1:])
+
+    handle = module.register_forward_pre_hook(catch)
+    try:
+        yield found
+    finally:
+        handle.remove()
+
+
+def _after_head(model: Any) -> Callable[[torch.Tensor], torch.Tensor]:
+    """What an architecture does to its logits after the head: Gemma 2 caps them, Cohere and Granite scale them."""
+    config = model.config.get_text_config()
+    cap, times, over = (getattr(config, name, None) for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"))
+
+    def finish(logits: torch.Tensor) -> torch.Tensor:
+        if times is not None:
+            logits = logits * times
+        if over is not None:
+            logits = logits / over
+        return torch.tanh(logits / cap) * cap if cap is not None else logits
+
+    return finish

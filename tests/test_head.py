@@ -1,0 +1,86 @@
+"""Logits at scored positions, in pieces: the model's own, whatever its architecture does to them, and with the same gradient."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+from transformers import (
+    CohereConfig,
+    CohereForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
+
+from core import head
+
+SMALL = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
+GROUPED = SMALL | {"num_key_value_heads": 1}
+MODELS = {
+    "llama": lambda: LlamaForCausalLM(LlamaConfig(**GROUPED)),
+    "gpt2": lambda: GPT2LMHeadModel(GPT2Config(vocab_size=50, n_embd=16, n_layer=2, n_head=2)),
+    "gemma2, which caps its logits": lambda: Gemma2ForCausalLM(
+        Gemma2Config(**GROUPED, head_dim=8, final_logit_softcapping=0.05, pad_token_id=0)
+    ),
+    "cohere, which multiplies them": lambda: CohereForCausalLM(CohereConfig(**SMALL, logit_scale=7.0, pad_token_id=0)),
+    "granite, which divides them": lambda: GraniteForCausalLM(GraniteConfig(**GROUPED, logits_scaling=0.1)),
+}
+IDS = torch.tensor([[3, 7, 9, 11, 4, 8], [5, 6, 2, 0, 0, 0]])  # the second is padded
+AT = (torch.tensor([0, 0, 0, 1]), torch.tensor([1, 3, 4, 1]))
+TARGETS = torch.tensor([9, 4, 8, 2])
+
+
+@pytest.fixture(autouse=True)
+def _two_tokens_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(head, "LARGEST_PIECE", 100)
+
+
+def whole(model: nn.Module) -> torch.Tensor:
+    mask = torch.tensor([[1] * 6, [1, 1, 1, 0, 0, 0]])
+    return model(input_ids=IDS, attention_mask=mask).logits[AT]
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_pieces_are_the_models_own_logits_and_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()
+    found = head.scored(model, IDS, AT)
+    assert found.pieces() == [slice(0, 2), slice(2, 4)]
+    torch.testing.assert_close(torch.cat([found.logits(piece) for piece in found.pieces()]), whole(model))
+
+    loss = head.summed_cross_entropy(found, TARGETS)
+    (expected,) = torch.autograd.grad(nn.functional.cross_entropy(whole(model), TARGETS, reduction="sum"), first(model))
+    (given,) = torch.autograd.grad(loss, first(model))
+    torch.testing.assert_close(given, expected)
+
+
+def first(model: nn.Module) -> torch.Tensor:
+    return model.get_input_embeddings().weight  # type: ignore[operator,union-attr,return-value]
+
+
+def test_a_head_that_is_not_understood_is_left_to_the_model() -> None:
+    class Odd(LlamaForCausalLM):
+        def forward(self, *args, **options):  # type: ignore[no-untyped-def]
+            out = super().forward(*args, **options)
+            out.logits = out.logits * 3 + 1
+            return out
+
+    torch.manual_seed(0)
+    model = Odd(LlamaConfig(**GROUPED)).eval()
+    found = head.scored(model, IDS, AT)
+    torch.testing.assert_close(torch.cat([found.logits(piece) for piece in found.pieces()]), whole(model))
+
+
+def test_the_logits_of_one_piece_are_held_at_a_time() -> None:
+    """What the loss keeps for its gradient holds no tensor of tokens × vocabulary."""
+    model = MODELS["llama"]()
+    kept: list[torch.Size] = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
+        head.summed_cross_entropy(head.scored(model, IDS, AT), TARGETS)
+    assert not [shape for shape in kept if shape[-1:] == (50,) and shape[0] in (2, 4)]
