@@ -11,6 +11,7 @@ import functools
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from core import adapters, chat, checkpoint, remembered, tasks
 from core import base as bases
@@ -83,6 +84,21 @@ class _Rows:
     train_rows_hash: str
     evaluation_rows_hash: str
 
+    def as_inputs(self) -> dict[str, Any]:
+        """What of it is told of a trial as it stands."""
+        return {
+            "n_rows": self.n_source,
+            "n_available": self.n_available,
+            "n_eval_rows": self.n_evaluation,
+            "n_skipped_empty": self.n_empty,
+            "n_skipped_bad": self.n_bad,
+            "n_in_evaluation": self.n_in_evaluation,
+            "unused": tuple(self.unused),
+            "mean_tokens": self.mean_tokens,
+            "train_rows_hash": self.train_rows_hash,
+            "evaluation_rows_hash": self.evaluation_rows_hash,
+        }
+
 
 # What decides the counts of _Rows beside the content of the data and the model.
 COUNTING = ("preflight.py", "chat.py", "settings.py", "targets.py", "data", "lab")
@@ -108,18 +124,11 @@ def inspect(trial: Trial) -> Inputs:
     n_replayed = selection.n_replayed(trial.data, n_used)
     tokens = n_used * rows.mean_tokens + n_replayed * REPLAYED_TOKENS
     return Inputs(
+        **rows.as_inputs(),
         provenance=hashes,
-        n_rows=rows.n_source,
-        n_available=rows.n_available,
         n_train_examples=n_used,
-        n_eval_rows=rows.n_evaluation,
-        n_skipped_empty=rows.n_empty,
-        n_skipped_bad=rows.n_bad,
-        n_in_evaluation=rows.n_in_evaluation,
-        unused=tuple(rows.unused),
         n_truncated=n_truncated,
         n_too_long=n_too_long,
-        mean_tokens=rows.mean_tokens,
         seq_len_tokens=seq_len,
         n_parameters=base.n_parameters,
         trainable_parameters=trainable,
@@ -127,8 +136,6 @@ def inspect(trial: Trial) -> Inputs:
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
         memory_gib=_memory_gib(trial, base, trainable, rows.mean_tokens, n_used + n_replayed),
-        train_rows_hash=rows.train_rows_hash,
-        evaluation_rows_hash=rows.evaluation_rows_hash,
     )
 
 
