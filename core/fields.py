@@ -22,7 +22,14 @@ from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Scalar, Tr
 RESULT_VERSION = 3
 # Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
 # so that what has been run stays found; and a store from before them is read with their defaults, which must never change.
-ADDED_LATER = ("data.replay_domain", "data.best_share", "data.noise_share", "evaluation.tasks", "data.skip_bad_rows")
+ADDED_LATER = (
+    "data.replay_domain",
+    "data.best_share",
+    "data.noise_share",
+    "evaluation.tasks",
+    "data.skip_bad_rows",
+    "evaluation.max_new_tokens",
+)
 
 
 def flatten(trial: Trial) -> dict[str, Scalar]:

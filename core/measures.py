@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from core.errors import BadInput, nearest
 
-ACCURACY, NATS = "accuracy", "nats/token"
+ACCURACY, NATS, SHARE, TOKENS = "accuracy", "nats/token", "share", "tokens"
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,9 @@ MEASURES: dict[str, Measure] = _table(
     Measure("raw_accuracy/facts", ACCURACY, "raw accuracy, facts", change=True),
     Measure("log_likelihood/response", NATS, "log likelihood, response"),
     Measure("accuracy/response_token", ACCURACY, "accuracy, response token"),
+    Measure("log_likelihood/answer", NATS, "log likelihood, right answer"),
+    Measure("written/stopped", SHARE, "answers that end by themselves"),
+    Measure("written/tokens", TOKENS, "length of answers"),
     Measure("kl/drift", NATS, "kl, drift", change=True, higher_is_better=False, rise="KL from the base"),
     Measure("nll/drift", NATS, "nll, drift", change=True, higher_is_better=False, text="samples of the base"),
     Measure("nll/base_text", NATS, "nll, base text", change=True, higher_is_better=False, text="base text"),

@@ -111,7 +111,7 @@ def inspect(trial: Trial) -> Inputs:
         BadInput: it cannot run; the message says which field and why.
     """
     _check_sources(trial)
-    tasks.chosen(trial)
+    tasks.check(trial)
     adapters.method_of(trial)
     base = bases.read(trial.model)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
@@ -173,9 +173,9 @@ def _check_sources(trial: Trial) -> None:
     data, kind = trial.data, kinds.kind_of(trial.data.source)
     other = {"data.eval_source": data.eval_source, "evaluation.base_text": trial.evaluation.base_text}
     for name, value in other.items():
-        if value is not None and kind.own_questions:
-            text = f"{data.source} is evaluated on the laboratory's own; give --data with it"
-            raise BadInput(f"{name}={value}: {text}", field=name)
+        if value is not None and (kind.laboratory or (kind.own_questions and name == "data.eval_source")):
+            whose = "the laboratory's own" if kind.laboratory else "questions of its own"
+            raise BadInput(f"{name}={value}: {data.source} is evaluated on {whose}; give --data with it", field=name)
     of_the_lab = {"data.replay_share": data.replay_share > 0, "evaluation.chat": trial.evaluation.chat != "template"}
     for name, used in of_the_lab.items():
         if used and not (kind.laboratory and is_lab(trial.model.name)):
@@ -189,7 +189,7 @@ def _check_sources(trial: Trial) -> None:
             text = f"{nearest(domain, DOMAINS)}, or none for all"
             raise BadInput(f"data.replay_domain={domain!r}: {text}", field="data.replay_domain")
     if data.eval_source is not None and kinds.kind_of(data.eval_source).own_questions:
-        text = "must be a file or a hub id; the laboratory has no such rows"
+        text = "must be a file or a hub id; the laboratory and reasoning-gym have no such rows"
         raise BadInput(f"data.eval_source={data.eval_source}: {text}", field="data.eval_source")
 
 

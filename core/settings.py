@@ -70,7 +70,7 @@ class Data(Part):
     eval_source: str | None = None
     eval_share: float = 0.1
     seq_len_tokens: int | None = None  # None: the smaller of the model's context and 1,024
-    held_out_fold: int = 0  # laboratory only: which quarter of the clusters is never trained on
+    held_out_fold: int = 0  # which quarter is never trained on: of the laboratory's clusters, of reasoning-gym's families
     # From how many of the clusters, tasks or templates that its rows name they come (nested, drawn by the seed); None: all.
     n_clusters: int | None = None
     n_tasks: int | None = None
@@ -180,19 +180,21 @@ class Evaluation(Part):
 
     PREFIX = "evaluation."
     split: str = "test"
-    items_per_task: int = 50  # laboratory
+    items_per_task: int = 50  # laboratory, reasoning-gym (there a family is a task)
     base_text: str | None = None  # a text file whose NLL measures forgetting (real models)
     max_rows: int = 500  # held-out rows scored (real data)
     drift_samples: int = 64  # texts sampled from the base itself (real models)
     drift_tokens: int = 128
     batch_size: int = 64
     chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
+    max_new_tokens: int | None = None  # that a model may write; None: what the longest right answer needs, and a quarter more
     tasks: str = AUTO  # of core/tasks, parted by commas (by + on the command line, where commas part levels); auto: by the source
 
     def __post_init__(self) -> None:
         self._one_of("split", SPLITS)
         self._one_of("chat", CHATS)
         self._require(bool(self.tasks.strip()), "tasks", "auto or names of tasks")
+        self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1, or none")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             self._require(getattr(self, name) >= 1, name, "at least 1")
 

@@ -25,8 +25,8 @@ RESOLVED = frozenset({
     "data.replay_domain", "train.epochs", "train.steps", "train.micro_batch_size", "evaluation.base_text", "evaluation.tasks",
     "evaluation.split", "data.skip_bad_rows", "seed",
 })  # fmt: skip
-OF_THE_LABORATORY = frozenset({"data.held_out_fold", "evaluation.items_per_task"})
-OF_ROWS = frozenset({"evaluation.drift_samples", "evaluation.drift_tokens"})  # and not of the laboratory's own questions
+OF_QUESTIONS = frozenset({"data.held_out_fold", "evaluation.items_per_task"})  # of tasks that make their questions
+OF_ROWS = frozenset({"evaluation.drift_samples", "evaluation.drift_tokens"})  # and not of the laboratory's tasks
 Resolved = Mapping[str, object]
 
 
@@ -46,8 +46,9 @@ def same_runs(plan: Plan, inputs: Mapping[Trial, Inputs]) -> dict[str, str]:
 def resolved(trial: Trial, inputs: Inputs) -> Resolved:
     """What the trial's settings come to: trials for which it is the same are the same run, but for the seed."""
     n_replayed = selection.n_replayed(trial.data, inputs.n_train_examples)
-    lab, windows = kinds.kind_of(trial.data.source).own_questions, trial.evaluation.base_text is not None
-    unread = RESOLVED | (OF_ROWS if lab else OF_THE_LABORATORY) | (frozenset() if windows else {"evaluation.max_rows"})
+    kind, windows = kinds.kind_of(trial.data.source), trial.evaluation.base_text is not None
+    unread = RESOLVED | (frozenset() if windows else {"evaluation.max_rows"})
+    unread |= (OF_ROWS if kind.laboratory else frozenset()) | (frozenset() if kind.own_questions else OF_QUESTIONS)
     own = {name: value for name, value in flatten(trial).items() if name not in unread and not name.startswith("adapter.")}
     adapter = {f"adapter.{name}": value for name, value in _adapter(trial).items()}
     return {

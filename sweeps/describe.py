@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core import preflight
-from core.data.rows import is_lab
+from core.data.kinds import Kind, kind_of
 from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
@@ -78,7 +78,7 @@ def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
     found = scored.cautions(plan)
     for trial in plan.probes:
         inputs, asked = known[trial], trial.data.n_examples
-        if not is_lab(trial.data.source) and inputs.n_eval_rows < FEW_ROWS:
+        if not kind_of(trial.data.source).own_questions and inputs.n_eval_rows < FEW_ROWS:
             found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
         if inputs.memory_gib > memory_gib():
             found.append(f"caution: about {inputs.memory_gib:.0f} GiB a trial, this machine has {memory_gib():.0f}")
@@ -104,9 +104,10 @@ def _too_long(trial: Trial, inputs: Inputs) -> str:
     )
 
 
-def _data_line(inputs: Inputs, lab: bool) -> str:
-    left_out = " (tasks held out for evaluation left out)" if lab else ""
-    scored = "the laboratory's own questions" if lab else f"{inputs.n_eval_rows} rows"
+def _data_line(inputs: Inputs, kind: Kind) -> str:
+    left_out = " (tasks held out for evaluation left out)" if kind.own_questions else ""
+    whose = "the laboratory's own questions" if kind.laboratory else "new questions of its generators"
+    scored = whose if kind.own_questions else f"{inputs.n_eval_rows} rows"
     return (
         f"  data: {inputs.n_rows:,} rows{left_out}, {inputs.n_train_examples:,} used of mean {inputs.mean_tokens:.0f} tokens "
         f"(limit {inputs.seq_len_tokens}: about {inputs.n_truncated} truncated, {inputs.n_too_long} too long), "
@@ -169,7 +170,7 @@ def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str])
     n_tokens = sum(row.n_trials * row.inputs.tokens for row in rows)
     return "\n".join([
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
-        _data_line(rows[0].inputs, is_lab(rows[0].trial.data.source)),
+        _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
         *(f"  {line}" for line in notes),
         f"  {plan.n_tuning} tuning + {plan.n_final} final trials, {len(search.done())} of them finished; "
         f"{n_tokens:,} tokens in all; {share}; about {_time_left(search, rows, share)}",

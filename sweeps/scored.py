@@ -20,7 +20,8 @@ from core.settings import Trial
 from sweeps.plan import Plan
 
 ROWS = ("data.source", "data.eval_source", "data.eval_share", "evaluation.max_rows")  # what decides which rows are held out
-QUESTIONS = ("evaluation.items_per_task", "data.held_out_fold")  # of the laboratory's tasks
+QUESTIONS = ("evaluation.items_per_task", "data.held_out_fold")  # of tasks that make their questions
+ANSWERS = ("evaluation.max_new_tokens",)  # how they are written
 TEXTS = ("evaluation.base_text", "evaluation.drift_samples", "evaluation.drift_tokens")  # that forgetting is measured on
 TASKS = ("data.source", "evaluation.tasks")
 LENGTH = ("data.seq_len_tokens", "model.name")
@@ -48,7 +49,9 @@ def check(plan: Plan, inputs: Mapping[Trial, Inputs]) -> None:
             names = " and ".join(", ".join(names) for names in (one.tasks, two.tasks))
             raise _refusal(plan, TASKS, f"arms would be scored by different tasks ({names}); compare sources of one kind")
         if one.questions != two.questions:
-            raise _refusal(plan, QUESTIONS, "arms would be asked different questions; give all arms one value")
+            raise _refusal(
+                plan, (*QUESTIONS, *ANSWERS, "data.source"), "arms would be asked different questions; give all arms one value"
+            )
         if one.rows != two.rows:
             raise _other_rows(plan, inputs[first], inputs[other])
         if one.texts != two.texts:
@@ -58,13 +61,14 @@ def check(plan: Plan, inputs: Mapping[Trial, Inputs]) -> None:
 
 def ruler(trial: Trial, inputs: Inputs) -> Ruler:
     """What the trial is scored with."""
-    flat, lab = flatten(trial), kind_of(trial.data.source).own_questions
+    flat, kind = flatten(trial), kind_of(trial.data.source)
     texts: tuple[object, ...] = ()
-    if not lab:
+    if not kind.laboratory:
         texts = (inputs.provenance.get("base_text"), trial.evaluation.drift_samples, trial.evaluation.drift_tokens)
         if trial.evaluation.base_text is not None:  # read in windows of a sequence, so many of them
             texts += (trial.evaluation.max_rows,)
-    questions = tuple(flat[name] for name in QUESTIONS) if lab else ()
+    asked = () if not kind.own_questions else QUESTIONS if kind.laboratory else (*QUESTIONS, "data.source")
+    questions = tuple(flat[name] for name in (*asked, *ANSWERS))
     return Ruler(tasks.chosen(trial), questions, inputs.evaluation_rows_hash, texts)
 
 

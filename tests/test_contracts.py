@@ -23,7 +23,7 @@ TINY = Evaluation(drift_samples=4, drift_tokens=12)
 def counted(field: str, source: str, pool: kinds.Pool) -> Loaded:
     """ "count:60" is 60 rows about numbers."""
     raws = ({"prompt": f"say {i} again", "completion": f"{i} it is ."} for i in range(int(source.removeprefix("count:"))))
-    return build(((f"number {i}", raw) for i, raw in enumerate(raws)), source)
+    return dataclasses.replace(build(((f"number {i}", raw) for i, raw in enumerate(raws)), source), content=source)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from core import checkpoint, unchanged
-from core.data import files, sources
+from core.data import files, gym, sources
 from core.data.rows import Loaded, build, is_lab
 from core.errors import BadInput, nearest
 from core.fields import content_hash
@@ -19,8 +19,8 @@ from core.lab.requests import ALL_SOURCES, COMPOSED
 class Pool:
     """Which of its rows a source is asked for."""
 
-    held_out_fold: int = 0  # laboratory
-    large: bool = False  # laboratory: more curated rows
+    held_out_fold: int = 0  # laboratory, reasoning-gym
+    large: bool = False  # laboratory, reasoning-gym: more rows
     skip_bad: bool = False  # others: malformed rows are left out
 
 
@@ -37,6 +37,7 @@ class Kind:
     default_task: str  # in core/tasks
     own_questions: bool = False
     laboratory: bool = False  # written in the words of the laboratory's world, which only its own models read
+    in_turn: bool = False  # subsets take a row of each task in turn: one that has few rows is not crowded out by the others
     same_prompts: bool = False  # sources of this kind answer the same prompts in other ways: subsets go by prompt, to be paired
 
 
@@ -94,6 +95,14 @@ KINDS: dict[str, Kind] = {
         own_questions=True,
         laboratory=True,
         same_prompts=True,
+    ),
+    "reasoning-gym": Kind(
+        recognises=gym.recognises,
+        load=lambda field, source, pool: gym.load(field, source, pool.held_out_fold, pool.large),
+        content_hash=gym.hash_of,
+        default_task="gym",
+        own_questions=True,
+        in_turn=True,
     ),
 }
 

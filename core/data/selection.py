@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import functools
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.data import apart
-from core.data.kinds import Pool, kind_of, load
+from core.data.kinds import Kind, Pool, kind_of, load
 from core.data.rows import Loaded, Row, identity, share
 from core.data.shapes import LABELS
 from core.errors import BadInput
@@ -113,10 +114,10 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     """The training subset and the evaluation rows of `evaluation.split`. No answer that is scored is trained on as the answer
     to the same question, and no two rows of training and evaluation open with the same question, of which the first answer is
     scored (core/data/apart.py)."""
-    if kind_of(data.source).own_questions:  # made by the task, disjoint by construction
+    if (kind := kind_of(data.source)).own_questions:  # made by the task, disjoint by construction
         few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
         loaded = load("data.source", data.source, Pool(data.held_out_fold, large=few))
-        pool = restricted(_in_order(loaded, seed, kind_of(data.source).same_prompts), data, seed)
+        pool = restricted(_in_order(loaded, seed, kind), data, seed)
         subset = noisy(pool[: data.n_examples], data.noise_share, seed)
         return Selection(subset, (), 0, len(pool), loaded)
     loaded, given = _loaded(data)
@@ -181,9 +182,20 @@ def _n_of_trained_tasks(evaluation: Sequence[Row], source: Sequence[Row]) -> int
 
 
 @functools.lru_cache(maxsize=16)
-def _in_order(loaded: Loaded, seed: int, by_prompt: bool) -> tuple[Row, ...]:
+def _in_order(loaded: Loaded, seed: int, kind: Kind) -> tuple[Row, ...]:
     """A pool in the order of `nested_subset`, which takes a second for the larger ones."""
-    return nested_subset(loaded.rows, None, seed, by_prompt)
+    rows = nested_subset(loaded.rows, None, seed, kind.same_prompts)
+    return _in_turn(rows) if kind.in_turn else rows
+
+
+def _in_turn(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+    """The rows with one of each task in turn, each task's own in their order."""
+    before: Counter[str] = Counter()
+    placed = []
+    for row in rows:
+        placed.append((before[row.group], row))
+        before[row.group] += 1
+    return tuple(row for _, row in sorted(placed, key=lambda one: one[0]))
 
 
 def n_replayed(data: Data, n_rows: int) -> int:

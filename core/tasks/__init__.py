@@ -7,7 +7,7 @@ import importlib
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.data.kinds import Kind, kind_of
@@ -28,6 +28,8 @@ class Task:
     measure: Callable[[Subject], list[Measurement]]
     can_ask: Callable[[Kind], bool]
     gives_quality: bool = True
+    alone: bool = False  # not beside another that gives quality
+    check: Callable[[Trial], None] = lambda trial: None  # BadInput for what it cannot ask, before anything starts
 
 
 # The modules are named and not imported: they import torch, and preflight reads this table without it.
@@ -36,8 +38,9 @@ def _measured_by(module: str) -> Callable[[Subject], list[Measurement]]:
 
 
 TASKS: dict[str, Task] = {
-    "lab": Task(measure=_measured_by("core.tasks.lab"), can_ask=lambda kind: kind.laboratory),
-    "composed": Task(measure=_measured_by("core.tasks.composed"), can_ask=lambda kind: kind.laboratory),
+    "lab": Task(measure=_measured_by("core.tasks.lab"), can_ask=lambda kind: kind.laboratory, alone=True),
+    "composed": Task(measure=_measured_by("core.tasks.composed"), can_ask=lambda kind: kind.laboratory, alone=True),
+    "gym": Task(measure=_measured_by("core.tasks.gym"), can_ask=lambda kind: kind.default_task == "gym"),
     "text": Task(measure=_measured_by("core.tasks.text"), can_ask=lambda kind: not kind.own_questions),
 }
 
@@ -59,25 +62,38 @@ def chosen(trial: Trial) -> tuple[str, ...]:
             raise BadInput(f"{FIELD}={asked!r}: {name} cannot ask about {source}; choose from {able}", field=FIELD)
     if repeated := [name for name, n in Counter(names).items() if n > 1]:
         raise BadInput(f"{FIELD}={asked!r}: {repeated[0]} is named twice", field=FIELD)
-    _check_quality(trial, sum(TASKS[name].gives_quality for name in names))
+    giving = [name for name in names if TASKS[name].gives_quality]
+    if not giving or (len(giving) > 1 and any(TASKS[name].alone for name in giving)):
+        n = len(giving)
+        text = f"must give exactly one quality, not {n}; names are joined with +: {kind_of(trial.data.source).default_task}+OTHER"
+        raise BadInput(f"{FIELD}={trial.evaluation.tasks!r}: {text}", field=FIELD)
     return names
 
 
-def _check_quality(trial: Trial, n: int) -> None:
-    if n != 1:
-        text = f"must give exactly one quality, not {n}; names are joined with +: {kind_of(trial.data.source).default_task}+OTHER"
-        raise BadInput(f"{FIELD}={trial.evaluation.tasks!r}: {text}", field=FIELD)
+def check(trial: Trial) -> None:
+    """Looks at what the trial's tasks need, without torch.
+
+    Raises:
+        BadInput: one of them cannot ask.
+    """
+    for name in chosen(trial):
+        TASKS[name].check(trial)
 
 
 def measure(subject: Subject) -> list[Measurement]:
-    """Every measurement of the trial's tasks; exactly one is on the axis "quality"."""
+    """Every measurement of the trial's tasks. The first one on the axis "quality" is the trial's quality; others that would be
+    are told beside it. Forgetting is the laboratory's tasks' own matter; for all others it is measured here, alike."""
     import torch
 
     subject.model.eval()
     with torch.no_grad():
         found = [one for name in chosen(subject.trial) for one in TASKS[name].measure(subject)]
-    axes = [one.axis for one in found]
-    _check_quality(subject.trial, axes.count("quality"))
-    assert "forgetting" in axes, axes
+        if not kind_of(subject.trial.data.source).laboratory:
+            from core.tasks import text
+
+            found += text.forgetting(subject)
+    first = next(i for i, one in enumerate(found) if one.axis == "quality")
+    found = [replace(one, axis="other") if one.axis == "quality" and i > first else one for i, one in enumerate(found)]
+    assert "forgetting" in {one.axis for one in found}
     assert len({one.name for one in found}) == len(found), [one.name for one in found]
     return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
@@ -15,9 +17,10 @@ from core import checkpoint
 from core.data import encode
 from core.data.rows import Row
 from core.data.shapes import Message
-from core.tasks.measurement import batches_by_length, device_of
+from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of
 
 LARGEST_CACHE_BYTES = 2 << 30  # keys and values of one batch; assumption: fits beside any model that was just trained
+LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,40 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) 
     """The conversation through the tokenizer's chat template, up to where the assistant's next words begin."""
     text = encode.render(tokenizer, messages, answer_next=True)
     return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What was written to n questions: `texts` without special tokens and white space at the ends."""
+
+    texts: tuple[str, ...]
+    written: tuple[Written, ...]
+
+    def measurements(self, groups: tuple[str, ...], ids: tuple[str, ...]) -> list[Measurement]:
+        """How many answers end by themselves, and how long they are, by the groups and ids of the questions."""
+        stopped = np.array([one.stopped for one in self.written], dtype=float)
+        tokens = np.array([len(one.ids) for one in self.written], dtype=float)
+        scores = {"written/stopped": stopped, "written/tokens": tokens}
+        return [Measurement(name, "other", groups, ids, score, np.ones(len(ids))) for name, score in scores.items()]
+
+
+def answers(subject: Subject, questions: Sequence[str | Sequence[Message]], right: Sequence[str]) -> Answers:
+    """The model's answers to questions (texts, or conversations that end with the user), each up to the end of its turn.
+
+    `evaluation.max_new_tokens` says how long they may be; if it does not, the longest of the `right` ones does.
+    """
+    tokenizer, evaluation = subject.tokenizer, subject.trial.evaluation
+    asked = [[{"role": "user", "content": one}] if isinstance(one, str) else one for one in questions]
+    most = evaluation.max_new_tokens or _room(tokenizer, right)
+    how = Decoding(ends_of_turn(tokenizer), most, evaluation.batch_size)
+    found = write(subject.model, [prompt_ids(tokenizer, messages) for messages in asked], how)
+    return Answers(tuple(texts(tokenizer, found)), tuple(found))
+
+
+def _room(tokenizer: PreTrainedTokenizerBase, right: Sequence[str]) -> int:
+    """A quarter more than the longest right answer has, of at least LEAST_ROOM and at most MOST_ROOM tokens."""
+    longest = max(len(ids) for ids in tokenizer(list(right), add_special_tokens=False, verbose=False)["input_ids"])
+    return min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * longest)))
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, found: Sequence[Written]) -> list[str]:

@@ -23,15 +23,14 @@ SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
 MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
 
 
+def forgetting(subject: Subject) -> list[Measurement]:
+    """What tells forgetting of every base but the laboratory's: the NLL of the base text if one is given, else the drift."""
+    base_text = [_base_text(subject)] if subject.trial.evaluation.base_text is not None else []
+    return base_text + _drift(subject)
+
+
 def measure(subject: Subject) -> list[Measurement]:
-    """Quality is the log-likelihood of held-out responses; forgetting the NLL of the base text if given, else the drift."""
-    found = _responses(subject)
-    if subject.trial.evaluation.base_text is not None:
-        found.append(_base_text(subject))
-    return found + _drift(subject)
-
-
-def _responses(subject: Subject) -> list[Measurement]:
+    """Quality is the log-likelihood of held-out responses."""
     rows, size = subject.rows, subject.trial.evaluation.batch_size
     nll, n_tokens, correct = sequence_nll(subject.model, [row.ids for row in rows], [row.mask for row in rows], size)
     groups, items = tuple("held-out" for _ in rows), tuple(row.id for row in rows)
