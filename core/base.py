@@ -6,11 +6,12 @@ import functools
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from core import chat, checkpoint, targets, unchanged
+from core import architecture, chat, checkpoint, targets, unchanged, weights
+from core.errors import BadInput
 from core.settings import Model
 
-HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
 # In files, but no parameters: masks and frequencies that older versions saved, and what balances a mixture's experts.
 BUFFER = re.compile(r"(\battn\.bias|masked_bias|attention\.bias|inv_freq|e_score_correction_bias)$")
 
@@ -85,22 +86,39 @@ def read(model: Model) -> BaseFiles:
     directory = checkpoint.locate(model)
     files = [file for file in sorted(directory.iterdir()) if file.is_file()]
     stamps = [(file.name, unchanged.stamp(file) or checkpoint.file_hash(file)) for file in files]
-    return _read(directory, tuple(stamps))
+    return _read(directory, model.trust_remote_code, tuple(stamps))
 
 
 @functools.lru_cache(maxsize=16)
-def _read(directory: Path, stamps: tuple[tuple[str, object], ...]) -> BaseFiles:
-    settings = checkpoint.config(directory)
-    chat.tokenizer(directory)
-    shapes = checkpoint.shapes(directory)
+def _read(directory: Path, trust_remote_code: bool, stamps: tuple[tuple[str, object], ...]) -> BaseFiles:
+    settings = architecture.read(directory, trust_remote_code)
+    _check_vocabulary(directory, settings)
+    shapes = weights.shapes(directory)
+    architecture.check_weights(directory, settings, shapes)
     return BaseFiles(
         directory=directory,
         hash=checkpoint.model_hash(directory),
         model_type=str(settings.get("model_type", "")),
         shapes=shapes,
         width=checkpoint.hidden_size(settings),
-        vocabulary=int(settings.get("vocab_size", 0)),
+        vocabulary=settings.get("vocab_size", 0),
         context=checkpoint.context_tokens(settings),
-        tied=not any(name.endswith(HEADS) for name in shapes),
+        tied=not any(name.endswith(architecture.HEADS) for name in shapes),
         new_tokens=chat.n_new_tokens(directory),
     )
+
+
+def _check_vocabulary(directory: Path, settings: dict[str, Any]) -> None:
+    """Every token of the tokenizer has a row in the embeddings.
+
+    Raises:
+        BadInput: some have none, so that the tokenizer is another model's.
+    """
+    inner = chat.tokenizer(directory)
+    rows = settings.get("vocab_size")
+    if inner is None or rows is None:
+        return
+    token, last = max(inner.get_vocab().items(), key=lambda item: item[1], default=("", -1))
+    if last >= rows:
+        text = f"vocab_size={rows}: the tokenizer has tokens up to {last} ({token!r}); it may be another model's"
+        raise BadInput(f"model: {directory / 'config.json'}: {text}", field="model.name")

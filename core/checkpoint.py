@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from core import remembered, unchanged
+from core import remembered, unchanged, weights
 from core.errors import BadInput
 from core.fields import content_hash
 from core.lab import base_path
@@ -17,7 +16,10 @@ from core.settings import Model
 
 LONGEST_DEFAULT_SEQ = 1_024  # for data.seq_len_tokens=None, where the model's context is longer
 SMALL_BYTES = 1 << 20  # hashed directly: quicker than the cache
-PICKLES = ("pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
+ADAPTER = "adapter_config.json"
+GGUF_TEXT = "GGUF is for inference; take the model's safetensors weights"
+PICKLE_TEXT = "unpickling runs code; convert it to safetensors"
+OTHER_WEIGHTS = ("*.gguf", "pytorch_model*.bin", "*.pt", "*.pth", "*.ckpt")
 FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.model")
 # Beside the weights, what decides a model's tokens and numbers.
 HASHED = (
@@ -35,21 +37,45 @@ def locate(model: Model) -> Path:
     if model.name.startswith("lab:"):
         directory = base_path(model.name)
     elif _is_local(model.name):
-        local = Path(model.name).expanduser()
-        if not local.is_dir():
-            raise BadInput(
-                f"model.name={model.name}: no such directory (nor lab:base-<seed>, nor a hub id owner/name)", field="model.name"
-            )
-        directory = local
+        directory = _local(model.name)
     else:
         directory = _download(model)
+    if (directory / ADAPTER).is_file():
+        of = _base_of(directory)
+        text = f"{directory} holds an adapter{of}, not a model; give that base, or a model that the adapter is merged into"
+        raise BadInput(f"model.name={model.name}: {text}", field="model.name")
     if not (directory / "config.json").is_file():
-        raise BadInput(f"model.name={model.name}: no config.json in {directory}", field="model.name")
-    if not weight_files(directory):
-        pickles = sorted(path.name for pattern in PICKLES for path in directory.glob(pattern))
-        reason = f" ({pickles[0]} is refused: unpickling runs code; convert it to safetensors)" if pickles else ""
+        text = f"no config.json in {directory}{_elsewhere(directory, 'config.json')}"
+        raise BadInput(f"model.name={model.name}: {text}; give a directory with a model", field="model.name")
+    if not weights.files(directory):
+        others = sorted(path.name for pattern in OTHER_WEIGHTS for path in directory.glob(pattern))
+        reason = _elsewhere(directory, "*.safetensors")
+        if others:
+            reason = f" ({others[0]} is refused: {GGUF_TEXT if others[0].endswith('.gguf') else PICKLE_TEXT})"
         raise BadInput(f"model.name={model.name}: no safetensors weights in {directory}{reason}", field="model.name")
     return directory
+
+
+def _local(name: str) -> Path:
+    local = Path(name).expanduser()
+    if local.is_file():
+        text = GGUF_TEXT if local.suffix == ".gguf" else "give the directory that has config.json, tokenizer and weights"
+        raise BadInput(f"model.name={name}: a file; {text}", field="model.name")
+    if not local.is_dir():
+        text = "no such directory (nor lab:base-<seed>, nor a hub id owner/name)"
+        raise BadInput(f"model.name={name}: {text}", field="model.name")
+    return local
+
+
+def _base_of(directory: Path) -> str:
+    name = weights.read_json(directory / ADAPTER).get("base_model_name_or_path")
+    return f" of {name}" if isinstance(name, str) and name else ""
+
+
+def _elsewhere(directory: Path, pattern: str) -> str:
+    """A hint at a folder inside that has what lacks here."""
+    inside = sorted(path.parent for path in directory.glob(f"*/{pattern}"))
+    return f" (but in {inside[0]})" if inside else ""
 
 
 def _is_local(name: str) -> bool:
@@ -72,49 +98,8 @@ def _download(model: Model) -> Path:
         ) from None
 
 
-def weight_files(directory: Path) -> list[Path]:
-    """The checkpoint's safetensors files: those of the index, or model.safetensors."""
-    index = directory / "model.safetensors.index.json"
-    if index.is_file():
-        names = sorted(set(json.loads(index.read_text())["weight_map"].values()))
-        missing = [name for name in names if not (directory / name).is_file()]
-        if missing:
-            raise BadInput(f"model: {directory} lacks {missing[0]}, which its index names", field="model.name")
-        return [directory / name for name in names]
-    return [path for path in [directory / "model.safetensors"] if path.is_file()]
-
-
-def shapes(directory: Path) -> dict[str, tuple[int, ...]]:
-    """Every weight's shape, read from the headers (8 bytes of length, then JSON) without the weights."""
-    found: dict[str, tuple[int, ...]] = {}
-    for path in weight_files(directory):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            try:
-                if length + 8 > size:
-                    raise ValueError("cut off")
-                header = json.loads(file.read(length))
-                end = max((entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"), default=0)
-                if end + length + 8 > size:
-                    raise ValueError("cut off")
-            except (ValueError, KeyError) as error:
-                raise BadInput(f"model: {path} is not a whole safetensors file ({error})", field="model.name") from None
-        found |= {name: tuple(entry["shape"]) for name, entry in header.items() if name != "__metadata__"}
-    return found
-
-
 def count(shape: Iterable[int]) -> int:
     return math.prod(shape)
-
-
-def config(directory: Path) -> dict[str, Any]:
-    """config.json; a multimodal model's text part."""
-    try:
-        settings: dict[str, Any] = json.loads((directory / "config.json").read_text())
-    except ValueError as error:
-        raise BadInput(f"model: {directory / 'config.json'} is not JSON ({error})", field="model.name") from None
-    return settings | settings.get("text_config", {})
 
 
 def hidden_size(settings: dict[str, Any]) -> int:
@@ -149,7 +134,7 @@ def check_rank(rank: int, width: int) -> None:
 
 def model_hash(directory: Path) -> str:
     """A content hash of the weights, configuration and tokenizer."""
-    files = [*weight_files(directory), *(directory / name for name in HASHED if (directory / name).is_file())]
+    files = [*weights.files(directory), *(directory / name for name in HASHED if (directory / name).is_file())]
     return content_hash({path.name: file_hash(path) for path in files})
 
 

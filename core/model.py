@@ -15,11 +15,13 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from core import base as bases
 from core import checkpoint, unchanged, warm
 from core.data import encode
-from core.errors import BadInput
-from core.hardware import Device, prepare
+from core.errors import BadInput, one_line
+from core.hardware import Device, is_out_of_memory, prepare
 from core.settings import Model
+from core.weights import named
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,7 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     options: dict[str, Any] = {"dtype": resolved_dtype(model, device), "use_safetensors": True}
     if model.quantization == "nf4":
         options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": str(place)}}
-    try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
-        network = AutoModelForCausalLM.from_pretrained(path, config=config, trust_remote_code=model.trust_remote_code, **options)
-    except (ValueError, OSError, KeyError) as error:
-        raise BadInput(
-            f"model.name={model.name}: cannot be loaded ({str(error).strip().splitlines()[0]})", field="model.name"
-        ) from None
+    network = _weights(model, path, options)
     if model.quantization == "nf4":
         _keep_packing(network)
     else:
@@ -83,6 +79,35 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     network.eval()
     warm.settle()
     return Base(network, tokenizer, tuple(new_tokens), path, key)
+
+
+def _weights(model: Model, path: str, options: dict[str, Any]) -> PreTrainedModel:
+    """The model with all of its weights from the checkpoint, and nothing left over.
+
+    Raises:
+        BadInput: it cannot be loaded, or weights lack (transformers would draw random ones), are left over or do not fit.
+    """
+    options |= {"trust_remote_code": model.trust_remote_code, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    try:
+        config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
+    except Exception as error:  # configurations, conversions and code of models raise what they like
+        if is_out_of_memory(error):
+            raise
+        raise BadInput(f"model.name={model.name}: cannot be loaded ({one_line(error)})", field="model.name") from None
+    network: PreTrainedModel
+    info: dict[str, Any]
+    network, info = loaded
+    unfit = sorted(str(key[0]) for key in info["mismatched_keys"])
+    for words, names in (
+        ("the checkpoint lacks", sorted(info["missing_keys"])),
+        ("config.json gives other shapes for", unfit),
+        ("the model has no place for", [name for name in sorted(info["unexpected_keys"]) if not bases.BUFFER.search(name)]),
+    ):
+        if names:
+            text = f"{words} {named(names)}; fetch it again, or correct config.json"
+            raise BadInput(f"model.name={model.name}: {text}", field="model.name")
+    return network
 
 
 def load_tokenizer(model: Model, path: str) -> PreTrainedTokenizerBase:

@@ -1,0 +1,207 @@
+"""What config.json says of a model and whether its weights fit to it, without torch; so that no sweep starts on a model that
+cannot be loaded, or that would be filled up with random weights."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput, nearest
+from core.weights import Shape, named, read_json
+
+# Whole numbers of config.json: those that must be above 0 where they stand, and those that may be null too.
+SIZES = (
+    *("hidden_size", "n_embd", "d_model", "vocab_size", "num_hidden_layers", "n_layer", "num_attention_heads", "n_head"),
+    *("max_position_embeddings", "n_positions", "word_embed_proj_dim"),
+)
+SIZES_OR_NULL = (
+    "num_key_value_heads",
+    "head_dim",
+    "n_inner",
+    "intermediate_size",
+    "ffn_dim",
+    "num_local_experts",
+    "n_ctx",
+    "dim",
+)
+NUMBERS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_theta", "initializer_range", "attention_dropout")
+HIDDEN, LAYERS = ("hidden_size", "n_embd", "d_model", "dim"), ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+LAYER = re.compile(r"\b(layers|h|blocks)\.(\d+)\.(.+)$")
+EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
+HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
+# Every layer of these has the same weights.
+GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3", "granite")
+UNIFORM = (
+    *GATED,
+    "gpt2",
+    "gpt_neox",
+    "opt",
+    "phi",
+    "phi3",
+    "falcon",
+    "bloom",
+    "olmo",
+    "olmo2",
+    "starcoder2",
+    "stablelm",
+    "cohere",
+)
+GATED_LAYER = (
+    *(f"self_attn.{name}_proj.weight" for name in "qkvo"),
+    *(f"mlp.{name}_proj.weight" for name in ("gate", "up", "down")),
+    *("input_layernorm.weight", "post_attention_layernorm.weight"),
+)
+# Read text in both directions unless is_decoder is set, so they write none.
+ENCODERS = re.compile(r"bert|electra|roformer|roc_bert|data2vec|big_bird|^ernie$|^xlm$|^xmod$")
+
+
+def read(directory: Path, trust_remote_code: bool) -> dict[str, Any]:
+    """config.json, checked; a multimodal model's text part over the rest.
+
+    Raises:
+        BadInput: it is no configuration of a causal language model that can be loaded here.
+    """
+    path = directory / "config.json"
+    settings = read_json(path)
+    inner = settings.get("text_config")
+    if inner is not None and not isinstance(inner, dict):
+        raise _wrong(path, "text_config", inner, "must be an object")
+    whole = settings | (inner or {})
+    _check_type(path, settings, trust_remote_code)
+    for name in (*SIZES, *SIZES_OR_NULL):
+        value = whole.get(name)
+        if name in whole and (value is not None or name in SIZES) and (type(value) is not int or value < 1):
+            raise _wrong(path, name, value, "must be a whole number above 0")
+    for name in NUMBERS:
+        if whole.get(name) is not None and (isinstance(whole[name], bool) or not isinstance(whole[name], int | float)):
+            raise _wrong(path, name, whole[name], "must be a number")
+    if not isinstance(whole.get("tie_word_embeddings", False), bool):
+        raise _wrong(path, "tie_word_embeddings", whole["tie_word_embeddings"], "must be true or false")
+    _check_heads(path, whole)
+    return whole
+
+
+def _check_heads(path: Path, whole: Mapping[str, Any]) -> None:
+    heads, groups = whole.get("num_attention_heads"), whole.get("num_key_value_heads")
+    width = next((whole[name] for name in HIDDEN if whole.get(name)), None)
+    if type(heads) is int and type(width) is int and not whole.get("head_dim") and width % heads:
+        raise _wrong(path, "num_attention_heads", heads, f"must divide the width of {width}")
+    if type(heads) is int and type(groups) is int and heads % groups:
+        raise _wrong(path, "num_key_value_heads", groups, f"must divide num_attention_heads={heads}")
+
+
+def _wrong(path: Path, name: str, value: object, must: str) -> BadInput:
+    text = f"{name}={value!r:.80}: {must}; correct it or fetch the model again"
+    return BadInput(f"model: {path}: {text}", field="model.name")
+
+
+def _check_type(path: Path, settings: Mapping[str, Any], trust_remote_code: bool) -> None:
+    if settings.get("is_encoder_decoder"):
+        raise _wrong(path, "is_encoder_decoder", True, "only a model that is a decoder alone can be tuned here")
+    kind, known = settings.get("model_type"), causal_types()
+    own_code = isinstance(settings.get("auto_map"), dict)
+    if own_code and trust_remote_code:
+        return
+    if not isinstance(kind, str) or not kind:
+        raise _wrong(path, "model_type", kind, "must be a name")
+    if own_code and kind not in known:
+        text = "comes with code of its own, which runs here; add --set model.trust_remote_code=true if you trust it"
+        raise BadInput(f"model: {path}: model_type={kind!r}: {text}", field="model.trust_remote_code")
+    if kind not in known:
+        raise _wrong(path, "model_type", kind, f"no causal language model of this transformers ({nearest(kind, sorted(known))})")
+    classes = settings.get("architectures")
+    if ENCODERS.search(kind) and settings.get("is_decoder") is not True:
+        raise _wrong(path, "model_type", kind, "an encoder, which reads in both directions and writes no text")
+    if classes is not None and not (isinstance(classes, list) and set(map(str, classes)) & set(known.values())):
+        raise _wrong(path, "architectures", classes, f"must be a causal language model such as {known[kind]}")
+
+
+@functools.cache
+def causal_types() -> dict[str, str]:
+    """The causal language models that transformers knows: model_type → class. From its source: importing it takes seconds."""
+    found = importlib.util.find_spec("transformers")
+    assert found is not None
+    assert found.origin is not None
+    source = Path(found.origin).parent / "models" / "auto" / "modeling_auto.py"
+    table = source.read_text(encoding="utf-8").partition("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = ")[2].partition("\n)")[0]
+    return dict(re.findall(r'\("([^"]+)", "([^"]+)"\)', table))
+
+
+def check_weights(directory: Path, settings: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    """Weights that the configuration asks for, as far as it tells without the model's code; the rest when it is loaded.
+
+    Raises:
+        BadInput: weights lack or have other shapes.
+    """
+    width = next((settings[name] for name in HIDDEN if settings.get(name)), 0)
+    for name, shape in shapes.items():
+        if EMBEDDING.search(name) and len(shape) == 2:
+            _check_embedding(directory, settings, (name, shape), width)
+    _check_layers(directory, settings, shapes)
+    untied = settings.get("model_type") in GATED and settings.get("tie_word_embeddings") is False
+    if untied and not any(name.endswith(HEADS) for name in shapes):
+        raise lacking(directory, ["lm_head.weight"])
+
+
+def lacking(directory: Path, names: list[str]) -> BadInput:
+    text = f"lacks {named(names)}, which would be random; fetch it again, or correct config.json"
+    return BadInput(f"model: the checkpoint in {directory} {text}", field="model.name")
+
+
+def unfit(directory: Path, name: str, shape: Shape, expected: Shape) -> BadInput:
+    text = f"has {name} with shape {list(shape)} where config.json says {list(expected)}; one of them belongs to another model"
+    return BadInput(f"model: the checkpoint in {directory} {text}", field="model.name")
+
+
+def _check_embedding(directory: Path, settings: Mapping[str, Any], weight: tuple[str, Shape], width: int) -> None:
+    name, shape = weight
+    expected = (settings.get("vocab_size", shape[0]), settings.get("word_embed_proj_dim") or width or shape[1])
+    if settings.get("model_type") in UNIFORM and shape != expected:
+        raise unfit(directory, name, shape, expected)
+
+
+def _check_layers(directory: Path, settings: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:
+    n_layers = next((settings[name] for name in LAYERS if type(settings.get(name)) is int), 0)
+    stacks: dict[str, dict[int, dict[str, Shape]]] = {}
+    for name, shape in shapes.items():
+        if part := LAYER.search(name):
+            stacks.setdefault(name[: part.start(2)], {}).setdefault(int(part[2]), {})[part[3]] = shape
+    kind = settings.get("model_type")
+    if kind not in UNIFORM or len(stacks) > 1:  # images have layers of their own
+        return
+    if not stacks:
+        raise lacking(directory, ["all of its layers"])
+    ((prefix, layers),) = stacks.items()
+    every = {leaf: shape for layer in layers.values() for leaf, shape in layer.items()}
+    wanted = [*every, *(leaf for leaf in (GATED_LAYER if kind in GATED else ()) if leaf not in every)]
+    lost = [f"{prefix}{i}.{leaf}" for i in range(n_layers) for leaf in wanted if leaf not in layers.get(i, {})]
+    if lost:
+        raise lacking(directory, lost)
+    if beyond := [f"{prefix}{i}" for i in layers if i >= n_layers]:
+        text = f"has {named(beyond)} where config.json says {n_layers} layers; correct it or fetch the model again"
+        raise BadInput(f"model: the checkpoint in {directory} {text}", field="model.name")
+    expected = _gated_shapes(settings) if kind in GATED else {}
+    for i, layer in layers.items():
+        for leaf, shape in layer.items():
+            if shape != expected.get(leaf, shape):
+                raise unfit(directory, f"{prefix}{i}.{leaf}", shape, expected[leaf])
+
+
+def _gated_shapes(settings: Mapping[str, Any]) -> dict[str, Shape]:
+    """The matrices of a layer (out, in), where config.json has all the sizes."""
+    names = ("hidden_size", "intermediate_size", "num_attention_heads")
+    if any(type(settings.get(name)) is not int for name in names):
+        return {}
+    width, inner, heads = (settings[name] for name in names)
+    head = settings.get("head_dim") or (width // heads if settings.get("model_type") in ("llama", "mistral", "qwen2") else None)
+    found: dict[str, Shape] = {f"mlp.{name}_proj.weight": (inner, width) for name in ("gate", "up")}
+    found["mlp.down_proj.weight"] = (width, inner)
+    if head:
+        narrow = head * (settings.get("num_key_value_heads") or heads)
+        found |= {"self_attn.q_proj.weight": (head * heads, width), "self_attn.o_proj.weight": (width, head * heads)}
+        found |= {f"self_attn.{name}_proj.weight": (narrow, width) for name in "kv"}
+    return found

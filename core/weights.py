@@ -1,0 +1,171 @@
+"""A checkpoint's safetensors files, read without torch and before anything is loaded: which they are, every weight's shape.
+
+A file begins with 8 bytes of length and a JSON header; the header has to describe the data exactly, which is checked as strictly
+as the safetensors library does it when it loads them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput
+
+LONGEST_HEADER = 100_000_000  # bytes; the library's own limit
+# Bits of an element, by the names of safetensors 0.8.
+BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0", "F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
+}
+INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+
+Shape = tuple[int, ...]
+
+
+def damaged(path: Path, reason: str) -> BadInput:
+    return BadInput(f"model: {path} is not a whole safetensors file ({reason}); fetch it again", field="model.name")
+
+
+def files(directory: Path) -> list[Path]:
+    """The checkpoint's safetensors files: those of the index, or model.safetensors; none if there is neither.
+
+    Raises:
+        BadInput: the index is damaged, names files that are not there, or there are both.
+    """
+    single = directory / SINGLE
+    if not (directory / INDEX).is_file():
+        return [path for path in [single] if path.is_file()]
+    names = sorted(set(index(directory).values()))
+    missing = [name for name in names if not (directory / name).is_file()]
+    if missing:
+        text = f"{directory} lacks {', '.join(missing[:3])}, which its index names; fetch the model again"
+        raise BadInput(f"model: {text}", field="model.name")
+    if single.is_file() and SINGLE not in names:  # transformers would load this one and ignore the index
+        raise BadInput(f"model: {directory} has its weights twice, in {SINGLE} and by {INDEX}; remove one", field="model.name")
+    return [directory / name for name in names]
+
+
+def index(directory: Path) -> dict[str, str]:
+    """The index of a checkpoint in several files: the file of every weight.
+
+    Raises:
+        BadInput: it is no such index.
+    """
+    path = directory / INDEX
+    content = read_json(path)
+    found: Any = content.get("weight_map")
+    plain = (
+        isinstance(found, dict) and found and all(isinstance(name, str) and Path(name).name == name for name in found.values())
+    )
+    if not plain:
+        text = 'must have a "weight_map" from the names of weights to those of files beside it'
+        raise BadInput(f"model: {path} {text}; fetch it again", field="model.name")
+    return dict(found)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Raises:
+        BadInput: it does not.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError, OSError) as error:
+        raise BadInput(
+            f"model: {path} is not JSON ({type(error).__name__}: {error}); fetch it again", field="model.name"
+        ) from None
+    if not isinstance(found, dict):
+        raise BadInput(f"model: {path} is not a JSON object but {type(found).__name__}; fetch it again", field="model.name")
+    return found
+
+
+def shapes(directory: Path) -> dict[str, Shape]:
+    """Every weight's shape.
+
+    Raises:
+        BadInput: a file is damaged, a weight is in two files, or not in the file that the index names.
+    """
+    found: dict[str, Shape] = {}
+    where: dict[str, str] = {}
+    for path in files(directory):
+        for name, shape in _header(path).items():
+            if name in found:
+                text = f"{name} is in two files, {where[name]} and {path.name}; fetch the model again"
+                raise BadInput(f"model: {directory}: {text}", field="model.name")
+            found[name], where[name] = shape, path.name
+    if (directory / INDEX).is_file():
+        lost = [name for name, file in index(directory).items() if where.get(name) != file]
+        if lost:
+            text = f"{named(lost)} not in the file that {INDEX} names; fetch the model again"
+            raise BadInput(f"model: {directory}: {text}", field="model.name")
+    return found
+
+
+def named(names: list[str]) -> str:
+    """Some of the names, and how many more there are."""
+    rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(sorted(names)[:3]) + rest
+
+
+def _header(path: Path) -> dict[str, Shape]:
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length + 8 > size:
+            raise damaged(path, f"cut off: {size:,} bytes, and its header alone should end at {length + 8:,}")
+        if length > LONGEST_HEADER:
+            raise damaged(path, f"a header of {length:,} bytes")
+        text = file.read(length)
+    try:
+        header = json.loads(text, object_pairs_hook=_without_repeats)
+    except (ValueError, RecursionError) as error:
+        raise damaged(path, f"its header is not JSON: {error}") from None
+    if not isinstance(header, dict):
+        raise damaged(path, "its header is not a JSON object")
+    header.pop("__metadata__", None)
+    end = 0
+    for name, entry in sorted(header.items(), key=_begin):
+        end = _check(path, name, entry, end)
+    if end != size - length - 8:
+        raise damaged(path, f"{end:,} bytes of weights are described and {size - length - 8:,} are there")
+    return {name: tuple(entry["shape"]) for name, entry in header.items()}
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise ValueError("a name stands twice")
+    return found
+
+
+def _begin(item: tuple[str, Any]) -> tuple[int, int]:
+    """What weights are ordered by: where their data begin and end; those that say nothing readable come first."""
+    entry = item[1]
+    offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
+    return (offsets[0], offsets[1]) if isinstance(offsets, list) and _whole_numbers(offsets) and len(offsets) == 2 else (-1, -1)
+
+
+def _whole_numbers(value: object) -> bool:
+    return isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+
+
+def _check(path: Path, name: str, entry: Any, begin: int) -> int:
+    """Where the weight's data end; they have to begin at `begin`."""
+    if not isinstance(entry, dict) or not {"dtype", "shape", "data_offsets"} <= set(entry):
+        raise damaged(path, f"{name} has no dtype, shape and data_offsets")
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in BITS:
+        raise damaged(path, f"{name} has the unknown dtype {dtype!r}")
+    if not _whole_numbers(shape):
+        raise damaged(path, f"{name} has the shape {shape!r}")
+    if not _whole_numbers(offsets) or len(offsets) != 2:
+        raise damaged(path, f"{name} has the data_offsets {offsets!r}")
+    if offsets[0] != begin or (offsets[1] - offsets[0]) * 8 != math.prod(shape) * BITS[dtype]:
+        raise damaged(path, f"{name} with shape {shape} and {dtype} does not fit its data_offsets {offsets}")
+    return int(offsets[1])
