@@ -6,9 +6,10 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import os
 import typing
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,7 @@ from core.settings import Part, Trial, parts
 from core.states import State
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
+SAME_RUNS = "same_runs"  # a column of trials: as JSON, the arms that are these runs too
 _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "arm", "phase", "state", "reason", "sweep")}
 
 
@@ -68,6 +70,14 @@ def frame(runs: Iterable[dict[str, typing.Any]]) -> pd.DataFrame:
     return table[["arm", "phase", "seed", "state", "reason", *rest]].sort_values(["arm", "phase", "seed"], kind="stable")
 
 
+def told(trials: pd.DataFrame, same: Sequence[Mapping[str, object]]) -> pd.DataFrame:
+    """The trials with what the store says of repeated arms, each a mapping of "arm", "of" and "fields"."""
+    if not same:
+        return trials
+    by_arm = {str(one["of"]): [other for other in same if other["of"] == one["of"]] for one in same}
+    return trials.assign(**{SAME_RUNS: [json.dumps(by_arm[arm]) if arm in by_arm else "" for arm in trials["arm"]]})
+
+
 def sweep(
     name: str, output: str | Path = "runs", sweep: str = "", tracking_uri: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -97,7 +107,7 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
     if table.empty:
         where = f"sweep {sweep or '(latest)'} in {redacted(uri)}"
         raise BadInput(f"{experiment}: no trial of {where}; run `python sweeps/run.py {experiment}` first")
-    return table
+    return told(table, tracking.read_repeated(uri, experiment, sweep))
 
 
 def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ class Sweep:
     def run(self, share: Resources, ray_address: str | None, command: str) -> bool:
         """Runs and logs what is missing; whether nothing failed or stayed unlogged in the end."""
         note = f"{self.plan.experiment.question}\n\n`{command}`"
-        with Logbook(self.store, self._params(), note, self._ranges()) as book:
+        with Logbook(self.store, self._params(), note, self._ranges() | {tracking.REPEATED: self.repeated()}) as book:
             for job, _ in self.search.done():
                 book.put(self._record(job))
             try:
@@ -118,6 +119,19 @@ class Sweep:
         experiment = self.plan.experiment
         own = {*self.plan.axes, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
         return {name: value for name, value in flatten(experiment.base).items() if name not in own}
+
+    def repeated(self) -> str:
+        """The arms that are not run, as they are the same runs as others, with the fields in which they were meant to differ: as
+        JSON, as many as a tag holds."""
+        by_label = {arm.label: flatten(self.plan.trial(0, arm.overrides)) for arm in self.plan.arms}
+        found: list[dict[str, object]] = []
+        for one in self.plan.repeated:
+            ours, theirs = flatten(self.plan.trial(0, one.arm.overrides)), by_label[one.of]
+            fields = {name: value for name, value in ours.items() if value != theirs.get(name)}
+            entry: dict[str, object] = {"arm": one.arm.label, "of": one.of, "fields": fields}
+            if len(json.dumps([*found, entry])) <= tracking.TAG_CHARACTERS:
+                found.append(entry)
+        return json.dumps(found)
 
     def _ranges(self) -> dict[str, str]:
         """The parent run's tags that say what was tuned, and where."""

@@ -8,14 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from simulated import ArmState, question
 
 import experiments
+from analysis import load, questions
 from core import preflight
 from core.errors import BadInput
 from core.experiment import Experiment
 from core.settings import Data, Lora, Trial
 from sweeps import alike, run
 from sweeps.options import Options
+from sweeps.sweep import Sweep
 
 Models = Callable[..., str]
 WORDS = ["red", "green", "blue", "fox", "dog", "five"]
@@ -279,3 +282,22 @@ def test_an_arm_that_is_tuned_is_not_one_that_is_not(own: Trial) -> None:
     made = run.prepare(asked, Options()).plan
     assert {one.arm.label: one.of for one in made.repeated} == {"n_examples=900": "n_examples=800"}
     assert len(made.arms) == 2
+
+
+def test_claims_about_an_arm_that_is_the_same_runs_are_not_tested(tmp_path: Path, make_model: Models) -> None:
+    rows = write_rows(tmp_path / "rows.jsonl", 1_020)
+    made = prepared("data_quantity", "adapter.rank=4", model=make_model("llama"), data=rows).plan
+    told = json.loads(Sweep(made, tmp_path, f"sqlite:///{tmp_path}/mlflow.db", tmp_path).repeated())
+    assert told[2] == {"arm": "n_examples=8000", "of": "n_examples=1000", "fields": {"data.n_examples": 8_000}}
+    arms = {
+        f"n_examples={n}": ArmState({"data.n_examples": n, "train.steps": None}, ability=n / 1_000) for n in (100, 500, 1_000)
+    }
+    trials, items = question(arms, n_items=40)
+    answered = questions.answer("data_quantity", load.told(trials, told), items)
+    assert {arm.label for arm in answered.tables.arms} == set(arms)
+    notes = {one.id: (str(one.verdict), one.note) for one in answered.verdicts}
+    why = "n_examples=8000 is the same runs as n_examples=1000, run once"
+    assert notes["500_examples_reach_90_percent"] == ("not tested", why)
+    assert notes["sixteen_times_data_no_gain_equal_epochs"] == ("not tested", why)
+    without = questions.answer("data_quantity", trials, items)
+    assert all("no arm with data.n_examples=8000" in one.note for one in without.verdicts if "epochs" in one.id)

@@ -62,8 +62,8 @@ def slope_weights(x_K: np.ndarray) -> np.ndarray:
 def combination(t: Tables[Any], parts: Sequence[tuple[Fields, float]], ask: Ask) -> Finding:
     """Finding on a linear contrast: Σ weight × the mean of the arm with these fields."""
     arms = [(t.arm(fields), weight) for fields, weight in parts]
-    absent = [shown(fields) for (fields, _), (arm, _) in zip(parts, arms, strict=True) if arm is None]
-    if why := not_measured(t, ask) or "; ".join(f"no arm with {which}" for which in absent):
+    absent = [why_absent(t, fields) for (fields, _), (arm, _) in zip(parts, arms, strict=True) if arm is None]
+    if why := not_measured(t, ask) or "; ".join(absent):
         return untested(ask.region, ask.effect, why)
     found = [(arm, weight) for arm, weight in arms if arm is not None]
     if without := [arm.label for arm, _ in found if not has(arm, t.panels[ask.measure])]:
@@ -109,6 +109,12 @@ def trend(t: Tables[Any], fields: Fields, ask: Ask) -> Finding:
     note = joined(f"without {missing}" if missing else "", costs(t, *found))
     unit = f"{t.units[ask.measure]} per e-fold"
     return Finding(e, ask.region, ask.effect, unit, note, hindrance(t, ask.measure, *found))
+
+
+def why_absent(t: Tables[Any], fields: Fields) -> str:
+    """Why there is no arm with these fields."""
+    same = next((str(one) for one in t.repeated if one.fits(fields)), "")
+    return same or f"no arm with {shown(fields)}"
 
 
 def shown(fields: Fields) -> str:

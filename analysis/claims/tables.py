@@ -11,9 +11,10 @@ import pandas as pd
 from analysis import arms as a
 from analysis import edges
 from analysis.arms import Arm, Panel
-from analysis.claims import comparable
+from analysis.claims import comparable, repeated
 from analysis.claims.fitted import Fitted
 from analysis.claims.published import PublishedCurve
+from analysis.claims.repeated import Repeated
 from analysis.stats.estimate import Estimate
 from core.errors import BadInput
 from core.experiment import Experiment
@@ -58,6 +59,7 @@ class Tables(Generic[Own]):
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
     of_axis: Mapping[str, tuple[str, ...]]  # "quality", "forgetting" → the measures that it is the mean of
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
+    repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
     laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
     own: Own = field(default=None)  # type: ignore[assignment]  # what the question prepares for itself
 
@@ -107,7 +109,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     Raises:
         BadInput: no final trial has finished.
     """
-    trials = view.derive(trials)
+    trials, same = repeated.derived(trials, view.derive)
     in_arms = trials[trials["phase"] == Phase.FINAL] if experiment.search else trials
     found = a.arms(in_arms)
     final = [name for arm in found for name in arm.final.values()]
@@ -137,6 +139,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         tuned=bool(experiment.tune),
         of_axis=of_axis,
         order=tuple(experiment.vary.get(view.x, ())),
+        repeated=same,
     )
 
 

@@ -109,6 +109,7 @@ def other_cautions(asked: Asked) -> list[Remark]:
     t = asked.tables
     _, found = comparable.common_seeds(t.trials, t.arms)
     few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
+    found += [Remark("arms that are the same runs, run once", f": {'; '.join(map(str, t.repeated))}")] if t.repeated else []
     found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
     return found + comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in asked.question.cautions(t)]
 

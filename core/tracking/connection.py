@@ -16,6 +16,7 @@ KIND, SWEEP, ARM, PHASE, STATE = "tunelab.kind", "tunelab.sweep", "tunelab.arm",
 OLD_ARM, OLD_SUMMARY = "tunelab.cell", "cell"  # what stores written before 2026-11-27 have for ARM, and for KIND "arm"
 FINGERPRINT, REASON, DIGEST, FOLDER = "tunelab.fingerprint", "tunelab.reason", "tunelab.result", "tunelab.folder"
 KEY, SUPERSEDED, LAST_RUN = "tunelab.key", "superseded", "tunelab.last_run"
+REPEATED = "tunelab.repeated"  # of the parent run: arms that are the same runs as others, as JSON
 PARENT, NOTE, NAME = "mlflow.parentRunId", "mlflow.note.content", "mlflow.runName"
 BATCH = {"metrics": 1_000, "params": 100, "tags": 100}  # limits of MLflow's log_batch
 PARAM_CHARACTERS = 6_000  # MLflow's limit for a parameter's value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from core.errors import BadInput, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from core.tracking.connection import ARM, KIND, LAST_RUN, PHASE, SUPERSEDED, SWEEP, arm_of, client, search_runs
+from core.tracking.connection import ARM, KIND, LAST_RUN, PHASE, REPEATED, SUPERSEDED, SWEEP, arm_of, client, search_runs
 from core.tracking.uri import check_uri
 
 
@@ -71,6 +72,16 @@ def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dic
         for run in sorted(runs, key=lambda run: (arm_of(run), run.data.tags[PHASE], run.info.start_time))
         if run.info.status != "RUNNING" and run.data.tags[PHASE] != SUPERSEDED
     ]
+
+
+def read_repeated(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:
+    """The arms of a sweep (the latest, if none is named) that were not run, as they are the same runs as others: "arm", "of",
+    and "fields", in which they were meant to differ."""
+    wanted = sweep or latest_sweep(uri, experiment)
+    with _experiment(uri, experiment) as (reader, ids):
+        runs = search_runs(reader, ids, {SWEEP: wanted, KIND: "sweep"})
+    found: list[dict[str, Any]] = json.loads(runs[0].data.tags.get(REPEATED, "[]")) if runs else []
+    return found
 
 
 def read_items(uri: str, run_id: str) -> str:
