@@ -29,6 +29,22 @@ BYTES = {"float32": 4, "bfloat16": 2, "nf4": 0.6}  # per weight; nf4 with its bl
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """How many rows are not trained on and why, and which fields of the rows nothing uses."""
+
+    n_empty: int
+    n_bad: int  # malformed ones, where they may be left out
+    n_in_evaluation: int  # evaluation asks what they answer
+    unused: tuple[str, ...]
+
+    def __str__(self) -> str:
+        counts = {"malformed": self.n_bad, "shared with the evaluation rows": self.n_in_evaluation}
+        words = [f"{self.n_empty} without text", *(f"{n:,} {why}" for why, n in counts.items() if n)]
+        told = f"; fields not used: {', '.join(self.unused[:12])}" if self.unused else ""
+        return f"{', '.join(words)} skipped{told}"
+
+
+@dataclass(frozen=True)
 class Inputs:
     """A trial's resolved inputs. Counts and tokens marked "about" in the comments are estimates from a sample."""
 
@@ -37,10 +53,7 @@ class Inputs:
     n_available: int  # of these, rows that could be trained on: data.n_examples is cut to them
     n_train_examples: int
     n_eval_rows: int
-    n_skipped_empty: int
-    n_skipped_bad: int
-    n_in_evaluation: int  # rows that are not trained on, as evaluation asks their question
-    unused: tuple[str, ...]  # fields of the rows that nothing uses
+    left_out: LeftOut
     n_truncated: int  # about
     n_too_long: int  # about: their prompts alone fill the sequence
     mean_tokens: float  # about, a row after truncation
@@ -90,10 +103,7 @@ class _Rows:
             "n_rows": self.n_source,
             "n_available": self.n_available,
             "n_eval_rows": self.n_evaluation,
-            "n_skipped_empty": self.n_empty,
-            "n_skipped_bad": self.n_bad,
-            "n_in_evaluation": self.n_in_evaluation,
-            "unused": tuple(self.unused),
+            "left_out": LeftOut(self.n_empty, self.n_bad, self.n_in_evaluation, tuple(self.unused)),
             "mean_tokens": self.mean_tokens,
             "train_rows_hash": self.train_rows_hash,
             "evaluation_rows_hash": self.evaluation_rows_hash,

@@ -111,7 +111,7 @@ def _data_line(inputs: Inputs, kind: Kind) -> str:
     return (
         f"  data: {inputs.n_rows:,} rows{left_out}, {inputs.n_train_examples:,} used of mean {inputs.mean_tokens:.0f} tokens "
         f"(limit {inputs.seq_len_tokens}: about {inputs.n_truncated} truncated, {inputs.n_too_long} too long), "
-        f"{inputs.n_skipped_empty} without text skipped; evaluated on {scored}"
+        f"{inputs.left_out}; evaluated on {scored}"
     )
 
 

@@ -26,6 +26,7 @@ class Options:
     data: str | None = None
     eval_data: str | None = None
     base_text: str | None = None
+    skip_bad_rows: bool = False
     concurrency: int | None = None
     gpus_per_trial: float | None = None
     trial_timeout: float = 6 * 3600.0
@@ -70,6 +71,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
     "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
     "--base-text": ("plain text whose likelihood measures forgetting", {"metavar": "FILE"}),
+    "--skip-bad-rows": ("leave malformed rows of --data and --eval-data out and count them", {"action": "store_true"}),
     "--concurrency": ("trials at a time (default: as many as cores or GPUs allow)", {"type": int, "metavar": "N"}),
     "--gpus-per-trial": (
         "GPUs or a fraction of one for each trial (default: 1 where there is one; laboratory: 0)",

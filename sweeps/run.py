@@ -178,6 +178,8 @@ def configured(experiment: Experiment, options: Options) -> Experiment:
         value = getattr(options, option.strip("-").replace("-", "_"))
         if value is not None:
             experiment = overrides.with_input(experiment, option, value)
+    if options.skip_bad_rows:
+        experiment = overrides.replace_in_base(experiment, "data.skip_bad_rows", True)
     experiment = overrides.without(overrides.apply_settings(experiment, options.set), options.without)
     _check_laboratory(experiment)
     return overrides.with_seeds(experiment, options.seeds) if options.seeds is not None else experiment

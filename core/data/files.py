@@ -21,6 +21,9 @@ CHUNK_BYTES = 1 << 20
 WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+WIDE_ZEROS = ((False, True) * 2, (True, False) * 2, (False, True, True, True), (True, True, True, False))  # of ASCII letters
+
+
 @dataclass(frozen=True)
 class Text:
     """A text and the hash of the file's bytes that it was read from."""
@@ -106,7 +109,8 @@ def refuse_wide(path: Path, data: bytes) -> None:
     Raises:
         BadInput: the bytes are such text.
     """
-    if data.startswith(WIDE) or (len(data) >= 4 and data[:4].count(0) >= 2 and data[:64].strip(b"\0")):
+    zeros = tuple(byte == 0 for byte in data[:4])
+    if data.startswith(WIDE) or zeros in WIDE_ZEROS:
         raise BadInput(f"{path}: UTF-16 or UTF-32 text; save it as UTF-8")
 
 

@@ -166,7 +166,7 @@ def _convert(raw: object) -> Conversation:
             used = {*shape.fields, *USED}
             _refuse_meant(raw, name, used)
             messages = _with_system(raw, shape.convert(raw))
-            unused = tuple(str(one) for one in raw if one not in used)
+            unused = tuple(_printable(one) for one in raw if one not in used)
             found = Conversation(messages, name, tools(raw.get("tools")), unused)
             check_text((found.messages, found.tools, [raw.get(label) for label in LABELS]))
             return found
@@ -175,11 +175,21 @@ def _convert(raw: object) -> Conversation:
 
 def _no_shape(raw: Raw) -> str:
     wanted = [shape.response_field for shape in SHAPES.values() if shape.prompt_field in raw]
-    fields = ", ".join(map(str, raw))[:300] or "none"
+    fields = field_names(raw)
     if wanted:
         return f"row without a response: needs {' or '.join(map(repr, wanted))}; its fields are: {fields}"
     known = "; ".join(" + ".join(dict.fromkeys((s.prompt_field, s.response_field))) for s in SHAPES.values())
     return f"fields ({fields}) of no known shape; rename them to one of: {known}"
+
+
+def field_names(raw: Raw) -> str:
+    """The names of a row's fields, for messages."""
+    names = [_printable(name) for name in raw]
+    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else "none"
+
+
+def _printable(name: object) -> str:
+    return " ".join(str(name)[:40].encode("utf-8", "replace").decode().split())
 
 
 def _refuse_meant(raw: Raw, shape: str, used: Iterable[str]) -> None:

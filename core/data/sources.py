@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core.data import files
-from core.data.shapes import Unreadable
+from core.data.shapes import Unreadable, field_names
 from core.errors import BadInput
 
 Placed = Iterator[tuple[str, Any]]
@@ -59,7 +59,7 @@ def _refuse_one_object(path: Path, text: str) -> None:
     """One object over several lines is neither a list of rows nor JSON lines."""
     first = text.lstrip().partition("\n")[0]
     if isinstance(_parsed(first), Unreadable) and isinstance(whole := _parsed(text), dict):
-        fields = ", ".join(map(str, list(whole)[:8])) or "none"
+        fields = field_names(whole)
         raise BadInput(f"{path}: is one JSON object (fields: {fields}), not a list of rows; give the list alone: [row, row]")
 
 
