@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from core import adapters, hardware, model, summary, tasks, train, unchanged, warm
-from core.data import encode, selection
+from core.data import encode, kinds, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
 from core.fields import flatten
@@ -122,9 +122,12 @@ class _Encoded:
 
 def _check_unchanged(trial: Trial, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:
     """The rows come from the bytes that the plan has hashed."""
-    unchanged.check("data.source", trial.data.source, hashes.get("data"), chosen.source.content)
-    if chosen.eval_source is not None:
-        unchanged.check("data.eval_source", trial.data.eval_source, hashes.get("eval_data"), chosen.eval_source.content)
+    for name, loaded in {"data": chosen.source, "eval_data": chosen.eval_source}.items():
+        field = {"data": "data.source", "eval_data": "data.eval_source"}[name]
+        source = str(flatten(trial)[field])
+        if loaded is not None and hashes.get(name):
+            read = loaded.content or kinds.kind_of(source).content_hash(field, source)
+            unchanged.check(field, source, hashes[name], read)
 
 
 def _encode(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen: selection.Selection) -> _Encoded:

@@ -26,7 +26,8 @@ class Pool:
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """What is known of a kind of source. `load` and `content_hash` get the field that names the source, for messages.
+    """What is known of a kind of source. `load` and `content_hash` get the field that names the source, for messages; what was
+    loaded says in `Loaded.content` the hash of what was read, if it can.
 
     With `own_questions` the tasks make their questions by themselves and no row is held out; else rows are.
     """
