@@ -16,7 +16,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from core import tracking
+from core import environment, tracking
 from core.errors import BadInput, message, nearest
 
 # `--help` and a misspelt option answer at once: what imports pandas and matplotlib is imported in the functions that need it.
@@ -36,6 +36,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    environment.settle()
     chosen = parse(arguments)
     from analysis import load
 
@@ -73,4 +74,5 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
 
 
 if __name__ == "__main__":
+    environment.in_utf8()
     sys.exit(main())

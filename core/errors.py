@@ -16,6 +16,14 @@ class BadInput(ValueError):
         self.text, self.field = text, field
 
 
+EXIT_INCOMPLETE = 3  # of a process whose work came to an end with something missing
+GOES_ON = "what is finished is kept, the same command goes on"
+
+
+class Lost(RuntimeError):
+    """What the sweep ran on is gone (its Ray cluster died); nobody's input is to blame. The text is one line."""
+
+
 def redacted(text: str) -> str:
     """A URI, or a text with URIs in it, without user names, passwords and tokens: for messages and records."""
     bare = re.sub(r"(?<!sqlite)://\S*@", "://***@", text)

@@ -17,7 +17,9 @@ from typing import Any
 
 from core.fields import content_hash
 
-DIRECTORY = Path(os.environ.get("XDG_CACHE_HOME", "~/.cache")).expanduser() / "tunelab" / "counted"
+# A relative path is no cache, says the standard; nor is "~" where nobody knows this user's home.
+_CACHE = Path(os.path.expanduser(os.environ.get("XDG_CACHE_HOME") or "~/.cache"))
+DIRECTORY = (_CACHE if _CACHE.is_absolute() else Path(os.devnull)) / "tunelab" / "counted"
 MOST_FILES = 4_000  # of some 300 bytes; the oldest go first
 
 
@@ -49,6 +51,14 @@ def keep(key: Sequence[object], value: dict[str, Any]) -> None:
         temporary.write_text(json.dumps(value))
         temporary.replace(file)
         _prune()
+
+
+def trouble() -> str:
+    """Why nothing can be kept, as a caution; "" where it can."""
+    place = next((folder for folder in (DIRECTORY, *DIRECTORY.parents) if folder.exists()), DIRECTORY)
+    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
+        return ""
+    return f"caution: {DIRECTORY} can't be written to: large files are hashed and rows counted again by every command"
 
 
 def _file(key: Sequence[object]) -> Path:

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
-import shutil
+import secrets
 import signal
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
+from ray._raylet import AuthenticationTokenLoader
 
-from core.errors import BadInput, one_line
+from core.errors import BadInput, Lost, one_line
+from sweeps import private
 from sweeps.resources import Resources
+from sweeps.watch import watching
 
 ROOT = Path(__file__).resolve().parents[1]
-SOCKET_PATH_BYTES = 107  # Linux's limit; Ray adds about 65 to its temporary directory
 QUIET: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
+# What the user's environment may say to a Ray of our own; all else under RAY_ speaks of another cluster, its jobs or its token.
+KEPT = ("RAY_USAGE_STATS_ENABLED", "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "RAY_DISABLE_MEMORY_MONITOR")
+DIRECTORY: list[Path] = []  # of the running sweep, on this machine
 
 
 def _variables(resources: Resources, address: str | None) -> dict[str, str]:
@@ -29,6 +32,7 @@ def _variables(resources: Resources, address: str | None) -> dict[str, str]:
         "OMP_NUM_THREADS": str(resources.threads),
         "MKL_NUM_THREADS": str(resources.threads),
         "TOKENIZERS_PARALLELISM": "false",
+        "PYTHONUTF8": "1",  # paths and texts mean the same in every worker, whatever its locale
         "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),  # read by ray.init
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the user's mean the user's directory
@@ -40,8 +44,14 @@ def _variables(resources: Resources, address: str | None) -> dict[str, str]:
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
-    if not address:  # with clusters ruled out Ray takes 127.0.0.1 as it is, else it listens on every interface (2.60, measured)
-        values["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    if not address:
+        values |= {
+            # with clusters ruled out Ray takes 127.0.0.1 as it is, else it listens on every interface (2.60, measured)
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+            # of this sweep alone: Ray would write one to ~/.ray, where every cluster that is started later takes it up
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_worker_niceness": "0",  # Ray's 15 starves the trials on a machine with other work
+        }
     if not resources.gpus_per_trial:
         values["CUDA_VISIBLE_DEVICES"] = ""  # workers without a GPU would see all of them
     return values
@@ -49,21 +59,47 @@ def _variables(resources: Resources, address: str | None) -> dict[str, str]:
 
 @contextmanager
 def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
-    """A Ray of our own on this machine, quiet and gone afterwards; or the cluster at `address`."""
+    """A Ray of our own on this machine, quiet and gone afterwards, whatever the environment says of other clusters; or the
+    cluster at `address`.
+
+    Raises:
+        BadInput: it can't be started or joined.
+        Lost: it died.
+    """
     environment = _variables(resources, address)
-    ray._private.ray_constants.ENABLE_RAY_CLUSTER = bool(address)  # this process has read the variable when it imported Ray
+    ray._private.ray_constants.ENABLE_RAY_CLUSTER = bool(address)  # these two are read when Ray is imported
+    for mode in ("is_client_mode_enabled", "is_client_mode_enabled_by_default"):
+        setattr(ray._private.client_mode_hook, mode, False)
+    # a thread of Ray's prints the last log lines of a raylet that died, a hundred of them; `watch` says it in one
+    setattr(ray._private.worker, "print_to_stdstream", lambda *message, **how: None)  # noqa: B010
     on_terminate = signal.getsignal(signal.SIGTERM)
-    with _temporary_directory() as temporary, _environment(environment):
+    with private.directory() as temporary, _environment(environment, own=not address):
         try:
             if address:
                 _join(address, environment)
             else:
-                own: dict[str, Any] = {"num_cpus": resources.slots, "_temp_dir": str(temporary), "_node_ip_address": "127.0.0.1"}
-                ray.init(**own, **QUIET)
+                _start(resources, temporary)
+            DIRECTORY.append(temporary)
             signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own handler there, which ends the process at once
-            yield
+            with watching(resources.fit):
+                yield
         finally:
+            DIRECTORY.clear()
             ray.shutdown()
+
+
+def _start(resources: Resources, temporary: Path) -> None:
+    """Starts a Ray of our own.
+
+    Raises:
+        Lost: it does not start.
+    """
+    files = str(temporary / "r")  # inside: Ray gives its directory the mode 0777
+    own: dict[str, Any] = {"num_cpus": resources.slots, "_temp_dir": files, "_node_ip_address": "127.0.0.1"}
+    try:
+        ray.init(address="local", **own, **QUIET)
+    except (ConnectionError, TimeoutError, RuntimeError, ray.exceptions.RayError) as error:
+        raise Lost(f"Ray did not start in {temporary.parent}: {one_line(error)}") from error
 
 
 def _join(address: str, environment: Mapping[str, str]) -> None:
@@ -74,47 +110,28 @@ def _join(address: str, environment: Mapping[str, str]) -> None:
     """
     try:
         ray.init(address=address, runtime_env={"env_vars": dict(environment)}, **QUIET)
-    except ConnectionError as error:
-        raise BadInput(f"--ray-address {address}: {one_line(error)}") from None
+    except (ConnectionError, ray.exceptions.RayError) as error:
+        raise BadInput(f"--ray-address {address}: {one_line(error)}", "--ray-address") from None
 
 
 def session_directory() -> Path:
-    """Where the cluster keeps the files of this session."""
-    node: Any = ray._private.worker.global_worker.node
-    return Path(node.get_session_dir_path())
+    """Where this process keeps what Ray Tune writes: in a directory of our own, as Tune reads pickles from there."""
+    return DIRECTORY[-1]
 
 
 @contextmanager
-def _temporary_directory() -> Iterator[Path]:
-    """Where Ray keeps sockets and logs: short enough for a Unix socket, removed with the cluster.
-
-    What a sweep left that was ended by kill -9 is removed by the next: its lock, which the kernel drops, can be taken.
-    """
-    base = tempfile.gettempdir()
-    if len(os.fsencode(base)) + 12 + 65 > SOCKET_PATH_BYTES:
-        base = "/tmp"
-    for lock in Path(base).glob("tl-*/lock"):
-        with suppress(OSError), lock.open() as left:  # in use, or another user's
-            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(lock.parent, ignore_errors=True)
-    made = Path(tempfile.mkdtemp(prefix="tl-", dir=base))
-    try:
-        with (made / "lock").open("w") as mine:
-            fcntl.flock(mine, fcntl.LOCK_EX)
-            yield made
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in values}
+def _environment(values: Mapping[str, str], own: bool) -> Iterator[None]:
+    """The environment with these values, and for a Ray of our own without what speaks of other clusters; then as before."""
+    before = dict(os.environ)
+    for name in before:
+        if own and name.startswith("RAY_") and name[4:5].isupper() and name not in KEPT:
+            del os.environ[name]
     os.environ.update(values)
+    AuthenticationTokenLoader.instance().reset_cache()
     try:
         yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in {name for name in os.environ if name.startswith("RAY_")} | set(values):
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in before.items() if name.startswith("RAY_") or name in values})
+        AuthenticationTokenLoader.instance().reset_cache()

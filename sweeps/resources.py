@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from core.errors import BadInput
+from core.errors import BadInput, redacted
 from core.hardware import Device
 
 START_SECONDS = 15  # of Ray, and of the first import of torch and transformers in each worker
@@ -32,10 +33,24 @@ class Resources:
         fraction = None if self.gpus_per_trial >= 1 else 0.95 * self.gpus_per_trial
         return Device(kind="cuda", threads=self.threads, memory_fraction=fraction)
 
+    def fit(self, node: Mapping[str, float]) -> bool:
+        """Whether a node with these resources, as Ray counts them, holds a trial."""
+        return node.get("CPU", 0) >= 1 and node.get("GPU", 0) >= self.gpus_per_trial
+
+    def room(self, node: Mapping[str, float]) -> int:
+        """How many trials such a node holds at a time."""
+        cpus = int(node.get("CPU", 0))
+        return min(cpus, fitting(self.gpus_per_trial, node.get("GPU", 0))) if self.gpus_per_trial else cpus
+
     def __str__(self) -> str:
         each = f"{self.threads} CPU thread{'s' * (self.threads > 1)}"
         each += f" and {self.gpus_per_trial:g} GPU each" if self.gpus_per_trial else " each, on the CPU"
         return f"{self.slots} trial{'s' * (self.slots > 1)} at a time, {each}"
+
+
+def fitting(gpus_per_trial: float, gpus: float) -> int:
+    """How many trials Ray puts on so many GPUs: a share of a GPU is never made of two."""
+    return int(gpus) * int(1 / gpus_per_trial + 1e-9)
 
 
 def share_out(
@@ -66,11 +81,10 @@ def share_out(
     if wanted > gpus and not remote:
         there = f"{gpus} GPU{'s' * (gpus > 1)}" if gpus else "no GPU"
         raise BadInput(f"--gpus-per-trial {wanted:g}: torch finds {there} on this machine; leave it out to use the CPU")
-    if wanted and not remote and (concurrency or 1) * wanted > gpus + 1e-9:
-        fit = int(gpus / wanted + 1e-9)
+    if wanted and not remote and (concurrency or 1) > (fit := fitting(wanted, gpus)):
         raise BadInput(f"--concurrency {concurrency}: at most {fit}, as each trial takes {wanted:g} of {gpus} GPUs")
     cores = n_cores()
-    slots = concurrency or (int(gpus / wanted + 1e-9) if wanted else cores)
+    slots = concurrency or (fitting(wanted, gpus) if wanted and not remote else cores)
     return Resources(slots, max(cores // slots, 1), wanted, trial_timeout)
 
 
@@ -98,13 +112,17 @@ def check_cluster(address: str, timeout_seconds: float = 4) -> None:
     """
     if address == "auto":  # Ray finds the cluster of this machine
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdigit():
-        raise BadInput(f"--ray-address {address}: must look like HOST:PORT")
+    if "://" in address:
+        why = "not served: give HOST:PORT of the head node (port 6379 unless told otherwise), from a machine that belongs to the cluster"
+        raise BadInput(f"--ray-address {redacted(address)}: {why}", "--ray-address")
+    host, _, port = address.rpartition(":")
+    if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65_536:
+        raise BadInput(f"--ray-address {address}: must look like HOST:PORT", "--ray-address")
     try:
-        socket.create_connection((host, int(port)), timeout_seconds).close()
-    except (OSError, OverflowError) as error:
-        raise BadInput(f"--ray-address {address}: no answer ({getattr(error, 'strerror', None) or error})") from None
+        socket.create_connection((host.strip("[]"), int(port)), timeout_seconds).close()
+    except (OSError, UnicodeError) as error:  # a host of dots can't be encoded
+        why = f"no answer ({getattr(error, 'strerror', None) or error}); is Ray running there (`ray status`)?"
+        raise BadInput(f"--ray-address {address}: {why}", "--ray-address") from None
 
 
 def n_cores() -> int:

@@ -25,9 +25,9 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from core import preflight, tracking
+from core import environment, preflight, remembered, tracking
 from core.data.rows import is_lab
-from core.errors import BadInput, message, nearest, one_line, redacted
+from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.fields import flatten
 from core.preflight import Inputs
@@ -39,7 +39,7 @@ from sweeps.progress import silence
 from sweeps.resources import Resources, cautions, check_cluster, share_out
 from sweeps.sweep import Sweep
 
-EXIT_BAD_INPUT, EXIT_INCOMPLETE, EXIT_INTERRUPTED = 2, 3, 130
+EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)  # full, gone or not ours
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -86,6 +86,7 @@ def run_question(question: str | Experiment, output: Path | str = "runs", overri
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    environment.settle()
     signal.signal(signal.SIGTERM, _interrupt)  # ends as tidily as Ctrl-C
     try:
         return answer(parse(arguments, __doc__ or ""))
@@ -98,10 +99,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         if error.errno not in DISK:  # a defect, which its traceback shows
             raise
-        print(f"error: {one_line(error)}; what is finished is kept, the same command goes on", file=sys.stderr)
+        print(f"error: {one_line(error)}; {GOES_ON}", file=sys.stderr)
+        return EXIT_INCOMPLETE
+    except Lost as error:
+        print(f"error: {message(error)}; {GOES_ON}", file=sys.stderr)
         return EXIT_INCOMPLETE
     except KeyboardInterrupt:
-        print("\ninterrupted; what is finished is kept, the same command goes on", file=sys.stderr)
+        print(f"\ninterrupted; {GOES_ON}", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 
@@ -167,6 +171,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     plan = plan.once(alike.same_runs(plan, inputs))
     notes = describe.tuning(experiment, asked) + [str(one) for one in plan.repeated]
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
+    notes += filter(None, [remembered.trouble()])
     return Prepared(plan, ledger.directory(options.output.resolve(), experiment.name, plan.sweep), share, tuple(notes))
 
 
@@ -241,6 +246,9 @@ def start(prepared: Prepared, options: Options, how: str) -> Ran:
     plan, directory = prepared.plan, prepared.directory
     if options.ray_address is not None:
         check_cluster(options.ray_address)
+        from sweeps import nodes  # asks a cluster
+
+        prepared = dataclasses.replace(prepared, notes=(*prepared.notes, *nodes.check(options.ray_address, prepared.share)))
     output = prepare_output(options.output)
     uri, origin = tracking.chosen_uri(options.tracking_uri, output)
     directory.mkdir(parents=True, exist_ok=True)
@@ -275,4 +283,5 @@ def _command_line() -> str:
 
 
 if __name__ == "__main__":
+    environment.in_utf8()
     sys.exit(main())

@@ -20,8 +20,8 @@ from core.errors import BadInput
 from core.experiment import Experiment
 from core.settings import Lora, Trial
 from core.states import State
-from sweeps import executor, ledger
-from sweeps.cluster import _temporary_directory, cluster, session_directory
+from sweeps import executor, ledger, private
+from sweeps.cluster import cluster, session_directory
 from sweeps.plan import Job, Plan
 from sweeps.resources import Resources
 from sweeps.search import Search
@@ -87,7 +87,7 @@ def resources() -> Iterator[Resources]:
         ours = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "PYTHONPATH", "RAY_AIR_NEW_OUTPUT")
         before = {name: os.environ.get(name) for name in ours}
         with cluster(used):
-            made = session_directory().parent
+            made = session_directory()
             yield used
         assert {name: os.environ.get(name) for name in ours} == before
         assert not made.exists()
@@ -215,9 +215,9 @@ def test_an_interrupted_sweep_leaves_no_process(tmp_path: Path, how: signal.Sign
         else:
             assert len(list(temporary.glob("tl-*"))) == 1
             monkeypatch.setattr(tempfile, "tempdir", str(temporary))
-            with _temporary_directory() as next_one:  # the next sweep cleans up
+            with private.directory() as next_one:  # the next sweep cleans up
                 assert list(temporary.glob("tl-*")) == [next_one]
-                with _temporary_directory():
+                with private.directory():
                     assert next_one.exists()  # but not what is in use
         assert not list(temporary.glob("tl-*"))
         assert all(outcome.state is State.FINISHED for outcome in ledger.read(tmp_path).values())

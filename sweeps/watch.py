@@ -1,0 +1,106 @@
+"""A watch over Ray's own processes: a sweep whose Ray has died would wait for ever, and a line is said and it ends instead.
+
+Ray Tune waits without a limit for answers that a dead raylet or GCS can't give (2.60, measured: no end after a minute). Here a
+thread looks every few seconds. It interrupts the main thread, and where that hangs inside Ray it ends the process itself: what
+is finished is on disk by then.
+"""
+
+from __future__ import annotations
+
+import _thread
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import ray
+
+from core.errors import EXIT_INCOMPLETE, GOES_ON, Lost
+
+LOOK_SECONDS = 2.0  # between two looks
+SILENT_SECONDS = 40.0  # without an answer of the GCS: gone. Ray itself ends the process after 60, without a word
+HOMELESS_SECONDS = 45.0  # without any node that could hold a trial
+GRACE_SECONDS = 10.0  # for the main thread to leave Ray
+
+
+class Watch:
+    """What is known of the cluster's life; `reason` says why it is lost."""
+
+    def __init__(self, fits: Callable[[dict[str, float]], bool]) -> None:
+        self.fits, self.reason = fits, ""
+        self.answered = self.housed = time.monotonic()
+        self.nodes: list[dict[str, Any]] = []
+        self.ended = threading.Event()
+
+    def gone(self) -> str:
+        """Why the sweep can't go on; "" while it can."""
+        node: Any = ray._private.worker._global_node
+        dead = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")] if node else []
+        if dead:
+            return f"Ray's {dead[0]} died"
+        now = time.monotonic()
+        if now - self.answered > SILENT_SECONDS:
+            return f"the Ray cluster has not answered for {SILENT_SECONDS:.0f} s"
+        mine = node.node_id if node else ""
+        if any(found["NodeID"] == mine and not found["Alive"] for found in self.nodes):
+            return "this machine's Ray node died"
+        if now - self.housed > HOMELESS_SECONDS:
+            return "no node of the Ray cluster is left that a trial fits on"
+        return ""
+
+    def ask(self) -> None:
+        """Asks for the nodes again and again, in a thread of its own: a dead GCS does not answer."""
+        while not self.ended.wait(LOOK_SECONDS):
+            with suppress(Exception):
+                self.nodes = ray.nodes()
+                self.answered = time.monotonic()
+                if any(found["Alive"] and self.fits(found["Resources"]) for found in self.nodes):
+                    self.housed = self.answered
+
+    def look(self) -> None:
+        while not self.ended.wait(LOOK_SECONDS):
+            self.reason = self.gone()
+            if self.reason:
+                _kill_own_processes()  # else the workers train on, and `ray.shutdown` waits for the dead
+                _thread.interrupt_main()
+                if not self.ended.wait(GRACE_SECONDS):
+                    _end(self.reason)
+                return
+
+
+@contextmanager
+def watching(fits: Callable[[dict[str, float]], bool]) -> Iterator[None]:
+    """Watches the cluster that this process is connected to. `fits` says whether a node's resources hold a trial.
+
+    Raises:
+        Lost: the cluster died.
+    """
+    watch = Watch(fits)
+    for task in (watch.ask, watch.look):
+        threading.Thread(target=task, daemon=True).start()
+    try:
+        yield
+    except BaseException as error:
+        if watch.reason:
+            raise Lost(watch.reason) from (None if isinstance(error, KeyboardInterrupt) else error)
+        raise
+    finally:
+        watch.ended.set()
+
+
+def _kill_own_processes() -> None:
+    """Ends what this process started of Ray; nothing on a cluster that was joined."""
+    node: Any = ray._private.worker._global_node
+    if node:
+        with suppress(Exception):
+            node.kill_all_processes(check_alive=False, allow_graceful=False)
+
+
+def _end(reason: str) -> None:
+    """Ends this process at once, with its line."""
+    with suppress(Exception):
+        print(f"error: {reason}; {GOES_ON}", file=sys.stderr, flush=True)
+    os._exit(EXIT_INCOMPLETE)
