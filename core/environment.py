@@ -11,6 +11,7 @@ import shutil
 import sys
 import tempfile
 from contextlib import suppress
+from pathlib import Path
 
 UTF8 = ("utf-8", "utf8")
 
@@ -19,7 +20,7 @@ def settle() -> None:
     """To be called first by an entry point."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the caller
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # for as long as we live
         with suppress(AttributeError, ValueError):  # a test's stream
             getattr(sys, name).reconfigure(errors="backslashreplace")
     if not any(os.environ.get(name) for name in ("LOGNAME", "USER", "LNAME", "USERNAME")) and not _has_name():

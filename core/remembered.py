@@ -55,9 +55,10 @@ def keep(key: Sequence[object], value: dict[str, Any]) -> None:
 
 def trouble() -> str:
     """Why nothing can be kept, as a caution; "" where it can."""
-    place = next((folder for folder in (DIRECTORY, *DIRECTORY.parents) if folder.exists()), DIRECTORY)
-    if place.is_dir() and os.access(place, os.W_OK | os.X_OK):
-        return ""
+    with suppress(OSError):
+        DIRECTORY.mkdir(parents=True, exist_ok=True)
+        if os.access(DIRECTORY, os.W_OK | os.X_OK):
+            return ""
     return f"caution: {DIRECTORY} can't be written to: large files are hashed and rows counted again by every command"
 
 

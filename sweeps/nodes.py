@@ -72,7 +72,10 @@ def _asked(address: str) -> list[Node]:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=WAIT_SECONDS)
         found = json.loads(done.stdout.decode(errors="replace").strip().rpartition("\n")[2])
     except (subprocess.TimeoutExpired, ValueError):  # it waits for ever, or Ray has ended the process
-        found = {"nodes": [], "refused": "something answers, but not as a Ray cluster does; give the head node's address (`ray status`)"}
+        found = {
+            "nodes": [],
+            "refused": "something answers, but not as a Ray cluster does; give the head node's address (`ray status`)",
+        }
     if found["refused"]:
         raise BadInput(f"{OPTION} {address}: {found['refused']}", OPTION)
     return [Node(**node) for node in found["nodes"]]
@@ -81,7 +84,7 @@ def _asked(address: str) -> list[Node]:
 def _look(address: str) -> dict[str, Any]:
     """What the process of its own finds."""
     import ray
-    from ray._raylet import GcsClient
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
 
     try:
         if address != "auto":
@@ -110,7 +113,9 @@ def _installed(nodes: list[str]) -> list[dict[str, str]]:
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     asked = ray.remote(installation.identity.__wrapped__)
-    waiting = [asked.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes]
+    waiting = [
+        asked.options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote() for node in nodes
+    ]
     ray.wait(waiting, num_returns=len(waiting), timeout=PROBE_SECONDS)
     found = []
     for one in waiting:

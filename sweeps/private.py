@@ -58,7 +58,9 @@ def place() -> Path:
         if not reasons[candidate]:
             return Path(candidate)
     told = ", ".join(f"{candidate} {reason}" for candidate, reason in reasons.items())
-    raise BadInput(f"TMPDIR: no directory for Ray's files: {ascii(told)[1:-1]}; set TMPDIR to a short one that is yours", "TMPDIR")
+    raise BadInput(
+        f"TMPDIR: no directory for Ray's files: {ascii(told)[1:-1]}; set TMPDIR to a short one that is yours", "TMPDIR"
+    )
 
 
 def unfit(candidate: str) -> str:
@@ -71,8 +73,10 @@ def unfit(candidate: str) -> str:
         found = os.stat(candidate)
     except OSError as error:
         return f"can't be used ({error.strerror})"
-    if not stat.S_ISDIR(found.st_mode) or not os.access(candidate, os.W_OK | os.X_OK):
-        return "can't be written to"
+    try:
+        os.rmdir(tempfile.mkdtemp(prefix=PREFIX, dir=candidate))
+    except OSError as error:
+        return f"can't be written to ({error.strerror})"
     others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not found.st_mode & stat.S_ISVTX
     if others_write or found.st_uid not in (0, os.getuid()):  # others could put their own directory in our one's place
         return "can be changed by other users"

@@ -113,7 +113,7 @@ def check_cluster(address: str, timeout_seconds: float = 4) -> None:
     if address == "auto":  # Ray finds the cluster of this machine
         return
     if "://" in address:
-        why = "not served: give HOST:PORT of the head node (port 6379 unless told otherwise), from a machine that belongs to the cluster"
+        why = "not served: give the head node's HOST:PORT (port 6379 unless told otherwise), on a machine of the cluster"
         raise BadInput(f"--ray-address {redacted(address)}: {why}", "--ray-address")
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65_536:

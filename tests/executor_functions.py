@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from core.errors import BadInput
@@ -59,3 +61,19 @@ def meet(trial: Trial, place: Path) -> None:
             if time.time() > ends:
                 raise RuntimeError("the other one never came")
             time.sleep(0.02)
+
+
+def kill_when(who: str, ready: Callable[[], bool], ends: list[float]) -> None:
+    """Kills this process's descendants whose command line names `who`, once it is time; says when."""
+    while not ready():
+        time.sleep(0.1)
+    family = [os.getpid()]
+    for each in family:
+        with suppress(OSError):
+            for task in Path(f"/proc/{each}/task").iterdir():
+                family += map(int, (task / "children").read_text().split())
+    for each in family[1:]:
+        with suppress(OSError):
+            if who in Path(f"/proc/{each}/cmdline").read_bytes().split(b"--")[0].decode():
+                os.kill(each, signal.SIGKILL)
+                ends.append(time.monotonic())
