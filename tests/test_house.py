@@ -36,7 +36,7 @@ MAY_IMPORT = {
 }
 OWNERS: dict[str, tuple[str, ...]] = {
     "mlflow": ("core/tracking/*.py",),
-    "ray": ("sweeps/executor.py", "sweeps/cluster.py"),
+    "ray": tuple(f"sweeps/{name}.py" for name in ("executor", "worker", "cluster", "nodes", "watch")),
     "optuna": ("sweeps/tuning.py", "sweeps/halving.py", "sweeps/studies.py", "analysis/questions/best_recipe/importance.py"),
     "trl": ("core/train.py",),
     "bitsandbytes": ("core/model.py",),
