@@ -72,7 +72,7 @@ def splits(rows: Sequence[Row], eval_share: float) -> list[str | None]:
     found: list[str | None] = [None] * len(rows)
     linked = []
     for root, inside in members.items():
-        name = min({names[i] for i in inside}, key=lambda name: (share(name, "component"), name))
+        name = _first({names[i] for i in inside})
         if root in components.by_turns:
             linked.append((share(name, "evaluation"), name, inside))
         elif share(name, "evaluation") < eval_share:
@@ -88,6 +88,10 @@ def splits(rows: Sequence[Row], eval_share: float) -> list[str | None]:
     return found
 
 
+def _first(names: set[str]) -> str:
+    return min(names, key=lambda name: (share(name, "component"), name)) if len(names) > 1 else next(iter(names))
+
+
 def _joined(rows: Sequence[Row], most: int) -> tuple[list[str], _Components]:
     """The components, and for each row the name that it gives to its own: its opening, or all its answers where very many
     conversations open alike."""
@@ -100,6 +104,8 @@ def _joined(rows: Sequence[Row], most: int) -> tuple[list[str], _Components]:
                 names[i] = "\x1e".join(rows[i].answers.values())
             inside = sorted(set(inside) - set(longer))
         components.join(inside, by_turns=False)
+    if not has_later_turns(rows):  # an answer is shared only where the opening is
+        return names, components
     having = defaultdict(list)
     for i, row in enumerate(rows):
         for answer in set(row.answers.values()):
@@ -108,6 +114,10 @@ def _joined(rows: Sequence[Row], most: int) -> tuple[list[str], _Components]:
     for _, _, inside in sorted(shared):  # the rarest first: they join most surely what belongs together
         components.join(inside, by_turns=True, most=most)
     return names, components
+
+
+def has_later_turns(rows: Iterable[Row]) -> bool:
+    return any(sum(message["role"] == "assistant" for message in row.messages) > 1 for row in rows)
 
 
 def unshared(asked: Iterable[Row], train: Iterable[Row]) -> tuple[Row, ...]:

@@ -85,6 +85,8 @@ def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ..
     Raises:
         BadInput: all rows have the same answer.
     """
+    if not noise_share:
+        return rows
     order = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
     ordered = [rows[i] for i in order]
     of_task: dict[str, list[Row]] = {}
@@ -168,6 +170,8 @@ def _set_aside(loaded: Loaded, given: Loaded | None, eval_share: float) -> _Asid
     chosen = list(zip(loaded.rows, apart.splits(loaded.rows, eval_share), strict=True))
     train = tuple(row for row, split in chosen if split is None)
     held = {name: [row for row, split in chosen if split == name] for name in apart.SPLITS}
+    if not apart.has_later_turns(loaded.rows):  # openings alone, which no two splits share
+        return _Aside(train, {name: apart.each_once(rows) for name, rows in held.items()})
     return _Aside(train, {name: apart.each_once(apart.unshared(rows, train)) for name, rows in held.items()})
 
 

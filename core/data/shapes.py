@@ -168,7 +168,9 @@ def _convert(raw: object) -> Conversation:
             messages = _with_system(raw, shape.convert(raw))
             unused = tuple(_printable(one) for one in raw if one not in used)
             found = Conversation(messages, name, tools(raw.get("tools")), unused)
-            check_text((found.messages, found.tools, [raw.get(label) for label in LABELS]))
+            for message in messages:
+                check_text(list(message.values()))
+            check_text([found.tools, *(raw[label] for label in LABELS if label in raw)])
             return found
     raise Malformed(_no_shape(raw))
 

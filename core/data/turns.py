@@ -152,7 +152,9 @@ def check_text(value: Any) -> None:
         Malformed: there is one somewhere in these texts.
     """
     if isinstance(value, str):
-        if not value.isascii() and (found := SURROGATE.search(value)):
+        if value.isascii():
+            return
+        if found := SURROGATE.search(value):
             raise Malformed(f"text with half a character (U+{ord(found[0]):04X} at character {found.start() + 1}); remove it")
     elif isinstance(value, dict):
         for name, inner in value.items():

@@ -15,12 +15,13 @@ UNSEEN = re.compile(
     r"\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
     r"\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+ASCII_UNSEEN = {code: None for code in range(128) if UNSEEN.match(chr(code))}
 
 
 def normal(text: str) -> str:
     """The text as it is compared: NFKC, case folded, without characters that nobody sees, white space as single spaces."""
+    if text.isascii():  # ten times as quick
+        return " ".join((text if text.isprintable() else text.translate(ASCII_UNSEEN)).lower().split())
     text = UNSEEN.sub("", text)
-    if text.isascii():
-        return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKC", text).casefold().translate(TYPOGRAPHY)
     return " ".join(UNSEEN.sub("", unicodedata.normalize("NFKC", folded)).split())
