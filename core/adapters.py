@@ -66,10 +66,13 @@ def method_of(trial: Trial) -> Method:
     if name not in METHODS:
         raise BadInput(f"adapter.method={name!r}: {nearest(name, list(METHODS))}", field="adapter.method")
     if trial.model.quantization != "none" and not METHODS[name].on_quantized_base:
-        others = " or ".join(other for other, method in METHODS.items() if method.on_quantized_base)
-        text = f"4-bit weights cannot be trained; use adapter.method={others} or quantization=none"
+        text = f"4-bit weights cannot be trained; {_trains_on_quantized()} or quantization=none"
         raise BadInput(f"model.quantization={trial.model.quantization!r}: {text}", field="model.quantization")
     return METHODS[name]
+
+
+def _trains_on_quantized() -> str:
+    return "use adapter.method=" + " or ".join(name for name, method in METHODS.items() if method.on_quantized_base)
 
 
 def n_trained(trial: Trial, base: BaseFiles) -> int:
@@ -80,6 +83,11 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
             they are and which PEFT cannot adapt but as layers.
     """
     adapter, quantization = trial.adapter, trial.model.quantization
+    if base.quantization != "none" and not METHODS[adapter.method].on_quantized_base:
+        text = f"this base has 4-bit weights, which cannot be trained; {_trains_on_quantized()} or the unquantized base"
+        raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    if quantization == "none":
+        quantization = base.quantization
     if quantization != "none" and base.has_experts and not getattr(adapter, "targets", "").startswith("attention"):
         text = "a mixture's experts cannot be adapted on a 4-bit base; use adapter.targets=attention or model.quantization=none"
         raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")

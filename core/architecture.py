@@ -72,6 +72,7 @@ def read(directory: Path, trust_remote_code: bool) -> dict[str, Any]:
         raise _wrong(path, "text_config", inner, "must be an object")
     whole = settings | (inner or {})
     _check_type(path, settings, trust_remote_code)
+    quantization(directory, whole)
     for name in (*SIZES, *SIZES_OR_NULL):
         value = whole.get(name)
         if name in whole and (value is not None or name in SIZES) and (type(value) is not int or value < 1):
@@ -129,6 +130,29 @@ def causal_types() -> dict[str, str]:
     source = Path(found.origin).parent / "models" / "auto" / "modeling_auto.py"
     table = source.read_text(encoding="utf-8").partition("MODEL_FOR_CAUSAL_LM_MAPPING_NAMES = ")[2].partition("\n)")[0]
     return dict(re.findall(r'\("([^"]+)", "([^"]+)"\)', table))
+
+
+def quantization(directory: Path, settings: Mapping[str, Any]) -> str:
+    """What the weights in the files are quantized to: "none", or "nf4" by bitsandbytes, which adapters can train on.
+
+    Raises:
+        BadInput: to something else.
+    """
+    path = directory / "config.json"
+    name = "quantization_config" if settings.get("quantization_config") is not None else "compression_config"
+    config = settings.get(name)
+    if config is None:
+        return "none"
+    if not isinstance(config, dict):
+        raise _wrong(path, name, config, "must be an object")
+    method = str(config.get("quant_method", "bitsandbytes" if config.get("load_in_4bit") or config.get("load_in_8bit") else None))
+    four = config.get("load_in_4bit") or config.get("_load_in_4bit")
+    if method == "bitsandbytes" and four and config.get("bnb_4bit_quant_type") == "nf4":
+        return "nf4"
+    kind = f"{method}, {config.get('bnb_4bit_quant_type') if four else '8 bits'}" if method == "bitsandbytes" else method
+    text = f"{name}: its weights are quantized ({kind:.60}), and only bitsandbytes' NF4 can be tuned on here"
+    remedy = "take the unquantized model, with --set model.quantization=nf4 if it has to be small"
+    raise BadInput(f"model: {path}: {text}; {remedy}", field="model.name")
 
 
 def check_weights(directory: Path, settings: Mapping[str, Any], shapes: Mapping[str, Shape]) -> None:

@@ -29,6 +29,7 @@ class BaseFiles:
     context: int | None
     tied: bool
     new_tokens: int  # that ChatML has to add
+    quantization: str  # of the weights in the files: "nf4" or "none"
 
     @property
     def linear(self) -> dict[str, tuple[int, ...]]:
@@ -105,6 +106,7 @@ def _read(directory: Path, trust_remote_code: bool, stamps: tuple[tuple[str, obj
         context=checkpoint.context_tokens(settings),
         tied=not any(name.endswith(architecture.HEADS) for name in shapes),
         new_tokens=chat.n_new_tokens(directory),
+        quantization=architecture.quantization(directory, settings),
     )
 
 

@@ -120,6 +120,11 @@ def resolve_seq_len(asked: int | None, context: int | None) -> int:
     return asked or min(context or LONGEST_DEFAULT_SEQ, LONGEST_DEFAULT_SEQ)
 
 
+def drift_tokens(asked: int, context: int | None) -> int:
+    """How many tokens a text sampled from the base may have: what is asked, or what the context holds after its first token."""
+    return asked if context is None else max(1, min(asked, context - 1))
+
+
 def check_rank(rank: int, width: int) -> None:
     """Narrow layers (grouped-query keys and values) may have a lower rank than the adapter; the whole model may not.
 

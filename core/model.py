@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
+from core import architecture, checkpoint, unchanged, warm
 from core import base as bases
-from core import checkpoint, unchanged, warm
 from core.data import encode
 from core.errors import BadInput, one_line
 from core.hardware import Device, is_out_of_memory, prepare
@@ -67,10 +68,15 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     tokenizer = load_tokenizer(model, path)
     new_tokens = encode.give_template(tokenizer)
     options: dict[str, Any] = {"dtype": resolved_dtype(model, device), "use_safetensors": True}
-    if model.quantization == "nf4":
+    config = _config(model, path)
+    packed = getattr(config, "quantization_config", None) is not None  # the checkpoint's own; others than NF4 are refused
+    if packed:
+        config.quantization_config["bnb_4bit_compute_dtype"] = str(options["dtype"]).removeprefix("torch.")
+        options |= {"device_map": {"": str(place)}}
+    elif model.quantization == "nf4":
         options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": str(place)}}
-    network = _weights(model, path, options)
-    if model.quantization == "nf4":
+    network = _weights(model, path, config, options)
+    if packed or model.quantization == "nf4":
         _keep_packing(network)
     else:
         network.to(place)  # type: ignore[arg-type]
@@ -81,7 +87,15 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     return Base(network, tokenizer, tuple(new_tokens), path, key)
 
 
-def _weights(model: Model, path: str, options: dict[str, Any]) -> PreTrainedModel:
+def _config(model: Model, path: str) -> Any:
+    architecture.read(Path(path), model.trust_remote_code)
+    try:
+        return AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
+    except Exception as error:  # a configuration's validation, or code that comes with it
+        raise BadInput(f"model.name={model.name}: cannot be loaded ({one_line(error)})", field="model.name") from None
+
+
+def _weights(model: Model, path: str, config: Any, options: dict[str, Any]) -> PreTrainedModel:
     """The model with all of its weights from the checkpoint, and nothing left over.
 
     Raises:
@@ -89,9 +103,8 @@ def _weights(model: Model, path: str, options: dict[str, Any]) -> PreTrainedMode
     """
     options |= {"trust_remote_code": model.trust_remote_code, "output_loading_info": True, "ignore_mismatched_sizes": True}
     try:
-        config = AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
         loaded: Any = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
-    except Exception as error:  # configurations, conversions and code of models raise what they like
+    except Exception as error:  # conversions and code of models raise what they like
         if is_out_of_memory(error):
             raise
         raise BadInput(f"model.name={model.name}: cannot be loaded ({one_line(error)})", field="model.name") from None
@@ -157,12 +170,19 @@ def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_
 def trial_copy(base: Base, changes_base: bool) -> PreTrainedModel:
     """A module tree for one trial: sharing the frozen tensors, or with float32 weights of its own to train."""
     if changes_base:
-        assert not getattr(base.model, "is_loaded_in_4bit", False)  # refused by core.adapters.method_of
+        if getattr(base.model, "is_loaded_in_4bit", False):
+            raise BadInput("model.name: this base has 4-bit weights, which cannot be trained", field="model.name")
         own = copy.deepcopy(base.model).float()
         own.requires_grad_(True)
         return own
     tensors = [*base.model.parameters(), *base.model.buffers()]
     return copy.deepcopy(base.model, memo={id(tensor): tensor for tensor in tensors})
+
+
+def round_parameters(network: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Casts the parameters alone: buffers such as the frequencies of rotary positions stay as exact as the base has them."""
+    for parameter in network.parameters():
+        parameter.data = parameter.data.to(dtype)
 
 
 def seq_len_tokens(base: Base, asked: int | None) -> int:

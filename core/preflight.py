@@ -58,6 +58,7 @@ class Inputs:
     n_too_long: int  # about: their prompts alone fill the sequence
     mean_tokens: float  # about, a row after truncation
     seq_len_tokens: int
+    drift_tokens: int  # of the texts sampled from the base
     n_parameters: int
     trainable_parameters: int
     new_tokens: int
@@ -140,6 +141,7 @@ def inspect(trial: Trial) -> Inputs:
         n_truncated=n_truncated,
         n_too_long=n_too_long,
         seq_len_tokens=seq_len,
+        drift_tokens=checkpoint.drift_tokens(trial.evaluation.drift_tokens, base.context),
         n_parameters=base.n_parameters,
         trainable_parameters=trainable,
         new_tokens=base.new_tokens,
@@ -258,7 +260,7 @@ def _memory_gib(trial: Trial, base: BaseFiles, trainable: int, mean_tokens: floa
     """Weights, gradient and two moments in float32 for what is trained, logits three times (value, softmax, gradient); a method
     that changes the base has a float32 copy of all of it."""
     dtype = "float32" if trial.model.dtype in ("auto", "float32") else "bfloat16"
-    weight = BYTES["nf4"] if trial.model.quantization == "nf4" else BYTES[dtype]
+    weight = BYTES["nf4"] if "nf4" in (trial.model.quantization, base.quantization) else BYTES[dtype]
     micro = min(trial.train.micro_batch_size or trial.train.batch_size, n_rows)
     copied = base.n_parameters - trainable if adapters.METHODS[trial.adapter.method].changes_base else 0
     return (base.n_parameters * weight + copied * 4 + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30

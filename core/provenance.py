@@ -8,7 +8,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from core import hardware, model
+from core import checkpoint, hardware, model
 from core.adapters import Adapted
 from core.fields import content_hash
 from core.hardware import Device
@@ -39,6 +39,12 @@ def versions() -> dict[str, str]:
     return {f"version.{name}": metadata.version(name) for name in PACKAGES} | {"version.python": platform.python_version()}
 
 
+def _quantization(trial: Trial, base: Base) -> str:
+    if not getattr(base.model, "is_loaded_in_4bit", False):
+        return "none"
+    return "nf4" if trial.model.quantization == "nf4" else "nf4, the checkpoint's own"
+
+
 def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: int) -> dict[str, str]:
     """Everything resolved, as text."""
 
@@ -51,9 +57,11 @@ def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: i
         "threads": str(device.threads),
         "memory_fraction": str(device.memory_fraction),
         "dtype": str(model.resolved_dtype(trial.model, device)).removeprefix("torch."),
+        "quantization": _quantization(trial, base),
         "model_type": str(base.model.config.model_type),
         "model_path": base.path,
         "seq_len_tokens": str(seq_len),
+        "drift_tokens": str(checkpoint.drift_tokens(trial.evaluation.drift_tokens, base.context_tokens)),
         "template_hash": content_hash(base.tokenizer.chat_template),
         "template": "ChatML (the tokenizer has none)" if base.new_tokens else "the tokenizer's own",
         "new_tokens": str(len(base.new_tokens)),

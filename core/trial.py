@@ -67,7 +67,6 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     metrics, facts = result.metrics, result.facts
     method = adapters.method_of(trial)
     place = hardware.prepare(device)
-    hardware.reset_peak_memory(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
     chosen = selection.select(trial.data, trial.evaluation, trial.seed)
@@ -78,6 +77,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, hashes.get("base_text", ""))
     before = _before(trial, hashes, base, untouched)
+    hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
@@ -91,7 +91,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
         return
     adapted.model.to(place).eval()
     if mixed and method.changes_base:
-        adapted.model.to(torch.bfloat16)  # measured as it would be shipped, like the base it is compared with
+        model.round_parameters(adapted.model, torch.bfloat16)  # measured as it would be shipped, like the base
 
     started = time.perf_counter()
     after = tasks.measure(replace(untouched, model=adapted.model))

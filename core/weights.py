@@ -23,6 +23,7 @@ BITS = {
     **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
 }
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
+QUANT_STATE = ".quant_state.bitsandbytes__nf4"  # JSON about a packed weight, in a weight of its own
 
 Shape = tuple[int, ...]
 
@@ -94,13 +95,14 @@ def shapes(directory: Path) -> dict[str, Shape]:
     found: dict[str, Shape] = {}
     where: dict[str, str] = {}
     for path in files(directory):
-        for name, shape in _header(path).items():
+        for name, shape in _unpacked(path).items():
             if name in found:
                 text = f"{name} is in two files, {where[name]} and {path.name}; fetch the model again"
                 raise BadInput(f"model: {directory}: {text}", field="model.name")
             found[name], where[name] = shape, path.name
     if (directory / INDEX).is_file():
-        lost = [name for name, file in index(directory).items() if where.get(name) != file]
+        inside = {path.name: _header(path)[0] for path in files(directory)}
+        lost = [name for name, file in index(directory).items() if name not in inside[file]]
         if lost:
             text = f"{named(lost)} not in the file that {INDEX} names; fetch the model again"
             raise BadInput(f"model: {directory}: {text}", field="model.name")
@@ -113,7 +115,29 @@ def named(names: list[str]) -> str:
     return ", ".join(sorted(names)[:3]) + rest
 
 
-def _header(path: Path) -> dict[str, Shape]:
+def _unpacked(path: Path) -> dict[str, Shape]:
+    """The file's weights; one that bitsandbytes has packed in 4 bits has its own shape, without what is stored beside it."""
+    entries, begin = _header(path)
+    found = {name: tuple(entry["shape"]) for name, entry in entries.items()}
+    for name in [name for name in found if name.endswith(QUANT_STATE)]:
+        start, end = entries[name]["data_offsets"]
+        with path.open("rb") as file:
+            file.seek(begin + start)
+            state = file.read(end - start)
+        try:
+            shape = json.loads(state)["shape"]
+        except (ValueError, KeyError, TypeError, RecursionError):
+            shape = None
+        packed = name.removesuffix(QUANT_STATE)
+        if not _whole_numbers(shape) or packed not in found:
+            raise damaged(path, f"{name} does not tell the shape of a weight of 4 bits")
+        found = {other: kept for other, kept in found.items() if not other.startswith(packed + ".")}
+        found[packed] = tuple(shape)
+    return found
+
+
+def _header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
+    """The checked entries of the file's header, and where its data begin."""
     size = path.stat().st_size
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -134,7 +158,7 @@ def _header(path: Path) -> dict[str, Shape]:
         end = _check(path, name, entry, end)
     if end != size - length - 8:
         raise damaged(path, f"{end:,} bytes of weights are described and {size - length - 8:,} are there")
-    return {name: tuple(entry["shape"]) for name, entry in header.items()}
+    return header, length + 8
 
 
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -86,9 +86,18 @@ def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
             found.append(
                 f"caution: data.n_examples={asked:,}: {trial.data.source} has only {inputs.n_available:,} rows to train on"
             )
+        found += lowered(trial, inputs)
         if inputs.n_too_long:
             found.append(_too_long(trial, inputs))
     return list(dict.fromkeys(found))
+
+
+def lowered(trial: Trial, inputs: Inputs) -> list[str]:
+    """What is less than was asked for, as the model's context holds no more."""
+    asked, name = trial.evaluation.drift_tokens, trial.model.name
+    if inputs.drift_tokens >= asked or kind_of(trial.data.source).laboratory:
+        return []
+    return [f"caution: evaluation.drift_tokens={asked}: lowered to {inputs.drift_tokens}, which the context of {name} holds"]
 
 
 def _too_long(trial: Trial, inputs: Inputs) -> str:

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from core import architecture, weights
+from core import adapters, architecture, preflight, weights
 from core import base as bases
 from core.errors import BadInput
 from core.hardware import Device
-from core.settings import Model
+from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
 
 torch = pytest.importorskip("torch")
 
@@ -264,6 +264,101 @@ def test_damaged_headers_are_named(folder: Path, entry: dict[str, Any], says: st
 def test_files_that_are_no_safetensors(folder: Path, content: bytes, says: str) -> None:
     (folder / "model.safetensors").write_bytes(content)
     assert says in refused(folder)
+
+
+@pytest.fixture(scope="session")
+def four_bits(make_model: Callable[..., str], tmp_path_factory: Any) -> str:
+    """A checkpoint that bitsandbytes has packed already, of widths that its kernels for CPUs do not take."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+
+    source, folder = make_model("llama"), tmp_path_factory.mktemp("four") / "model"
+    how = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float16)
+    AutoModelForCausalLM.from_pretrained(source, quantization_config=how, device_map={"": "cpu"}).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    return str(folder)
+
+
+def test_a_checkpoint_of_four_bits_is_used_as_it_is(four_bits: str, make_model: Callable[..., str], rows_file: str) -> None:
+    from core import model
+
+    trial = Trial(model=Model(name=four_bits), data=Data(source=rows_file, n_examples=24, eval_share=0.4), adapter=Lora(rank=2))
+    told = preflight.inspect(trial)
+    base = model.load(trial.model, Device())
+    built = adapters.build(model.trial_copy(base, False), trial.adapter, base.new_tokens).model
+    assert bases.read(trial.model).quantization == "nf4"
+    assert told.trainable_parameters == adapters.trainable_parameters(built)
+    plain = bases.read(Model(name=make_model("llama")))
+    assert told.n_parameters == plain.n_parameters == base.model.num_parameters()
+    assert bases.read(trial.model).shapes == plain.shapes
+
+
+def test_four_bits_train_on_the_cpu_and_full_tuning_is_refused(four_bits: str, rows_file: str, tmp_path: Path) -> None:
+    import dataclasses
+
+    from core import trial as trials
+
+    trial = Trial(
+        model=Model(name=four_bits), data=Data(source=rows_file, n_examples=24, eval_share=0.4), adapter=Lora(rank=2),
+        train=Train(steps=2, batch_size=8), evaluation=Evaluation(drift_samples=2, drift_tokens=8),
+    )  # fmt: skip
+    for asked, fact in (("none", "nf4, the checkpoint's own"), ("nf4", "nf4")):
+        changed = dataclasses.replace(trial, model=Model(name=four_bits, quantization=asked))
+        result = trials.run(changed, {}, tmp_path / asked, Device())
+        assert (result.state, result.reason, result.facts["quantization"]) == ("finished", "", fact)
+    with pytest.raises(BadInput, match=r"adapter\.method=full: this base has 4-bit weights.*adapter\.method=lora") as error:
+        preflight.inspect(dataclasses.replace(trial, adapter=Full()))
+    assert error.value.field == "adapter.method"
+    with pytest.raises(BadInput, match="4-bit weights"):
+        trials.run(dataclasses.replace(trial, adapter=Full()), {}, tmp_path / "full", Device())
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [
+        ({"quant_method": "gptq", "bits": 4}, "gptq"),
+        ({"quant_method": "awq"}, "awq"),
+        ({"quant_method": "fp8"}, "fp8"),
+        ({"quant_method": "mxfp4"}, "mxfp4"),
+        ({"quant_method": "compressed-tensors"}, "compressed-tensors"),
+        ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "bitsandbytes, 8 bits"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "fp4"}, "bitsandbytes, fp4"),
+        ({"load_in_8bit": True}, "bitsandbytes, 8 bits"),
+    ],
+)
+def test_other_quantized_checkpoints_are_refused(folder: Path, config: dict[str, Any], kind: str) -> None:
+    change_config(folder, quantization_config=config)
+    text = refused(folder)
+    assert f"its weights are quantized ({kind}), and only bitsandbytes' NF4" in text
+    assert "take the unquantized model, with --set model.quantization=nf4" in text
+    change_config(folder, quantization_config="gptq")
+    assert "quantization_config='gptq': must be an object" in refused(folder)
+
+
+@pytest.mark.parametrize("architecture", ["gpt2", "opt"])
+def test_no_sequence_is_longer_than_learned_positions(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, architecture: str
+) -> None:
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    from core import trial as trials
+    from sweeps import describe
+
+    folder = Path(shutil.copytree(make_model(architecture), tmp_path / "model"))
+    config = AutoConfig.from_pretrained(folder, max_position_embeddings=40)
+    torch.manual_seed(1)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    (tmp_path / "text.txt").write_text("the quick brown fox jumps over the lazy dog . " * 40)
+    evaluation = Evaluation(drift_samples=3, drift_tokens=128, base_text=str(tmp_path / "text.txt"))
+    trial = Trial(
+        model=Model(name=str(folder)), data=Data(source=rows_file, n_examples=24, eval_share=0.4), adapter=Lora(rank=2),
+        train=Train(steps=1, batch_size=8), evaluation=evaluation,
+    )  # fmt: skip
+    told = preflight.inspect(trial)
+    result = trials.run(trial, {}, tmp_path / "out", Device())
+    assert (result.state, result.reason, result.facts["drift_tokens"]) == ("finished", "", "39")
+    assert (told.seq_len_tokens, told.drift_tokens) == (40, 39)
+    said = describe.lowered(trial, told)
+    assert said == [f"caution: evaluation.drift_tokens=128: lowered to 39, which the context of {folder} holds"]
 
 
 ODD = st.one_of(

@@ -270,6 +270,63 @@ def test_peak_memory_is_the_trials_own(
     assert "peak_memory_gib" not in run(trial, tmp_path / "c").metrics
 
 
+def test_the_first_trials_peak_is_without_the_bases_own_measurement(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import hardware, warm
+    from core import trial as trials
+
+    trial = tiny(make_model("llama"), rows_file)
+    if not os.access(hardware.CLEAR_REFS, os.W_OK):
+        pytest.skip("the high-water mark cannot be reset here")
+    before = trials._before
+
+    def costly(*arguments):
+        torch.ones(1 << 28).sum()  # 1 GiB, which is gone before training
+        return before(*arguments)
+
+    warm.clear()
+    usual = run(trial, tmp_path / "a").metrics["peak_memory_gib"]
+    monkeypatch.setattr(trials, "_before", costly)
+    assert run(trial, tmp_path / "b").metrics["peak_memory_gib"] < usual + 0.5
+
+
+def test_adams_moments_are_gone_when_the_tuned_model_is_measured(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import tasks, train
+
+    optimizers: list[weakref.ref] = []
+    create = train.ResponseTrainer.create_scheduler
+
+    def noted(self, *arguments, **options):
+        optimizers.append(weakref.ref(self.optimizer))
+        return create(self, *arguments, **options)
+
+    measure, alive = tasks.measure, []
+
+    def watched(subject):
+        alive.append([one() is not None for one in optimizers])
+        return measure(subject)
+
+    monkeypatch.setattr(train.ResponseTrainer, "create_scheduler", noted)
+    monkeypatch.setattr(tasks, "measure", watched)
+    assert run(tiny(make_model("llama"), rows_file, adapter=Full()), tmp_path).state == "finished"
+    assert alive[-1] == [False]
+
+
+def test_rounding_a_tuned_model_leaves_its_buffers_exact(make_model: Callable[..., str]) -> None:
+    from core import model
+
+    base = model.load(Model(name=make_model("llama")), Device())
+    own = model.trial_copy(base, changes_base=True)
+    model.round_parameters(own, torch.bfloat16)
+    assert {parameter.dtype for parameter in own.parameters()} == {torch.bfloat16}
+    buffers = dict(base.model.named_buffers())
+    assert any("inv_freq" in name for name in buffers)
+    assert all(torch.equal(buffer, buffers[name]) for name, buffer in own.named_buffers())
+
+
 def test_bad_input_and_ctrl_c_leave_nothing(
     make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,12 +6,14 @@ grows as the tuned model leaves the base's distribution; the NLL of the same tex
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import chat, head, unchanged, warm
+from core import chat, checkpoint, head, unchanged, warm
 from core.data import files
 from core.data.encode import adds_bos
 from core.tasks.generation import own_settings_aside
@@ -78,7 +80,10 @@ def _text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
 
 def _drift(subject: Subject) -> list[Measurement]:
     evaluation, reference = subject.trial.evaluation, subject.reference
-    samples = sample_base(reference, subject.tokenizer, evaluation.drift_samples, evaluation.drift_tokens)
+    config: Any = reference.config
+    context = checkpoint.context_tokens(config.get_text_config().to_dict())
+    longest = checkpoint.drift_tokens(evaluation.drift_tokens, context)
+    samples = sample_base(reference, subject.tokenizer, evaluation.drift_samples, longest)
     kl, nll, n_tokens = _divergence(subject.model, reference, samples, evaluation.batch_size)
     groups, items = ("base samples",) * len(samples), tuple(f"sample {i}" for i in range(len(samples)))
     axis = "forgetting" if evaluation.base_text is None else "other"
