@@ -57,7 +57,7 @@ def frame(runs: Iterable[dict[str, typing.Any]]) -> pd.DataFrame:
     later = {name: defaults[name] for name in ADDED_LATER}  # a trial from before has the default and does not say so
     rows = []
     for run in runs:
-        row: dict[str, object] = {"run_id": run["run_id"], "status": run["status"]}
+        row: dict[str, object] = {name: run[name] for name in ("run_id", "artifacts", "status")}
         row |= later | {name: typed(name, text, types) for name, text in run["params"].items()}
         row |= {name: run["tags"].get(tag) for name, tag in _TAGS.items()}
         row |= run["metrics"]
@@ -114,7 +114,8 @@ def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:
     """Item scores of the finished trials of `table`, long. A finished trial without its items is an error."""
     parts = []
     for trial in table[table["state"] == State.FINISHED].itertuples():
-        part = pd.read_csv(io.StringIO(tracking.read_items(uri, str(trial.run_id))), dtype=_ITEM_TYPES, quoting=csv.QUOTE_MINIMAL)
+        text = tracking.read_items(uri, str(trial.run_id), str(trial.artifacts))
+        part = pd.read_csv(io.StringIO(text), dtype=_ITEM_TYPES, quoting=csv.QUOTE_MINIMAL)
         part.insert(0, "fingerprint", trial.fingerprint)
         parts.append(part)
     if not parts:

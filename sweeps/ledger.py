@@ -1,6 +1,7 @@
 """The sweep's directory: one folder per trial, whose result.json says that it is finished, and the lock of the sweep.
 
     <output>/<experiment>-<sweep8>/trials/<fingerprint>-<phase>/result.json
+                                                                name.json: its arm, and what people call it
 
 result.json is written last and atomically, so its existence is the record: after kill -9 at any line, what is there is
 complete and what is missing runs again.
@@ -9,17 +10,21 @@ complete and what is missing runs again.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from core.errors import BadInput
-from core.result import FILE, Result
+from core.result import FILE, Result, write_whole
 from core.states import State
+from core.tracking import TrialRecord
+
+NAME_FILE = "name.json"
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,26 @@ def forget(sweep_directory: Path, key: str) -> None:
     (folder / FILE).replace(folder / f"failed-{number}.json")
 
 
+def name(record: TrialRecord) -> None:
+    """Keeps what the store is told of a trial beside its result, so that a later call which has other seeds or arms can log
+    it too."""
+    row = {"name": record.name, "arm": record.arm, "phase": record.phase, "axes": record.axes}
+    with suppress(OSError):  # a full disk is told where the result is written
+        write_whole(record.folder / NAME_FILE, json.dumps(row).encode())
+
+
+def names(sweep_directory: Path) -> dict[str, TrialRecord]:
+    """The finished trials of the sweep that have a name, also those of earlier calls, by their keys."""
+    found = {}
+    for path in sorted(sweep_directory.glob(f"trials/*/{NAME_FILE}")):
+        key = path.parent.name
+        if (path.parent / FILE).exists():
+            with suppress(ValueError, KeyError, TypeError):  # a damaged name is no name
+                row = json.loads(path.read_bytes())
+                found[key] = TrialRecord(key, row["name"], row["arm"], row["phase"], tuple(row["axes"]), path.parent)
+    return found
+
+
 @contextmanager
 def locked(sweep_directory: Path) -> Iterator[None]:
     """Holds the sweep for this process. The kernel drops the lock when the process dies, however it dies.
@@ -76,7 +101,11 @@ def locked(sweep_directory: Path) -> Iterator[None]:
     Raises:
         BadInput: another process runs this sweep.
     """
-    with (sweep_directory / "lock").open("a+") as file:
+    try:
+        file = (sweep_directory / "lock").open("a+")
+    except OSError as error:
+        raise BadInput(f"{sweep_directory}: cannot be written to ({error.strerror})", field="--output") from None
+    with file:
         if not _take(file):
             raise BadInput(f"{sweep_directory}: another process ({holder(sweep_directory)}) is running this sweep")
         file.seek(0)

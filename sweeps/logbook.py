@@ -1,7 +1,7 @@
 """Writes finished trials to MLflow from one thread, beside the running sweep, and holds on to what the store refuses.
 
-A store that is locked or away must not stop or slow a sweep: what could not be logged stays in the trials' folders, is tried
-again, and the same command logs the rest later.
+A store that is locked or away must not stop or slow a sweep: what could not be logged waits here and lies in the trials'
+folders; it is tried again at growing intervals, and the same command logs the rest later.
 """
 
 from __future__ import annotations
@@ -10,15 +10,14 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from functools import partial
 
 from core.errors import BadInput, one_line
-from core.tracking import Stale, Store, TrialRecord
+from core.tracking import Stale, Store, TrialRecord, unusable
 
-if TYPE_CHECKING:
-    from mlflow.entities import Run
-
-LAST_TRIES, PAUSE_SECONDS = 3, 2.0  # at the end, before what is left is reported
+LAST_TRIES, PAUSE_SECONDS = 3, 2.0  # at the end, before what is left is reported; and before anything runs
+REST_SECONDS = (1.0, 60.0)  # before a store that refused is tried again: at first, and at most; doubled each time
+REFUSALS = 2  # in a row: not the trial's fault, but the store's
 
 
 class Logbook:
@@ -27,8 +26,8 @@ class Logbook:
     def __init__(self, store: Store, params: Mapping[str, object], note: str, tags: Mapping[str, str] | None = None) -> None:
         self.store, self.params, self.note, self.tags = store, params, note, tags or {}
         self.incoming: queue.Queue[TrialRecord | None] = queue.Queue()
+        self.records: dict[str, TrialRecord] = {}  # all of them
         self.missing: list[TrialRecord] = []
-        self.logged: dict[str, Run] | None = None  # None: look again, a run may have been begun and not ended
         self.error: Exception | None = None  # of the last refusal
         self.closed: Exception | None = None  # why the store could not be opened at the start
         self.opened = threading.Event()  # tried to open
@@ -63,42 +62,76 @@ class Logbook:
         """
         self.opened.wait()
         if self.closed is not None:
-            raise self.closed if isinstance(self.closed, BadInput) else BadInput(f"--tracking-uri: {one_line(self.closed)}")
+            raise unusable(self.store.uri, self.closed)
 
     def _run(self) -> None:
-        self.closed = None if self._flush() else self.error
+        self._patiently(self._open)
+        self.closed = None if self.store.parent_id else self.error
         self.opened.set()
-        while (record := self.incoming.get()) is not None:
-            self.missing.append(record)
-            self._flush()
-        for _ in range(LAST_TRIES):
-            if self._flush():
-                break
-            time.sleep(PAUSE_SECONDS)
-        if self.store.parent_id:
-            self._attempt(self._close)
+        rest, tried = REST_SECONDS[0], 0.0
+        while self._drain(wait_seconds=tried + rest - time.monotonic() if self.missing else None):
+            if self.missing and time.monotonic() >= tried + rest:
+                refused = not self._flush()
+                rest = min(2 * rest, REST_SECONDS[1]) if refused else REST_SECONDS[0]
+                tried = time.monotonic() if refused else 0.0
+        self._patiently(self._end)
+
+    def _drain(self, wait_seconds: float | None) -> bool:
+        """Takes what was handed over, waiting for the first (for ever with None); whether more can come."""
+        try:
+            record = self.incoming.get(timeout=None if wait_seconds is None else max(wait_seconds, 0.0))
+            while record is not None:
+                if record.key not in self.records:
+                    self.records[record.key] = record
+                    self.missing.append(record)
+                record = self.incoming.get_nowait()
+        except queue.Empty:
+            return True
+        return False
+
+    def _patiently(self, action: Callable[[], bool]) -> None:
+        """Tries a few times: a store may be busy for a moment. At the start, what has to be mended is told at once."""
+        for number in range(LAST_TRIES):
+            if number:
+                time.sleep(PAUSE_SECONDS)
+            if action() or (isinstance(self.error, BadInput) and not self.opened.is_set()):
+                return
+
+    def _end(self) -> bool:
+        """Logs the rest, looks whether everything is still there (people delete runs, and another process may run the same
+        sweep), and ends the parent run; whether all of it could be done."""
+        if not self._open():
+            return False
+        self.missing = [record for record in self.records.values() if not self.store.holds(record)]
+        return self._flush() and self._attempt(self._close)
 
     def _close(self) -> None:
         if self.superseded is not None:
             self.store.supersede(self.superseded)
         self.store.close("KILLED" if self.superseded is None else "FINISHED")
 
-    def _flush(self) -> bool:
-        """Writes what is missing, up to the first refusal; whether nothing is left."""
-        if not self.store.parent_id and not self._attempt(lambda: self.store.open(self.params, self.note, self.tags)):
-            return False
-        self.error = None
-        while self.missing:
-            if not self._attempt(lambda: self._log(self.missing[0])):
-                self.logged = None
-                return False
-            self.missing.pop(0)
-        return True
+    def _open(self) -> bool:
+        return self._attempt(lambda: self.store.open(self.params, self.note, self.tags))
 
-    def _log(self, record: TrialRecord) -> None:
-        if self.logged is None:
-            self.logged = self.store.logged()
-        self.store.log_trial(record, self.logged.get(record.key))
+    def _flush(self) -> bool:
+        """Writes what is missing; whether nothing is left. A trial that can't be written does not hold up the others."""
+        if not self.store.parent_id and not self._open():
+            return False
+        refused, in_a_row, n_tried = list[TrialRecord](), 0, 0
+        error: Exception | None = None
+        while n_tried < len(self.missing) and in_a_row < REFUSALS:
+            record = self.missing[n_tried]
+            n_tried += 1
+            if self._attempt(partial(self.store.log_trial, record)):
+                in_a_row = 0
+            else:
+                refused.append(record)
+                error, in_a_row = self.error, in_a_row + 1
+        self.missing = self.missing[n_tried:] + refused  # those that were refused are tried last
+        if refused:
+            self.store.parent_id = ""  # look again: a run may have been begun and not ended, or the parent deleted
+        self.error = error
+        return not self.missing
 
     def _attempt(self, action: Callable[[], None]) -> bool:
         """Whether the store took it. MLflow raises errors of many kinds for a store that is locked or away: all wait."""

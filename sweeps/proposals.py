@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
@@ -33,7 +34,8 @@ class Proposals:
         if key not in self.known:
             self.known[key] = [dict(values) for values in ask()]
             if self.path:
-                _append(self.path, key, self.known[key])
+                with suppress(OSError):  # a full disk: a later start asks again
+                    _append(self.path, key, self.known[key])
         return [dict(values) for values in self.known[key]]
 
 

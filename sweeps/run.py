@@ -31,6 +31,7 @@ from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, message, neare
 from core.experiment import Experiment
 from core.fields import flatten
 from core.preflight import Inputs
+from core.result import write_whole
 from core.settings import Trial
 from sweeps import alike, describe, ledger, overrides, scored
 from sweeps.options import Action, Options, Request, parse
@@ -41,6 +42,7 @@ from sweeps.sweep import Sweep
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)  # full, gone or not ours
+LEAST_FREE_BYTES = 1 << 20  # in the output directory, for a sweep to start: tables and results, without models
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -231,13 +233,16 @@ def prepare_output(output: Path) -> Path:
     Raises:
         BadInput: it can't be written to.
     """
+    probe = output / f".probe.{os.getpid()}"
     try:
+        str(output).encode()  # the store's URI can't hold other names
         output.mkdir(parents=True, exist_ok=True)
-        probe = output / f".probe.{os.getpid()}"
-        probe.touch()
+        write_whole(probe, bytes(LEAST_FREE_BYTES))
         probe.unlink()
+    except UnicodeEncodeError:
+        raise BadInput(f"--output {str(output)!a}: not a name in UTF-8; give another one", field="--output") from None
     except OSError as error:
-        raise BadInput(f"--output {output}: cannot be written to ({error.strerror})") from None
+        raise BadInput(f"--output {output}: cannot be written to ({error.strerror})", field="--output") from None
     return output.resolve()
 
 

@@ -1,14 +1,19 @@
 """The tuning trials as Optuna studies on disk (optuna.db, one study for each arm).
 
-A record for people and Optuna's own tools; it never holds a trial that is running, and the search does not read it.
+A record for people and Optuna's own tools; it never holds a trial that is running, and the search does not read it. So
+nothing that is wrong with the file stops a sweep.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.errors import one_line
+from core.tracking import sqlite_uri
 from sweeps.ledger import Outcome
 from sweeps.parts import Part
 from sweeps.plan import Job
@@ -25,9 +30,10 @@ class StudyRecord:
 
     def __init__(self, path: Path, sweep: str) -> None:
         self.path, self.sweep = path, sweep
-        self.waiting: list[tuple[Part, Job, Outcome]] = []
+        self.waiting: deque[tuple[Part, Job, Outcome]] = deque()
         self.storage: Any = None
         self.rests_until = 0.0
+        self.reason = ""  # why the last write failed
         self.studies: dict[str, tuple[optuna.Study, set[str]]] = {}
 
     def add(self, part: Part, job: Job, outcome: Outcome) -> None:
@@ -40,22 +46,22 @@ class StudyRecord:
         """Writes what waits, if that is possible now; how many trials the record still lacks."""
         self._flush()
         if self.storage is not None:
-            self.storage.remove_session()
-            self.storage.engine.dispose()
+            with suppress(Exception):
+                self.storage.remove_session()
+                self.storage.engine.dispose()
         return len(self.waiting)
 
     def _flush(self) -> None:
         if not self.waiting:
             return
-        import optuna
-        from sqlalchemy.exc import SQLAlchemyError  # what Optuna lets through while it opens a file
-
         try:
             while self.waiting:
                 self._write(*self.waiting[0])
-                self.waiting.pop(0)
-        except (optuna.exceptions.StorageInternalError, SQLAlchemyError):
+                self.waiting.popleft()
+        except Exception as error:  # busy, full, read-only, of another Optuna, or no database: it is only a record
+            self.reason = one_line(error)
             self.rests_until = time.monotonic() + REST_SECONDS
+            self.studies.clear()
 
     def _write(self, part: Part, job: Job, outcome: Outcome) -> None:
         study, present = self._study(part)
@@ -71,7 +77,7 @@ class StudyRecord:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         if self.storage is None:
             waits = {"connect_args": {"timeout": BUSY_SECONDS}}
-            self.storage = optuna.storages.RDBStorage(f"sqlite:///{self.path}", engine_kwargs=waits)
+            self.storage = optuna.storages.RDBStorage(sqlite_uri(self.path), engine_kwargs=waits)
         if part.arm.label not in self.studies:
             name, directions = f"{self.sweep} {part.arm.label}", list(part.directions)
             study = optuna.create_study(storage=self.storage, study_name=name, directions=directions, load_if_exists=True)

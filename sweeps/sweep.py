@@ -36,8 +36,7 @@ class Sweep:
     def __init__(self, plan: Plan, directory: Path, uri: str, output: Path) -> None:
         self.plan, self.directory, self.uri = plan, directory, uri
         self.title = f"{plan.experiment.name} {plan.sweep[:8]}"
-        artifacts = output / "mlartifacts" if uri.startswith("sqlite") else None
-        self.store = Store(uri, plan.experiment.name, plan.sweep, artifacts)
+        self.store = Store(uri, plan.experiment.name, plan.sweep)
         self.search = self._search()
         self.unrecorded = 0  # tuning trials that Optuna's file lacks
 
@@ -76,15 +75,23 @@ class Sweep:
         """Runs and logs what is missing; whether nothing failed or stayed unlogged in the end."""
         note = f"{self.plan.experiment.question}\n\n`{command}`"
         with Logbook(self.store, self._params(), note, self._ranges() | {tracking.REPEATED: self.repeated()}) as book:
-            for job, _ in self.search.done():
-                book.put(self._record(job))
+            self._put_known(book)
             try:
                 if not self.search.finished():
                     self._execute(book, share, ray_address)
             finally:
+                self._put_known(book)
                 self.unrecorded = self.search.close()
+            self._tuning_keys = {job.key for job in self.search.jobs()}
             book.finish(self._superseded)
         return self._account(book)
+
+    def _put_known(self, book: Logbook) -> None:
+        """Hands over every trial that has a result: those of the search, those that it sees only now (results that were there
+        before the ones that they follow from), and those of earlier calls with other seeds or arms."""
+        known = {job.key: self._record(job) for job, _ in self.search.done()}
+        for record in (ledger.names(self.directory) | known).values():
+            book.put(record)
 
     def _execute(self, book: Logbook, share: Resources, ray_address: str | None) -> None:
         from sweeps import cluster, executor  # ray takes seconds to import, and a finished sweep does not need it
@@ -94,11 +101,15 @@ class Sweep:
             book.check()  # the store was opened beside Ray's start; nothing runs if it can't be used
             with Progress(self.search, share.slots, self.title) as progress:
 
+                def started(job: Job) -> None:
+                    ledger.name(self._record(job))
+                    progress.started(job)
+
                 def ended(job: Job, outcome: Outcome) -> None:
                     book.put(self._record(job))
                     progress.ended(job, outcome)
 
-                executor.execute(self.search, self.directory, share, executor.Events(progress.started, ended))
+                executor.execute(self.search, self.directory, share, executor.Events(started, ended))
 
     def _record(self, job: Job) -> TrialRecord:
         folder = ledger.trial_directory(self.directory, job.key)
@@ -111,7 +122,7 @@ class Sweep:
         if found is None or not found.tuned():
             return False
         if phase == Phase.TUNE:
-            return key not in {job.key for job in found.known_jobs()}
+            return key not in self._tuning_keys
         return any(params.get(name) != str(value) for name, value in (found.best() or {}).items())
 
     def _params(self) -> dict[str, Scalar]:
@@ -152,9 +163,21 @@ class Sweep:
                 print(f"failed: {part.arm.label}: no tuning trial finished, so there is no setting to run with fresh seeds")
         if broken:
             print("`--retry failed` runs them again (after running out of memory, with --concurrency 1)")
+        self._account_store()
         if book.missing:
             print(f"not logged: {len(book.missing)} trials; {redacted(self.uri)} refused them: {book.reason()}")
             print("they are kept in the trials' folders, and the same command logs them")
         if self.unrecorded:
-            print(f"optuna.db was in use: {self.unrecorded} tuning trials are missing there until the command runs again")
+            why = f" ({self.search.record.reason})" if self.search.record and self.search.record.reason else ""
+            print(f"optuna.db: {self.unrecorded} tuning trials are missing there{why}; it is only a record, and the same command")
+            print("adds them when it can; move the file away if it is damaged or of another version of Optuna")
         return not broken and not book.missing and not any(part.has_no_setting() for part in self.search.parts)
+
+    def _account_store(self) -> None:
+        """Says what the store had of this sweep that this directory did not log."""
+        if self.store.restored:
+            print(f"{self.plan.experiment.name} had been deleted in the store: it is restored")
+        for place, count in self.store.kept.items():
+            print(f"{count} trials are in the store from {place}, with the same scores: they are not logged again")
+        for place, count in self.store.replaced.items():
+            print(f"{count} trials in the store came from {place}, with other scores: those of this directory replace them")

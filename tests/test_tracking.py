@@ -27,6 +27,7 @@ from core.fields import fingerprint, flatten
 from core.result import Result
 from core.settings import Data, Evaluation, Full, Lora, Train, Trial
 from core.tracking import Store, TrialRecord
+from core.tracking.entries import Digest
 
 PROVENANCE = {"data": "d" * 16, "model": "m" * 16, "base_text": "b" * 16}
 AXES = ("adapter.rank", "adapter.method")
@@ -49,8 +50,7 @@ def uri(empty_store: Path, tmp_path: Path) -> str:
 
 
 def opened(uri: str, sweep: str = "sweep-0") -> Store:
-    folder = Path(uri.removeprefix("sqlite:///")).parent
-    store = Store(uri, "rank_vs_quality", sweep, folder / "mlartifacts")
+    store = Store(uri, "rank_vs_quality", sweep)
     store.open({"train.epochs": 3}, "does it?")
     return store
 
@@ -74,7 +74,7 @@ def finished(folder: Path, trial: Trial, arm: str = "lora r=4", phase: str = "fi
 
 
 def log(store: Store, record: TrialRecord) -> None:
-    store.log_trial(record, store.logged().get(record.key))
+    store.log_trial(record)
 
 
 def all_runs(uri: str, **tags: str) -> list[Run]:
@@ -236,9 +236,9 @@ def test_the_analysis_reads_typed_columns(uri: str, tmp_path: Path) -> None:
     log(store, finished(tmp_path, TRIAL))
     full = Trial(adapter=Full(), train=Train(learning_rate=3e-4, epochs=2), data=Data(n_examples=None))
     log(store, finished(tmp_path, full, arm="full", state="diverged", reason="nan", metrics={}))
-    running = store._create(finished(tmp_path, Trial(seed=9)), Result.begun(Trial(seed=9), PROVENANCE), "x", 10**12)
+    running = store._create(finished(tmp_path, Trial(seed=9)), Result.begun(Trial(seed=9), PROVENANCE), Digest("x", "x"))
     table = load.trials(uri, "rank_vs_quality").set_index("arm")
-    assert running not in set(table["run_id"])
+    assert running.run_id not in set(table["run_id"])
     assert sorted(table.index) == ["full", "lora r=4"]
     lora, tuned = table.loc["lora r=4"], table.loc["full"]
     assert (lora["adapter.rank"], lora["train.learning_rate"], lora["seed"], lora["data.n_examples"]) == (4, 3e-3, 1, 1_000)

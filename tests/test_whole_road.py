@@ -128,7 +128,7 @@ def trained(job: Job, folder: Path) -> None:
 def logged(plan: Plan, output: Path, run_trial: Callable[[Job, Path], None]) -> str:
     """Runs every final trial here and logs it as a sweep does; the store."""
     uri = default_uri(output)
-    store = Store(uri, plan.experiment.name, plan.sweep, output / "mlartifacts")
+    store = Store(uri, plan.experiment.name, plan.sweep)
     store.open({}, "made up")
     for arm in plan.arms:
         for index in range(len(plan.experiment.seeds)):
@@ -136,7 +136,7 @@ def logged(plan: Plan, output: Path, run_trial: Callable[[Job, Path], None]) -> 
             folder = output / job.key
             folder.mkdir()
             run_trial(job, folder)
-            store.log_trial(TrialRecord(job.key, job.name, job.arm, Phase.FINAL, job.axes, folder), None)
+            store.log_trial(TrialRecord(job.key, job.name, job.arm, Phase.FINAL, job.axes, folder))
     store.close("FINISHED")
     return uri
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import tempfile
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,18 +15,35 @@ from core.errors import BadInput, redacted
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-from core.tracking.connection import ARM, KIND, LAST_RUN, PHASE, REPEATED, SUPERSEDED, SWEEP, arm_of, client, search_runs
+from core.tracking.connection import (
+    ARM,
+    KEY,
+    KIND,
+    LAST_RUN,
+    PHASE,
+    REPEATED,
+    SUPERSEDED,
+    SWEEP,
+    arm_of,
+    client,
+    search_runs,
+    told,
+)
+from core.tracking.entries import ITEMS
+from core.tracking.sqlite import sqlite_file
 from core.tracking.uri import check_uri
 
 
 @contextmanager
 def _experiment(uri: str, experiment: str) -> Iterator[tuple[MlflowClient, list[str]]]:
     check_uri(uri)
-    reader = client(uri)
-    found = reader.get_experiment_by_name(experiment)
-    if found is None:
-        raise BadInput(f"{redacted(uri)} has no experiment {experiment!r}: run `python sweeps/run.py {experiment}` first")
-    yield reader, [found.experiment_id]
+    with told(uri):
+        file = sqlite_file(uri)
+        reader = client(uri) if file is None or file.exists() else None  # reading makes no store
+        found = reader.get_experiment_by_name(experiment) if reader else None
+        if found is None or reader is None:
+            raise BadInput(f"{redacted(uri)} has no experiment {experiment!r}: run `python sweeps/run.py {experiment}` first")
+        yield reader, [found.experiment_id]
 
 
 def latest_sweep(uri: str, experiment: str, beginning: str = "") -> str:
@@ -49,28 +67,32 @@ def sweeps(uri: str, experiment: str, beginning: str = "") -> list[str]:
         which = f"sweep {beginning!r}" if beginning else "sweep"
         raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
     ordered = sorted(runs, key=lambda run: int(run.data.tags.get(LAST_RUN, run.info.start_time)), reverse=True)
-    return [str(run.data.tags[SWEEP]) for run in ordered]
+    return list(dict.fromkeys(str(run.data.tags[SWEEP]) for run in ordered))
 
 
 def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:
-    """The trials of one sweep (the latest, if none is named): run_id, name, status, params, metrics, tags; failures included.
+    """The trials of one sweep (the latest, if none is named): run_id, artifacts (where its files are), name, status, params,
+    metrics, tags; failures included.
 
-    Runs that are still being written and runs of a setting that was superseded are left out.
+    Runs that are still being written and runs of a setting that was superseded are left out. Each trial is there once, also
+    while two processes log the same sweep.
     """
     wanted = sweep or latest_sweep(uri, experiment)
     with _experiment(uri, experiment) as (reader, ids):
         runs = search_runs(reader, ids, {SWEEP: wanted, KIND: "trial"})
+    whole = [run for run in runs if run.info.status != "RUNNING" and run.data.tags[PHASE] != SUPERSEDED]
+    by_key = {run.data.tags[KEY]: run for run in sorted(whole, key=lambda run: (run.info.status, run.info.end_time))}
     return [
         {
             "run_id": run.info.run_id,
+            "artifacts": run.info.artifact_uri,
             "name": run.info.run_name,
             "status": run.info.status,
             "params": dict(run.data.params),
             "metrics": dict(run.data.metrics),
             "tags": {**run.data.tags, ARM: arm_of(run)},
         }
-        for run in sorted(runs, key=lambda run: (arm_of(run), run.data.tags[PHASE], run.info.start_time))
-        if run.info.status != "RUNNING" and run.data.tags[PHASE] != SUPERSEDED
+        for run in sorted(by_key.values(), key=lambda run: (arm_of(run), run.data.tags[PHASE], run.info.start_time))
     ]
 
 
@@ -84,11 +106,18 @@ def read_repeated(uri: str, experiment: str, sweep: str | None = None) -> list[d
     return found
 
 
-def read_items(uri: str, run_id: str) -> str:
-    """A trial's items table as CSV text: measure, axis, group, item, weight, before, after. "" for a trial without one."""
-    reader = client(uri)
-    if not any(file.path == "items.csv.gz" for file in reader.list_artifacts(run_id)):
-        return ""
-    with tempfile.TemporaryDirectory() as folder:
-        path = reader.download_artifacts(run_id, "items.csv.gz", folder)
-        return gzip.decompress(Path(path).read_bytes()).decode()
+def read_items(uri: str, run_id: str, artifacts: str = "") -> str:
+    """A trial's items table as CSV text: measure, axis, group, item, weight, before, after. "" for a trial without one.
+
+    `artifacts` is where `read_trials` says that its files are: those on this machine are read without asking the store.
+    """
+    if artifacts.startswith("file:"):
+        path = Path(urllib.parse.unquote(urllib.parse.urlsplit(artifacts).path)) / ITEMS
+        return gzip.decompress(path.read_bytes()).decode() if path.exists() else ""
+    with told(uri):
+        reader = client(uri)
+        if not any(file.path == ITEMS for file in reader.list_artifacts(run_id)):
+            return ""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(reader.download_artifacts(run_id, ITEMS, folder))
+            return gzip.decompress(path.read_bytes()).decode()

@@ -2,27 +2,31 @@
 
 Only the process that drives a sweep writes, through `Store`. A trial's run is found by its tags before it is created, so that a
 sweep that was killed at any line and is repeated has every run once. The trial's folder on disk stays the record: a store
-that is away loses nothing.
+that is away loses nothing, and what was deleted there is written anew.
+
+Under each key stands one run. A result with the same items and scores is not logged twice, whichever directory it comes from;
+another result takes the older one's place.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.errors import BadInput, redacted
+from core.errors import BadInput
 from core.result import FILE, Result
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+from core.tracking import entries
 from core.tracking.connection import (
     ARM,
     DIGEST,
+    FILE_DIGEST,
     FINGERPRINT,
     FOLDER,
     KEY,
@@ -41,92 +45,149 @@ from core.tracking.connection import (
     log_batch,
     search_runs,
 )
+from core.tracking.entries import TrialRecord
+from core.tracking.sqlite import artifacts_of, opening
+from core.tracking.uri import check_uri
 
-AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
+Stale = Callable[[str, str, str, Mapping[str, str]], bool]  # arm, phase, key, parameters of a logged trial
 
 
 @dataclass(frozen=True)
-class TrialRecord:
-    """What the store is told of a trial beside its result.json."""
+class _Logged:
+    """A trial's run in the store."""
 
-    key: str  # fingerprint-phase
-    name: str
-    arm: str
+    run_id: str
+    digest: str
+    file_digest: str
+    status: str
     phase: str
-    axes: tuple[str, ...]
-    folder: Path
+    folder: Path  # of the trial, when it was logged
 
+    @classmethod
+    def of(cls, run: Run) -> _Logged:
+        tags = run.data.tags
+        folder = Path(tags.get(FOLDER, ""))
+        digests = tags.get(DIGEST, ""), tags.get(FILE_DIGEST, "")
+        return cls(run.info.run_id, *digests, run.info.status, tags.get(PHASE, ""), folder)
 
-Stale = Callable[[str, str, str, Mapping[str, str]], bool]  # arm, phase, key, parameters of a logged trial
+    def of_same(self, digest: entries.Digest) -> bool:
+        """Whether it holds this result; one that was only begun must be of the very same file, as parameters can't be changed."""
+        return self.file_digest == digest.file if self.status == "RUNNING" else self.digest == digest.content
 
 
 class Store:
     """Writes one sweep's runs. Not thread-safe: one thread at a time."""
 
-    def __init__(self, uri: str, experiment: str, sweep: str, artifacts: Path | None = None) -> None:
-        self.uri, self.experiment, self.sweep, self.artifacts = uri, experiment, sweep, artifacts
+    def __init__(self, uri: str, experiment: str, sweep: str) -> None:
+        self.uri, self.experiment, self.sweep = uri, experiment, sweep
         self.parent_id = self.experiment_id = ""  # until `open`
+        self.restored = False  # the experiment had been deleted in the store
+        self.runs: dict[str, list[_Logged]] = {}  # by key; several only after two processes logged at the same time
+        self.kept, self.replaced = Counter[Path](), Counter[Path]()  # trials of other directories that run this sweep
 
     def open(self, params: Mapping[str, object], note: str, tags: Mapping[str, str] | None = None) -> None:
-        """Makes schema, experiment and parent run where they are missing; the parent is RUNNING from here on.
+        """Makes schema, experiment and parent run where they are missing; the parent is RUNNING from here on. Trials whose
+        parent was deleted get the new one.
 
         `params` and `note` are said once; `tags` may be other ones each time.
+
+        Raises:
+            BadInput: the store can't be used, or nothing answers there.
         """
+        self.parent_id = ""
+        check_uri(self.uri)  # answers within seconds; MLflow's client waits for minutes
         self.client = client(self.uri)
-        self.experiment_id = self._experiment_id()
-        found = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "sweep"})
-        if found:
-            run_id = found[0].info.run_id
-            self.client.update_run(run_id, status="RUNNING")
-        else:
-            name = f"{self.experiment} {self.sweep[:8]}"
-            first = {KIND: "sweep", SWEEP: self.sweep, NOTE: note, "mlflow.source.name": "sweeps/run.py"}
-            run_id = self.client.create_run(self.experiment_id, run_name=name, tags=first).info.run_id
+        with opening(self.uri):  # two sweeps of one experiment, or the same one in two directories, may start together
+            self.experiment_id = self._experiment_id()
+            runs = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep})
+            parent_id = self._parent_run(runs, note)
+        self.runs = {}
+        for run in runs:
+            if run.data.tags.get(KIND) != "sweep" and run.data.tags.get(PARENT) != parent_id:
+                self.client.set_tag(run.info.run_id, PARENT, parent_id)
+            if run.data.tags.get(KIND) == "trial":
+                self.runs.setdefault(run.data.tags[KEY], []).append(_Logged.of(run))
+        self.client.update_run(parent_id, status="RUNNING")
         now = {LAST_RUN: str(time.time_ns() // 1_000_000), **(tags or {})}
-        log_batch(
-            self.client, run_id, params=params, tags=now
-        )  # again after a kill between the two: the same values change nothing
-        self.parent_id = run_id
+        # again after a kill between the two: the same values change nothing
+        log_batch(self.client, parent_id, params=params, tags=now)
+        self.parent_id = parent_id
 
     def close(self, status: str) -> None:
         """Ends the parent run: FINISHED, or KILLED when the sweep was interrupted."""
         self.client.set_terminated(self.parent_id, status=status)
 
-    def logged(self) -> dict[str, Run]:
-        """The runs of this sweep's trials by key (fingerprint-phase)."""
-        runs = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "trial"})
-        return {run.data.tags[KEY]: run for run in runs}
+    def log_trial(self, record: TrialRecord) -> None:
+        """Writes one finished trial. A run that was begun for the same result is continued, another result replaces it.
 
-    def log_trial(self, record: TrialRecord, known: Run | None) -> None:
-        """Writes one finished trial. A run that was begun for the same result is continued, another result replaces it."""
-        path = record.folder / FILE
-        result, end_ms = Result.read(path), path.stat().st_mtime_ns // 1_000_000
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-        if known is not None and known.data.tags.get(DIGEST) == digest:
-            if known.data.tags[PHASE] == SUPERSEDED:  # and yet it is the arm's best again
-                self.client.set_tag(known.info.run_id, PHASE, record.phase)
-            if known.info.status != "RUNNING":
-                return
-            run_id = known.info.run_id
-        else:
-            if known is not None:
-                self.client.delete_run(known.info.run_id)
-            run_id = self._create(record, result, digest, end_ms)
-        log_batch(self.client, run_id, params=_params(result, record), metrics=_metrics(result, end_ms))
-        self._log_datasets(run_id, result)
-        for name in (FILE, "items.csv.gz", "traceback.txt"):
-            if (record.folder / name).exists():
-                self.client.log_artifact(run_id, str(record.folder / name))
-        self.client.set_terminated(run_id, status="FAILED" if result.state.failed else "FINISHED", end_time=end_ms)
+        Raises:
+            BadInput: the trial's result.json is damaged.
+        """
+        result, digest = Result.read(record.folder / FILE), entries.Digest.of(record.folder)
+        found = self.runs.get(record.key) or self._found(record.key)
+        same = sorted((run for run in found if run.of_same(digest)), key=lambda run: run.status == "RUNNING")
+        others = [run for run in found if run not in same[:1]]
+        logged = self._continued(same[0], record) if same else self._create(record, result, digest)
+        if logged.status == "RUNNING":
+            logged = self._filled(logged, record, result)
+        for run in others:  # after the new one is whole: readers always find one
+            self._count(self.replaced, run, record)
+            self.client.delete_run(run.run_id)
+        self.runs[record.key] = [logged]
+
+    def holds(self, record: TrialRecord) -> bool:
+        """Whether the trial's result stood in the store, whole and alone, when it was opened."""
+        try:
+            digest = entries.Digest.of(record.folder)
+        except (BadInput, OSError):  # writing it says what is wrong
+            return False
+        found = self.runs.get(record.key, [])
+        return len(found) == 1 and found[0].status != "RUNNING" and found[0].phase == record.phase and found[0].of_same(digest)
 
     def supersede(self, stale: Stale) -> None:
         """Marks the trials that no longer belong to the sweep (a repeated tuning trial changed what followed from it)."""
-        for key, run in self.logged().items():
+        for run in search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "trial"}):
             phase = run.data.tags[PHASE]
+            key = run.data.tags[KEY]
             if phase != SUPERSEDED and stale(arm_of(run), phase, key, run.data.params):
                 self.client.set_tag(run.info.run_id, PHASE, SUPERSEDED)
+                self.runs[key] = [replace(one, phase=SUPERSEDED) for one in self.runs.get(key, [])]
 
-    def _create(self, record: TrialRecord, result: Result, digest: str, end_ms: int) -> str:
+    def _found(self, key: str) -> list[_Logged]:
+        """What another process logged of this sweep since `open`."""
+        wanted = {SWEEP: self.sweep, KEY: key, KIND: "trial"}
+        return [_Logged.of(run) for run in search_runs(self.client, [self.experiment_id], wanted)]
+
+    def _continued(self, run: _Logged, record: TrialRecord) -> _Logged:
+        """A run of the same result, with the tags that it has now."""
+        if run.phase == SUPERSEDED:  # and yet it is the arm's best again
+            self.client.set_tag(run.run_id, PHASE, record.phase)
+        if run.folder != record.folder and not run.folder.exists():  # the output directory was moved
+            self.client.set_tag(run.run_id, FOLDER, str(record.folder))
+        else:
+            self._count(self.kept, run, record)
+        return replace(run, phase=record.phase)
+
+    def _filled(self, run: _Logged, record: TrialRecord, result: Result) -> _Logged:
+        """Writes what a run holds, and ends it."""
+        end_ms = entries.end_ms(record.folder)
+        log_batch(self.client, run.run_id, params=entries.params(result, record), metrics=entries.metrics(result, end_ms))
+        if inputs := entries.datasets(result):
+            self.client.log_inputs(run.run_id, datasets=inputs)
+        for name in entries.FILES:
+            if (record.folder / name).exists():
+                self.client.log_artifact(run.run_id, str(record.folder / name))
+        status = "FAILED" if result.state.failed else "FINISHED"
+        self.client.set_terminated(run.run_id, status=status, end_time=end_ms)
+        return replace(run, status=status)
+
+    def _count(self, counter: Counter[Path], run: _Logged, record: TrialRecord) -> None:
+        """Remembers a finished run that another directory's sweep logged."""
+        theirs, ours = run.folder.parent.parent, record.folder.parent.parent
+        if theirs != ours and run.status != "RUNNING":
+            counter[theirs] += 1
+
+    def _create(self, record: TrialRecord, result: Result, digest: entries.Digest) -> _Logged:
         tags = {
             KIND: "trial",
             SWEEP: self.sweep,
@@ -136,82 +197,47 @@ class Store:
             PHASE: record.phase,
             STATE: str(result.state),
             REASON: result.reason[:TAG_CHARACTERS],
-            DIGEST: digest,
+            DIGEST: digest.content,
+            FILE_DIGEST: digest.file,
             FOLDER: str(record.folder),
             PARENT: self.parent_id,
             "mlflow.source.name": "sweeps/run.py",
         }
-        tags[NOTE] = _summary(result)
-        started = end_ms - int(1_000 * result.seconds)
-        return self.client.create_run(self.experiment_id, start_time=started, run_name=record.name, tags=tags).info.run_id
+        tags[NOTE] = entries.summary(result)
+        started = entries.end_ms(record.folder) - int(1_000 * result.seconds)
+        run = self.client.create_run(self.experiment_id, start_time=started, run_name=record.name, tags=tags)
+        return _Logged.of(run)
 
-    def _log_datasets(self, run_id: str, result: Result) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        trial, provenance = result.trial, result.provenance
-        wanted = [("data", "data.source", "training"), ("eval_data", "data.eval_source", "evaluation")]
-        wanted.append(("base_text", "evaluation.base_text", "forgetting"))
-        inputs = []
-        for kind, field, context in wanted:
-            if provenance.get(kind) and trial.get(field):
-                source = json.dumps(
-                    {"source": trial[field], "n_examples": trial.get("data.n_examples") if kind == "data" else None}
-                )
-                name = Path(str(trial[field])).name or str(trial[field])
-                dataset = Dataset(name=name, digest=provenance[kind][:36], source_type="tunelab", source=source)
-                inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
-        if inputs:
-            self.client.log_inputs(run_id, datasets=inputs)
+    def _parent_run(self, runs: list[Run], note: str) -> str:
+        """The sweep's own run, made where there is none. Of several (a deleted one was restored, or two processes made one at
+        the same moment) the oldest stays."""
+        parents = [run for run in runs if run.data.tags.get(KIND) == "sweep"]
+        if not parents:
+            name = f"{self.experiment} {self.sweep[:8]}"
+            tags = {KIND: "sweep", SWEEP: self.sweep, NOTE: note, "mlflow.source.name": "sweeps/run.py"}
+            self.client.create_run(self.experiment_id, run_name=name, tags=tags)
+            parents = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep, KIND: "sweep"})
+        first, *others = sorted(parents, key=lambda run: (run.info.start_time, run.info.run_id))
+        for run in others:
+            self.client.delete_run(run.info.run_id)
+        return str(first.info.run_id)
 
     def _experiment_id(self) -> str:
         from mlflow.exceptions import MlflowException
 
         found = self.client.get_experiment_by_name(self.experiment)
-        if found is not None and found.lifecycle_stage != "active":
-            raise BadInput(
-                f"--tracking-uri {redacted(self.uri)}: experiment {self.experiment!r} was deleted there; restore it first",
-                field="--tracking-uri",
-            )
+        if found is not None and found.lifecycle_stage != "active":  # its name can't be given to another one
+            self.client.restore_experiment(found.experiment_id)
+            self.restored = True
         if found is not None:
-            return found.experiment_id
-        location = self.artifacts.resolve().as_uri() if self.artifacts else None
+            return str(found.experiment_id)
         # the kind decides which page the UI opens on: this one opens the table of runs
         tags = {"mlflow.experimentKind": "custom_model_development"}
         try:
-            return self.client.create_experiment(self.experiment, artifact_location=location, tags=tags)
+            place = artifacts_of(self.uri)
+            return str(self.client.create_experiment(self.experiment, artifact_location=place, tags=tags))
         except MlflowException:  # another process made it in the same moment
             made = self.client.get_experiment_by_name(self.experiment)
             if made is None:
                 raise
-            return made.experiment_id
-
-
-def _summary(result: Result) -> str:
-    """One line of Markdown: how the trial ended."""
-    if result.state.failed:
-        return f"**{result.state}**: {result.reason or 'no reason recorded'}"
-    shown = [f"{name} {result.metrics[name]:.4g}" for name in AXES if result.metrics.get(name) is not None]
-    return f"**{result.state}** on the {result.trial.get('evaluation.split')} split: " + ", ".join(shown)
-
-
-def _params(result: Result, record: TrialRecord) -> dict[str, object]:
-    tails = [name.rpartition(".")[2] for name in record.axes]
-    short = {name: tail if tails.count(tail) == 1 else name for name, tail in zip(record.axes, tails, strict=True)}
-    axes = {f"axis.{short[name]}": result.trial[name] for name in record.axes if name in result.trial}
-    return {**axes, **result.trial, **result.provenance, **result.facts}
-
-
-def _metrics(result: Result, end_ms: int) -> list[tuple[str, float, int, int]]:
-    """(name, value, timestamp, step): timestamps come from the result file, so that logging twice gives the same rows."""
-    # the UI shows metrics in the order in which they were logged: the two axes first, then totals, then details
-    ordered = sorted(result.metrics.items(), key=lambda metric: (metric[0] not in AXES, "/" in metric[0]))
-    found = [(name, float(value), end_ms, 0) for name, value in ordered if value is not None]
-    start_ms, total = end_ms - int(1_000 * result.seconds), max(len(result.history), 1)
-    for index, point in enumerate(result.history):
-        at = start_ms + int((end_ms - start_ms) * (index + 1) / total)
-        found += [
-            (f"train/{name}", float(value), at, int(point["step"]))
-            for name, value in point.items()
-            if name not in ("step", "epoch", "tokens") and value is not None
-        ]
-    return found
+            return str(made.experiment_id)

@@ -13,8 +13,8 @@ from typing import Any
 
 from core.errors import BadInput, redacted
 from core.tracking.connection import PHASE, SWEEP
+from core.tracking.sqlite import normalised, sqlite_file, sqlite_uri, why_unusable
 
-SQLITE_BEGINNING = b"SQLite format 3\0"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
@@ -28,14 +28,14 @@ def chosen_uri(asked: str | None, output: Path) -> tuple[str, str]:
     for uri, origin in ((asked, "--tracking-uri"), (os.environ.get(URI_VARIABLE), URI_VARIABLE)):
         if uri:
             check_uri(uri, origin)
-            return uri, origin
+            return normalised(uri), origin
     check_uri(default_uri(output))
     return default_uri(output), ""
 
 
 def default_uri(output: Path) -> str:
     """The embedded store: one SQLite file beside the runs, by its absolute path."""
-    return f"sqlite:///{output.resolve()}/mlflow.db"
+    return sqlite_uri(output.resolve() / "mlflow.db")
 
 
 class _Unusable(Exception):
@@ -63,8 +63,9 @@ def _check(uri: str, timeout_seconds: float) -> None:
     kind = parts.scheme.partition("+")[0]
     if kind in ("http", "https"):
         _check_server(uri, timeout_seconds)
-    elif kind == "sqlite" and parts.path.strip("/") not in ("", ":memory:"):  # in memory, no other process could read it
-        _check_sqlite(Path(uri.removeprefix(f"{parts.scheme}:///").partition("?")[0]))
+    elif (file := sqlite_file(uri)) is not None:  # one in memory could not be read by other processes
+        if why := why_unusable(file):
+            raise _Unusable(why)
     elif kind in DATABASES:
         try:
             socket.create_connection((parts.hostname or "localhost", port or DATABASES[kind]), timeout_seconds).close()
@@ -74,26 +75,12 @@ def _check(uri: str, timeout_seconds: float) -> None:
         raise _Unusable("must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI")
 
 
-def _check_sqlite(file: Path) -> None:
-    if not file.parent.is_dir():
-        raise _Unusable(f"the directory {file.parent} does not exist")
-    try:
-        with file.open("rb") as opened:
-            beginning = opened.read(len(SQLITE_BEGINNING))
-    except FileNotFoundError:
-        return  # it will be made
-    except OSError as error:
-        raise _Unusable(f"cannot be read ({error.strerror})") from None
-    if beginning not in (b"", SQLITE_BEGINNING):
-        raise _Unusable(f"{file} is not an SQLite database")
-
-
 def _check_server(uri: str, timeout_seconds: float) -> None:
     parts = urllib.parse.urlsplit(uri)
     bare = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
     try:
-        with urllib.request.urlopen(bare.rstrip("/") + "/health", timeout=timeout_seconds):
-            return
+        with urllib.request.urlopen(bare.rstrip("/") + "/health", timeout=timeout_seconds) as answer:
+            page = answer.read(1) == b"<"
     except urllib.error.HTTPError as error:
         if error.code in (401, 403):
             return  # a server that asks for credentials: MLflow's client has them (MLFLOW_TRACKING_USERNAME, …_TOKEN)
@@ -101,6 +88,8 @@ def _check_server(uri: str, timeout_seconds: float) -> None:
     except (urllib.error.URLError, http.client.HTTPException, OSError, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise _Unusable(f"no answer ({_why(reason)})") from None
+    if page:
+        raise _Unusable("a web page answers, but not an MLflow server")
 
 
 def _why(error: Any) -> str:

@@ -11,39 +11,56 @@ from core.errors import BadInput
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
-from core.tracking.connection import ARM, KIND, NOTE, OLD_SUMMARY, PARENT, PHASE, SWEEP, arm_of, client, log_batch, search_runs
+from core.tracking.connection import (
+    ARM,
+    KIND,
+    NOTE,
+    OLD_SUMMARY,
+    PARENT,
+    PHASE,
+    SWEEP,
+    arm_of,
+    client,
+    log_batch,
+    search_runs,
+    told,
+)
 
 
 def write_arms(uri: str, sweep: str, rows: Sequence[Mapping[str, object]]) -> None:
     """One summary run per arm. A row's "arm" is its name; its numbers become metrics, its words parameters and tags."""
-    writer = client(uri)
-    parent = _parent(writer, sweep)
-    experiment_id, parent_id = parent.info.experiment_id, parent.info.run_id
-    known = {
-        arm_of(run): run
-        for kind in ("arm", OLD_SUMMARY)
-        for run in search_runs(writer, [experiment_id], {SWEEP: sweep, KIND: kind})
-    }
-    for row in rows:
-        label = str(row["arm"])
-        if label in known:  # parameters can't be changed: the summary is written anew
-            writer.delete_run(known[label].info.run_id)
-        tags = {KIND: "arm", SWEEP: sweep, ARM: label, PHASE: "summary", PARENT: parent_id}
-        run_id = writer.create_run(experiment_id, run_name=f"{label} (summary)", tags=tags).info.run_id
-        numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool)}
-        words = {name: value for name, value in row.items() if name not in numbers and name != "arm" and value is not None}
-        metrics = [(name, float(value), parent.info.start_time, 0) for name, value in numbers.items()]
-        log_batch(writer, run_id, params=words, metrics=metrics)
-        writer.set_terminated(run_id)
+    with told(uri):
+        writer = client(uri)
+        parent = _parent(writer, sweep)
+        experiment_id = parent.info.experiment_id
+        known = [run for kind in ("arm", OLD_SUMMARY) for run in search_runs(writer, [experiment_id], {SWEEP: sweep, KIND: kind})]
+        for row in rows:
+            label = str(row["arm"])
+            _write_arm(writer, parent, row)
+            for run in known:  # parameters can't be changed: the summary is written anew
+                if arm_of(run) == label:
+                    writer.delete_run(run.info.run_id)
+
+
+def _write_arm(writer: MlflowClient, parent: Run, row: Mapping[str, object]) -> None:
+    label, sweep = str(row["arm"]), parent.data.tags[SWEEP]
+    tags = {KIND: "arm", SWEEP: sweep, ARM: label, PHASE: "summary", PARENT: parent.info.run_id}
+    run_id = writer.create_run(parent.info.experiment_id, run_name=f"{label} (summary)", tags=tags).info.run_id
+    numbers = {name: value for name, value in row.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    words = {name: value for name, value in row.items() if name not in numbers and name != "arm" and value is not None}
+    metrics = [(name, float(value), parent.info.start_time, 0) for name, value in numbers.items()]
+    log_batch(writer, run_id, params=words, metrics=metrics)
+    writer.set_terminated(run_id)
 
 
 def write_analysis(uri: str, sweep: str, files: Sequence[Path], note: str) -> None:
     """Figures, tables and verdicts as artifacts of the parent run, with a note in Markdown at its top."""
-    writer = client(uri)
-    run_id = _parent(writer, sweep).info.run_id
-    for path in files:
-        writer.log_artifact(run_id, str(path), "report")
-    log_batch(writer, run_id, tags={NOTE: note})
+    with told(uri):
+        writer = client(uri)
+        run_id = _parent(writer, sweep).info.run_id
+        for path in files:
+            writer.log_artifact(run_id, str(path), "report")
+        log_batch(writer, run_id, tags={NOTE: note})
 
 
 def _parent(reader: MlflowClient, sweep: str) -> Run:

@@ -1,0 +1,111 @@
+"""What MLflow keeps of a trial, made from the trial's folder."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from core.result import FILE, Result
+
+if TYPE_CHECKING:
+    from mlflow.entities import DatasetInput
+
+AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
+ITEMS = "items.csv.gz"
+FILES = (FILE, ITEMS, "traceback.txt")  # those of a trial's folder that the store gets
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the store is told of a trial beside its result.json."""
+
+    key: str  # fingerprint-phase
+    name: str
+    arm: str
+    phase: str
+    axes: tuple[str, ...]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class Digest:
+    """Hashes of a trial's result: of its file, and of what it found: its items and scores, or where it failed, the whole file.
+    The same trial on the same machine finds the same items in other seconds."""
+
+    file: str
+    content: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Digest:
+        result, whole = Result.read(folder / FILE), (folder / FILE).read_bytes()
+        content = whole
+        if not result.state.failed:
+            try:
+                scores = [result.fingerprint, *(result.metrics.get(name) for name in AXES)]
+                content = json.dumps(scores).encode() + gzip.decompress((folder / ITEMS).read_bytes())
+            except (OSError, EOFError, zlib.error):  # none, or damaged: then only the very same file is the same result
+                pass
+        return cls(_hash(whole), _hash(content))
+
+
+def _hash(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def end_ms(folder: Path) -> int:
+    """When the trial ended, in milliseconds: a time that logging twice gives twice."""
+    return (folder / FILE).stat().st_mtime_ns // 1_000_000
+
+
+def summary(result: Result) -> str:
+    """One line of Markdown: how the trial ended."""
+    if result.state.failed:
+        return f"**{result.state}**: {result.reason or 'no reason recorded'}"
+    shown = [f"{name} {result.metrics[name]:.4g}" for name in AXES if result.metrics.get(name) is not None]
+    return f"**{result.state}** on the {result.trial.get('evaluation.split')} split: " + ", ".join(shown)
+
+
+def params(result: Result, record: TrialRecord) -> dict[str, object]:
+    tails = [name.rpartition(".")[2] for name in record.axes]
+    short = {name: tail if tails.count(tail) == 1 else name for name, tail in zip(record.axes, tails, strict=True)}
+    axes = {f"axis.{short[name]}": result.trial[name] for name in record.axes if name in result.trial}
+    return {**axes, **result.trial, **result.provenance, **result.facts}
+
+
+def metrics(result: Result, end_ms: int) -> list[tuple[str, float, int, int]]:
+    """(name, value, timestamp, step): timestamps come from the result file, so that logging twice gives the same rows."""
+    # the UI shows metrics in the order in which they were logged: the two axes first, then totals, then details
+    ordered = sorted(result.metrics.items(), key=lambda metric: (metric[0] not in AXES, "/" in metric[0]))
+    found = [(name, float(value), end_ms, 0) for name, value in ordered if value is not None]
+    start_ms, total = end_ms - int(1_000 * result.seconds), max(len(result.history), 1)
+    for index, point in enumerate(result.history):
+        at = start_ms + int((end_ms - start_ms) * (index + 1) / total)
+        found += [
+            (f"train/{name}", float(value), at, int(point["step"]))
+            for name, value in point.items()
+            if name not in ("step", "epoch", "tokens") and value is not None
+        ]
+    return found
+
+
+def datasets(result: Result) -> list[DatasetInput]:
+    """What the trial read, as MLflow's datasets: training rows, evaluation rows, text for forgetting."""
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    trial, provenance = result.trial, result.provenance
+    wanted = [("data", "data.source", "training"), ("eval_data", "data.eval_source", "evaluation")]
+    wanted.append(("base_text", "evaluation.base_text", "forgetting"))
+    inputs = []
+    for kind, field, context in wanted:
+        if provenance.get(kind) and trial.get(field):
+            n_examples = trial.get("data.n_examples") if kind == "data" else None
+            source = json.dumps({"source": trial[field], "n_examples": n_examples})
+            name = Path(str(trial[field])).name or str(trial[field])
+            dataset = Dataset(name=name, digest=provenance[kind][:36], source_type="tunelab", source=source)
+            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
+    return inputs
