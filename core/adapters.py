@@ -19,7 +19,7 @@ from core.settings import ADAPTERS, Adapter, Full, Lora, Trial
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True)
@@ -231,21 +231,3 @@ if {name: method.settings for name, method in METHODS.items()} != ADAPTERS:
 def trainable_parameters(model: nn.Module) -> int:
     """Parameters that training changes. PEFT's layers for single tokens share one tensor between tied heads: counted once."""
     return sum(p.numel() for p in {id(p): p for p in model.parameters() if p.requires_grad}.values())
-
-
-def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:
-    """Saves an adapter in PEFT's format, or small full weights as safetensors, with the tokenizer. Returns what was done."""
-    from peft import PeftModel
-    from transformers import PreTrainedModel
-
-    if isinstance(model, PeftModel):
-        # Not the embeddings: rows of new tokens are part of the adapter, the base's own rows did not change.
-        model.save_pretrained(directory, save_embedding_layers=False)
-    else:
-        size = sum(p.numel() * p.element_size() for p in model.parameters())
-        if size > full_limit_bytes:
-            return f"not saved: {size / 1e6:.0f} MB of full weights are over the limit of {full_limit_bytes / 1e6:.0f} MB"
-        assert isinstance(model, PreTrainedModel)
-        model.save_pretrained(directory)
-    tokenizer.save_pretrained(directory)
-    return "saved"

@@ -87,12 +87,12 @@ def read(model: Model) -> BaseFiles:
     directory = checkpoint.locate(model)
     files = [file for file in sorted(directory.iterdir()) if file.is_file()]
     stamps = [(file.name, unchanged.stamp(file) or checkpoint.file_hash(file)) for file in files]
-    return _read(directory, model.trust_remote_code, tuple(stamps))
+    return _read(directory, model, tuple(stamps))
 
 
 @functools.lru_cache(maxsize=16)
-def _read(directory: Path, trust_remote_code: bool, stamps: tuple[tuple[str, object], ...]) -> BaseFiles:
-    settings = architecture.read(directory, trust_remote_code)
+def _read(directory: Path, model: Model, stamps: tuple[tuple[str, object], ...]) -> BaseFiles:
+    settings = architecture.read(directory, model.trust_remote_code)
     _check_vocabulary(directory, settings)
     shapes = weights.shapes(directory)
     architecture.check_weights(directory, settings, shapes)
@@ -105,7 +105,7 @@ def _read(directory: Path, trust_remote_code: bool, stamps: tuple[tuple[str, obj
         vocabulary=settings.get("vocab_size", 0),
         context=checkpoint.context_tokens(settings),
         tied=not any(name.endswith(architecture.HEADS) for name in shapes),
-        new_tokens=chat.n_new_tokens(directory),
+        new_tokens=chat.n_new_tokens(directory, model.chat_template),
         quantization=architecture.quantization(directory, settings),
     )
 

@@ -29,6 +29,7 @@ ADDED_LATER = (
     "evaluation.tasks",
     "data.skip_bad_rows",
     "evaluation.max_new_tokens",
+    "model.chat_template",
 )
 
 

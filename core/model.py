@@ -16,7 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from core import architecture, checkpoint, unchanged, warm
+from core import architecture, chat, checkpoint, unchanged, warm
 from core import base as bases
 from core.data import encode
 from core.errors import BadInput, one_line
@@ -33,6 +33,7 @@ class Base:
     tokenizer: PreTrainedTokenizerBase
     new_tokens: tuple[int, ...]
     path: str
+    template_origin: str  # which chat template it is, in words
     key: tuple[object, ...]
 
     @property
@@ -66,7 +67,10 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     path = str(checkpoint.locate(model))
     transformers_logging.disable_progress_bar()
     tokenizer = load_tokenizer(model, path)
-    new_tokens = encode.give_template(tokenizer)
+    chosen = chat.choose(tokenizer.chat_template, model.chat_template)
+    if chosen.source is None:
+        tokenizer.chat_template = None
+    new_tokens = encode.give_template(tokenizer, chosen.source)
     options: dict[str, Any] = {"dtype": resolved_dtype(model, device), "use_safetensors": True}
     config = _config(model, path)
     packed = getattr(config, "quantization_config", None) is not None  # the checkpoint's own; others than NF4 are refused
@@ -84,7 +88,7 @@ def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
     network.requires_grad_(False)
     network.eval()
     warm.settle()
-    return Base(network, tokenizer, tuple(new_tokens), path, key)
+    return Base(network, tokenizer, tuple(new_tokens), path, chosen.origin, key)
 
 
 def _config(model: Model, path: str) -> Any:
@@ -158,8 +162,9 @@ def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_
     if not new_tokens:
         return
     embedding: Any = network.get_input_embeddings()
-    if len(tokenizer) > embedding.weight.shape[0]:
-        network.resize_token_embeddings(len(tokenizer), mean_resizing=False)
+    needed = max(len(tokenizer), max(new_tokens) + 1)  # ids may have gaps
+    if needed > embedding.weight.shape[0]:
+        network.resize_token_embeddings(needed, mean_resizing=False)
     layers: list[Any] = [network.get_input_embeddings(), network.get_output_embeddings()]
     with torch.no_grad():
         for layer in layers:

@@ -10,10 +10,9 @@ import dataclasses
 import functools
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from core import adapters, chat, checkpoint, remembered, tasks
+from core import adapters, chat, checkpoint, remembered, tasks, writing
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
@@ -24,7 +23,6 @@ from core.lab.tokenizer import vocabulary
 from core.settings import Data, Evaluation, Trial
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
-SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
 BYTES = {"float32": 4, "bfloat16": 2, "nf4": 0.6}  # per weight; nf4 with its block scales
 
 
@@ -67,6 +65,7 @@ class Inputs:
     memory_gib: float  # about: weights, gradients, optimizer, logits
     train_rows_hash: str  # of the rows that are drawn, too long ones among them, in their order
     evaluation_rows_hash: str  # of the trial's split
+    notes: tuple[str, ...]  # what may not be meant about how the rows are written
 
 
 @functools.lru_cache(maxsize=64)
@@ -97,6 +96,7 @@ class _Rows:
     truncated: float
     train_rows_hash: str
     evaluation_rows_hash: str
+    notes: tuple[str, ...]
 
     def as_inputs(self) -> dict[str, Any]:
         """What of it is told of a trial as it stands."""
@@ -106,13 +106,15 @@ class _Rows:
             "n_eval_rows": self.n_evaluation,
             "left_out": LeftOut(self.n_empty, self.n_bad, self.n_in_evaluation, tuple(self.unused)),
             "mean_tokens": self.mean_tokens,
+            "notes": tuple(self.notes),
             "train_rows_hash": self.train_rows_hash,
             "evaluation_rows_hash": self.evaluation_rows_hash,
         }
 
 
 # What decides the counts of _Rows beside the content of the data and the model.
-COUNTING = ("preflight.py", "chat.py", "settings.py", "targets.py", "data", "lab")
+WRITING = ("chat.py", "template.py", "spans.py", "sandbox.py", "writing.py")
+COUNTING = ("preflight.py", *WRITING, "settings.py", "targets.py", "data", "lab")
 
 
 def inspect(trial: Trial) -> Inputs:
@@ -162,17 +164,27 @@ def _some(n_used: int, trial: Trial, seq_len: int) -> int:
 def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]) -> _Rows:
     """The counts of the trial's rows, which are made, selected and tokenized only if that was not done before."""
     asked = [dataclasses.asdict(part) for part in (trial.data, trial.evaluation)]
-    key = ["rows", *asked, trial.seed, seq_len, hashes, remembered.code_hash(COUNTING)]
+    taught = [trial.model.chat_template, trial.train.loss_on == "last"]
+    key = ["rows", *asked, *taught, trial.seed, seq_len, hashes, remembered.code_hash(COUNTING)]
     if (known := remembered.recall(key)) is not None:
         with suppress(TypeError):  # fields of another version
             return _Rows(**known)
     chosen = selected(trial, hashes)
-    sample = chosen.train[:SAMPLED_ROWS]
-    _check_language(trial, base, sample)
-    lengths = _lengths(trial.data, base.directory, sample, seq_len)
-    counts = (len(chosen.source.rows), chosen.n_available, len(chosen.train), len(chosen.evaluation))
-    left_out = (chosen.source.n_empty, chosen.n_bad, chosen.n_in_evaluation)
-    rows = _Rows(*counts, *left_out, chosen.source.unused, *lengths, rows_hash(chosen.train), rows_hash(chosen.evaluation))
+    _check_language(trial, base, chosen.train[: writing.SAMPLED_ROWS])
+    written = writing.look(trial, base, chosen.train, chosen.evaluation, seq_len)
+    rows = _Rows(
+        n_source=len(chosen.source.rows),
+        n_available=chosen.n_available,
+        n_train=len(chosen.train),
+        n_evaluation=len(chosen.evaluation),
+        n_empty=chosen.source.n_empty,
+        n_bad=chosen.n_bad,
+        n_in_evaluation=chosen.n_in_evaluation,
+        unused=chosen.source.unused,
+        train_rows_hash=rows_hash(chosen.train),
+        evaluation_rows_hash=rows_hash(chosen.evaluation),
+        **dataclasses.asdict(written),
+    )
     remembered.keep(key, dataclasses.asdict(rows))
     return rows
 
@@ -231,6 +243,8 @@ def provenance(trial: Trial) -> dict[str, str]:
     found = {"data": _data_hash("data.source", trial.data.source), "model": bases.read(trial.model).hash}
     if trial.data.eval_source is not None:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
+    if template := chat.template_hash(trial.model.chat_template):
+        found["chat_template"] = template
     if trial.evaluation.base_text is not None:
         found["base_text"] = checkpoint.file_hash(files.existing("evaluation.base_text", trial.evaluation.base_text))[:16]
     return found
@@ -238,22 +252,6 @@ def provenance(trial: Trial) -> dict[str, str]:
 
 def _data_hash(field: str, source: str) -> str:
     return kinds.kind_of(source).content_hash(field, source)
-
-
-def _lengths(data: Data, directory: Path, sample: tuple[Row, ...], seq_len: int) -> tuple[float, float, float]:
-    """Of the sample: mean tokens of the kept rows, the share that is too long, the share that is truncated."""
-    kept, too_long, truncated = [], 0, 0
-    for row in sample:
-        try:
-            count, before_answer = chat.n_tokens(directory, row.messages)
-        except BadInput as error:
-            raise BadInput(f"{data.source}: {row.place}: {error}", field="data.source") from None
-        if count > seq_len and before_answer >= seq_len:
-            too_long += 1
-            continue
-        truncated += count > seq_len
-        kept.append(min(count, seq_len))
-    return sum(kept) / max(1, len(kept)), too_long / len(sample), truncated / len(sample)
 
 
 def _memory_gib(trial: Trial, base: BaseFiles, trainable: int, mean_tokens: float, n_rows: int) -> float:

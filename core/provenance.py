@@ -10,10 +10,12 @@ from pathlib import Path
 
 from core import checkpoint, hardware, model
 from core.adapters import Adapted
+from core.data import encode
 from core.fields import content_hash
 from core.hardware import Device
 from core.model import Base
 from core.settings import Trial
+from core.template import TODAY
 
 PACKAGES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "datasets", "numpy")
 
@@ -48,6 +50,8 @@ def _quantization(trial: Trial, base: Base) -> str:
 def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: int) -> dict[str, str]:
     """Everything resolved, as text."""
 
+    template = encode.template_of(base.tokenizer)
+    turn = template.turn
     leaves = sorted({name.rpartition(".")[2] for name in adapted.target_modules})
     return {
         "git_commit": git_commit(),
@@ -63,7 +67,9 @@ def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: i
         "seq_len_tokens": str(seq_len),
         "drift_tokens": str(checkpoint.drift_tokens(trial.evaluation.drift_tokens, base.context_tokens)),
         "template_hash": content_hash(base.tokenizer.chat_template),
-        "template": "ChatML (the tokenizer has none)" if base.new_tokens else "the tokenizer's own",
+        "template": base.template_origin,
+        "turn_end": " or ".join(turn.stops) or "no token",
+        "template_date": f"{TODAY:%Y-%m-%d}, whatever the day" if template.is_dated else "not asked for",
         "new_tokens": str(len(base.new_tokens)),
         "target_modules": ", ".join(leaves) if leaves else "all parameters",
         "n_target_modules": str(len(adapted.target_modules)),

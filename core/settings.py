@@ -14,7 +14,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 QUANTIZATIONS = ("none", "nf4")
 DTYPES = ("auto", "float32", "bfloat16")
 SPLITS = ("validation", "test")
-LOSS_ON = ("response", "all")
+LOSS_ON = ("response", "last", "all")
 AUTO = "auto"  # evaluation.tasks: the task of the source's kind
 CHATS = ("template", "plain", "other")
 
@@ -49,9 +49,11 @@ class Model(Part):
     quantization: str = "none"
     dtype: str = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     trust_remote_code: bool = False
+    chat_template: str | None = None  # a file with a Jinja template, or chatml; None: the tokenizer's own, or ChatML
 
     def __post_init__(self) -> None:
         self._require(bool(self.name), "name", "lab:base-<seed>, a directory or a hub id")
+        self._require(self.chat_template != "", "chat_template", "a file, chatml, or none for the tokenizer's own")
         self._one_of("quantization", QUANTIZATIONS)
         self._one_of("dtype", DTYPES)
 
@@ -132,7 +134,7 @@ ADAPTERS: dict[str, type[Adapter]] = {"lora": Lora, "full": Full}
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Part):
-    """Optimization: AdamW on the tokens of the responses, or of the prompts too."""
+    """Optimization: AdamW on the tokens of the responses, of last ones alone (then they alone are scored), or of prompts too."""
 
     PREFIX = "train."
     learning_rate: float = 3e-3

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core import adapters, hardware, model, summary, tasks, train, unchanged, warm
+from core import adapters, hardware, model, saved, summary, tasks, train, unchanged, warm
 from core.data import encode, kinds, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
-from core.fields import flatten
+from core.fields import content_hash, flatten
 from core.hardware import Device
 from core.lab import corpus
 from core.provenance import facts as resolved
@@ -70,7 +70,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
     chosen = selection.select(trial.data, trial.evaluation, trial.seed)
-    _check_unchanged(trial, chosen, hashes)
+    _check_unchanged(trial, base, chosen, hashes)
     data = _encode(trial, base, seq_len, result, chosen)
 
     _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
@@ -102,7 +102,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
         return
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
-    facts["adapter"] = adapters.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
+    facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
 
 
 def _seed_generators(seed: int) -> None:
@@ -120,8 +120,10 @@ class _Encoded:
     held_out: tuple[encode.Encoded, ...]
 
 
-def _check_unchanged(trial: Trial, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:
-    """The rows come from the bytes that the plan has hashed."""
+def _check_unchanged(trial: Trial, base: model.Base, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:
+    """The rows come from the bytes that the plan has hashed, and the chat template is the one that it has."""
+    template = content_hash(base.tokenizer.chat_template)
+    unchanged.check("model.chat_template", trial.model.chat_template, hashes.get("chat_template"), template)
     for name, loaded in {"data": chosen.source, "eval_data": chosen.eval_source}.items():
         field = {"data": "data.source", "eval_data": "data.eval_source"}[name]
         source = str(flatten(trial)[field])
@@ -154,6 +156,8 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen
         "rows/skipped_empty": chosen.source.n_empty,
         "rows/skipped_bad": chosen.n_bad,
         "rows/skipped_in_evaluation": chosen.n_in_evaluation,
+        "rows/template_dropped_text": training.n_dropped,
+        "rows/evaluated_template_dropped_text": held_out.n_dropped,
         "rows/evaluated": len(held_out.rows),
         "rows/evaluated_truncated": held_out.n_truncated,
         "rows/evaluated_skipped_too_long": held_out.n_too_long,
@@ -164,6 +168,7 @@ def _encode(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen
         "train_rows_hash": rows_hash(chosen.train),
         "evaluation_rows_hash": rows_hash(chosen.evaluation),
         "data_shapes": ", ".join(chosen.source.shapes),
+        "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",
     }
     return _Encoded(_taught(trial, base, training.rows, metrics), held_out.rows)
 
@@ -185,8 +190,9 @@ def _taught(
 def _tokenized(trial: Trial, base: model.Base, chosen: tuple[Row, ...], seq_len: int, field: str) -> encode.Batch:
     """The rows' tokens; arms of a sweep that share base, rows and length share them."""
     try:
-        key = (base.key, rows_hash(chosen), seq_len)
-        batch: encode.Batch = warm.TOKENS.get(key, lambda: encode.encode_all(base.tokenizer, chosen, seq_len))
+        last_only = trial.train.loss_on == "last"
+        key = (base.key, rows_hash(chosen), seq_len, last_only)
+        batch: encode.Batch = warm.TOKENS.get(key, lambda: encode.encode_all(base.tokenizer, chosen, seq_len, last_only))
     except BadInput as error:
         raise BadInput(
             f"{flatten(trial)[field]}: {error}", field=field if error.field == "data.source" else error.field
@@ -198,6 +204,6 @@ def _before(trial: Trial, hashes: Mapping[str, str], base: model.Base, subject: 
     """The untouched base's scores; the same for every trial of a base and an evaluation, so measured once."""
     rows_key = tuple(row.id for row in subject.rows)
     data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
-    key = (base.key, trial.evaluation, data_key, subject.seq_len)
+    key = (base.key, trial.evaluation, data_key, subject.seq_len, trial.train.loss_on == "last")
     found: list[Measurement] = warm.BEFORE.get(key, lambda: tasks.measure(subject))
     return found

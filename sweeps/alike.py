@@ -11,7 +11,7 @@ import dataclasses
 import math
 from collections.abc import Mapping
 
-from core import adapters, base, chat, preflight, tasks
+from core import adapters, base, preflight, tasks, writing
 from core.data import kinds, selection
 from core.fields import flatten, replace_field
 from core.preflight import Inputs
@@ -97,4 +97,4 @@ def _at_every_seed(plan: Plan, one: Arm, other: Arm) -> bool:
 def _all_fit(trial: Trial) -> bool:
     """Whether no training row is longer than the sequence."""
     files, seq_len = base.read(trial.model), preflight.inspect(trial).seq_len_tokens
-    return all(chat.n_tokens(files.directory, row.messages)[0] <= seq_len for row in preflight.selected(trial).train)
+    return all(writing.n_tokens(trial, files, row)[0] <= seq_len for row in preflight.selected(trial).train)

@@ -78,6 +78,7 @@ def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
     found = scored.cautions(plan)
     for trial in plan.probes:
         inputs, asked = known[trial], trial.data.n_examples
+        found += [f"caution: {note}" for note in inputs.notes]
         if not kind_of(trial.data.source).own_questions and inputs.n_eval_rows < FEW_ROWS:
             found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
         if inputs.memory_gib > memory_gib():

@@ -24,6 +24,7 @@ SHORT = {"adapter.rank": "r", "adapter.method": ""}
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
 PROVENANCE_OF = {
     "model.name": "model",
+    "model.chat_template": "chat_template",
     "data.source": "data",
     "data.eval_source": "eval_data",
     "evaluation.base_text": "base_text",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from core import base, chat, preflight, tasks
+from core import base, chat, preflight, tasks, writing
 from core.base import BaseFiles
 from core.data.kinds import kind_of
 from core.data.rows import is_lab
@@ -56,6 +56,9 @@ def check(plan: Plan, inputs: Mapping[Trial, Inputs]) -> None:
             raise _other_rows(plan, inputs[first], inputs[other])
         if one.texts != two.texts:
             raise _refusal(plan, TEXTS, "forgetting would be measured on different texts; give all arms one value")
+        if (first.train.loss_on == "last") != (other.train.loss_on == "last") and not kind_of(first.data.source).own_questions:
+            why = "arms with last are scored on last answers alone, others on all answers; give all arms last, or none"
+            raise _refusal(plan, ("train.loss_on",), why)
         _check_lengths(plan, first, other, inputs)
 
 
@@ -134,7 +137,7 @@ def _check_lengths(plan: Plan, one: Trial, two: Trial, inputs: Mapping[Trial, In
 
 def _left_out(trial: Trial, seq_len: int) -> tuple[set[str], set[str]]:
     """The evaluation rows of which nothing of the answer fits, and those that are cut."""
-    directory = base.read(trial.model).directory
-    counted = [(row.id, *chat.n_tokens(directory, row.messages)) for row in preflight.selected(trial).evaluation]
+    files = base.read(trial.model)
+    counted = [(row.id, *writing.n_tokens(trial, files, row)) for row in preflight.selected(trial).evaluation]
     none = {name for name, count, before in counted if count > seq_len and before >= seq_len}
     return none, {name for name, count, _ in counted if count > seq_len} - none

@@ -65,10 +65,10 @@ def test_a_newline_after_the_end_of_turn_is_not_the_answers() -> None:
     assert spoken(tokenizer, encode.encode(tokenizer, row(SINGLE))) == ["fine, thanks .<|im_end|>"]
 
 
-def test_a_template_that_rewrites_earlier_turns_is_refused() -> None:
+def test_a_template_that_writes_earlier_turns_otherwise() -> None:
     rewriting = "{% for m in messages %}{{ '<u>' if not loop.last else '<a>' }}{{ m['content'] }}{% endfor %}"
-    with pytest.raises(BadInput, match=r"line 1: .*generation"):
-        encode.encode(make_tokenizer(rewriting), row(MULTI))
+    tokenizer = make_tokenizer(rewriting)
+    assert spoken(tokenizer, encode.encode(tokenizer, row(MULTI))) == ["fine, thanks .", "it is five — naïve 😀"]
 
 
 def test_what_a_template_refuses_is_bad_input() -> None:

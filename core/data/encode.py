@@ -1,25 +1,28 @@
-"""Rows → token ids and a loss mask over the assistant's tokens, through the tokenizer's own chat template.
+"""Rows → token ids and a loss mask over the assistant's tokens, through the tokenizer's own chat template (core/spans.py).
 
-Where the template carries {% generation %} marks, they tell the assistant's characters. Where it does not, each turn's
-characters are found by rendering the conversation up to it, with and without the answer; that is right only if what was
-rendered before stays a prefix of what is rendered later, which is verified for every row.
+The same functions tell a dry run what a trial will meet: `tokens` needs no more than the tokenizers library.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+import functools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from core import spans
 from core.data.rows import Row
+from core.data.turns import Message
 from core.errors import BadInput
+from core.template import Special, Template
 
 if TYPE_CHECKING:
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
-GENERATION_MARK = re.compile(r"\{%-?\s*generation\s*-?%\}")
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
+OWN, DEFAULT_CHATML = "the tokenizer's own", "ChatML, as the tokenizer brings none"
 
 # ChatML for tokenizers that bring no template. The end-of-turn token belongs to the answer: the model learns to stop.
 CHATML = (
@@ -49,89 +52,100 @@ class Batch:
     rows: tuple[Encoded, ...]
     n_truncated: int  # cut at seq_len, some of the response kept
     n_too_long: int  # skipped: the prompt alone fills seq_len
+    n_dropped: int = 0  # rows of which the template leaves out text
+    dropped: Mapping[str, int] = field(default_factory=dict)  # what it leaves out: in how many rows, by kind
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]], answer_next: bool = False) -> str:
+def special_tokens(inner: Tokenizer, variables: Mapping[str, Any]) -> Special:
+    """What a template is told of special tokens, and those that may end a turn."""
+    added = [token for _, token in sorted(inner.get_added_tokens_decoder().items())]
+    known = [token.content for token in added if token.special] + [str(variables.get("eos_token") or "")]
+    as_values = {name: tuple(value) if isinstance(value, list) else value for name, value in variables.items()}
+    return Special(tuple(sorted(as_values.items())), tuple(dict.fromkeys(token for token in known if token)))
+
+
+@functools.lru_cache(maxsize=16)
+def compiled(source: str, special: Special) -> Template:
+    """The template, compiled once in a process."""
+    return Template(source, special)
+
+
+def template_of(tokenizer: PreTrainedTokenizerBase) -> Template:
+    """The template that the tokenizer holds (`give_template` has seen to it that it holds one)."""
+    variables: dict[str, Any] = dict(tokenizer.special_tokens_map)
+    return compiled(str(tokenizer.chat_template), special_tokens(tokenizer.backend_tokenizer, variables))
+
+
+def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], answer_next: bool = False) -> str:
     """The conversation as text; `answer_next` ends it with the assistant's opening."""
-    return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=answer_next))
+    return template_of(tokenizer).render(messages, answer_next=answer_next)
 
 
-def _marked_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> tuple[str, list[tuple[int, int]]]:
-    from transformers.utils.chat_template_utils import render_jinja_template
-
-    special: dict[str, Any] = dict(tokenizer.special_tokens_map)
-    rendered: Any = render_jinja_template(
-        conversations=[list(messages)],
-        chat_template=tokenizer.chat_template,
-        return_assistant_tokens_mask=True,
-        **special,
-    )
-    (text,), (spans,) = rendered
-    return text, spans
+def end_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
+    """The tokens that end an answer: those that the template ends turns with, and the end of text."""
+    stops: list[Any] = [tokenizer.convert_tokens_to_ids(stop) for stop in template_of(tokenizer).turn.stops]
+    return tuple(dict.fromkeys(int(token) for token in (*stops, tokenizer.eos_token_id) if token is not None))
 
 
-def _found_spans(tokenizer: PreTrainedTokenizerBase, messages: Sequence[dict[str, str]]) -> tuple[str, list[tuple[int, int]]]:
-    whole, spans = render(tokenizer, messages), []
-    for i, message in enumerate(messages):
-        if message["role"] != "assistant":
-            continue
-        before, after = render(tokenizer, messages[:i], answer_next=True), render(tokenizer, messages[: i + 1])
-        if not (whole.startswith(after) and after.startswith(before)):
-            raise BadInput(
-                "the tokenizer's chat template rewrites earlier turns, so the assistant's tokens cannot be told;"
-                " give it {% generation %} marks",
-                field="model.name",
-            )
-        spans.append((len(before), _end_of_turn(after, len(before), tokenizer)))
-    return whole, spans
+def rendered(template: Template, row: Row) -> spans.Rendered:
+    """The row as text.
 
-
-def _end_of_turn(text: str, start: int, tokenizer: PreTrainedTokenizerBase) -> int:
-    """Where the answer ends: white space after a special token (ChatML's newline) is no part of it."""
-    end = len(text.rstrip())
-    return end if end > start and text[:end].endswith(tuple(tokenizer.all_special_tokens)) else len(text)
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, row: Row) -> Encoded:
-    """The row's tokens and mask; a token that overlaps the assistant's characters is the assistant's."""
-    find = _marked_spans if GENERATION_MARK.search(_template(tokenizer)) else _found_spans
+    Raises:
+        BadInput: the template refuses it, leaves an answer out, or the answers cannot be told.
+    """
     try:
-        text, spans = find(tokenizer, row.messages)
+        return spans.render(template, row.messages, row.tools)
     except BadInput as error:
         raise BadInput(f"{row.place}: {error}", field=error.field) from None
-    except Exception as error:  # a template may raise anything (roles that must alternate, no system role)
-        raise BadInput(
-            f"{row.place}: the tokenizer's chat template refuses this conversation ({error})", field="data.source"
-        ) from None
-    encoding = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-    mask = [0] * len(encoding["input_ids"])
-    for i, (start, end) in enumerate(encoding["offset_mapping"]):
-        mask[i] = int(any(start < stop and end > begin for begin, stop in spans))
-    return Encoded(row.id, list(encoding["input_ids"]), mask)
 
 
-def _template(tokenizer: PreTrainedTokenizerBase) -> str:
-    template = tokenizer.chat_template
-    if not isinstance(template, str):
-        raise BadInput("the tokenizer has several chat templates or none; one is needed", field="model.name")
-    return template
+def tokens(inner: Tokenizer, text: spans.Rendered, row: Row, last_only: bool = False) -> Encoded:
+    """The row's tokens and mask; a token that overlaps the assistant's characters is the assistant's.
+
+    Raises:
+        BadInput: no token is left to be taught.
+    """
+    encoding = inner.encode(text.text, add_special_tokens=False)
+    taught = bytearray(len(text.text) + 1)
+    for start, end in text.taught(row.messages, last_only):
+        taught[start:end] = b"\1" * (end - start)
+    # a token without characters of its own (the later bytes of one) belongs to the character that it stands at
+    mask = [int(taught[start] or 1 in taught[start:end]) for start, end in encoding.offsets]
+    if not any(mask[1:]):
+        text_ = "every answer has weight 0" if not any(taught) else "the tokenizer leaves no token of the response"
+        raise BadInput(f"{row.place}: {text_}; nothing would be taught", field="data.source")
+    return Encoded(row.id, encoding.ids, mask)
 
 
-def encode_all(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], seq_len: int) -> Batch:
+def cut(one: Encoded, seq_len: int) -> Encoded | None:
+    """The row's first `seq_len` tokens; None if no token of the response is among them (the first is never predicted)."""
+    if len(one.ids) <= seq_len:
+        return one
+    short = Encoded(one.id, one.ids[:seq_len], one.mask[:seq_len])
+    return short if any(short.mask[1:]) else None
+
+
+def encode(tokenizer: PreTrainedTokenizerBase, row: Row, last_only: bool = False) -> Encoded:
+    """One row's tokens and mask."""
+    return tokens(tokenizer.backend_tokenizer, rendered(template_of(tokenizer), row), row, last_only)
+
+
+def encode_all(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], seq_len: int, last_only: bool = False) -> Batch:
     """Every row encoded. Too long ones are cut at `seq_len` if some response tokens remain, skipped otherwise."""
-    kept, n_truncated, n_too_long = [], 0, 0
+    template, inner = template_of(tokenizer), tokenizer.backend_tokenizer
+    kept, n_truncated, n_too_long, n_dropped, dropped = [], 0, 0, 0, Counter[str]()
     for row in rows:
-        one = encode(tokenizer, row)
-        if not any(one.mask[1:]):
-            raise BadInput(f"{row.place}: the tokenizer leaves no token of the response", field="data.source")
-        if len(one.ids) > seq_len:
-            one = Encoded(one.id, one.ids[:seq_len], one.mask[:seq_len])
-            if not any(one.mask[1:]):  # the first token is never predicted
-                n_too_long += 1
-                continue
-            n_truncated += 1
-        kept.append(one)
-    return Batch(tuple(kept), n_truncated, n_too_long)
+        text = rendered(template, row)
+        dropped.update(text.dropped)
+        n_dropped += bool(text.dropped)
+        whole = tokens(inner, text, row, last_only)
+        one = cut(whole, seq_len)
+        if one is None:
+            n_too_long += 1
+        else:
+            n_truncated += one is not whole
+            kept.append(one)
+    return Batch(tuple(kept), n_truncated, n_too_long, n_dropped, dict(dropped))
 
 
 def documents(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> tuple[Encoded, ...]:
@@ -146,8 +160,14 @@ def adds_bos(tokenizer: PreTrainedTokenizerBase) -> bool:
     return tokenizer.bos_token is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
-def give_template(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Gives a tokenizer without a chat template ChatML; returns the ids of tokens that had to be added.
+def chatml(bos_first: bool) -> str:
+    """ChatML for a tokenizer that puts a beginning-of-text token before a text by itself, or does not."""
+    return ("{{ bos_token }}" if bos_first else "") + CHATML
+
+
+def give_template(tokenizer: PreTrainedTokenizerBase, source: str | None = None) -> list[int]:
+    """Gives the tokenizer the chat template `source`; with None it keeps its own one, and gets ChatML where it has none. Returns
+    the ids of tokens that had to be added.
 
     Raises:
         BadInput: the tokenizer cannot hold a template (no offsets, or no single token for the turn marks).
@@ -157,14 +177,15 @@ def give_template(tokenizer: PreTrainedTokenizerBase) -> list[int]:
             "the model's tokenizer cannot hold a chat template: it is not a fast one and gives no character offsets",
             field="model.name",
         )
-    if tokenizer.chat_template is not None:
+    if source is not None or tokenizer.chat_template is not None:
+        tokenizer.chat_template = source if source is not None else tokenizer.chat_template
         return []
-    size = len(tokenizer)
+    known = tokenizer.get_vocab()
     tokenizer.add_special_tokens({"additional_special_tokens": [IM_START, IM_END]})
-    tokenizer.chat_template = ("{{ bos_token }}" if adds_bos(tokenizer) else "") + CHATML
+    tokenizer.chat_template = chatml(adds_bos(tokenizer))
     for mark in (IM_START, IM_END):
         if tokenizer(mark, add_special_tokens=False)["input_ids"] != [tokenizer.convert_tokens_to_ids(mark)]:
             raise BadInput(
                 f"the model's tokenizer cannot hold a chat template: {mark} does not stay one token", field="model.name"
             )
-    return list(range(size, len(tokenizer)))
+    return [tokenizer.get_vocab()[mark] for mark in (IM_START, IM_END) if mark not in known]

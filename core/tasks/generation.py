@@ -15,7 +15,6 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from core import checkpoint
 from core.data import encode
-from core.data.rows import Row
 from core.data.shapes import Message
 from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of
 
@@ -41,14 +40,8 @@ class Decoding:
 
 
 def ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end an answer: what the template teaches as the answer's last token where that is a special one, and the
-    end of text."""
-    asked = Row("", ({"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}))
-    taught = encode.encode(tokenizer, asked)
-    last = [token for token, mine in zip(taught.ids, taught.mask, strict=True) if mine][-1:]
-    special = {*tokenizer.all_special_ids, *tokenizer.added_tokens_decoder}
-    found = [*(token for token in last if token in special), tokenizer.eos_token_id]
-    return tuple(dict.fromkeys(int(token) for token in found if token is not None))
+    """The tokens that end an answer: those that the template ends turns with, and the end of text."""
+    return encode.end_ids(tokenizer)
 
 
 def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

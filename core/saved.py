@@ -1,0 +1,114 @@
+"""What a trial leaves for use: adapter or full weights, the tokenizer, how to generate, and a README that says how to load them.
+
+Generation with what is saved stops where answers were taught to end: at the token that the chat template ends turns with.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from core.data import encode
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedTokenizerBase
+
+LOAD_WITH_PEFT = """from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer, GenerationConfig
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoPeftModelForCausalLM.from_pretrained(FOLDER)"""
+LOAD_ON_BASE = """from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+base = AutoModelForCausalLM.from_pretrained(BASE)
+{resize}model = PeftModel.from_pretrained(base, FOLDER)"""
+LOAD_FULL = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+
+tokenizer = AutoTokenizer.from_pretrained(FOLDER)
+model = AutoModelForCausalLM.from_pretrained(FOLDER)"""
+GENERATE = """messages = [{"role": "user", "content": "Hello"}]
+inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+settings = GenerationConfig.from_pretrained(FOLDER, max_new_tokens=64)
+written = model.generate(**inputs, generation_config=settings)[0][inputs["input_ids"].shape[1]:]
+print(tokenizer.decode(written, skip_special_tokens=True))"""
+
+
+def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:
+    """Saves an adapter in PEFT's format, or small full weights as safetensors, with the tokenizer. Returns what was done."""
+    from peft import PeftModel
+    from transformers import PreTrainedModel
+
+    is_adapter, settings = isinstance(model, PeftModel), _generation(model, tokenizer)
+    if isinstance(model, PeftModel):
+        # Not the embeddings: rows of new tokens are part of the adapter, the base's own rows did not change.
+        model.save_pretrained(directory, save_embedding_layers=False)
+    else:
+        size = sum(p.numel() * p.element_size() for p in model.parameters())
+        if size > full_limit_bytes:
+            return f"not saved: {size / 1e6:.0f} MB of full weights are over the limit of {full_limit_bytes / 1e6:.0f} MB"
+        assert isinstance(model, PreTrainedModel)
+        model.generation_config = settings
+        model.save_pretrained(directory)
+    _ending(tokenizer).save_pretrained(directory)
+    settings.save_pretrained(directory)
+    (Path(directory) / "README.md").write_text(_readme(model, tokenizer, is_adapter), encoding="utf-8")
+    return "saved"
+
+
+def _ending(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy of the tokenizer whose end is the token that ends a turn."""
+    stops = encode.template_of(tokenizer).turn.stops
+    if not stops or tokenizer.eos_token == stops[0]:
+        return tokenizer
+    own = copy.deepcopy(tokenizer)
+    own.eos_token = stops[0]
+    return own
+
+
+def _generation(model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:
+    """The base's way of generating, which also ends where turns do."""
+    from transformers import GenerationConfig
+
+    settings = copy.deepcopy(model.generation_config)
+    before = settings.eos_token_id
+    known = before if isinstance(before, list) else [] if before is None else [before]
+    ends = list(dict.fromkeys([*encode.end_ids(tokenizer), *known]))
+    if ends:
+        settings.eos_token_id = ends
+    if settings.pad_token_id is None:
+        settings.pad_token_id = tokenizer.pad_token_id
+    try:
+        settings.validate(strict=True)
+    except ValueError:  # a base may come with settings that transformers does not save
+        return GenerationConfig(eos_token_id=ends, pad_token_id=settings.pad_token_id, bos_token_id=settings.bos_token_id)
+    return settings
+
+
+def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, is_adapter: bool) -> str:
+    """How to load and use what lies beside it."""
+    turn = encode.template_of(tokenizer).turn
+    ends = (
+        f"Answers end with {' or '.join(f'`{stop}`' for stop in turn.stops)}, where generation stops."
+        if turn.stops
+        else ("The chat template ends answers with no token of its own: generation does not stop by itself.")
+    )
+    if not is_adapter:
+        return _page("Fully tuned weights", [ends], [("", f"{LOAD_FULL}\n\n{GENERATE}")])
+    base = model.get_base_model()
+    n_rows = base.get_input_embeddings().weight.shape[0]
+    resize = f"if base.get_input_embeddings().weight.shape[0] < {n_rows}:\n    base.resize_token_embeddings({n_rows})\n"
+    needed = any(n is not None for n in [model.peft_config["default"].trainable_token_indices])
+    why = ["It holds rows of the embeddings for tokens that the base does not have."] if needed else []
+    parts = [
+        ("", f"{LOAD_WITH_PEFT}\n\n{GENERATE}"),
+        ("On a base that is loaded already (BASE: its name or folder)", LOAD_ON_BASE.format(resize=resize if needed else "")),
+    ]
+    return _page("An adapter in PEFT's format", [*why, ends], parts)
+
+
+def _page(title: str, sentences: list[str], parts: list[tuple[str, str]]) -> str:
+    blocks = [f"{words}:\n\n```python\n{code}\n```" if words else f"```python\n{code}\n```" for words, code in parts]
+    return "\n\n".join([f"# {title}", " ".join([*sentences, "FOLDER is this folder."]), *blocks]) + "\n"

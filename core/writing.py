@@ -1,0 +1,96 @@
+"""How a base's tokenizer writes a trial's rows, from its files: lengths of a sample, and every kind of conversation tried."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from core import chat
+from core.base import BaseFiles
+from core.data import encode
+from core.data.rows import Row
+from core.errors import BadInput
+from core.settings import Trial
+from core.spans import Rendered
+
+CHARACTERS_A_TOKEN = 4  # assumption, for a tokenizer that must be converted first
+SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
+
+
+@dataclass(frozen=True)
+class Written:
+    """Of a sample: mean tokens of the kept rows, the shares that are too long and that are cut; and what may not be meant about
+    how rows are written."""
+
+    mean_tokens: float
+    too_long: float
+    truncated: float
+    notes: tuple[str, ...]
+
+
+def look(trial: Trial, base: BaseFiles, train: Sequence[Row], evaluation: Iterable[Row], seq_len: int) -> Written:
+    """The rows as the trial will write them.
+
+    Raises:
+        BadInput: the tokenizer has no template that can be used, or it refuses rows.
+    """
+    conversation = _conversations(trial, base)
+    sample = train[:SAMPLED_ROWS]
+    written = _sample(trial, conversation, sample, seq_len)
+    asked_in = "data.eval_source" if trial.data.eval_source else "data.source"
+    for name, rows in (("data.source", train[SAMPLED_ROWS:]), (asked_in, evaluation)):
+        for row in chat.kinds_of(rows):
+            _text(trial, name, conversation, row)
+    return written
+
+
+def _conversations(trial: Trial, base: BaseFiles) -> chat.Conversations:
+    asked = trial.model.chat_template
+    return chat.conversations(base.directory, asked, base.hash + chat.template_hash(asked))
+
+
+def n_tokens(trial: Trial, base: BaseFiles, row: Row) -> tuple[int, int]:
+    """How many tokens the row has, and how many of them come before what is taught.
+
+    Raises:
+        BadInput: the template refuses the row.
+    """
+    conversation = _conversations(trial, base)
+    text = encode.rendered(conversation.template, row)
+    if conversation.inner is None:
+        first = min(start for start, _ in text.taught(row.messages))
+        return len(text.text) // CHARACTERS_A_TOKEN, first // CHARACTERS_A_TOKEN
+    whole = encode.tokens(conversation.inner, text, row, trial.train.loss_on == "last")
+    return len(whole.ids), whole.mask.index(1)
+
+
+def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row], seq_len: int) -> Written:
+    kept, too_long, truncated, texts = [], 0, 0, []
+    last_only = trial.train.loss_on == "last"
+    for row in sample:
+        text = _text(trial, "data.source", conversation, row)
+        texts.append(text)
+        if conversation.inner is None:
+            kept.append(min(len(text.text) // CHARACTERS_A_TOKEN, seq_len))
+            continue
+        try:
+            whole = encode.tokens(conversation.inner, text, row, last_only)
+        except BadInput as error:
+            raise BadInput(f"{trial.data.source}: {error}", field=error.field) from None
+        one = encode.cut(whole, seq_len)
+        if one is None:
+            too_long += 1
+            continue
+        truncated += one is not whole
+        kept.append(len(one.ids))
+    notes = chat.notes(conversation, sample, texts, last_only)
+    return Written(sum(kept) / max(1, len(kept)), too_long / len(sample), truncated / len(sample), notes)
+
+
+def _text(trial: Trial, name: str, conversation: chat.Conversations, row: Row) -> Rendered:
+    """The row as the template writes it; `name`: the field that names its source."""
+    try:
+        return encode.rendered(conversation.template, row)
+    except BadInput as error:
+        source = trial.data.eval_source if name == "data.eval_source" else trial.data.source
+        raise BadInput(f"{source}: {error}", field=name if error.field == "data.source" else error.field) from None
