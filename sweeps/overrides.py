@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from core.data import files
 from core.errors import BadInput
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten, parse_value, replace_field
@@ -140,8 +141,8 @@ def with_input(experiment: Experiment, option: str, value: str) -> Experiment:
     if field in experiment.vary:
         instead = f"--set {field}=A,B replaces {', '.join(map(str, experiment.vary[field]))}"
         raise BadInput(f"{option} {value}: {experiment.name} compares several; {instead}", field=option)
-    path = Path(value).expanduser()
-    return replace_in_base(experiment, field, str(path.resolve()) if path.exists() else value)
+    found = str(Path(value).expanduser().resolve()) if files.exists(value) else value
+    return replace_in_base(experiment, field, found)
 
 
 def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experiment:

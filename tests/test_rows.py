@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import os
@@ -13,12 +14,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as some
 
+import experiments
+from core import preflight
 from core.data import files, kinds, selection, sources
 from core.data.kinds import Pool
 from core.data.rows import build, identity
 from core.data.shapes import to_messages
 from core.errors import BadInput
-from core.settings import Data, Evaluation
+from core.settings import Data, Evaluation, Model
+from sweeps import overrides
 
 ASK, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
 SYSTEM = {"role": "system", "content": "Be brief."}
@@ -282,6 +286,13 @@ def test_what_is_no_file_is_said(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=r"^evaluation.base_text="):
             files.read_text("evaluation.base_text", source)
     assert not sources.is_file("x" * 5_000)
+
+
+@pytest.mark.parametrize("value", ["~nobody-of-this-name/a.jsonl", "x" * 5_000 + ".jsonl", "a\0b.jsonl"])
+def test_what_cannot_be_a_path_is_refused_as_an_option_too(value: str) -> None:
+    asked = overrides.with_input(experiments.load("learning_rate"), "--data", value)
+    with pytest.raises(BadInput, match="^data.source="):
+        preflight.inspect(dataclasses.replace(asked.base, model=Model(name="lab:base-0")))
 
 
 def test_a_path_whose_bytes_are_no_utf8_can_be_read_and_hashed(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from core.errors import BadInput
 from core.fields import content_hash
 
 LAB_PREFIX = "lab:"
-SKIP = "mend it, or leave such rows out with --skip-bad-rows"
+SKIP = "(--skip-bad-rows leaves such rows out)"
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def build(placed: Iterable[tuple[str, object]], source: str, skip_bad: bool = Fa
             found = to_messages(raw, f"{source}: {place}")
         except BadInput as error:
             if not skip_bad:
-                raise BadInput(f"{error.text}; {SKIP}", error.field) from None
+                raise BadInput(f"{error.text} {SKIP}", error.field) from None
             bad.append(error)
             continue
         shapes.add(found.shape)

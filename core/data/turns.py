@@ -155,7 +155,7 @@ def check_text(value: Any) -> None:
         if value.isascii():
             return
         if found := SURROGATE.search(value):
-            raise Malformed(f"text with half a character (U+{ord(found[0]):04X} at character {found.start() + 1}); remove it")
+            raise Malformed(f"text with half a character (U+{ord(found[0]):04X} at character {found.start() + 1})")
     elif isinstance(value, dict):
         for name, inner in value.items():
             check_text(name)
