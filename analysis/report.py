@@ -11,40 +11,78 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
 from core import environment, tracking
-from core.errors import BadInput, message, nearest
+from core.errors import BadInput, Problems, message, nearest, unknown_words
 
 # `--help` and a misspelt option answer at once: what imports pandas and matplotlib is imported in the functions that need it.
 
 
+OPTIONS = ("--sweep", "--output", "--tracking-uri", "--report")
+LONGEST_NAME = 255  # of a file, in bytes
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, whose errors are one line like all others."""
+
+    def error(self, message: str) -> NoReturn:
+        option, _, why = message.removeprefix("argument ").partition(": ")
+        raise BadInput(f"{option}: needs a value" if "expected one argument" in why else message)
+
+
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        prog="python analysis/report.py", description=__doc__, formatter_class=form, allow_abbrev=False
-    )
+    parser = Parser(prog="python analysis/report.py", description=__doc__, formatter_class=form, allow_abbrev=False)
     parser.add_argument("question", nargs="?", help="one question (default: every one that has been run, and the page over all)")
     parser.add_argument("--sweep", action="append", default=[], help="a sweep's id or its beginning, instead of the last one")
-    parser.add_argument("--output", type=Path, default=Path("runs"), help="the sweeps' directory (default: runs)")
+    parser.add_argument("--output", default="runs", help="the sweeps' directory (default: runs)")
     parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
-    parser.add_argument("--report", type=Path, help="where it goes (default: OUTPUT/<question>-<sweep>/report, or OUTPUT/report)")
-    return parser.parse_args(arguments)
+    parser.add_argument("--report", help="where it goes (default: OUTPUT/<question>-<sweep>/report, or OUTPUT/report)")
+    found, unknown = parser.parse_known_args(arguments)
+    check(found, unknown)
+    found.output, found.report = Path(found.output).expanduser(), Path(found.report).expanduser() if found.report else None
+    return found
+
+
+def check(found: argparse.Namespace, unknown: Sequence[str]) -> None:
+    """Whether the options can be used.
+
+    Raises:
+        BadInput: some cannot; all of them are told.
+    """
+    problems = Problems()
+    for text in unknown_words(unknown, OPTIONS, "one question at a time"):
+        problems.add(text)
+    if found.question is not None and found.question not in experiments.names():
+        problems.add(f"question {found.question!r}: {nearest(found.question, experiments.names())}")
+    if found.question is not None and len(found.sweep) > 1:
+        problems.add(f"--sweep {found.sweep[1]}: one sweep of one question at a time; leave out --sweep {found.sweep[0]}")
+    given = {"--output": found.output, "--report": found.report, "--tracking-uri": found.tracking_uri}
+    for option, value in [*given.items(), *(("--sweep", sweep) for sweep in found.sweep)]:
+        text = "" if value is None else str(value)
+        if value is not None and not text.strip():
+            problems.add(f"{option}: must not be empty; give a value or leave it out", option)
+        elif not text.isprintable() or max(map(len, text.split("/"))) > LONGEST_NAME:
+            problems.add(f"{option} {text!r}: must be text without control characters, {LONGEST_NAME} between slashes", option)
+    problems.raise_all()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     environment.settle()
-    chosen = parse(arguments)
-    from analysis import load
-
-    uri = load.store(chosen.output, chosen.tracking_uri)
     try:
+        chosen = parse(arguments)
+        from analysis import load
+
+        uri = load.store(chosen.output, chosen.tracking_uri)
         return one(chosen.question, uri, chosen) if chosen.question else everything(uri, chosen)
     except BadInput as error:
-        print(f"error: {message(error)}", file=sys.stderr)
+        for problem in error.problems:
+            print(f"error: {message(problem)}", file=sys.stderr)
         return 2
 
 
@@ -59,10 +97,6 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     """The report of one question, on disk, in the store and on the terminal."""
     from analysis.reports.question import analysed
 
-    if name not in experiments.names():
-        raise BadInput(f"question {name!r}: {nearest(name, experiments.names())}")
-    if len(chosen.sweep) > 1:
-        raise BadInput(f"--sweep {chosen.sweep[1]}: one sweep of one question at a time")
     sweep = tracking.latest_sweep(uri, name, "".join(chosen.sweep))
     directory = chosen.report or chosen.output / f"{name}-{sweep[:8]}" / "report"
     made = analysed(name, uri, sweep, directory)

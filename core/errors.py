@@ -4,16 +4,47 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+NEAR = 0.6  # difflib's ratio: "nosuch" and "epochs" have 0.5
+LEAST_PIECE = 3  # characters that a choice may be known by
+LONG_WORD = re.compile(r"\S{500,}")
 
 
 class BadInput(ValueError):
     """Something the user gave cannot be used. `text` is one line: which field, which value, what would be valid. `field` is
     the dotted field or the option that has to change, where one is to blame."""
 
-    def __init__(self, text: str, field: str = "") -> None:
+    def __init__(self, text: str, field: str = "", problems: Sequence[BadInput] = ()) -> None:
         super().__init__(text)
         self.text, self.field = text, field
+        self.problems = tuple(problems) or (self,)  # of several, each
+
+
+class Problems:
+    """Independent things that a person must mend, collected so that all are told at once."""
+
+    def __init__(self) -> None:
+        self.found: list[BadInput] = []
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Takes what is raised inside."""
+        try:
+            yield
+        except BadInput as error:
+            self.found += error.problems
+
+    def add(self, text: str, field: str = "") -> None:
+        self.found.append(BadInput(text, field=field))
+
+    def raise_all(self) -> None:
+        """Raises what was taken; of several the text has all."""
+        if len(self.found) == 1:
+            raise self.found[0]
+        if self.found:
+            raise BadInput("; ".join(one.text for one in self.found), field=self.found[0].field, problems=self.found)
 
 
 EXIT_INCOMPLETE = 3  # of a process whose work came to an end with something missing
@@ -31,8 +62,9 @@ def redacted(text: str) -> str:
 
 
 def message(error: BaseException) -> str:
-    """An exception's text as one line, without credentials."""
-    return redacted(" ".join(str(error).split()))
+    """An exception's text as one line, without credentials, of characters that a terminal shows; very long words are cut."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(error).split()))
+    return LONG_WORD.sub(lambda found: f"{found[0][:60]}…{found[0][-20:]}", redacted(line))
 
 
 def one_line(error: BaseException) -> str:
@@ -40,7 +72,17 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message(error) or 'no message'}"[:300]
 
 
+def unknown_words(words: Sequence[str], options: Sequence[str], one: str) -> list[str]:
+    """What is to be said of each word of a command line that no option knows; `one`: of a word that is no option. What follows
+    an unknown option is its value and is not told again."""
+    told = [word for before, word in zip(["", *words], words, strict=False) if word.startswith("-") or not before.startswith("-")]
+    return [f"{word}: unknown; {nearest(word.partition('=')[0], options) if word.startswith('-') else one}" for word in told]
+
+
 def nearest(name: str, choices: Sequence[str]) -> str:
     """One clause that helps with a misspelt `name`: the nearest choice, or all of them."""
-    close = difflib.get_close_matches(name, choices, n=1, cutoff=0.4)
-    return f"did you mean {close[0]!r}?" if close else "choose from " + ", ".join(choices)
+    by_lower = {choice.lower(): choice for choice in reversed(choices)}
+    wanted = name.strip().lower()
+    inside = [lower for lower in by_lower if len(wanted) >= LEAST_PIECE and (wanted in lower or lower in wanted)]
+    close = difflib.get_close_matches(wanted, inside or list(by_lower), n=1, cutoff=0.0 if inside else NEAR)
+    return f"did you mean {by_lower[close[0]]!r}?" if close else "choose from " + ", ".join(choices)

@@ -97,6 +97,8 @@ def parse_value(trial: Trial, name: str, text: str) -> Scalar:
         return None
     wanted = next(option for option in options if option is not type(None))
     try:
+        if wanted is not str and not text.isascii():
+            raise ValueError(text)  # digits of other scripts
         if wanted is bool:
             return {"true": True, "false": False}[text.lower()]
         if wanted is int:

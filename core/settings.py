@@ -19,6 +19,10 @@ AUTO = "auto"  # evaluation.tasks: the task of the source's kind
 CHATS = ("template", "plain", "other")
 
 
+MOST_CHARACTERS = 4_000  # of a path
+MANY = 1_000_000  # of what a trial holds in memory at once
+
+
 Scalar = str | int | float | bool | None
 
 
@@ -32,6 +36,20 @@ class Part:
         if not ok:
             field = self.PREFIX + name
             raise BadInput(f"{field}={getattr(self, name)!r}: must be {valid}", field=field)
+
+    def _whole(self, name: str, least: int, most: int, none: str = "") -> None:
+        value = getattr(self, name)
+        if value is not None or not none:
+            self._require(least <= value <= most, name, f"at least {least} and at most {most:,}{none}")
+
+    def _text(self, name: str, valid: str) -> None:
+        """A name or a path that an operating system takes."""
+        value = getattr(self, name)
+        if value is not None:
+            short = (
+                len(value) <= MOST_CHARACTERS and max(len(part.encode("utf-8", "replace")) for part in value.split("/")) <= 255
+            )
+            self._require(bool(value.strip()) and value.isprintable() and short, name, valid)
 
     def _one_of(self, name: str, choices: Sequence[str]) -> None:
         field, value = self.PREFIX + name, getattr(self, name)
@@ -52,8 +70,9 @@ class Model(Part):
     chat_template: str | None = None  # a file with a Jinja template, or chatml; None: the tokenizer's own, or ChatML
 
     def __post_init__(self) -> None:
-        self._require(bool(self.name), "name", "lab:base-<seed>, a directory or a hub id")
-        self._require(self.chat_template != "", "chat_template", "a file, chatml, or none for the tokenizer's own")
+        self._text("name", "lab:base-<seed>, a directory or a hub id")
+        self._text("revision", "a branch, tag or commit")
+        self._text("chat_template", "a file, chatml, or none for the tokenizer's own")
         self._one_of("quantization", QUANTIZATIONS)
         self._one_of("dtype", DTYPES)
 
@@ -84,8 +103,9 @@ class Data(Part):
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
 
     def __post_init__(self) -> None:
-        self._require(bool(self.source), "source", "lab:curated, lab:synthetic, a file or a hub id")
-        self._require(self.n_examples is None or self.n_examples >= 1, "n_examples", "at least 1, or none for all")
+        self._text("source", "lab:curated, lab:synthetic, a file or a hub id")
+        self._text("eval_source", "a file or a hub id")
+        self._whole("n_examples", 1, 1_000 * MANY, ", or none for all")
         self._require(0 < self.eval_share < 1, "eval_share", "between 0 and 1")
         self._require(self.seq_len_tokens is None or self.seq_len_tokens >= 8, "seq_len_tokens", "at least 8")
         self._require(0 <= self.held_out_fold <= 3, "held_out_fold", "0, 1, 2 or 3")
@@ -152,8 +172,8 @@ class Train(Part):
         self._one_of("loss_on", LOSS_ON)
         self._require(0 < self.learning_rate < 10, "learning_rate", "above 0 and below 10")
         self._require(0 < self.epochs <= 1_000, "epochs", "above 0 and at most 1000")
-        self._require(self.steps is None or self.steps >= 1, "steps", "at least 1, or none for what the epochs come to")
-        self._require(self.batch_size >= 1, "batch_size", "at least 1")
+        self._whole("steps", 1, 1_000 * MANY, ", or none for what the epochs come to")
+        self._whole("batch_size", 1, MANY)
         self._require(
             self.micro_batch_size is None or (self.micro_batch_size >= 1 and self.batch_size % self.micro_batch_size == 0),
             "micro_batch_size",
@@ -195,10 +215,11 @@ class Evaluation(Part):
     def __post_init__(self) -> None:
         self._one_of("split", SPLITS)
         self._one_of("chat", CHATS)
+        self._text("base_text", "a text file")
         self._require(bool(self.tasks.strip()), "tasks", "auto or names of tasks")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1, or none")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
-            self._require(getattr(self, name) >= 1, name, "at least 1")
+            self._whole(name, 1, MANY)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
 import experiments
-from core.errors import BadInput, nearest
+from core.errors import BadInput, Problems, nearest, unknown_words
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,38 +66,56 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
     "--set": (
         "any dotted field; a varied one takes levels 8,32; a tuned one takes a range 1e-4..1e-1",
-        {"action": "append", "metavar": "FIELD=VALUE"},
+        {"metavar": "FIELD=VALUE"},
     ),
-    "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"action": "append", "metavar": "LABEL"}),
-    "--seeds": ("final seeds in each arm", {"type": int, "metavar": "N"}),
+    "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"metavar": "LABEL"}),
+    "--seeds": ("final seeds in each arm", {"metavar": "N"}),
     "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
     "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
     "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
     "--base-text": ("plain text whose likelihood measures forgetting", {"metavar": "FILE"}),
     "--skip-bad-rows": ("leave malformed rows of --data and --eval-data out and count them", {"action": "store_true"}),
-    "--concurrency": ("trials at a time (default: as many as cores or GPUs allow)", {"type": int, "metavar": "N"}),
+    "--concurrency": ("trials at a time (default: as many as cores or GPUs allow)", {"metavar": "N"}),
     "--gpus-per-trial": (
         "GPUs or a fraction of one for each trial (default: 1 where there is one; laboratory: 0)",
-        {"type": float, "metavar": "X"},
+        {"metavar": "X"},
     ),
-    "--trial-timeout": ("a trial that runs longer is ended and recorded (21600)", {"type": float, "metavar": "SECONDS"}),
-    "--retry": ("run failed trials again", {"choices": ["failed"]}),
+    "--trial-timeout": ("a trial that runs longer is ended and recorded (21600)", {"metavar": "SECONDS"}),
+    "--retry": ("run failed trials again", {"metavar": "failed"}),
     "--tracking-uri": (
         "MLflow server or database (default: MLFLOW_TRACKING_URI, else SQLite in the output directory)",
         {"metavar": "URI"},
     ),
     "--output": (
         "where trials, reports and the embedded store go (default: runs, below the folder you stand in)",
-        {"type": Path, "metavar": "DIR"},
+        {"metavar": "DIR"},
     ),
     "--ray-address": ("a running Ray cluster that shares the output directory", {"metavar": "HOST:PORT"}),
 }
+
+
+# Of the options that do not take any text: what a value must be, and how it is read.
+READ: dict[str, tuple[str, Callable[[str], object]]] = {
+    "--seeds": ("a whole number", lambda text: _number(text, int)),
+    "--concurrency": ("a whole number", lambda text: _number(text, int)),
+    "--gpus-per-trial": ("a number between 0 and 1", lambda text: _number(text, float)),
+    "--trial-timeout": ("a number of seconds", lambda text: _number(text, float)),
+    "--retry": ("failed", lambda text: {"failed": text}[text]),
+    "--output": ("a directory", lambda text: _directory(text)),
+}
+QUOTES = "'\""
+SEVERAL = ("--set", "--without")  # may be given more than once
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, whose errors are one line like all others."""
 
     def error(self, message: str) -> NoReturn:
+        option, _, why = message.removeprefix("argument ").partition(": ")
+        if "expected one argument" in why:
+            raise BadInput(f"{option}: needs a value: {option} {OPTIONS[option][1].get('metavar', '')}", field=option)
+        if found := re.search(r"ignored explicit argument (.*)", why):
+            raise BadInput(f"{option}={found[1].strip(QUOTES)}: this option takes no value; give {option} alone", field=option)
         raise BadInput(message)
 
 
@@ -102,26 +123,79 @@ def parse(arguments: Sequence[str] | None, description: str) -> Request:
     """The request that a command line makes.
 
     Raises:
-        BadInput: it makes none.
+        BadInput: it makes none; every independent reason is told.
     """
     form = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="python sweeps/run.py", description=description, formatter_class=form, allow_abbrev=False)
     parser.add_argument("experiment", nargs="?", help="the question to ask (see --list)")
     for option, (text, settings) in OPTIONS.items():
-        parser.add_argument(option, help=text, **settings)
-    parser.set_defaults(**{field.name: field.default for field in dataclasses.fields(Options)} | {"set": [], "without": []})
+        parser.add_argument(option, help=text, **({"action": "append"} | settings))
     found, unknown = parser.parse_known_args(arguments)
-    if unknown:
-        hint = nearest(unknown[0].partition("=")[0], list(OPTIONS)) if unknown[0].startswith("-") else "one experiment at a time"
-        raise BadInput(f"{unknown[0]}: unknown; {hint}")
-    named = [action for action in Action if action is not Action.RUN and getattr(found, action.strip("-").replace("-", "_"))]
-    if len(named) > 1:
-        raise BadInput(f"{named[0]} and {named[1]}: one at a time")
-    if found.all and found.experiment is not None:
-        raise BadInput(f"--all runs every experiment: leave out {found.experiment}")
-    action, every = next(iter(named), Action.RUN), bool(found.all or Action.LIST in named)
-    if not every and found.experiment is None:
+    problems = Problems()
+    for text in unknown_words(unknown, list(OPTIONS), "one experiment at a time"):
+        problems.add(text)
+    given = {option: texts for option in OPTIONS if (texts := getattr(found, _attribute(option)))}
+    with problems.taken():
+        request = _request(found.experiment, given)
+    values = {_attribute(option): _value(option, texts, problems) for option, texts in given.items() if isinstance(texts, list)}
+    if given.get("--list") and (beside := [option for option in given if option != "--list"]):
+        problems.add(f"--list shows every experiment, whatever else is asked for: leave out {', '.join(beside)}", "--list")
+    problems.raise_all()
+    action, questions, every = request
+    flags = {_attribute(option) for option in given} & {field.name for field in dataclasses.fields(Options)} - values.keys()
+    return Request(action, questions, every, Options(**dict.fromkeys(flags, True) | values))
+
+
+def _attribute(option: str) -> str:
+    return option.strip("-").replace("-", "_")
+
+
+def _request(named: str | None, given: Mapping[str, object]) -> tuple[Action, tuple[str, ...], bool]:
+    """What to do, of which questions, and whether of all."""
+    actions = [action for action in Action if action in given]
+    if len(actions) > 1:
+        raise BadInput(f"{actions[0]} and {actions[1]}: one at a time", field=actions[0])
+    action = next(iter(actions), Action.RUN)
+    for option, runs in (("--all", "runs"), ("--list", "shows")):
+        if option in given and named is not None:
+            raise BadInput(f"{option} {runs} every experiment: leave out {named}", field=option)
+    if "--all" in given or action is Action.LIST:
+        return action, tuple(experiments.names()), "--all" in given
+    if named is None:
         raise BadInput("name an experiment, --all or --list: " + ", ".join(experiments.names()))
-    values = {field.name: getattr(found, field.name) for field in dataclasses.fields(Options)}
-    options = Options(**values | {"set": tuple(found.set), "without": tuple(found.without)})
-    return Request(action, tuple(experiments.names()) if every else (found.experiment,), found.all, options)
+    if named not in experiments.names():
+        raise BadInput(f"experiment {named!r} is unknown: {nearest(named, experiments.names())}")
+    return action, (named,), False
+
+
+def _value(option: str, texts: list[str], problems: Problems) -> Any:
+    """The value of an option; what is wrong with it goes to the problems."""
+    if option in SEVERAL:
+        return tuple(texts)
+    if len(texts) > 1:
+        problems.add(f"{option}: given {len(texts)} times ({', '.join(texts)}); give it once", option)
+    text = texts[-1]
+    must, read = READ.get(option, ("readable text", str))
+    if not text.strip():
+        problems.add(f"{option}: must not be empty; give {option} {OPTIONS[option][1]['metavar']} or leave it out", option)
+    elif not text.isprintable():
+        problems.add(f"{option} {text!r}: must be text without control characters", option)
+    else:
+        try:
+            return read(text)
+        except (ValueError, KeyError, RuntimeError, OSError):  # a home of nobody is a RuntimeError, a name too long an OSError
+            problems.add(f"{option} {text!r}: must be {must}", option)
+    return None
+
+
+def _directory(text: str) -> Path:
+    path = Path(text).expanduser()
+    with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # told where it is made
+        path.stat()
+    return path
+
+
+def _number(text: str, kind: Callable[[str], Any]) -> Any:
+    if not text.isascii() or math.isnan(float(text)):
+        raise ValueError(text)
+    return kind(text)

@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.data import files
-from core.errors import BadInput
+from core.errors import BadInput, Problems, nearest
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten, parse_value, replace_field
 from core.settings import Scalar
-from sweeps.plan import PROVENANCE_OF, arms
+from sweeps.plan import MOST_ARMS, PROVENANCE_OF, arms
 
 MAX_SEEDS = 100
 LEAST_RANGE = 2
@@ -36,14 +36,17 @@ def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experimen
     value fixes it and a range LOW..HIGH is searched instead, on any other field it changes the base trial. A field of an
     open search takes levels or a range; one value ends its search."""
     seen: set[str] = set()
+    problems = Problems()
     for setting in settings:
-        name, equals, text = (part.strip() for part in setting.partition("="))
-        if not (equals and text and name):
-            raise BadInput(f"--set {setting!r}: must look like train.epochs=2", field="--set")
-        if name in seen:
-            raise BadInput(f"--set {setting}: {name} is set twice; several levels of one field: {name}=A,B", field=name)
-        seen.add(name)
-        experiment = _set_field(experiment, name, text)
+        with problems.taken():
+            name, equals, text = (part.strip() for part in setting.partition("="))
+            if not (equals and text and name):
+                raise BadInput(f"--set {setting!r}: must look like train.epochs=2", field="--set")
+            if name in seen:
+                raise BadInput(f"--set {setting}: {name} is set twice; several levels of one field: {name}=A,B", field=name)
+            seen.add(name)
+            experiment = _set_field(experiment, name, text)
+    problems.raise_all()
     return experiment
 
 
@@ -61,6 +64,8 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
 
 def _set_levels(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> Experiment:
     """Other levels of a varied field."""
+    if len(levels) > MOST_ARMS:
+        raise BadInput(f"--set {name}: {len(levels):,} levels; a sweep takes at most {MOST_ARMS:,} arms", field=name)
     for level in levels:
         replace_field(experiment.base, name, level)
     also = _also_with(experiment, name, levels)
@@ -86,7 +91,11 @@ def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
         fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
         raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas", field=name)
     value = parse_value(experiment.base, name, text)
-    replace_field(experiment.base, name, value)
+    changed = replace_field(experiment.base, name, value)
+    used = (*experiment.vary, *experiment.tune, *(experiment.search.space if experiment.search else ()))
+    if lost := [field for field in used if field not in flatten(changed)]:
+        why = f"it has no {', '.join(lost)}, which {experiment.name} varies; leave out --set {name}, or arms with --without LABEL"
+        raise BadInput(f"--set {name}={text}: {why}", field=name)
     if any(name in arm for arm in experiment.also):
         why = "the experiment's arms differ in this field; leave arms out with --without LABEL"
         raise BadInput(f"--set {name}={text}: {why}", field=name)
@@ -108,7 +117,10 @@ def _set_searched(experiment: Experiment, search: OpenSearch, name: str, text: s
 
 def _levels(experiment: Experiment, name: str, text: str) -> tuple[Scalar, ...]:
     """The values of "8,32", each once."""
-    return tuple(dict.fromkeys(parse_value(experiment.base, name, part.strip()) for part in text.split(",")))
+    words = [part.strip() for part in text.split(",")]
+    if not all(words):
+        raise BadInput(f"--set {name}={text}: a level is empty; levels are parted by one comma: {name}=A,B", field=name)
+    return tuple(dict.fromkeys(parse_value(experiment.base, name, word) for word in words))
 
 
 def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
@@ -136,8 +148,9 @@ def with_input(experiment: Experiment, option: str, value: str) -> Experiment:
     """The experiment with another model or other data in every arm; a path is made absolute, so that the sweep is the same from
     every directory."""
     field = INPUTS[option]
-    if not value:
-        raise BadInput(f"{option}: must not be empty", field=option)
+    if not value.strip():
+        raise BadInput(f"{option}: must not be empty; give a name or leave the option out", field=option)
+    replace_field(experiment.base, field, value)  # what no system takes as a path is refused before one is asked
     if field in experiment.vary:
         instead = f"--set {field}=A,B replaces {', '.join(map(str, experiment.vary[field]))}"
         raise BadInput(f"{option} {value}: {experiment.name} compares several; {instead}", field=option)
@@ -178,9 +191,11 @@ def without(experiment: Experiment, labels: Sequence[str]) -> Experiment:
     known = [arm.label for arm in arms(experiment)]
     words = [word for entry in labels for word in ([entry] if entry in known else entry.split(","))]
     named = tuple(dict.fromkeys(word.strip() for word in words))
+    problems = Problems()
     for label in named:
         if label not in known:
-            raise BadInput(f"--without {label!r}: there is no such arm; choose from {', '.join(known)}", field="--without")
+            problems.add(f"--without {label!r}: there is no such arm; {nearest(label, known)}", "--without")
+    problems.raise_all()
     if len(named) == len(known):
         raise BadInput(f"--without {', '.join(named)}: no arm is left", field="--without")
     return dataclasses.replace(experiment, without=named)

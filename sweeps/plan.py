@@ -20,6 +20,7 @@ from core.settings import Scalar, Trial
 from core.states import Phase
 
 TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: arms and learning rates are compared on the same rows
+MOST_ARMS = 2_000  # assumption: beyond it nobody reads the table
 SHORT = {"adapter.rank": "r", "adapter.method": ""}
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
 PROVENANCE_OF = {
@@ -178,6 +179,9 @@ def arms(experiment: Experiment) -> list[Arm]:
     Of an open search: its arms, whose settings are not known yet."""
     if experiment.search:
         return [Arm(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS) if label not in experiment.without]
+    if (n := math.prod(map(len, experiment.vary.values())) + len(experiment.also)) > MOST_ARMS:
+        names = ", ".join(experiment.vary)
+        raise BadInput(f"{names}: {n:,} arms; a sweep takes at most {MOST_ARMS:,}: give fewer levels", field=names)
     grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
     settings: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
     trials = [overridden(experiment.base, setting) for setting in settings]

@@ -12,6 +12,7 @@ from core.errors import BadInput, redacted
 from core.hardware import Device
 
 START_SECONDS = 15  # of Ray, and of the first import of torch and transformers in each worker
+MOST_AT_ONCE = 10_000  # beyond any cluster
 LONGEST_TIMEOUT = 366 * 24 * 3600  # far beyond any trial, and below what the operating system's timers take
 
 
@@ -65,7 +66,9 @@ def share_out(
         BadInput: more is asked for than there is, or a number out of range.
     """
     if concurrency is not None and concurrency < 1:
-        raise BadInput(f"--concurrency {concurrency}: must be at least 1")
+        raise BadInput(f"--concurrency {concurrency}: must be at least 1", field="--concurrency")
+    if concurrency is not None and concurrency > MOST_AT_ONCE:
+        raise BadInput(f"--concurrency {concurrency}: must be at most {MOST_AT_ONCE:,}", field="--concurrency")
     if remote and concurrency is None:
         raise BadInput("--ray-address: say with --concurrency how many trials the cluster shall run at a time")
     if not 0 < trial_timeout <= LONGEST_TIMEOUT:

@@ -27,13 +27,11 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 import experiments
 from core import environment, preflight, remembered, tracking
 from core.data.rows import is_lab
-from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, message, nearest, one_line, redacted
+from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
-from core.fields import flatten
-from core.preflight import Inputs
 from core.result import write_whole
-from core.settings import Trial
-from sweeps import alike, describe, ledger, overrides, scored
+from sweeps import alike, describe, ledger, scored
+from sweeps.configured import check, configured
 from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
 from sweeps.progress import silence
@@ -93,7 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return answer(parse(arguments, __doc__ or ""))
     except BadInput as error:
-        print(f"error: {message(error)}", file=sys.stderr)
+        for problem in error.problems:
+            print(f"error: {message(problem)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except BrokenPipeError:  # the reader of our output left (`| head`): there is nobody to tell
         silence(sys.stdout)
@@ -161,12 +160,14 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     Raises:
         BadInput: it cannot run.
     """
-    experiment = configured(asked, options)
-    if options.retry and experiment.search:
-        why = f"{experiment.name} proposed from its trials as they came out; start anew with --output DIR"
-        raise BadInput(f"--retry {options.retry}: {why}", field="--retry")
-    remote, lab = options.ray_address is not None, is_lab(experiment.base.model.name)
-    share = share_out(options.gpus_per_trial, options.concurrency, options.trial_timeout, remote, lab)
+    remote, lab = options.ray_address is not None, is_lab(options.model or asked.base.model.name)
+    problems = Problems()
+    with problems.taken():
+        experiment = configured(asked, options)
+        lab = is_lab(experiment.base.model.name)
+    with problems.taken():
+        share = share_out(options.gpus_per_trial, options.concurrency, options.trial_timeout, remote, lab)
+    problems.raise_all()
     plan = Plan.of(experiment, preflight.provenance)
     inputs = check(plan)
     scored.check(plan, inputs)
@@ -175,56 +176,6 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
     notes += filter(None, [remembered.trouble()])
     return Prepared(plan, ledger.directory(options.output.resolve(), experiment.name, plan.sweep), share, tuple(notes))
-
-
-def configured(experiment: Experiment, options: Options) -> Experiment:
-    """The experiment as the options change it."""
-    if options.smoke:
-        experiment = overrides.smoke(experiment)
-    for option in overrides.INPUTS:
-        value = getattr(options, option.strip("-").replace("-", "_"))
-        if value is not None:
-            experiment = overrides.with_input(experiment, option, value)
-    if options.skip_bad_rows:
-        experiment = overrides.replace_in_base(experiment, "data.skip_bad_rows", True)
-    experiment = overrides.without(overrides.apply_settings(experiment, options.set), options.without)
-    _check_laboratory(experiment)
-    return overrides.with_seeds(experiment, options.seeds) if options.seeds is not None else experiment
-
-
-def _check_laboratory(experiment: Experiment) -> None:
-    """A question about the laboratory's own world can't be asked of other models or data."""
-    for name in ("model.name", "data.source") if experiment.laboratory_only else ():
-        if not is_lab(value := str(flatten(experiment.base)[name])):
-            why = f"{experiment.name} asks about the laboratory's own corpus, facts or questions"
-            raise BadInput(f"{name}={value}: {why}; leave this option out", field=name)
-
-
-def check(plan: Plan) -> dict[Trial, Inputs]:
-    """Every arm with every input of its seeds; what is known of each.
-
-    Raises:
-        BadInput: one of them cannot run; where others can, it says how to leave out those that cannot.
-    """
-    refused: dict[str, BadInput] = {}
-    found: dict[Trial, Inputs] = {}
-    for probe, label in plan.probes.items():
-        try:
-            found[probe] = preflight.inspect(probe)
-        except BadInput as error:
-            refused.setdefault(label, error)
-    if not refused:
-        return found
-    first = next(iter(refused.values()))
-    alike = [label for label, error in refused.items() if _same_cause(error, first)]
-    some = len(alike) < len(set(plan.probes.values())) and not plan.experiment.search
-    left_out = " ".join(f"--without {shlex.quote(label)}" for label in alike)
-    raise BadInput(message(first) + (f"; leave out: {left_out}" if some else ""), field=first.field)
-
-
-def _same_cause(one: BadInput, other: BadInput) -> bool:
-    """Whether the same field is to blame; where it is not known, whether it is the same error."""
-    return one.field == other.field if one.field or other.field else message(one) == message(other)
 
 
 def prepare_output(output: Path) -> Path:

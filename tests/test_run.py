@@ -31,7 +31,7 @@ from core import preflight, tracking
 from core.errors import BadInput
 from core.settings import Full, Trial
 from core.states import State
-from sweeps import ledger, overrides, resources, run
+from sweeps import configured, ledger, overrides, resources, run
 from sweeps.logbook import Logbook
 from sweeps.plan import Job, Plan
 from sweeps.progress import Progress, clock
@@ -223,7 +223,7 @@ def test_arms_that_one_field_keeps_from_running_are_named(
 
     monkeypatch.setattr(preflight, "inspect", inspected)
     with pytest.raises(BadInput) as error:
-        run.check(plan_of(NAME))
+        configured.check(plan_of(NAME))
     wanted = " ".join(f"--without '{label}'" for label in left_out)
     assert str(error.value) == f"adapter.rank=16: too wide; leave out: {wanted}"
 

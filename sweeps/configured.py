@@ -1,0 +1,92 @@
+"""From a question and options to an experiment that can run: every independent reason why one cannot is told at once."""
+
+from __future__ import annotations
+
+import shlex
+
+from core import preflight
+from core.data.rows import is_lab
+from core.errors import BadInput, Problems, message
+from core.experiment import Experiment
+from core.fields import flatten
+from core.preflight import Inputs
+from core.settings import Trial
+from sweeps import overrides
+from sweeps.options import Options
+from sweeps.plan import Plan
+
+
+def configured(experiment: Experiment, options: Options) -> Experiment:
+    """The experiment as the options change it.
+
+    Raises:
+        BadInput: an option cannot be used; of several every one is told.
+    """
+    problems = Problems()
+    if options.smoke:
+        experiment = overrides.smoke(experiment)
+    if options.retry and experiment.search:
+        why = f"{experiment.name} proposed from its trials as they came out; start anew with --output DIR"
+        problems.add(f"--retry {options.retry}: {why}", "--retry")
+    for option in overrides.INPUTS:
+        value = getattr(options, option.strip("-").replace("-", "_"))
+        if value is not None:
+            with problems.taken():
+                experiment = overrides.with_input(experiment, option, value)
+    if options.skip_bad_rows:
+        experiment = overrides.replace_in_base(experiment, "data.skip_bad_rows", True)
+    n_before = len(problems.found)
+    with problems.taken():
+        experiment = overrides.apply_settings(experiment, options.set)
+    if len(problems.found) == n_before:  # else labels may be others
+        with problems.taken():
+            experiment = overrides.without(experiment, options.without)
+    with problems.taken():
+        _check_laboratory(experiment, options)
+    if options.seeds is not None:
+        with problems.taken():
+            experiment = overrides.with_seeds(experiment, options.seeds)
+    problems.raise_all()
+    return experiment
+
+
+def _check_laboratory(experiment: Experiment, options: Options) -> None:
+    """A question about the laboratory's own world can't be asked of other models or data."""
+    given = {"model.name": ("--model", options.model), "data.source": ("--data", options.data)}
+    problems = Problems()
+    for name in given if experiment.laboratory_only else ():
+        if not is_lab(value := str(flatten(experiment.base)[name])):
+            why = f"{experiment.name} asks about the laboratory's own corpus, facts or questions"
+            option = given[name][0] if given[name][1] is not None else f"--set {name}"
+            problems.add(f"{name}={value}: {why}; leave out {option}", name)
+    problems.raise_all()
+
+
+def check(plan: Plan) -> dict[Trial, Inputs]:
+    """Every arm with every input of its seeds; what is known of each.
+
+    Raises:
+        BadInput: some cannot run: each cause once; where other arms can run, it says how to leave out those that cannot.
+    """
+    refused: dict[str, BadInput] = {}
+    found: dict[Trial, Inputs] = {}
+    for probe, label in plan.probes.items():
+        try:
+            found[probe] = preflight.inspect(probe)
+        except BadInput as error:
+            refused.setdefault(label, error)
+    problems = Problems()
+    some = len(refused) < len(set(plan.probes.values())) and not plan.experiment.search
+    while refused:
+        first = next(iter(refused.values()))
+        alike = [label for label, error in refused.items() if _same_cause(error, first)]
+        refused = {label: error for label, error in refused.items() if label not in alike}
+        left_out = f"; leave out: {' '.join(f'--without {shlex.quote(label)}' for label in alike)}" if some else ""
+        problems.add(message(first) + left_out, first.field)
+    problems.raise_all()
+    return found
+
+
+def _same_cause(one: BadInput, other: BadInput) -> bool:
+    """Whether the same field is to blame; where it is not known, whether it is the same error."""
+    return one.field == other.field if one.field or other.field else message(one) == message(other)
