@@ -20,6 +20,7 @@ from sweeps.plan import MOST_ARMS, PROVENANCE_OF, arms
 
 MAX_SEEDS = 100
 LEAST_RANGE = 2
+SHOWN_ARMS = 20  # in a message
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
 INPUTS = {
     "--model": "model.name",
@@ -194,7 +195,8 @@ def without(experiment: Experiment, labels: Sequence[str]) -> Experiment:
     problems = Problems()
     for label in named:
         if label not in known:
-            problems.add(f"--without {label!r}: there is no such arm; {nearest(label, known)}", "--without")
+            hint = "choose from " + ", ".join(known) if len(known) <= SHOWN_ARMS else nearest(label, known)
+            problems.add(f"--without {label!r}: there is no such arm; {hint}", "--without")
     problems.raise_all()
     if len(named) == len(known):
         raise BadInput(f"--without {', '.join(named)}: no arm is left", field="--without")

@@ -145,7 +145,7 @@ COMMANDS: list[tuple[list[str], tuple[str, ...]]] = [
     ([Q, "--without", ""], ("--without ''", "no such arm")),
     ([Q, "--without", ","], ("--without ''", "no such arm")),
     ([Q, "--without", "full,"], ("--without ''", "no such arm")),
-    ([Q, "--without", "lora r=65"], ("--without 'lora r=65'", "did you mean 'lora r=64'?")),
+    ([Q, "--without", "lora r=65"], ("--without 'lora r=65'", "choose from lora r=1, ")),
     ([Q, "--without", LONG], ("--without", "no such arm")),
     ([Q, "--without", "lora r=1,lora r=4,lora r=16,lora r=64,full"], ("no arm is left",)),
     ([Q, "--set", "="], ("'='", "must look like train.epochs=2")),

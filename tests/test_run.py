@@ -90,7 +90,7 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--set", "=3"], ["'=3'", "must look like"]),
         ([NAME, "--set", "adapter.rank=8", "--set", "adapter.rank=32"], ["adapter.rank=32", "set twice", "adapter.rank=A,B"]),
         ([NAME, "--status", "--dry-run"], ["--dry-run and --status", "one at a time"]),
-        (["knowledge", "--model", "x"], ["model.name=x", "laboratory's own corpus", "leave this option out"]),
+        (["knowledge", "--model", "x"], ["model.name=x", "laboratory's own corpus", "leave out --model"]),
         (["replay", "--data", "x.jsonl"], ["data.source=x.jsonl", "laboratory's own corpus"]),
         ([NAME, "--set", "data.n_examples=1,2"], ["data.n_examples=1,2", "adapter.rank"]),
         ([NAME, "--without", "ful"], ["--without 'ful'", "lora r=1, lora r=4", "full"]),
@@ -98,7 +98,7 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--concurrency", "0"], ["--concurrency 0", "at least 1"]),
         ([NAME, "--trial-timeout", "0"], ["--trial-timeout 0", "above 0"]),
         ([NAME, "--trial-timeout", "inf"], ["--trial-timeout inf", "at most"]),
-        ([NAME, "--gpus-per-trial", "nan"], ["--gpus-per-trial nan", "between 0 and 1"]),
+        ([NAME, "--gpus-per-trial", "nan"], ["--gpus-per-trial 'nan'", "between 0 and 1"]),
         ([NAME, "--gpus-per-trial", "2"], ["--gpus-per-trial 2", "between 0 and 1, as a trial trains on one GPU"]),
         ([NAME, "--ray-address", "head:6379", "--model", "/m", "--concurrency", "2"], ["--ray-address", "--gpus-per-trial"]),
         ([NAME, "--ray-address", "head:6379"], ["--concurrency"]),
@@ -225,7 +225,9 @@ def test_arms_that_one_field_keeps_from_running_are_named(
     with pytest.raises(BadInput) as error:
         configured.check(plan_of(NAME))
     wanted = " ".join(f"--without '{label}'" for label in left_out)
-    assert str(error.value) == f"adapter.rank=16: too wide; leave out: {wanted}"
+    first, *others = [problem.text for problem in error.value.problems]
+    assert first == f"adapter.rank=16: too wide; leave out: {wanted}"
+    assert others[-1] == "model.name=small: nothing for full fine-tuning; leave out: --without full"  # of another cause
 
 
 def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: pytest.CaptureFixture[str]) -> None:
