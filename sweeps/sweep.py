@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,7 +58,7 @@ class Sweep:
         """Where to look now; the report has said where it is."""
         lines = [f"trials   {self.directory}"]
         if not self.uri.startswith("http"):
-            lines.append(f"serve    mlflow ui --backend-store-uri {redacted(self.uri)}")
+            lines.append(f"serve    mlflow ui --backend-store-uri {shlex.quote(redacted(self.uri))}")
         if self.store.parent_id:
             lines.append(f"compare  {tracking.page(self.uri, self.store.experiment_id, self.plan.sweep)}")
         return lines
