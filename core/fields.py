@@ -30,6 +30,10 @@ ADDED_LATER = (
     "data.skip_bad_rows",
     "evaluation.max_new_tokens",
     "model.chat_template",
+    "evaluation.answer",
+    "evaluation.shots",
+    "evaluation.choices",
+    "evaluation.choices_dev",
 )
 
 

@@ -18,6 +18,7 @@ from core.base import BaseFiles
 from core.data import files, kinds, selection
 from core.data.rows import Row, is_lab, rows_hash
 from core.errors import BadInput, nearest
+from core.fields import flatten
 from core.lab.corpus import DOMAINS
 from core.lab.tokenizer import vocabulary
 from core.settings import Data, Evaluation, Trial
@@ -238,6 +239,10 @@ def _check_language(trial: Trial, base: BaseFiles, sample: tuple[Row, ...]) -> N
         raise BadInput(f"model.name={name}: {text}", field="model.name")
 
 
+# What else a trial reads, by the name of its hash.
+FILES = {"base_text": "evaluation.base_text", "choices": "evaluation.choices", "choices_dev": "evaluation.choices_dev"}
+
+
 def provenance(trial: Trial) -> dict[str, str]:
     """Content hashes of everything the trial reads."""
     found = {"data": _data_hash("data.source", trial.data.source), "model": bases.read(trial.model).hash}
@@ -245,8 +250,9 @@ def provenance(trial: Trial) -> dict[str, str]:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
     if template := chat.template_hash(trial.model.chat_template):
         found["chat_template"] = template
-    if trial.evaluation.base_text is not None:
-        found["base_text"] = checkpoint.file_hash(files.existing("evaluation.base_text", trial.evaluation.base_text))[:16]
+    for kind, name in FILES.items():
+        if (path := flatten(trial)[name]) is not None:
+            found[kind] = checkpoint.file_hash(files.existing(name, str(path)))[:16]
     return found
 
 

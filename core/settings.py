@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -16,6 +17,7 @@ DTYPES = ("auto", "float32", "bfloat16")
 SPLITS = ("validation", "test")
 LOSS_ON = ("response", "last", "all")
 AUTO = "auto"  # evaluation.tasks: the task of the source's kind
+ANSWERS, REGEX = (AUTO, "exact", "number"), "regex:"  # evaluation.answer
 CHATS = ("template", "plain", "other")
 
 
@@ -196,6 +198,16 @@ class Train(Part):
         return max(1, math.ceil(n_rows / self.batch_size))
 
 
+def _is_rule(text: str) -> bool:
+    """Whether it says how answers are compared."""
+    if not text.startswith(REGEX):
+        return text in ANSWERS
+    try:
+        return bool(re.compile(text.removeprefix(REGEX)).pattern)
+    except re.error:
+        return False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(Part):
     """What is measured before and after training, on which split."""
@@ -210,6 +222,10 @@ class Evaluation(Part):
     batch_size: int = 64
     chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
     max_new_tokens: int | None = None  # that a model may write; None: what the longest right answer needs, and a quarter more
+    answer: str = AUTO  # of rows with an answer: "exact", "number" or "regex:PATTERN"; auto: a number where it ends with #### 18
+    shots: int = 0  # examples before each question of `answers` and `choices`
+    choices: str | None = None  # a file of multiple-choice questions
+    choices_dev: str | None = None  # where their examples come from; None: from the file's questions of the other split
     tasks: str = AUTO  # of core/tasks, parted by commas (by + on the command line, where commas part levels); auto: by the source
 
     def __post_init__(self) -> None:
@@ -217,6 +233,8 @@ class Evaluation(Part):
         self._one_of("chat", CHATS)
         self._text("base_text", "a text file")
         self._require(bool(self.tasks.strip()), "tasks", "auto or names of tasks")
+        self._require(self.shots >= 0, "shots", "at least 0")
+        self._require(_is_rule(self.answer), "answer", "auto, exact, number, or regex:PATTERN with a pattern that can be read")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1, or none")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             self._whole(name, 1, MANY)

@@ -76,6 +76,7 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, hashes.get("base_text", ""))
+    untouched = replace(untouched, asked=chosen.evaluation)
     before = _before(trial, hashes, base, untouched)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}

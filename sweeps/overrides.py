@@ -21,6 +21,7 @@ from sweeps.plan import MOST_ARMS, PROVENANCE_OF, arms
 MAX_SEEDS = 100
 LEAST_RANGE = 2
 SHOWN_ARMS = 20  # in a message
+FILES = ("evaluation.choices", "evaluation.choices_dev")
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
 INPUTS = {
     "--model": "model.name",
@@ -88,10 +89,12 @@ def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) ->
 
 def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
     """One value of a field that the experiment does not vary."""
-    if "," in text and name not in PROVENANCE_OF:  # names may have commas
+    if "," in text and name not in (*PROVENANCE_OF, "evaluation.answer"):  # names and patterns may have commas
         fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
         raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas", field=name)
     value = parse_value(experiment.base, name, text)
+    if name in FILES and value is not None and (path := Path(str(value)).expanduser()).exists():
+        value = str(path.resolve())  # the sweep is the same from every directory
     changed = replace_field(experiment.base, name, value)
     used = (*experiment.vary, *experiment.tune, *(experiment.search.space if experiment.search else ()))
     if lost := [field for field in used if field not in flatten(changed)]:

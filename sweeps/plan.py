@@ -29,6 +29,8 @@ PROVENANCE_OF = {
     "data.source": "data",
     "data.eval_source": "eval_data",
     "evaluation.base_text": "base_text",
+    "evaluation.choices": "choices",
+    "evaluation.choices_dev": "choices_dev",
 }
 Provenance = Mapping[str, str]
 Inspect = Callable[[Trial], Provenance]

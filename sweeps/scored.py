@@ -21,7 +21,8 @@ from sweeps.plan import Plan
 
 ROWS = ("data.source", "data.eval_source", "data.eval_share", "evaluation.max_rows")  # what decides which rows are held out
 QUESTIONS = ("evaluation.items_per_task", "data.held_out_fold")  # of tasks that make their questions
-ANSWERS = ("evaluation.max_new_tokens",)  # how they are written
+# How answers are written and compared, and what is asked beside.
+ANSWERS = ("evaluation.max_new_tokens", "evaluation.answer", "evaluation.shots", "evaluation.choices", "evaluation.choices_dev")
 TEXTS = ("evaluation.base_text", "evaluation.drift_samples", "evaluation.drift_tokens")  # that forgetting is measured on
 TASKS = ("data.source", "evaluation.tasks")
 LENGTH = ("data.seq_len_tokens", "model.name")

@@ -20,6 +20,7 @@ EXAMPLES = {
     "prompt/completion": {"prompt": "q", "completion": "a"},
     "alpaca": {"instruction": "q", "input": "", "output": "a"},
     "dolly": {"instruction": "q", "context": "", "response": "a", "category": "x"},
+    "question/answer": {"question": "q", "answer": "a"},
 }
 PAIR = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 

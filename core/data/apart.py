@@ -157,7 +157,8 @@ def _without(row: Row, unscored: set[int]) -> Row | None:
     if not unscored:
         return row
     messages = tuple({**m, "weight": 0} if i in unscored else m for i, m in enumerate(row.messages[: scored[-1] + 1]))
-    return replace(row, messages=messages, id=identity(messages, row.tools))
+    solutions = row.solutions if len(messages) == len(row.messages) else ()  # they are of the last turn
+    return replace(row, messages=messages, id=identity(messages, row.tools), solutions=solutions)
 
 
 def each_once(rows: Sequence[Row]) -> tuple[Row, ...]:

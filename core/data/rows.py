@@ -34,6 +34,7 @@ class Row:
     labels: tuple[str, str, str] = ("", "", "")  # cluster, task, template, as far as the source names them
     score: float | None = None  # how good its source holds it to be
     tools: tuple[dict[str, Any], ...] | None = None  # what the chat template is told of callable tools
+    solutions: tuple[str, ...] = ()  # what a right final answer may be, by a field "answer" of its source
 
     @functools.cached_property
     def prompt(self) -> str:
@@ -122,7 +123,8 @@ def build(placed: Iterable[tuple[str, object]], source: str, skip_bad: bool = Fa
         group = group if isinstance(group := raw.get("task"), str) else "all"
         cluster, task, template = (str(raw.get(label) or "") for label in LABELS)
         messages, labels = tuple(found.messages), (cluster, task, template)
-        rows.append(Row(identity(messages, found.tools), messages, group, place, labels, _score(raw), found.tools))
+        name, solutions = identity(messages, found.tools), _solutions(raw)
+        rows.append(Row(name, messages, group, place, labels, _score(raw), found.tools, solutions))
     if bad and not rows:
         raise BadInput(f"{bad[0].text}; nor is any other row right ({len(bad)} left out)", bad[0].field)
     return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)), n_bad=len(bad), unused=tuple(unused))
@@ -132,6 +134,15 @@ def _is_empty(message: Message) -> bool:
     """An answer that should be learned and says nothing."""
     learned = message["role"] == "assistant" and message.get("weight") != 0 and "tool_calls" not in message
     return learned and not message["content"].strip()
+
+
+def _solutions(raw: dict[str, Any]) -> tuple[str, ...]:
+    """The row's field "answer": a text, a number, or a list of them of which each is right."""
+    value = raw.get("answer")
+    found = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in found):
+        return ()
+    return tuple(text for one in found if (text := str(one).strip()))
 
 
 def _score(raw: dict[str, Any]) -> float | None:

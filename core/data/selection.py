@@ -140,6 +140,12 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     return Selection(subset, scored, aside.n_in_evaluation, len(pool), loaded, given, trained)
 
 
+def trainable(data: Data) -> tuple[Row, ...]:
+    """All rows that may be trained on, whatever the trial takes of them; for sources that rows are held out of."""
+    loaded, given = _loaded(data)
+    return _set_aside(loaded, given, data.eval_share).train
+
+
 def _loaded(data: Data) -> tuple[Loaded, Loaded | None]:
     """The rows of the training source, and those of the evaluation source where there is one."""
     pool = Pool(skip_bad=data.skip_bad_rows)

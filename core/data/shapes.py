@@ -29,7 +29,7 @@ SPEAKERS = {
 }
 SYSTEM = ("system", "system_prompt", "system_message")
 LABELS = ("cluster", "task", "template")  # what a row is grouped by, where its source says
-USED = (*SYSTEM, "tools", *LABELS, "score")  # by rows of every shape
+USED = (*SYSTEM, "tools", *LABELS, "score", "answer")  # by rows of every shape
 # Fields that change what a row says or whether it should be learned, and are not used.
 MEANT = (
     *("functions", "documents", "image", "images", "audio", "audios", "video", "videos", "chat_template", "chat_template_kwargs"),
@@ -109,6 +109,14 @@ def _dolly(raw: Raw) -> list[Message]:
     return _pair(prompt, _text(raw, "response"))
 
 
+def _question(raw: Raw) -> list[Message]:
+    """Question and answer, as in GSM8K."""
+    for name in ("choices", "options"):
+        if raw.get(name):
+            raise Malformed(f"field {name!r}: a multiple choice is no row to train on; ask it with evaluation.choices=FILE")
+    return _pair(_with_context(_text(raw, "question"), _text(raw, "context", optional=True)), _text(raw, "answer"))
+
+
 def _with_context(instruction: str, context: str) -> str:
     return f"{instruction}\n\n{context}" if context.strip() else instruction
 
@@ -138,6 +146,7 @@ SHAPES: dict[str, Shape] = {
     "prompt/completion": Shape("prompt", "completion", _prompt_completion),
     "alpaca": Shape("instruction", "output", _alpaca, ("input", "history")),
     "dolly": Shape("instruction", "response", _dolly, ("context",)),
+    "question/answer": Shape("question", "answer", _question, ("context",)),
 }
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from core.data.kinds import Kind, kind_of
 from core.errors import BadInput, nearest
 from core.settings import AUTO, Trial
+from core.tasks import examples
 
 if TYPE_CHECKING:
     from core.tasks.measurement import Measurement, Subject
@@ -41,6 +42,15 @@ TASKS: dict[str, Task] = {
     "lab": Task(measure=_measured_by("core.tasks.lab"), can_ask=lambda kind: kind.laboratory, alone=True),
     "composed": Task(measure=_measured_by("core.tasks.composed"), can_ask=lambda kind: kind.laboratory, alone=True),
     "gym": Task(measure=_measured_by("core.tasks.gym"), can_ask=lambda kind: kind.default_task == "gym"),
+    "answers": Task(
+        measure=_measured_by("core.tasks.answers"), can_ask=lambda kind: not kind.own_questions, check=examples.check_answers
+    ),
+    "choices": Task(
+        measure=_measured_by("core.tasks.choices"),
+        can_ask=lambda kind: not kind.laboratory,
+        gives_quality=False,
+        check=examples.check_choices,
+    ),
     "text": Task(measure=_measured_by("core.tasks.text"), can_ask=lambda kind: not kind.own_questions),
 }
 

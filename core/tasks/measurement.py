@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from core import head, measures
 from core.data.encode import Encoded
+from core.data.rows import Row
 from core.settings import Trial
 
 AXES = ("quality", "forgetting", "other")
@@ -31,6 +32,7 @@ class Subject:
     reference: nn.Module
     seq_len: int
     base_text: str = ""  # the content hash of the text that the plan names
+    asked: Sequence[Row] = ()  # the held-out rows as they stand in their source, too long ones among them
 
 
 @dataclass(frozen=True)

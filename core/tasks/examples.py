@@ -1,0 +1,195 @@
+"""What `answers` and `choices` ask, and the examples before it (`evaluation.shots`). Without torch: a dry run reads it.
+
+A file of multiple-choice questions has rows with `question`; `choices` (a list, ARC's {"text", "label"}, or columns A, B, C, …);
+and `answer` (or `answerKey`, `label`, `target`): a place from 0 on, a letter or label, or the choice itself. A field `subject`,
+`category` or `task` groups them. Half of them, by the hash of the question, are for validation and half for test.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.checkpoint import file_hash
+from core.data import apart, files, kinds, selection, sources
+from core.data.kinds import Pool
+from core.data.rows import Row, share
+from core.data.wording import normal
+from core.errors import BadInput
+from core.settings import Data, Evaluation, Trial
+
+CHOICES, DEV = "evaluation.choices", "evaluation.choices_dev"
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+ANSWER_FIELDS = ("answer", "answerKey", "answer_key", "label", "target")
+GROUP_FIELDS = ("subject", "category", "task")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A multiple-choice question. `right`: the place of the right one among `choices`."""
+
+    id: str
+    group: str
+    question: str
+    choices: tuple[str, ...]
+    right: int
+
+
+# Own rows with an answer
+
+
+def check_answers(trial: Trial) -> None:
+    """The rows that the trial is asked about name answers, and there are examples enough."""
+    data, evaluation = trial.data, trial.evaluation
+    field = "data.eval_source" if data.eval_source else "data.source"
+    source = data.eval_source or data.source
+    if not any(row.solutions for row in kinds.load(field, source, Pool(skip_bad=data.skip_bad_rows)).rows):
+        text = f'no row of {source} has a field "answer" with a text or a number; give one, or evaluation.tasks=text'
+        raise BadInput(f"evaluation.tasks={evaluation.tasks!r}: {text}", field="evaluation.tasks")
+    answer_shots(data, evaluation)
+
+
+def with_solutions(rows: Sequence[Row], split: str) -> tuple[Row, ...]:
+    """The rows that name an answer, which are those that `answers` asks.
+
+    Raises:
+        BadInput: none does.
+    """
+    asked = tuple(row for row in rows if row.solutions)
+    if not asked:
+        text = f'none of the {len(rows)} rows of the {split} split has a field "answer"; give more rows with one'
+        raise BadInput(f"evaluation.tasks: {text}", field="evaluation.tasks")
+    return asked
+
+
+def answer_shots(data: Data, evaluation: Evaluation) -> tuple[Row, ...]:
+    """`evaluation.shots` rows that may be trained on, of one question and its answer: the same for every arm and seed.
+
+    Raises:
+        BadInput: there are fewer.
+    """
+    if not evaluation.shots:
+        return ()
+    usable = [row for row in selection.trainable(data) if row.solutions and [m["role"] for m in row.messages] == TURNS]
+    if len(usable) < evaluation.shots:
+        text = f"{data.source} has {len(usable)} rows to train on of one question and an answer"
+        raise BadInput(f"evaluation.shots={evaluation.shots}: {text}", field="evaluation.shots")
+    return tuple(sorted(usable, key=lambda row: (share(row.id, "shots"), row.id))[: evaluation.shots])
+
+
+TURNS = ["user", "assistant"]
+
+
+# Multiple choice
+
+
+def check_choices(trial: Trial) -> None:
+    """The file can be read, has questions for both splits, and examples enough."""
+    for split in apart.SPLITS:
+        choice_shots(trial.evaluation, split, choices(trial.evaluation, split)[0])
+
+
+def choices(evaluation: Evaluation, split: str) -> tuple[Choice, ...]:
+    """At most `evaluation.max_rows` questions of a split, in the order of their hashes.
+
+    Raises:
+        BadInput: no file is given, a row of it is malformed, or the split has none.
+    """
+    if evaluation.choices is None:
+        text = f"needs {CHOICES}=FILE, with rows of question, choices and answer"
+        raise BadInput(f"evaluation.tasks={evaluation.tasks!r}: choices {text}", field=CHOICES)
+    every = _read(CHOICES, evaluation.choices)
+    mine = [one for one in every if apart.split_of(normal(one.question)) == split]
+    if not mine:
+        text = f"has no question for the {split} split ({len(every)} in all); give more"
+        raise BadInput(f"{CHOICES}={evaluation.choices}: {text}", field=CHOICES)
+    return tuple(_hashed(mine)[: evaluation.max_rows])
+
+
+def choice_shots(evaluation: Evaluation, split: str, asked: Choice) -> tuple[Choice, ...]:
+    """`evaluation.shots` examples, of the question's own group first: from the file for them, or the other split's questions."""
+    if not evaluation.shots:
+        return ()
+    own = evaluation.choices_dev is None
+    pool = _read(CHOICES if own else DEV, str(evaluation.choices if own else evaluation.choices_dev))
+    words = normal(asked.question)
+    usable = [
+        one for one in pool if normal(one.question) != words and not (own and apart.split_of(normal(one.question)) == split)
+    ]
+    if len(usable) < evaluation.shots:
+        text = f"{evaluation.choices_dev or evaluation.choices} has {len(usable)} questions that can be examples"
+        raise BadInput(f"evaluation.shots={evaluation.shots}: {text}; give {DEV}=FILE", field="evaluation.shots")
+    return tuple(sorted(_hashed(usable), key=lambda one: one.group != asked.group)[: evaluation.shots])
+
+
+def _hashed(questions: Sequence[Choice]) -> list[Choice]:
+    return sorted(questions, key=lambda one: (share(one.id, "choices"), one.id))
+
+
+def _read(field: str, path: str) -> tuple[Choice, ...]:
+    return _read_content(field, path, file_hash(files.existing(field, path)))
+
+
+@functools.lru_cache(maxsize=4)
+def _read_content(field: str, path: str, content: str) -> tuple[Choice, ...]:
+    found: dict[str, Choice] = {}
+    try:
+        for place, raw in sources.read_file(field, path)[0]:
+            one = _choice(f"{path}: {place}", raw)
+            found.setdefault(f"{normal(one.question)}\x1f{one.choices}", one)  # a question that stands twice is asked once
+    except BadInput as error:
+        text = error.text if error.text.startswith(field) else f"{field}={error.text}"
+        raise BadInput(text, field=error.field or field) from None
+    return tuple(found.values())
+
+
+def _choice(where: str, raw: object) -> Choice:
+    if not isinstance(raw, dict):
+        raise BadInput(f"{where}: must be an object with fields, not {type(raw).__name__}")
+    question = raw.get("question")
+    if not isinstance(question, str) or not question.strip():
+        raise BadInput(f"{where}: needs a text 'question'; its fields are: {', '.join(map(str, raw))[:200] or 'none'}")
+    labels, texts = _offered(where, raw)
+    group = next((str(raw[name]) for name in GROUP_FIELDS if raw.get(name)), Path(where.split(": ")[0]).name)
+    right = _place(where, raw, labels, texts)
+    return Choice(f"{share(normal(question) + repr(texts), 'id'):.12f}", group, question.strip(), texts, right)
+
+
+def _offered(where: str, raw: dict[str, Any]) -> tuple[list[str], tuple[str, ...]]:
+    """The choices' labels and texts."""
+    given = raw.get("choices", raw.get("options"))
+    if isinstance(given, dict) and isinstance(given.get("text"), list | tuple):  # ARC
+        texts = [str(text).strip() for text in given["text"]]
+        labels = [str(label) for label in given.get("label") or LETTERS[: len(texts)]]
+    elif isinstance(given, list | tuple):
+        texts = [str(text).strip() for text in given]
+        labels = list(LETTERS[: len(texts)])
+    else:
+        labels = [letter for letter in LETTERS if str(raw.get(letter) if raw.get(letter) is not None else "").strip()]
+        texts = [str(raw[letter]).strip() for letter in labels]
+    if len(texts) < 2 or len(labels) != len(texts) or not all(texts):
+        raise BadInput(f"{where}: needs at least two choices: a list 'choices', or columns A, B, C, …, none of them empty")
+    return labels, tuple(texts)
+
+
+def _place(where: str, raw: dict[str, Any], labels: list[str], texts: tuple[str, ...]) -> int:
+    """The place of the right choice, which is told by its label, its text, or from 0 on."""
+    name = next((name for name in ANSWER_FIELDS if raw.get(name) is not None), None)
+    if name is None:
+        raise BadInput(f"{where}: needs a field {' or '.join(map(repr, ANSWER_FIELDS))}")
+    value = raw[name]
+    said = str(value).strip()
+    upper = [label.upper() for label in labels]
+    if isinstance(value, str) and said.upper() in upper:
+        return upper.index(said.upper())
+    by_text = texts.index(said) if isinstance(value, str) and said in texts else None
+    by_place = int(said) if not isinstance(value, bool) and said.isdigit() and int(said) < len(texts) else None
+    if by_text is not None and by_place is not None and by_text != by_place:
+        raise BadInput(f"{where}: {name}={said!r}: is a place and another choice's text; give its letter")
+    if by_text is not None or by_place is not None:
+        return int(by_place if by_text is None else by_text)
+    choose = f"a place from 0 to {len(texts) - 1}, one of {', '.join(labels)}, or the choice's text"
+    raise BadInput(f"{where}: {name}={said[:60]!r}: must be {choose}")

@@ -1,0 +1,57 @@
+"""Whether an answer that a model wrote is right: `evaluation.answer` says how it is compared. Without torch.
+
+`exact`: the same text, ignoring case, white space and a full stop at the end. `number`: the last number in the text has the same
+value; signs of currency and commas between thousands are left out (lm-eval's "flexible-extract" of GSM8K takes the same number,
+and compares its text). `regex:PATTERN`: the first match, of it the first group where there is one, is the same number or text.
+`auto`: `number` where the right answer is written as in GSM8K, with "#### 18" at its end, else `exact`. What stands after the
+last "####" is the answer, on both sides.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from core.data.wording import normal
+from core.settings import AUTO, REGEX
+
+MARK = "####"  # GSM8K: before the final answer
+NUMBER = re.compile(r"-?[$€£]?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+
+
+def right(text: str, solutions: Sequence[str], rule: str) -> bool:
+    """Whether the text is one of the solutions."""
+    if rule == AUTO:
+        rule = "number" if any(MARK in one for one in solutions) else "exact"
+    return any(_same(text, _final(one), rule) for one in solutions)
+
+
+def _same(text: str, solution: str, rule: str) -> bool:
+    if rule == "number":
+        found, wanted = last_number(text), last_number(solution)
+        return found is not None and found == wanted
+    if rule.startswith(REGEX):
+        match = re.search(rule.removeprefix(REGEX), text)
+        found_text = next((one for one in match.groups() if one is not None), match[0]) if match else None
+        return found_text is not None and _equal(found_text, solution)
+    return _bare(_final(text)) == _bare(solution)
+
+
+def _equal(one: str, other: str) -> bool:
+    """The same number where both are nothing but one, else the same text."""
+    numbers = [last_number(text) if NUMBER.fullmatch(text.strip().rstrip(".")) else None for text in (one, other)]
+    return numbers[0] == numbers[1] if None not in numbers else _bare(one) == _bare(other)
+
+
+def last_number(text: str) -> float | None:
+    """The value of the last number in the text; None without one."""
+    found = NUMBER.findall(text)
+    return float(re.sub(r"[$€£,]", "", found[-1]).replace("--", "-")) if found else None
+
+
+def _final(text: str) -> str:
+    return text.rpartition(MARK)[2]
+
+
+def _bare(text: str) -> str:
+    return normal(text).removesuffix(".").strip()
