@@ -75,8 +75,8 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
 
     _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
-    untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, hashes.get("base_text", ""))
-    untouched = replace(untouched, asked=chosen.evaluation)
+    text = hashes.get("base_text", "")
+    untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
     before = _before(trial, hashes, base, untouched)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
@@ -94,16 +94,23 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     if mixed and method.changes_base:
         model.round_parameters(adapted.model, torch.bfloat16)  # measured as it would be shipped, like the base
 
-    started = time.perf_counter()
-    after = tasks.measure(replace(untouched, model=adapted.model))
-    metrics["eval/seconds"] = time.perf_counter() - started
+    scored = _score(replace(untouched, model=adapted.model), before, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
+    if scored:
+        facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
+
+
+def _score(tuned: Subject, before: list[Measurement], output: Path, result: Result) -> bool:
+    """The trained model's scores, in the result and in items.csv.gz; whether all of them are finite, else it has diverged."""
+    started = time.perf_counter()
+    after = tasks.measure(tuned)
+    result.metrics["eval/seconds"] = time.perf_counter() - started
     if not all(math.isfinite(one.mean) for one in after):
         result.state, result.reason = State.DIVERGED, "a measurement after training is not finite"
-        return
+        return False
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
-    facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
+    return True
 
 
 def _seed_generators(seed: int) -> None:

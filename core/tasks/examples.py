@@ -189,7 +189,8 @@ def _place(where: str, raw: dict[str, Any], labels: list[str], texts: tuple[str,
     by_place = int(said) if not isinstance(value, bool) and said.isdigit() and int(said) < len(texts) else None
     if by_text is not None and by_place is not None and by_text != by_place:
         raise BadInput(f"{where}: {name}={said!r}: is a place and another choice's text; give its letter")
-    if by_text is not None or by_place is not None:
-        return int(by_place if by_text is None else by_text)
+    for found in (by_text, by_place):
+        if found is not None:
+            return found
     choose = f"a place from 0 to {len(texts) - 1}, one of {', '.join(labels)}, or the choice's text"
     raise BadInput(f"{where}: {name}={said[:60]!r}: must be {choose}")
