@@ -6,6 +6,7 @@ must mend (BadInput) and Ctrl-C. result.json is written last and whole: where it
 
 from __future__ import annotations
 
+import gc
 import math
 import random
 import time
@@ -47,6 +48,7 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
     result = Result.begun(trial, provenance)
     output.mkdir(parents=True, exist_ok=True)
     (output / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
+    gc.collect()  # what the trial before left in reference cycles goes first
     try:
         _run(trial, provenance, output, device, result)
     except (BadInput, KeyboardInterrupt):
