@@ -21,7 +21,6 @@ from analysis.claims.rules import Ask, contrast, slope_weights
 from analysis.claims.tables import Tables, View
 from analysis.reports import book, parts
 from analysis.reports import question as question_report
-from analysis.reports import question as question_report
 from analysis.reports.question import Asked
 from analysis.stats import ABOVE_ZERO, Decision
 from core.errors import BadInput
