@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import math
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput
 
@@ -15,6 +16,12 @@ if TYPE_CHECKING:
     import torch
 
 KINDS = ("cpu", "cuda")
+FIELD = "device"  # to blame in a BadInput about this machine's hardware
+FACT, LOST = "device_state", "lost"  # in a result's facts: this process can't use its device any more
+LOST_SIGNS = (  # in messages of errors that torch raises as plain RuntimeError, in small letters
+    *("cuda error", "hip error", "cuda driver", "device-side assert", "illegal memory access", "uncorrectable ecc"),
+    *("cublas_status", "cudnn_status", "unspecified launch failure", "no cuda-capable device", "no cuda gpus"),
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ def prepare(device: Device) -> torch.device:
     if device.kind == "cpu":
         return torch.device("cpu")
     if not torch.cuda.is_available():
-        raise BadInput("a GPU is asked for, but torch sees none on this machine", field="device")
+        raise BadInput("a GPU is asked for, but torch sees none on this machine", field=FIELD)
     if device.memory_fraction is not None:  # Ray's fractions of a GPU are bookkeeping only
         torch.cuda.set_per_process_memory_fraction(device.memory_fraction)
     return torch.device("cuda")
@@ -103,3 +110,14 @@ def is_out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()  # the CPU's allocator and cuBLAS raise RuntimeError
     signs = ("out of memory", "can't allocate memory", "alloc_failed")
     return isinstance(error, RuntimeError) and any(sign in text for sign in signs)
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether the error says that the device, or this process's hold on it, is broken: whatever comes next in this process
+    fails too (after a device-side assert, say)."""
+    torch: Any = sys.modules.get("torch")  # what nobody has imported has raised nothing
+    if torch and is_out_of_memory(error):
+        return False
+    if torch and isinstance(error, getattr(torch, "AcceleratorError", ())):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in LOST_SIGNS)

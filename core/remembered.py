@@ -59,7 +59,7 @@ def trouble() -> str:
         DIRECTORY.mkdir(parents=True, exist_ok=True)
         if os.access(DIRECTORY, os.W_OK | os.X_OK):
             return ""
-    return f"caution: {DIRECTORY} can't be written to: large files are hashed and rows counted again by every command"
+    return f"caution: no cache, as {DIRECTORY} can't be written to: every command hashes large files and counts rows again"
 
 
 def _file(key: Sequence[object]) -> Path:

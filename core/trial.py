@@ -58,9 +58,12 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
     except Exception as error:
         result.state = State.OOM if hardware.is_out_of_memory(error) else State.CRASHED
         result.reason = one_line(error)
+        if hardware.is_lost(error):
+            result.facts[hardware.FACT] = hardware.LOST
         (output / "traceback.txt").write_text(traceback.format_exc())
-    if result.state in (State.OOM, State.CRASHED):  # here, as the error's frames held the base until now
-        warm.clear()
+    failed = result.state in (State.OOM, State.CRASHED)
+    if failed and hardware.FACT not in result.facts:  # a lost device can't be emptied
+        warm.clear()  # here, as the error's frames held the base until now
     result.seconds = result.metrics["seconds"] = time.perf_counter() - began
     return result.write(output)
 

@@ -6,15 +6,19 @@ import logging
 import os
 import secrets
 import signal
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
+from ray.core.generated.common_pb2 import ActorDiedErrorContext  # type: ignore[attr-defined]
 
 from core.errors import BadInput, Lost, one_line
+from core.states import State
 from sweeps import private
 from sweeps.resources import Resources
 from sweeps.watch import watching
@@ -23,14 +27,13 @@ ROOT = Path(__file__).resolve().parents[1]
 QUIET: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
 # What the user's environment may say to a Ray of our own; all else under RAY_ speaks of another cluster, its jobs or its token.
 KEPT = ("RAY_USAGE_STATS_ENABLED", "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "RAY_DISABLE_MEMORY_MONITOR")
+DEATH_SECONDS = 3.0  # until the cluster's head has recorded a death that the driver has heard of
 DIRECTORY: list[Path] = []  # of the running sweep, on this machine
 
 
 def _variables(resources: Resources, address: str | None) -> dict[str, str]:
     """Variables that Ray and its workers read."""
     values = {
-        "OMP_NUM_THREADS": str(resources.threads),
-        "MKL_NUM_THREADS": str(resources.threads),
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUTF8": "1",  # paths and texts mean the same in every worker, whatever its locale
         "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),  # read by ray.init
@@ -44,8 +47,10 @@ def _variables(resources: Resources, address: str | None) -> dict[str, str]:
         "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
         "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     }
-    if not address:
+    if not address:  # elsewhere a worker counts its own machine's cores
         values |= {
+            "OMP_NUM_THREADS": str(resources.threads),
+            "MKL_NUM_THREADS": str(resources.threads),
             # with clusters ruled out Ray takes 127.0.0.1 as it is, else it listens on every interface (2.60, measured)
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             # of this sweep alone: Ray would write one to ~/.ray, where every cluster that is started later takes it up
@@ -117,6 +122,51 @@ def _join(address: str, environment: Mapping[str, str]) -> None:
 def session_directory() -> Path:
     """Where this process keeps what Ray Tune writes: in a directory of our own, as Tune reads pickles from there."""
     return DIRECTORY[-1]
+
+
+def is_joined() -> bool:
+    """Whether the cluster was there before, and may have nodes on other machines."""
+    node: Any = ray._private.worker._global_node
+    return not node.head
+
+
+def nodes() -> set[str]:
+    """Ray's ids of the living nodes."""
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+
+
+def away_from(avoided: Sequence[str]) -> dict[str, Any]:
+    """How Ray's placement groups are told to keep away from nodes."""
+    return {"bundle_label_selector": [{"ray.io/node-id": f"!in({','.join(avoided)})"}]} if avoided else {}
+
+
+@dataclass(frozen=True)
+class Death:
+    """Why a worker process is gone, and what became of its trial if that is final."""
+
+    reason: str
+    state: State = State.CRASHED
+
+
+def death_of(actor: str) -> Death:
+    """Why one of Ray's actors died, from what the cluster's head has recorded."""
+    ends = time.monotonic() + DEATH_SECONDS
+    while True:
+        found: dict[str, Any] = ray._private.state.state.actor_table(actor) if actor else {}
+        if found.get("State") == "DEAD" or time.monotonic() > ends:
+            break
+        time.sleep(0.1)
+    cause = found.get("DeathCause")
+    kind = cause.WhichOneof("context") if cause else None
+    if cause is not None and kind == "oom_context":
+        return Death("the machine ran out of memory, and Ray ended the worker process", State.OOM)
+    if cause is not None and kind == "actor_died_error_context":
+        died = cause.actor_died_error_context
+        if died.reason == ActorDiedErrorContext.NODE_DIED:
+            return Death(f"the worker process died: its node {died.node_ip_address} was lost")
+        detail = " ".join(died.error_message.partition("Worker exit type:")[2].split())  # for people
+        return Death(f"the worker process died: {detail or 'killed, or it no longer answered'}"[:300])
+    return Death("the worker process died: killed, or it no longer answered")
 
 
 @contextmanager

@@ -1,81 +1,58 @@
-"""Runs a search's jobs with Ray Tune on warm workers, inside a Ray cluster (sweeps/cluster.py).
+"""Runs a search's jobs with Ray Tune on warm workers (sweeps/worker.py), inside a Ray cluster (sweeps/cluster.py).
 
 One Tune trial is one whole trial in one step of a class Trainable whose actor is reused, so that torch, transformers and trl
 are imported once per worker and not once per trial (4.6 s with function trainables). Ray decides where and when; what is
-known of a trial afterwards stands in its result.json. A worker that dies, hangs or raises leaves a row "crashed".
+known of a trial afterwards stands in its result.json. A trial that hangs or raises leaves a row "crashed"; one whose worker or
+node was lost is run again, and what takes its worker every time is a crash too.
 """
 
 from __future__ import annotations
 
-import faulthandler
-import importlib
 import logging
+import secrets
 import shutil
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ray import tune
 from ray.tune.search import Searcher
 
-from core.errors import BadInput, one_line
-from core.fields import flatten, from_flat
-from core.hardware import Device
+from core import installation
+from core.errors import BadInput, Lost
+from core.fields import flatten
 from core.result import FILE, Result
-from core.states import State
-from sweeps import ledger
-from sweeps.cluster import session_directory
+from sweeps import cluster, ledger, places
+from sweeps.cluster import Death
 from sweeps.plan import Job
 from sweeps.resources import Resources
 from sweeps.search import Search
+from sweeps.worker import HANG_FILE, Kind, Report, Worker
 
-HANG_FILE, REFUSED_FILE = "hang.txt", "refused.txt"
+
+def _unheard(job: Job, reason: str) -> None:
+    """Nobody wants to hear of it."""
 
 
 @dataclass(frozen=True)
 class Events:
-    """What the caller wants to hear of: a trial started, a trial ended."""
+    """What the caller wants to hear of: a trial started, a trial ended, a trial that was lost will run again."""
 
     started: Callable[[Job], None]
     ended: Callable[[Job, ledger.Outcome], None]
+    again: Callable[[Job, str], None] = _unheard
 
 
-class Worker(tune.Trainable):
-    """A warm process that runs one trial per step and keeps what it has loaded for the next."""
+@dataclass(frozen=True)
+class Running:
+    """A job that was handed to Ray Tune: since when, under which key its report will be, on which of Ray's actors."""
 
-    def setup(self, config: dict[str, Any]) -> None:
-        self.task = config["task"]
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self.task = new_config["task"]
-        return True
-
-    def step(self) -> dict[str, Any]:
-        run_task(self.task)
-        return {"done": True, "quality": 0.0}
-
-
-def run_task(task: Mapping[str, Any]) -> None:
-    """One trial in this process: a time limit around it, and a row even if it raises."""
-    folder, trial, started = Path(task["folder"]), from_flat(task["trial"]), time.perf_counter()
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / REFUSED_FILE).unlink(missing_ok=True)  # of a sweep that was killed before it read it
-    module, _, name = task["function"].partition(":")
-    with (folder / HANG_FILE).open("w") as hang:
-        # a stuck trial can't be interrupted from inside: the process says where it hangs and ends itself
-        faulthandler.dump_traceback_later(task["timeout"], exit=True, file=hang)
-        try:
-            getattr(importlib.import_module(module), name)(trial, task["provenance"], folder, Device(**task["device"]))
-        except BadInput as error:  # what could not be seen before: the sweep stops, as no trial of it can be right
-            (folder / REFUSED_FILE).write_text(str(error))
-        except Exception as error:
-            seconds = time.perf_counter() - started
-            Result.failure(trial, task["provenance"], State.CRASHED, one_line(error), seconds).write(folder)
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-    (folder / HANG_FILE).unlink()
+    job: Job
+    since: float
+    report: str
+    actor: str = ""
 
 
 class JobSearcher(Searcher):
@@ -84,51 +61,99 @@ class JobSearcher(Searcher):
     def __init__(self, search: Search, task: Callable[[Job], dict[str, Any]], events: Events) -> None:
         super().__init__(metric="quality", mode="max")
         self.search, self.task, self.events = search, task, events
-        self.jobs: dict[str, tuple[Job, float]] = {}
-        self.stopped: BadInput | OSError | None = None  # why no further trial starts
+        self.running: dict[str, Running] = {}
+        self.places, self.lost = places.Places(), list[Job]()  # `lost` wait to be run again
+        self.stopped: BadInput | OSError | Lost | None = None  # why no further trial starts
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a word
         if self.stopped:
             return Searcher.FINISHED
-        job = self.search.next()
-        if job is not None:
-            self.jobs[trial_id] = (job, time.time())
-            return {"task": self.task(job)}
-        return Searcher.FINISHED if self.search.finished() else None
+        job = self.lost.pop(0) if self.lost else self.search.next()
+        if job is None:
+            return Searcher.FINISHED if self.search.finished() else None
+        task = self.task(job) | {"report": f"{secrets.token_hex(8)}/{job.key}"}  # of this attempt alone
+        self.running[trial_id] = Running(job, time.time(), task["report"])
+        Path(task["folder"]).mkdir(parents=True, exist_ok=True)  # a worker that does not find it sees another disk
+        return {"task": task, "away": self.places.away_from(job.key, cluster.nodes()) if task["joined"] else ()}
 
-    def started(self, trial_id: str) -> None:
+    def started(self, trial_id: str, actor: str) -> None:
         """The trial has its worker; Ray asks for jobs ahead of time, one more for every slot."""
-        job, _ = self.jobs[trial_id]
-        self.jobs[trial_id] = (job, time.time())
-        self.events.started(job)
+        self.running[trial_id] = replace(self.running[trial_id], since=time.time(), actor=actor)
+        self.events.started(self.running[trial_id].job)
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        if not error:  # errors come with their reason through `Watch`
-            self.ended(trial_id, "")
+        if not error:  # errors come through `Watch`
+            self.ended(trial_id)
 
-    def ended(self, trial_id: str, error: str) -> None:
+    def ended(self, trial_id: str) -> None:
         """Takes the outcome; what the user must mend, or a full disk, stops the sweep (Tune would hide the exception)."""
+        run = self.running.pop(trial_id)
         try:
-            self._ended(*self.jobs.pop(trial_id), error)
-        except (BadInput, OSError) as reason:
+            folder = Path(self.task(run.job)["folder"])
+            if self._settled(run, Report.take(run.report), folder):
+                outcome = ledger.outcome(folder / FILE)
+                self.search.tell(run.job, outcome)
+                self.events.ended(run.job, outcome)
+        except (BadInput, OSError, Lost) as reason:
             self.stopped = reason
 
-    def _ended(self, job: Job, started: float, error: str) -> None:
-        """Reads the outcome; where the worker could not write one, writes the row "crashed"."""
-        folder = Path(self.task(job)["folder"])
-        if (folder / REFUSED_FILE).exists():
-            refused = BadInput((folder / REFUSED_FILE).read_text())
+    def _settled(self, run: Running, report: Report | None, folder: Path) -> bool:
+        """Whether the trial's result.json is there, for good; if not, the trial runs again.
+
+        Raises:
+            BadInput: the user must mend something.
+            Lost: no node is left that could run it.
+        """
+        if report and report.kind is Kind.REFUSED:
             shutil.rmtree(folder)
-            raise refused
+            raise BadInput(report.reason, report.to_blame)
+        if report and report.kind is Kind.UNFIT:
+            return self._left_out(run.job, report)
+        if report and not (folder / FILE).exists():  # the worker sees another disk, or a share shows a new file late
+            report.write(folder)
         if not (folder / FILE).exists():
-            reason = error or "the worker wrote no result"
-            if (folder / HANG_FILE).exists() and (folder / HANG_FILE).stat().st_size:
-                reason = f"still running after its time limit of {self.task(job)['timeout']:g} s (see traceback.txt)"
-                (folder / HANG_FILE).replace(folder / "traceback.txt")
-            Result.failure(job.trial, job.provenance, State.CRASHED, reason, time.time() - started).write(folder)
-        outcome = ledger.outcome(folder / FILE)
-        self.search.tell(job, outcome)
-        self.events.ended(job, outcome)
+            return self._buried(run, folder)
+        if report and report.kind is Kind.BROKEN:
+            self.places.broken(report.node, run.job.key, report.reason)
+            if self._again(run.job, report.reason):
+                ledger.forget(folder.parents[1], run.job.key)
+                return False
+        elif report:
+            self.places.worked(report.node)
+        return True
+
+    def _left_out(self, job: Job, report: Report) -> bool:
+        """A node is not used, and the trial runs on another. It has not begun, so that it does not count as run."""
+        self.places.avoided[report.node] = f"{report.host} differs: {report.reason}"
+        if not cluster.nodes() - self.places.avoided.keys():
+            raise Lost("no node of the Ray cluster can be used: " + "; ".join(self.places.avoided.values()))
+        self.events.again(job, f"{report.host} is not used: {report.reason}")
+        self.lost.append(job)
+        return False
+
+    def _buried(self, run: Running, folder: Path) -> bool:
+        """The trial's process ended without a result: runs again, or writes the row "crashed"."""
+        death, task = cluster.death_of(run.actor), self.task(run.job)
+        hang = folder / HANG_FILE
+        hung = hang.exists() and hang.stat().st_size > 0
+        if hung or (task["joined"] and time.time() - run.since >= task["timeout"]):  # its node may see another disk
+            death = Death(f"still running after its time limit of {task['timeout']:g} s (see traceback.txt)")
+            if hung:
+                hang.replace(folder / "traceback.txt")
+        elif self._again(run.job, death.reason):
+            return False
+        n_lost = self.places.reruns[run.job.key]
+        reason = death.reason if hung or not n_lost else f"{death.reason}, {n_lost + 1} times in a row"
+        Result.failure(run.job.trial, run.job.provenance, death.state, reason, time.time() - run.since).write(folder)
+        return True
+
+    def _again(self, job: Job, reason: str) -> bool:
+        """Puts a trial up to be run again, unless it was often enough."""
+        if not self.places.again(job.key):
+            return False
+        self.events.again(job, f"{reason} (run again, {self.places.reruns[job.key]} of {places.RERUNS})")
+        self.lost.append(job)
+        return True
 
     def save(self, checkpoint_path: str) -> None:
         """The ledger is the state."""
@@ -145,7 +170,7 @@ class JobSearcher(Searcher):
 
 
 class Watch(tune.Callback):
-    """Tells the searcher when a worker takes a trial, and why a worker died."""
+    """Tells the searcher when a worker takes a trial, and when it failed to end it."""
 
     def __init__(self, searcher: JobSearcher) -> None:
         self.searcher = searcher
@@ -154,13 +179,10 @@ class Watch(tune.Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        self.searcher.started(trial.trial_id)
+        self.searcher.started(trial.trial_id, trial.temporary_state.ray_actor._actor_id.hex())
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        error = trial.get_pickled_error() or trial.get_error() or "killed, or it no longer answered"
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        detail = next((line for line in lines if "exit" in line.lower() or "memory" in line.lower()), lines[0])
-        self.searcher.ended(trial.trial_id, f"the worker process died: {detail}"[:300])
+        self.searcher.ended(trial.trial_id)
 
 
 def execute(
@@ -174,20 +196,24 @@ def execute(
 
     Raises:
         BadInput: a worker found something that the user must mend; what ran beside it has ended first.
+        Lost: no node of the cluster can be used any more.
         OSError: an outcome could not be written (the disk is full).
     """
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
+    common = {
+        "function": function,
+        "timeout": resources.trial_timeout_seconds,
+        "device": asdict(resources.device),
+        "joined": cluster.is_joined(),
+        "slots": resources.slots,
+        "gpus_per_trial": resources.gpus_per_trial,
+        "installed": installation.identity(),
+    }
 
     def task(job: Job) -> dict[str, Any]:
-        return {
-            "trial": flatten(job.trial),
-            "provenance": dict(job.provenance),
-            "folder": str(ledger.trial_directory(sweep_directory, job.key)),
-            "function": function,
-            "timeout": resources.trial_timeout_seconds,
-            "device": asdict(resources.device),
-        }
+        folder = ledger.trial_directory(sweep_directory, job.key)
+        return common | {"trial": flatten(job.trial), "provenance": dict(job.provenance), "folder": str(folder)}
 
     searcher = JobSearcher(search, task, events)
     _tuner(searcher, resources).fit()
@@ -198,8 +224,12 @@ def execute(
 def _tuner(searcher: JobSearcher, resources: Resources) -> tune.Tuner:
     """Ray Tune as a pool of warm workers: it keeps nothing and decides nothing that the searcher doesn't say."""
     bundle: dict[str, float] = {"CPU": 1} | ({"GPU": resources.gpus_per_trial} if resources.gpus_per_trial else {})
+
+    def place(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([bundle], **cluster.away_from(config["away"]))
+
     return tune.Tuner(
-        tune.with_resources(Worker, tune.PlacementGroupFactory([bundle])),
+        tune.with_resources(Worker, place),
         tune_config=tune.TuneConfig(
             search_alg=searcher,
             num_samples=1_000_000_000,  # the searcher says when it is finished
@@ -209,7 +239,7 @@ def _tuner(searcher: JobSearcher, resources: Resources) -> tune.Tuner:
         ),
         run_config=tune.RunConfig(
             name="sweep",
-            storage_path=str(session_directory() / "tune"),
+            storage_path=str(cluster.session_directory() / "tune"),
             verbose=0,
             callbacks=[Watch(searcher)],
             failure_config=tune.FailureConfig(0),

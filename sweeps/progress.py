@@ -80,6 +80,13 @@ class Progress:
             if not self.live:
                 self._line(self._ended_line(job, outcome))
 
+    def again(self, job: Job, reason: str) -> None:
+        """A trial was lost and waits to run again."""
+        with self.lock:
+            self.running.pop(job.key, None)
+            if not self.live:
+                self._line(f"{job.name}: {reason}")
+
     def eta_seconds(self) -> float | None:
         """Remaining trials at the mean time of the finished ones, shared out over the slots; None before the first."""
         if not self.seconds:

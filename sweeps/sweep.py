@@ -110,7 +110,7 @@ class Sweep:
                     book.put(self._record(job))
                     progress.ended(job, outcome)
 
-                executor.execute(self.search, self.directory, share, executor.Events(started, ended))
+                executor.execute(self.search, self.directory, share, executor.Events(started, ended, progress.again))
 
     def _record(self, job: Job) -> TrialRecord:
         folder = ledger.trial_directory(self.directory, job.key)

@@ -9,12 +9,33 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from core import installation
 from core.errors import BadInput
 from core.hardware import Device
 from core.settings import Trial
+from sweeps import worker
 
+# How a made-up node differs, by variables of its workers: a device that is broken, a disk of its own, other code.
+FLAGS = {"broken": "TUNELAB_TEST_BROKEN", "blind": "TUNELAB_TEST_BLIND", "other": "TUNELAB_TEST_OTHER"}
 STEPS_TAKEN = [0]  # by this process, over all its trials
+
+
+class MarkedWorker(worker.Worker):
+    """A worker on a node that may differ."""
+
+    def step(self) -> dict[str, Any]:
+        if os.environ.get(FLAGS["other"]):
+            installation.identity = lambda: {"the code": "other"}
+        if place := os.environ.get(FLAGS["blind"]):
+
+            def elsewhere(asked: Path) -> tuple[Path, bool]:
+                (there := Path(place) / asked.name).mkdir(parents=True, exist_ok=True)
+                return there, False
+
+            worker._folder = elsewhere
+        return super().step()
 
 
 def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: Device) -> None:
@@ -23,6 +44,8 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
     (folder / "pid").write_text(str(os.getpid()))
     STEPS_TAKEN[0] += 1
     misbehave(trial)
+    if os.environ.get(FLAGS["broken"]):
+        raise RuntimeError("CUDA error: device-side assert triggered")
     meet(trial, folder.parent)
     time.sleep(0.1)
     facts = {
@@ -33,8 +56,11 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
         "threads": os.environ["OMP_NUM_THREADS"],
         "gpus": os.environ.get("CUDA_VISIBLE_DEVICES"),
         "directory": os.getcwd(),
+        "marks": [mark for mark, name in FLAGS.items() if os.environ.get(name)],
+        "key": folder.name,
         "device": [device.kind, device.threads, device.memory_fraction],
     }
+    (folder / "items.csv.gz").write_bytes(b"items")
     row = {"state": "finished", "reason": "", "metrics": {"quality": 0.5}, "seconds": 0.1, "facts": facts}
     (folder / "result.json").write_text(json.dumps(row))
 

@@ -245,4 +245,4 @@ def test_a_cache_that_cannot_be_written_is_a_caution(tmp_path: Path, monkeypatch
         monkeypatch.setattr(remembered, "DIRECTORY", unusable)
         remembered.keep(["key"], {"value": 1})
         assert remembered.recall(["key"]) is None
-        assert remembered.trouble().startswith(f"caution: {unusable} can't be written to")
+        assert remembered.trouble().startswith(f"caution: no cache, as {unusable} can't")

@@ -1,0 +1,160 @@
+"""Several nodes, as Ray's own cluster utility makes them on one machine: a node lost, a node added, broken devices, nodes that
+see another disk or have other code. Trials are the made-up ones of executor_functions."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from executor_functions import FLAGS, MarkedWorker
+from test_executor import FUNCTION, Heard, sweep
+
+from core.hardware import is_lost
+from core.states import State
+from sweeps import executor, ledger, places
+from sweeps.cluster import cluster
+from sweeps.places import Places
+from sweeps.resources import Resources
+
+
+def test_a_trial_keeps_away_from_nodes_that_failed_it() -> None:
+    found = Places()
+    found.broken("a", "one", "device-side assert")
+    assert found.away_from("one", {"a", "b"}) == ("a",)
+    assert found.away_from("two", {"a", "b"}) == ()
+    assert found.away_from("one", {"a"}) == ()  # nowhere else to go
+    found.broken("a", "one", "device-side assert")
+    assert found.avoided == {}  # one trial can be at fault itself
+    found.worked("a")
+    found.broken("a", "two", "device-side assert")
+    assert found.avoided == {}
+    found.broken("a", "one", "device-side assert")
+    assert found.avoided == {"a": "device-side assert"}
+    assert found.away_from("three", {"a", "b"}) == ("a",)
+    assert [found.again("one") for _ in range(places.RERUNS + 1)] == [True] * places.RERUNS + [False]
+
+
+@pytest.mark.parametrize(
+    ("error", "lost"),
+    [
+        (RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), True),
+        (RuntimeError("CUDA error: uncorrectable ECC error encountered"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_EXECUTION_FAILED when calling `cublasSgemm`"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), False),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("No CUDA GPUs are available"), True),
+        (RuntimeError("the shoe is tied"), False),
+        (ValueError("CUDA error"), False),
+    ],
+)
+def test_which_errors_say_that_the_device_is_lost(error: Exception, lost: bool) -> None:
+    import torch
+
+    assert is_lost(error) is lost
+    assert is_lost(torch.AcceleratorError("anything")) or not hasattr(torch, "AcceleratorError")
+    assert not is_lost(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """A cluster whose head runs no trial; `made.add(marks)` adds a node whose workers see these marks."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(executor, "Worker", MarkedWorker)
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "t" * 32)
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "1")
+    monkeypatch.setenv("RAY_health_check_period_ms", "1000")
+    monkeypatch.setenv("RAY_health_check_timeout_ms", "1000")
+    monkeypatch.setenv("RAY_health_check_failure_threshold", "3")
+    import ray
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    Config.initialize("")  # takes up the variables
+    AuthenticationTokenLoader.instance().reset_cache()
+    monkeypatch.setattr(ray._private.ray_constants, "ENABLE_RAY_CLUSTER", True)
+    temporary = Path(f"/tmp/tn{os.getpid()}")
+    (temporary / "ray").mkdir(parents=True)
+    monkeypatch.setenv("RAY_TMPDIR", str(temporary))
+    head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": str(temporary)}
+    nodes = Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args=head)
+
+    def add(**marks: str) -> Any:
+        return nodes.add_node(num_cpus=1, env_vars={**os.environ, **{FLAGS[name]: value for name, value in marks.items()}})
+
+    nodes.add = add
+    yield nodes
+    nodes.shutdown()
+    subprocess.run(["rm", "-rf", str(temporary)], check=True)
+    monkeypatch.undo()
+    Config.initialize("")
+    AuthenticationTokenLoader.instance().reset_cache()
+
+
+def table(folder: Path) -> dict[str, str]:
+    """Every trial's row by its key, but for clocks and places, byte for byte."""
+    found = {}
+    for path in folder.glob("trials/*/result.json"):
+        row = json.loads(path.read_text())
+        found[path.parent.name] = json.dumps({name: row.get(name) for name in ("state", "reason", "metrics")})
+    return found
+
+
+def ran(made: Any, folder: Path, seeds: tuple[int, ...], meanwhile: Any = None) -> Heard:
+    heard, used = Heard(), Resources(4, 1, trial_timeout_seconds=120)
+    events = heard.events()
+    if meanwhile:
+
+        def ended(job: Any, outcome: Any) -> None:
+            heard.ended.append((job, outcome))
+            meanwhile(len(heard.ended))
+
+        events = executor.Events(heard.started.append, ended, events.again)
+    with cluster(used, made.address):
+        executor.execute(sweep(seeds=seeds), folder, used, events, FUNCTION)
+    assert sorted(job.key for job, _ in heard.ended) == sorted({job.key for job in heard.started})
+    return heard
+
+
+def test_a_node_lost_and_a_node_added_end_with_the_same_table(made: Any, tmp_path: Path) -> None:
+    seeds = tuple(range(30, 42))
+    first, _ = made.add(), made.add()
+    ran(made, tmp_path / "quiet", seeds)
+
+    def meanwhile(n_ended: int) -> None:
+        if n_ended == 3:
+            made.remove_node(first, allow_graceful=False)
+            made.add()
+
+    heard = ran(made, tmp_path / "disturbed", seeds, meanwhile)
+    assert table(tmp_path / "quiet") == table(tmp_path / "disturbed")
+    assert len(table(tmp_path / "quiet")) == len(seeds)
+    assert {outcome.state for _, outcome in heard.ended} == {State.FINISHED}
+
+
+@pytest.mark.slow  # four workers start, and more in place of those that end
+def test_a_broken_device_another_disk_and_other_code_lose_no_trial(made: Any, tmp_path: Path) -> None:
+    made.add(), made.add(broken="1"), made.add(blind=str(tmp_path / "elsewhere")), made.add(other="1")
+    folder, seeds = tmp_path / "sweep", tuple(range(30, 50))
+    heard = ran(made, folder, seeds)
+    assert {outcome.state for _, outcome in heard.ended} == {State.FINISHED}
+    assert len(ledger.read(folder)) == len(seeds)
+    reasons = [reason for _, reason in heard.again]
+    assert any("device-side assert" in reason for reason in reasons)
+    assert 1 <= sum("is not used: the code" in reason for reason in reasons) <= 2  # what was placed there before it was known
+    rows = [json.loads(path.read_text()) for path in folder.glob("trials/*/result.json")]
+    away = [row for row in rows if "kept_on" in row["facts"]]
+    assert away  # written by the driver
+    assert all(str(tmp_path / "elsewhere") in row["facts"]["kept_on"] for row in away)
+    assert all((folder / "trials" / row["facts"]["key"] / "items.csv.gz").read_bytes() == b"items" for row in away)
+    marked = [row["facts"]["marks"] for row in rows]
+    assert "broken" not in str(marked)
+    assert "other" not in str(marked)
