@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import arms as a
 from analysis import edges
 from analysis.arms import Arm, Panel
-from analysis.claims import comparable, repeated
+from analysis.claims import alike, comparable, repeated
 from analysis.claims.fitted import Fitted
 from analysis.claims.published import PublishedCurve
 from analysis.claims.repeated import Repeated
@@ -60,6 +60,7 @@ class Tables(Generic[Own]):
     of_axis: Mapping[str, tuple[str, ...]]  # "quality", "forgetting" → the measures that it is the mean of
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
     repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
+    same: Mapping[str, str] = field(default_factory=dict)  # an arm that was run → an earlier one that is the same runs
     laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
     own: Own = field(default=None)  # type: ignore[assignment]  # what the question prepares for itself
 
@@ -140,6 +141,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         of_axis=of_axis,
         order=tuple(experiment.vary.get(view.x, ())),
         repeated=same,
+        same=alike.same_runs(in_arms, found),
     )
 
 
