@@ -119,7 +119,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     first = in_arms[in_arms["state"] == State.FINISHED].iloc[0]
     of_axis = a.measures_of_axes(items[items["fingerprint"] == first["fingerprint"]])
     # Quality, or forgetting where it is one measure, under its own name would stand there twice.
-    there = {"quality", "forgetting", *items["measure"]} - {names[0] for names in of_axis.values() if len(names) == 1}
+    there = {"quality", "forgetting", *items["measure"].unique()} - {names[0] for names in of_axis.values() if len(names) == 1}
     panels = {
         name: a.panel(items, _measured(items, final, name), name)
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.further)) if name in there
@@ -155,7 +155,7 @@ def _measured(items: pd.DataFrame, final: list[str], name: str) -> list[str]:
     """The final trials that have a measure: not every kind of data is asked everything."""
     if name in ("quality", "forgetting"):
         return final
-    having = set(items.loc[items["measure"] == name, "fingerprint"])
+    having = set(items.loc[items["measure"] == name, "fingerprint"].unique())
     return [fingerprint for fingerprint in final if fingerprint in having]
 
 
