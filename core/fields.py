@@ -34,6 +34,7 @@ ADDED_LATER = (
     "evaluation.shots",
     "evaluation.choices",
     "evaluation.choices_dev",
+    "train.checkpointing",
 )
 
 

@@ -26,7 +26,7 @@ LOST_SIGNS = (  # in messages of errors that torch raises as plain RuntimeError,
 
 @dataclass(frozen=True)
 class Device:
-    """A CPU share (threads) or a GPU share (`memory_fraction` of the GPU's memory, None: all of it)."""
+    """A CPU share (threads) or a GPU share, and `memory_fraction` of the machine's or the GPU's memory (None: all of it)."""
 
     kind: str = "cpu"
     threads: int = 1
@@ -89,6 +89,20 @@ def peak_memory_gib(device: Device) -> float:
         return math.nan
     lines = dict(line.split(":", 1) for line in STATUS.read_text().splitlines())
     return int(lines["VmHWM"].split()[0]) / 2**20  # KiB
+
+
+def available_gib(device: Device) -> float:
+    """The memory that a trial may fill: its share of the GPU's, or of the machine's; unbounded where the system does not tell."""
+    if device.kind == "cuda":
+        import torch
+
+        total = float(torch.cuda.get_device_properties(0).total_memory)
+    else:
+        try:
+            total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+        except (ValueError, OSError, AttributeError):
+            return math.inf
+    return total / 2**30 * (device.memory_fraction or 1.0)
 
 
 def device_name(device: Device) -> str:

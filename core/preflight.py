@@ -24,7 +24,6 @@ from core.lab.tokenizer import vocabulary
 from core.settings import Data, Evaluation, Trial
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
-BYTES = {"float32": 4, "bfloat16": 2, "nf4": 0.6}  # per weight; nf4 with its block scales
 
 
 @dataclass(frozen=True)
@@ -56,6 +55,7 @@ class Inputs:
     n_truncated: int  # about
     n_too_long: int  # about: their prompts alone fill the sequence
     mean_tokens: float  # about, a row after truncation
+    longest_tokens: int  # of the sample
     seq_len_tokens: int
     drift_tokens: int  # of the texts sampled from the base
     n_parameters: int
@@ -63,7 +63,6 @@ class Inputs:
     new_tokens: int
     steps: int
     tokens: int  # about, the whole trial
-    memory_gib: float  # about: weights, gradients, optimizer, logits
     train_rows_hash: str  # of the rows that are drawn, too long ones among them, in their order
     evaluation_rows_hash: str  # of the trial's split
     notes: tuple[str, ...]  # what may not be meant about how the rows are written
@@ -93,6 +92,7 @@ class _Rows:
     n_in_evaluation: int
     unused: tuple[str, ...]
     mean_tokens: float
+    longest_tokens: int
     too_long: float
     truncated: float
     train_rows_hash: str
@@ -107,6 +107,7 @@ class _Rows:
             "n_eval_rows": self.n_evaluation,
             "left_out": LeftOut(self.n_empty, self.n_bad, self.n_in_evaluation, tuple(self.unused)),
             "mean_tokens": self.mean_tokens,
+            "longest_tokens": self.longest_tokens,
             "notes": tuple(self.notes),
             "train_rows_hash": self.train_rows_hash,
             "evaluation_rows_hash": self.evaluation_rows_hash,
@@ -150,7 +151,6 @@ def inspect(trial: Trial) -> Inputs:
         new_tokens=base.new_tokens,
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
-        memory_gib=_memory_gib(trial, base, trainable, rows.mean_tokens, n_used + n_replayed),
     )
 
 
@@ -258,13 +258,3 @@ def provenance(trial: Trial) -> dict[str, str]:
 
 def _data_hash(field: str, source: str) -> str:
     return kinds.kind_of(source).content_hash(field, source)
-
-
-def _memory_gib(trial: Trial, base: BaseFiles, trainable: int, mean_tokens: float, n_rows: int) -> float:
-    """Weights, gradient and two moments in float32 for what is trained, logits three times (value, softmax, gradient); a method
-    that changes the base has a float32 copy of all of it."""
-    dtype = "float32" if trial.model.dtype in ("auto", "float32") else "bfloat16"
-    weight = BYTES["nf4"] if "nf4" in (trial.model.quantization, base.quantization) else BYTES[dtype]
-    micro = min(trial.train.micro_batch_size or trial.train.batch_size, n_rows)
-    copied = base.n_parameters - trainable if adapters.METHODS[trial.adapter.method].changes_base else 0
-    return (base.n_parameters * weight + copied * 4 + trainable * 16 + micro * mean_tokens * base.vocabulary * 4 * 3) / 2**30

@@ -15,6 +15,7 @@ SCHEDULES = ("linear", "cosine", "constant")
 QUANTIZATIONS = ("none", "nf4")
 DTYPES = ("auto", "float32", "bfloat16")
 SPLITS = ("validation", "test")
+CHECKPOINTING = ("auto", "on", "off")
 LOSS_ON = ("response", "last", "all")
 AUTO = "auto"  # evaluation.tasks: the task of the source's kind
 ANSWERS, REGEX = (AUTO, "exact", "number"), "regex:"  # evaluation.answer
@@ -163,7 +164,10 @@ class Train(Part):
     epochs: float = 3
     steps: int | None = None  # this many optimizer steps, whatever the epochs; None: the epochs decide
     batch_size: int = 16  # sequences per optimizer step
-    micro_batch_size: int | None = None  # sequences per forward pass; None: the whole batch
+    # How an optimizer step is made to fit into the memory: sequences per forward pass, and whether layers are computed again for
+    # the backward pass. None and auto: chosen from an estimate (core/memory.py). The step is the same but for rounding.
+    micro_batch_size: int | None = None
+    checkpointing: str = "auto"
     schedule: str = "linear"
     warmup_share: float = 0.06
     weight_decay: float = 0.0
@@ -172,6 +176,7 @@ class Train(Part):
 
     def __post_init__(self) -> None:
         self._one_of("loss_on", LOSS_ON)
+        self._one_of("checkpointing", CHECKPOINTING)
         self._require(0 < self.learning_rate < 10, "learning_rate", "above 0 and below 10")
         self._require(0 < self.epochs <= 1_000, "epochs", "above 0 and at most 1000")
         self._whole("steps", 1, 1_000 * MANY, ", or none for what the epochs come to")

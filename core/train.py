@@ -36,14 +36,16 @@ GPU_LOOKS_EVERY = 20  # steps between looks at the loss on a GPU, where each loo
 
 @dataclass(frozen=True)
 class Run:
-    """How one training goes: its settings, the seed of its order and dropout, where, in which precision, and the Trainer's
-    folder (nothing is written there)."""
+    """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the Trainer's folder
+    (nothing is written there), and how its steps fit into the memory."""
 
     train: Train
     seed: int
     device: Device
     bf16: bool
     output: str
+    micro_batch_size: int | None = None  # sequences of a forward pass; None: the whole batch
+    checkpointing: bool = False  # layers are computed again for the backward pass instead of kept
 
 
 @dataclass
@@ -159,7 +161,7 @@ class _StopWhenDiverged(TrainerCallback):
 
 def _config(how: Run) -> SFTConfig:
     train = how.train
-    micro = train.micro_batch_size or train.batch_size
+    micro = how.micro_batch_size or train.batch_size
     return SFTConfig(
         output_dir=how.output,
         use_cpu=how.device.kind == "cpu",
@@ -172,7 +174,8 @@ def _config(how: Run) -> SFTConfig:
         learning_rate=train.learning_rate,
         weight_decay=train.weight_decay,
         max_grad_norm=train.max_grad_norm,
-        gradient_checkpointing=False,
+        gradient_checkpointing=how.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False},
         max_length=None,  # rows are cut already
         dataset_kwargs={"skip_prepare_dataset": True},
         report_to="none",

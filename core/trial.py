@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core import adapters, hardware, model, saved, summary, tasks, train, unchanged, warm
+from core import adapters, hardware, memory, model, saved, summary, tasks, train, unchanged, warm
+from core import base as bases
 from core.data import encode, kinds, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput, one_line
@@ -50,7 +51,7 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
     (output / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
     gc.collect()  # what the trial before left in reference cycles goes first
     try:
-        _run(trial, provenance, output, device, result)
+        _run_within(trial, provenance, output, device, result)
     except (BadInput, KeyboardInterrupt):
         if not any(output.iterdir()):
             output.rmdir()
@@ -68,7 +69,36 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
     return result.write(output)
 
 
-def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: Result) -> None:
+def _run_within(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: Result) -> None:
+    """Runs the trial; where the memory does not do, which an estimate cannot rule out, again with smaller micro-batches or
+    checkpointing, twice at most. The optimizer steps stay the same."""
+    asked = _Asked(trial, hashes, output, device, hardware.available_gib(device))
+    for left in (2, 1, 0):
+        try:
+            return _run(asked, result)
+        except Exception as error:
+            estimate = result.metrics.get("memory_estimate_gib")
+            if not left or estimate is None or not hardware.is_out_of_memory(error):
+                raise
+            asked = replace(asked, available_gib=min(asked.available_gib, estimate / memory.HEADROOM) / 2)
+        gc.collect()  # what the error's frames held
+        told = f"micro-batches of {result.facts['micro_batch_size']}, checkpointing {result.facts['checkpointing']}"
+        result.facts["ran_out_of_memory"] = told
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What `run` is asked for, and the memory that may be filled."""
+
+    trial: Trial
+    hashes: Mapping[str, str]
+    output: Path
+    device: Device
+    available_gib: float
+
+
+def _run(asked: _Asked, result: Result) -> None:
+    trial, hashes, output, device = asked.trial, asked.hashes, asked.output, asked.device
     metrics, facts = result.metrics, result.facts
     method = adapters.method_of(trial)
     place = hardware.prepare(device)
@@ -89,7 +119,9 @@ def _run(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, 
     metrics["total_parameters"] = base.model.num_parameters()
 
     mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
-    how = train.Run(trial.train, trial.seed, device, mixed, str(output))
+    way = _way(asked, data, metrics)
+    facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
+    how = train.Run(trial.train, trial.seed, device, mixed, str(output), way.micro_batch_size, way.checkpointing)
     trained = train.fit(adapted.model, base.tokenizer, data.train, how)
     summary.add_training(result, trained)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
@@ -116,6 +148,16 @@ def _score(tuned: Subject, before: list[Measurement], output: Path, result: Resu
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
     return True
+
+
+def _way(asked: _Asked, data: _Encoded, metrics: dict[str, float]) -> memory.Fit:
+    """How the optimizer steps are made to fit into the trial's share of the memory."""
+    longest = max(len(row.ids) for row in data.train)
+    files, trainable = bases.read(asked.trial.model), int(metrics["trainable_parameters"])
+    load = memory.load(asked.trial, files, trainable, longest, asked.device.kind)
+    way = memory.fit(load, asked.trial.train, asked.available_gib)
+    metrics["memory_estimate_gib"] = way.peak_gib
+    return way
 
 
 def _seed_generators(seed: int) -> None:

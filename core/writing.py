@@ -19,10 +19,11 @@ SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
 
 @dataclass(frozen=True)
 class Written:
-    """Of a sample: mean tokens of the kept rows, the shares that are too long and that are cut; and what may not be meant about
-    how rows are written."""
+    """Of a sample: mean and most tokens of the kept rows, the shares that are too long and that are cut; and what may not be
+    meant about how rows are written."""
 
     mean_tokens: float
+    longest_tokens: int
     too_long: float
     truncated: float
     notes: tuple[str, ...]
@@ -84,7 +85,8 @@ def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row
         truncated += one is not whole
         kept.append(len(one.ids))
     notes = chat.notes(conversation, sample, texts, last_only)
-    return Written(sum(kept) / max(1, len(kept)), too_long / len(sample), truncated / len(sample), notes)
+    lengths = sum(kept) / max(1, len(kept)), max(kept, default=0)
+    return Written(*lengths, too_long / len(sample), truncated / len(sample), notes)
 
 
 def _text(trial: Trial, name: str, conversation: chat.Conversations, row: Row) -> Rendered:

@@ -16,11 +16,11 @@ from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
 from core.states import Phase
-from sweeps import ledger, proposals, recipes, scored
+from sweeps import fits, ledger, proposals, recipes, scored
 from sweeps.parts import Part
 from sweeps.plan import Plan, overridden
 from sweeps.progress import clock
-from sweeps.resources import START_SECONDS, memory_gib, n_cores
+from sweeps.resources import START_SECONDS, n_cores
 from sweeps.search import Search
 
 if TYPE_CHECKING:
@@ -81,8 +81,6 @@ def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
         found += [f"caution: {note}" for note in inputs.notes]
         if not kind_of(trial.data.source).own_questions and inputs.n_eval_rows < FEW_ROWS:
             found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
-        if inputs.memory_gib > memory_gib():
-            found.append(f"caution: about {inputs.memory_gib:.0f} GiB a trial, this machine has {memory_gib():.0f}")
         if asked is not None and inputs.n_available < asked:
             found.append(
                 f"caution: data.n_examples={asked:,}: {trial.data.source} has only {inputs.n_available:,} rows to train on"
@@ -143,6 +141,7 @@ class _Row:
     trial: Trial  # shows the size; of an open search from the middle of its space
     inputs: Inputs
     seconds: float
+    peak_gib: float
 
     @property
     def n_trials(self) -> int:
@@ -150,10 +149,10 @@ class _Row:
 
     def cells(self) -> tuple[str, ...]:
         counts = (self.n_tuning, self.n_final, self.inputs.steps, self.inputs.tokens, self.inputs.trainable_parameters)
-        return (self.label, *(f"{count:,}" for count in counts), f"{self.inputs.memory_gib:.2f}", f"{self.seconds:.0f} s")
+        return (self.label, *(f"{count:,}" for count in counts), f"{self.peak_gib:.2f}", f"{self.seconds:.0f} s")
 
 
-HEADER = ("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "tensors GiB", "about")
+HEADER = ("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "peak GiB", "about")
 
 
 def _rows(plan: Plan, share: Resources) -> list[_Row]:
@@ -167,7 +166,7 @@ def _rows(plan: Plan, share: Resources) -> list[_Row]:
         values = recipes.middle(search, experiment.base, 1.0) if search and middle else arm.overrides
         sizes.append((arm.label, experiment.tune_trials if arm.tune else 0, len(experiment.seeds), plan.trial(0, values)))
     inspected = [(*size, preflight.inspect(size[-1])) for size in sizes]
-    return [_Row(*row, seconds_per_trial(row[-2], row[-1], share)) for row in inspected]
+    return [_Row(*row, seconds_per_trial(*row[-2:], share), fits.needs(*row[-2:], share).peak_gib) for row in inspected]
 
 
 def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import socket
 from collections.abc import Mapping
@@ -24,12 +23,13 @@ class Resources:
     threads: int
     gpus_per_trial: float = 0.0
     trial_timeout_seconds: float = 6 * 3600
+    local: bool = True  # trials run on this machine and share its memory
 
     @property
     def device(self) -> Device:
         """What a trial is told of its share."""
         if not self.gpus_per_trial:
-            return Device(kind="cpu", threads=self.threads)
+            return Device(kind="cpu", threads=self.threads, memory_fraction=1 / self.slots if self.local else None)
         # Ray's fractions are bookkeeping: the limit is torch's, less 5 % for what CUDA takes outside torch's allocator
         fraction = None if self.gpus_per_trial >= 1 else 0.95 * self.gpus_per_trial
         return Device(kind="cuda", threads=self.threads, memory_fraction=fraction)
@@ -88,15 +88,7 @@ def share_out(
         raise BadInput(f"--concurrency {concurrency}: at most {fit}, as each trial takes {wanted:g} of {gpus} GPUs")
     cores = n_cores()
     slots = concurrency or (fitting(wanted, gpus) if wanted and not remote else cores)
-    return Resources(slots, max(cores // slots, 1), wanted, trial_timeout)
-
-
-def memory_gib() -> float:
-    """This machine's memory; unbounded where the system does not tell."""
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (ValueError, OSError, AttributeError):
-        return math.inf
+    return Resources(slots, max(cores // slots, 1), wanted, trial_timeout, local=not remote)
 
 
 def cautions(share: Resources) -> list[str]:

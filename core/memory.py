@@ -1,0 +1,144 @@
+"""How much memory a trial takes at its peak, from shapes alone, and how it is made to fit. Without torch.
+
+What is counted: the weights; for what is trained a gradient and AdamW's two moments; what the backward pass needs of a
+micro-batch of rows padded to the longest; a layer's work in progress; logits, which are made in pieces (core/head.py). The bytes
+per token and layer were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py
+counts them anew. Other architectures differ by what they keep beside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from core import adapters, architecture
+from core.base import BaseFiles
+from core.settings import Train, Trial
+
+GIB = 2**30
+WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.6}  # nf4 with the scales of its blocks
+TRAINED_BYTES = 16  # float32: weight, gradient, two moments
+PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
+LARGEST_PIECE = 1 << 25  # logits that are made at a time: of core/head.py
+LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
+LEAST_TOKENS = {"cpu": 1, "cuda": 2_048}  # of a micro-batch: fewer leave a GPU idle, so layers are computed twice instead
+HEADROOM = 0.9  # of the memory there is: the estimate is good to a factor of 1.3, and allocators leave holes
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A transformer's width `hidden`, the widths of its feed-forward part (all experts that a token goes through) and of its
+    keys, and its layers."""
+
+    layers: int
+    hidden: int
+    inner: int
+    key: int
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Shape:
+        """From config.json, whose fields go by the names that architectures gave them."""
+        config = config.get("text_config") or config
+
+        def first(*names: str) -> int:
+            return next((int(config[name]) for name in names if isinstance(config.get(name), int) and config[name] > 0), 0)
+
+        hidden, heads = first("hidden_size", "n_embd", "d_model"), first("num_attention_heads", "n_head") or 1
+        inner = first("intermediate_size", "n_inner", "ffn_dim", "d_ff") or 4 * hidden
+        if n_experts := first("num_experts_per_tok", "num_experts_per_token"):
+            inner = n_experts * (first("moe_intermediate_size") or inner) + first("shared_expert_intermediate_size")
+        key = (first("num_key_value_heads") or heads) * (first("head_dim") or hidden // heads)
+        return cls(first("num_hidden_layers", "n_layer", "n_layers"), hidden, inner, key)
+
+    def kept_bytes(self, bf16: bool, changes_base: bool) -> float:
+        """What the backward pass needs of one layer, a token. In bfloat16 an adapter keeps a float32 copy of its input, and a
+        base that is trained a bfloat16 copy of what it computes with."""
+        if not bf16:
+            return 16 * self.inner + (32 if changes_base else 24) * self.hidden + 8 * self.key
+        if changes_base:
+            return 8 * self.inner + 30 * self.hidden + 4 * self.key
+        return 8.4 * self.inner + 25 * self.hidden + 4.2 * self.key
+
+    def passing_bytes(self, bf16: bool) -> float:
+        """What a layer holds while it is computed, a token, beside what it keeps."""
+        return (2 if bf16 else 4) * (3 * self.inner + 4 * self.hidden)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A trial's sizes: parameters of the base and of what is trained, its longest row in tokens, its vocabulary, in which
+    precision and where."""
+
+    shape: Shape
+    n_parameters: int
+    trainable: int
+    longest: int
+    vocabulary: int
+    weights: str  # a key of WEIGHT_BYTES
+    device: str
+    changes_base: bool
+
+    @property
+    def fixed_bytes(self) -> float:
+        """Whatever the batch is: the base, which stays as the reference, and what is trained."""
+        copied = (self.n_parameters - self.trainable) * 4 if self.changes_base else 0
+        held = self.n_parameters * WEIGHT_BYTES[self.weights] + copied + self.trainable * TRAINED_BYTES
+        if self.changes_base and self.bf16:
+            held += self.n_parameters * 2  # what autocast computes with
+        return held + PROCESS_BYTES[self.device]
+
+    @property
+    def bf16(self) -> bool:
+        return self.weights != "float32" and self.device == "cuda"
+
+    def peak_bytes(self, rows: int, checkpointing: bool) -> float:
+        """Of a step over micro-batches of so many rows."""
+        kept = self.shape.kept_bytes(self.bf16, self.changes_base)
+        if checkpointing:  # every layer's input, and one layer's all
+            kept = self.shape.layers * self.shape.hidden * (2 if self.bf16 else 4) + kept
+        else:
+            kept *= self.shape.layers
+        tokens = rows * self.longest
+        logits = min(tokens * self.vocabulary, LARGEST_PIECE) * LOGITS_BYTES
+        return self.fixed_bytes + logits + tokens * (kept + self.shape.passing_bytes(self.bf16))
+
+
+def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: str = "cpu") -> Load:
+    """The trial's sizes on a device of this kind, with a longest row of so many tokens."""
+    auto = "bfloat16" if device == "cuda" else "float32"
+    packed = "nf4" in (trial.model.quantization, base.quantization)
+    return Load(
+        shape=Shape.of(architecture.read(base.directory, trial.model.trust_remote_code)),
+        n_parameters=base.n_parameters,
+        trainable=trainable,
+        longest=longest,
+        vocabulary=base.vocabulary,
+        weights="nf4" if packed else auto if trial.model.dtype == "auto" else trial.model.dtype,
+        device=device,
+        changes_base=adapters.METHODS[trial.adapter.method].changes_base,
+    )
+
+
+@dataclass(frozen=True)
+class Fit:
+    """How a trial is run: rows a forward pass, whether layers are computed again for the backward pass, the peak (about)."""
+
+    micro_batch_size: int
+    checkpointing: bool
+    peak_gib: float
+
+
+def fit(load: Load, train: Train, available_gib: float) -> Fit:
+    """The quickest way that fits into the memory by the estimate: whole batches, then smaller ones, then checkpointing; the
+    smallest of all where none fits (its `peak_gib` says so). What the user asks for stays. The optimizer steps are the same."""
+    asked, batch = train.micro_batch_size, train.batch_size
+    sizes = [asked] if asked else [size for size in range(batch, 0, -1) if batch % size == 0]
+    quick = [size for size in sizes if size * load.longest >= LEAST_TOKENS[load.device]] or sizes[:1]
+    ways = [(size, False) for size in quick] if train.checkpointing != "on" else []
+    ways += [(size, True) for size in sizes] if train.checkpointing != "off" else []
+    for size, checkpointing in ways:
+        peak = load.peak_bytes(size, checkpointing) / GIB
+        if peak <= available_gib * HEADROOM:
+            break
+    return Fit(size, checkpointing, peak)

@@ -1,0 +1,124 @@
+"""The estimate of a trial's memory against what is counted, and how trials are made to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from test_trial import run, tiny
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from core import adapters, memory, train
+from core.settings import Full, Lora, Train
+from core.states import State
+
+SIZES = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}
+ROWS, TOKENS = 2, 64
+
+
+def kept(layers: int, method: adapters.Adapter, bf16: bool) -> int:
+    """Bytes that the backward pass holds, but for parameters and their casts."""
+    dtype = torch.bfloat16 if bf16 and isinstance(method, Lora) else torch.float32
+    base = LlamaForCausalLM(LlamaConfig(**SIZES, num_hidden_layers=layers)).to(dtype)
+    base.requires_grad_(isinstance(method, Full))
+    model = adapters.build(base, method, ()).model.train()
+    weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+    found: dict[int, torch.Tensor] = {}
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        if tensor.untyped_storage().data_ptr() not in weights and ROWS * TOKENS in (tensor.shape[0], tensor.shape[:2].numel()):
+            found[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with (
+        torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor),
+        torch.autocast("cpu", dtype=torch.bfloat16, enabled=bf16),
+    ):
+        model(input_ids=torch.randint(0, 64, (ROWS, TOKENS)), use_cache=False, logits_to_keep=1)
+    return sum(tensor.untyped_storage().nbytes() for tensor in found.values())
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("method", [Lora(rank=2), Full()])
+def test_what_a_layer_keeps_is_what_is_counted(method: adapters.Adapter, bf16: bool) -> None:
+    counted = (kept(3, method, bf16) - kept(2, method, bf16)) / (ROWS * TOKENS)
+    estimate = memory.Shape.of(SIZES | {"num_hidden_layers": 2}).kept_bytes(bf16, isinstance(method, Full))
+    assert estimate / 1.3 < counted < estimate * 1.3
+
+
+LLAMA_8B = {"num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32}
+LOAD = memory.Load(
+    shape=memory.Shape.of(LLAMA_8B | {"num_key_value_heads": 8}),
+    n_parameters=8_030_000_000,
+    trainable=42_000_000,
+    longest=1_024,
+    vocabulary=128_256,
+    weights="bfloat16",
+    device="cuda",
+    changes_base=False,
+)
+
+
+def test_a_large_batch_becomes_smaller_ones_and_then_layers_are_computed_again() -> None:
+    """Beside weights and optimizer 16 rows of 1,024 tokens were counted to take 115 GiB, 9.6 with checkpointing."""
+    beside = [(LOAD.peak_bytes(16, checkpointing) - LOAD.fixed_bytes) / memory.GIB for checkpointing in (False, True)]
+    assert beside == pytest.approx([115, 9.6], rel=0.3)
+    roomy, card, small = (memory.fit(LOAD, Train(batch_size=16), gib) for gib in (1_000, 80, 24))
+    assert (roomy.micro_batch_size, roomy.checkpointing) == (16, False)
+    assert (card.micro_batch_size, card.checkpointing) == (4, False)
+    assert small.checkpointing
+    assert all(one.peak_gib < gib for one, gib in ((roomy, 1_000), (card, 80), (small, 24)))
+    assert memory.fit(LOAD, Train(batch_size=16), 8).peak_gib > 8  # nothing fits: said, not hidden
+    asked = memory.fit(LOAD, Train(batch_size=16, micro_batch_size=16, checkpointing="off"), 8)
+    assert (asked.micro_batch_size, asked.checkpointing) == (16, False)
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        ({"n_layer": 2, "n_embd": 32, "n_head": 2}, memory.Shape(2, 32, 128, 32)),
+        ({"text_config": LLAMA_8B}, memory.Shape(32, 4096, 14336, 4096)),
+        (
+            LLAMA_8B | {"num_experts_per_tok": 2, "moe_intermediate_size": 100, "head_dim": 64, "num_key_value_heads": 4},
+            memory.Shape(32, 4096, 200, 256),
+        ),
+    ],
+)
+def test_shapes_go_by_many_names(config: dict[str, object], expected: memory.Shape) -> None:
+    assert memory.Shape.of(config) == expected
+
+
+def test_checkpointing_changes_no_bit(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+    trials = [tiny(make_model("llama"), rows_file, train=Train(epochs=1, checkpointing=asked)) for asked in ("off", "on")]
+    plain, again = (run(trial, tmp_path / name) for trial, name in zip(trials, "ab", strict=True))
+    assert (plain.facts["checkpointing"], again.facts["checkpointing"]) == ("off", "on")
+    assert plain.history == again.history
+    assert plain.metrics["quality"] == again.metrics["quality"]
+
+
+def test_a_trial_that_runs_out_of_memory_is_run_again_with_smaller_steps(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trial = tiny(make_model("llama"), rows_file, train=Train(epochs=1, batch_size=8))
+    whole, fit, tried = run(trial, tmp_path / "a"), train.fit, []
+
+    def limited(model: object, tokenizer: object, rows: object, how: train.Run) -> train.Trained:
+        tried.append(how.micro_batch_size)
+        if how.micro_batch_size == 8:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return fit(model, tokenizer, rows, how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(memory, "PROCESS_BYTES", {"cpu": 0.0})  # or the tiny trial's own part would not show
+    monkeypatch.setattr(train, "fit", limited)
+    smaller = run(trial, tmp_path / "b")
+    assert smaller.state is State.FINISHED
+    assert tried[0] == 8
+    assert tried[-1] < 8
+    assert smaller.facts["ran_out_of_memory"].startswith("micro-batches of")
+    assert smaller.metrics["quality"] == pytest.approx(whole.metrics["quality"], rel=1e-4)
+
+    monkeypatch.setattr(train, "fit", lambda *_: limited(*_[:3], replace(_[3], micro_batch_size=8)))
+    assert run(trial, tmp_path / "c").state is State.OOM
