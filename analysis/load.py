@@ -18,7 +18,7 @@ from core import tracking
 from core.errors import BadInput, redacted
 from core.fields import ADDED_LATER, flatten
 from core.settings import Part, Trial, parts
-from core.states import State
+from core.states import Phase, State
 
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
 SAME_RUNS = "same_runs"  # a column of trials: as JSON, the arms that are these runs too
@@ -108,6 +108,16 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
         where = f"sweep {sweep or '(latest)'} in {redacted(uri)}"
         raise BadInput(f"{experiment}: no trial of {where}; run `python sweeps/run.py {experiment}` first")
     return told(table, tracking.read_repeated(uri, experiment, sweep))
+
+
+def generations(uri: str, table: pd.DataFrame) -> dict[str, list[dict[str, str]]]:
+    """What was written to a few prompts, by the arm: its first final seed's "prompt", "right answer", "base" and "tuned"."""
+    final = table[(table["state"] == State.FINISHED) & (table["phase"] == Phase.FINAL)].sort_values("seed", kind="stable")
+    first = final.drop_duplicates("arm")
+    found = {
+        str(trial.arm): tracking.read_generations(uri, str(trial.run_id), str(trial.artifacts)) for trial in first.itertuples()
+    }
+    return {arm: rows for arm, rows in found.items() if rows}
 
 
 def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:

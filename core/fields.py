@@ -32,6 +32,7 @@ ADDED_LATER = (
     "model.chat_template",
     "evaluation.answer",
     "evaluation.shots",
+    "evaluation.generations",
     "evaluation.choices",
     "evaluation.choices_dev",
     "train.checkpointing",

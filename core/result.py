@@ -17,6 +17,7 @@ from core.settings import Scalar, Trial
 from core.states import State
 
 FILE = "result.json"  # in a trial's folder
+GENERATIONS = "generations.json"  # beside it: what base and tuned model write to a few prompts
 
 
 @dataclass

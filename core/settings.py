@@ -228,6 +228,7 @@ class Evaluation(Part):
     chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
     max_new_tokens: int | None = None  # that a model may write; None: what the longest right answer needs, and a quarter more
     answer: str = AUTO  # of rows with an answer: "exact", "number" or "regex:PATTERN"; auto: a number where it ends with #### 18
+    generations: int = 12  # prompts to which base and tuned model write side by side, in final trials; 0: none
     shots: int = 0  # examples before each question of `answers` and `choices`
     choices: str | None = None  # a file of multiple-choice questions
     choices_dev: str | None = None  # where their examples come from; None: from the file's questions of the other split
@@ -238,7 +239,8 @@ class Evaluation(Part):
         self._one_of("chat", CHATS)
         self._text("base_text", "a text file")
         self._require(bool(self.tasks.strip()), "tasks", "auto or names of tasks")
-        self._require(self.shots >= 0, "shots", "at least 0")
+        for name in ("shots", "generations"):
+            self._require(getattr(self, name) >= 0, name, "at least 0")
         self._require(_is_rule(self.answer), "answer", "auto, exact, number, or regex:PATTERN with a pattern that can be read")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1, or none")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):

@@ -31,6 +31,7 @@ from core.provenance import facts as resolved
 from core.result import Result
 from core.settings import Trial
 from core.states import State
+from core.tasks import samples
 from core.tasks.measurement import Measurement, Subject
 
 __all__ = ["Device", "run"]
@@ -147,6 +148,7 @@ def _score(tuned: Subject, before: list[Measurement], output: Path, result: Resu
         return False
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
+    samples.write(output, tuned)
     return True
 
 

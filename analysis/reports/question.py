@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -19,7 +20,7 @@ from analysis.claims.question import Answer, Question, answer, findings, tables_
 from analysis.claims.rules import STEPS_VARY, short_of_rows
 from analysis.claims.tables import Tables
 from analysis.figures import panels, style
-from analysis.reports import parts
+from analysis.reports import generations, parts
 from core.experiment import Experiment
 from core.states import Phase, State
 
@@ -50,6 +51,7 @@ class Asked:
     experiment: Experiment
     answer: Answer[Any]
     by_base: list[str]  # the section with every claim's effect on each base alone
+    written: tuple[str, ...] = ()  # the section with what models write
 
     @property
     def tables(self) -> Tables[Any]:
@@ -59,13 +61,22 @@ class Asked:
 def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
     """The report of one sweep of a question, written to `directory`."""
     trials = load.trials(uri, name, sweep)
-    return report(questions.load(name), experiments.load(name), (trials, load.items(uri, trials)), directory)
+    frames, written = (trials, load.items(uri, trials)), load.generations(uri, trials)
+    return report(questions.load(name), experiments.load(name), frames, directory, written)
 
 
-def report(question: Question[Any], experiment: Experiment, frames: tuple[pd.DataFrame, pd.DataFrame], directory: Path) -> Report:
-    """Answers the question from the frames (trials, items), draws, and writes everything below `directory`."""
+def report(
+    question: Question[Any],
+    experiment: Experiment,
+    frames: tuple[pd.DataFrame, pd.DataFrame],
+    directory: Path,
+    written: generations.Written = MappingProxyType({}),
+) -> Report:
+    """Answers the question from the frames (trials, items), draws, and writes everything below `directory`; `written` is what
+    models wrote to a few prompts, by arm."""
     answered = answer(question, *frames, experiment)
-    asked = Asked(question, experiment, answered, by_base(question, experiment, frames, answered.tables.arms))
+    bases = by_base(question, experiment, frames, answered.tables.arms)
+    asked = Asked(question, experiment, answered, bases, generations.section(written))
     t, judged = asked.tables, asked.answer.verdicts
     files = write(asked, directory)
     note = parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
@@ -153,6 +164,7 @@ def markdown(asked: Asked) -> str:
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
         "## Arms\n", formatting.markdown(*table(t)), *asked.by_base, *asked.question.sections(t), *_curves(t),
+        *asked.written,
         "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
     ])  # fmt: skip

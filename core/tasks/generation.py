@@ -72,15 +72,17 @@ def answers(subject: Subject, questions: Sequence[str | Sequence[Message]], righ
     """
     tokenizer, evaluation = subject.tokenizer, subject.trial.evaluation
     asked = [[{"role": "user", "content": one}] if isinstance(one, str) else one for one in questions]
-    most = evaluation.max_new_tokens or _room(tokenizer, right)
-    how = Decoding(ends_of_turn(tokenizer), most, evaluation.batch_size)
+    how = Decoding(ends_of_turn(tokenizer), room(subject, right), evaluation.batch_size)
     found = write(subject.model, [prompt_ids(tokenizer, messages) for messages in asked], how)
     return Answers(tuple(texts(tokenizer, found)), tuple(found))
 
 
-def _room(tokenizer: PreTrainedTokenizerBase, right: Sequence[str]) -> int:
-    """A quarter more than the longest right answer has, of at least LEAST_ROOM and at most MOST_ROOM tokens."""
-    longest = max(len(ids) for ids in tokenizer(list(right), add_special_tokens=False, verbose=False)["input_ids"])
+def room(subject: Subject, right: Sequence[str]) -> int:
+    """`evaluation.max_new_tokens`, or else a quarter more than the longest right answer has, of at least LEAST_ROOM and at most
+    MOST_ROOM tokens."""
+    if subject.trial.evaluation.max_new_tokens is not None:
+        return subject.trial.evaluation.max_new_tokens
+    longest = max(len(ids) for ids in subject.tokenizer(list(right), add_special_tokens=False, verbose=False)["input_ids"])
     return min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * longest)))
 
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.result import FILE, Result
+from core.result import FILE, GENERATIONS, Result
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
 ITEMS = "items.csv.gz"
-FILES = (FILE, ITEMS, "traceback.txt")  # those of a trial's folder that the store gets
+FILES = (FILE, ITEMS, GENERATIONS, "traceback.txt")  # those of a trial's folder that the store gets
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput, redacted
+from core.result import GENERATIONS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -111,13 +112,24 @@ def read_items(uri: str, run_id: str, artifacts: str = "") -> str:
 
     `artifacts` is where `read_trials` says that its files are: those on this machine are read without asking the store.
     """
+    packed = _artifact(uri, run_id, artifacts, ITEMS)
+    return gzip.decompress(packed).decode() if packed is not None else ""
+
+
+def read_generations(uri: str, run_id: str, artifacts: str = "") -> list[dict[str, str]]:
+    """What base and tuned model wrote to the same prompts: "prompt", "right answer", "base", "tuned"; none of a trial without."""
+    text = _artifact(uri, run_id, artifacts, GENERATIONS)
+    table = json.loads(text) if text is not None else {"columns": [], "data": []}
+    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def _artifact(uri: str, run_id: str, artifacts: str, name: str) -> bytes | None:
     if artifacts.startswith("file:"):
-        path = Path(urllib.parse.unquote(urllib.parse.urlsplit(artifacts).path)) / ITEMS
-        return gzip.decompress(path.read_bytes()).decode() if path.exists() else ""
+        path = Path(urllib.parse.unquote(urllib.parse.urlsplit(artifacts).path)) / name
+        return path.read_bytes() if path.exists() else None
     with told(uri):
         reader = client(uri)
-        if not any(file.path == ITEMS for file in reader.list_artifacts(run_id)):
-            return ""
+        if not any(file.path == name for file in reader.list_artifacts(run_id)):
+            return None
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(reader.download_artifacts(run_id, ITEMS, folder))
-            return gzip.decompress(path.read_bytes()).decode()
+            return Path(reader.download_artifacts(run_id, name, folder)).read_bytes()

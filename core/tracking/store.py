@@ -10,6 +10,7 @@ another result takes the older one's place.
 
 from __future__ import annotations
 
+import json
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import BadInput
-from core.result import FILE, Result
+from core.result import FILE, GENERATIONS, Result
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -177,6 +178,9 @@ class Store:
         for name in entries.FILES:
             if (record.folder / name).exists():
                 self.client.log_artifact(run.run_id, str(record.folder / name))
+                if name == GENERATIONS:  # the UI compares over runs what this tag calls a table
+                    table = json.dumps([{"path": name, "type": "table"}])
+                    self.client.set_tag(run.run_id, "mlflow.loggedArtifacts", table)
         status = "FAILED" if result.state.failed else "FINISHED"
         self.client.set_terminated(run.run_id, status=status, end_time=end_ms)
         return replace(run, status=status)
