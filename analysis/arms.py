@@ -73,22 +73,52 @@ def panel(items: pd.DataFrame, fingerprints: list[str], measure: str) -> Panel:
 
 def _panel(chosen: pd.DataFrame, fingerprints: list[str], change: bool) -> Panel:
     value = chosen["after"] - chosen["before"] if change else chosen["after"]
-    repeat = chosen.groupby(["fingerprint", "measure", "group", "item"], sort=False).cumcount()  # of rows that occur twice
-    keys = pd.MultiIndex.from_frame(chosen[["measure", "group", "item"]].assign(repeat=repeat))
-    columns, labels = pd.factorize(keys, sort=True)
     rows = {name: i for i, name in enumerate(dict.fromkeys(fingerprints))}
-    shape = (len(rows), len(labels))
-    at = (chosen["fingerprint"].map(rows).to_numpy(dtype=int), columns)
+    codes_N, names = _coded(chosen["fingerprint"])
+    row_N = pd.Index(list(rows), dtype=object).get_indexer(names)[codes_N]
+    columns, keys = _columns(chosen, row_N)
+    shape = (len(rows), len(keys))
+    at = (row_N, columns)
     scores_FI, weights_FI = np.full(shape, np.nan), np.full(shape, np.nan)
     scores_FI[at], weights_FI[at] = value.to_numpy(dtype=float), chosen["weight"].to_numpy(dtype=float)
-    measure_I = np.unique(labels.get_level_values(0), return_inverse=True)[1]
+    measure_I = np.unique(keys["measure"].to_numpy(), return_inverse=True)[1]
     same = not np.isnan(scores_FI).any() and np.allclose(weights_FI, weights_FI[0])
     linear_FI = _linearised(scores_FI, weights_FI, measure_I)
     n_items = int((~np.isnan(scores_FI)).sum(axis=1).max()) if linear_FI.size else 0
     if not same:
         return Panel(np.nanmean(linear_FI, axis=1, keepdims=True), np.zeros(1, dtype=int), rows, n_items, False)
-    strata_I, named = pd.factorize(labels.droplevel([2, 3]))  # measure and group
-    return Panel(linear_FI, strata_I, rows, n_items, True, groups=tuple(str(group) for _, group in named))
+    strata = keys.groupby(["measure", "group"], sort=False, dropna=False)
+    groups = tuple(str(group) for group in strata["group_name"].first())
+    return Panel(linear_FI, strata.ngroup().to_numpy(), rows, n_items, True, groups=groups)
+
+
+def _columns(chosen: pd.DataFrame, row_N: np.ndarray) -> tuple[np.ndarray, pd.DataFrame]:
+    """Which column of a panel each item belongs to (N,), and a row for each column, in their order: the codes of its measure and
+    group, and the group's name. An item that occurs twice in a trial has two columns."""
+    coded = {name: _coded(chosen[name]) for name in ("measure", "group", "item")}
+    key_N = np.zeros(len(chosen), dtype=np.int64)
+    for codes_N, labels in coded.values():
+        key_N = key_N * len(labels) + codes_N
+    repeat_N = pd.Series(key_N * (row_N.max(initial=0) + 1) + row_N)
+    repeat_N = repeat_N.groupby(repeat_N, sort=False).cumcount() if repeat_N.duplicated().any() else 0 * repeat_N
+    key_N = key_N * (int(repeat_N.max()) + 1 if len(repeat_N) else 1) + repeat_N.to_numpy()
+    columns_N, found_K = pd.factorize(key_N, sort=True)
+    first_K = np.empty(len(found_K), dtype=int)
+    first_K[columns_N[::-1]] = np.arange(len(key_N))[::-1]  # where each column occurs first
+    keys = pd.DataFrame({name: codes_N[first_K] for name, (codes_N, _) in coded.items()})
+    return columns_N, keys.assign(group_name=[str(coded["group"][1][code]) for code in keys["group"]])
+
+
+def _coded(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """Words as numbers in the words' order (N,), and the words."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        words = column.cat.categories.astype(object)
+        order = np.argsort(words.to_numpy(), kind="stable")
+        rank = np.empty(len(order), dtype=np.int64)
+        rank[order] = np.arange(len(order))
+        return rank[column.cat.codes.to_numpy()], words[order]
+    codes, labels = pd.factorize(column.astype(object), sort=True, use_na_sentinel=False)
+    return codes.astype(np.int64), pd.Index(labels)
 
 
 def _linearised(scores_FI: np.ndarray, weights_FI: np.ndarray, measure_I: np.ndarray) -> np.ndarray:

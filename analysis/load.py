@@ -3,23 +3,26 @@ items of each trial, one row an item and measure."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from core import tracking
-from core.errors import BadInput, redacted
+from core.errors import BadInput, one_line, redacted
 from core.fields import ADDED_LATER, flatten
 from core.settings import Part, Trial, parts
 from core.states import Phase, State
 
+if typing.TYPE_CHECKING:
+    import pyarrow
+
+N_WORDS = 4  # columns of items that are words: measure, axis, group, item
 ITEM_COLUMNS = ("fingerprint", "measure", "axis", "group", "item", "weight", "before", "after")
 SAME_RUNS = "same_runs"  # a column of trials: as JSON, the arms that are these runs too
 _TAGS = {name: f"tunelab.{name}" for name in ("fingerprint", "arm", "phase", "state", "reason", "sweep")}
@@ -121,16 +124,40 @@ def generations(uri: str, table: pd.DataFrame) -> dict[str, list[dict[str, str]]
 
 
 def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:
-    """Item scores of the finished trials of `table`, long. A finished trial without its items is an error."""
-    parts = []
-    for trial in table[table["state"] == State.FINISHED].itertuples():
-        text = tracking.read_items(uri, str(trial.run_id), str(trial.artifacts))
-        part = pd.read_csv(io.StringIO(text), dtype=_ITEM_TYPES, quoting=csv.QUOTE_MINIMAL)
-        part.insert(0, "fingerprint", trial.fingerprint)
-        parts.append(part)
+    """Item scores of the finished trials of `table`, long; words are categories. The same trials in the same order give the same
+    frame.
+
+    Raises:
+        BadInput: a finished trial has no items in the store, or they are damaged.
+    """
+    import pyarrow
+
+    done = table[table["state"] == State.FINISHED]
+    parts = [
+        _items_of(tracking.read_items(uri, str(trial.run_id), str(trial.artifacts)), str(trial.arm), str(trial.run_id))
+        for trial in done.itertuples()
+    ]
     if not parts:
         return pd.DataFrame(columns=list(ITEM_COLUMNS))
-    return pd.concat(parts, ignore_index=True)[list(ITEM_COLUMNS)]
+    whole = pyarrow.concat_tables(parts).unify_dictionaries().to_pandas()
+    names = list(map(str, done["fingerprint"]))
+    codes, categories = pd.factorize(np.array(names, dtype=object))
+    lengths = [part.num_rows for part in parts]
+    whole.insert(0, "fingerprint", pd.Categorical.from_codes(np.repeat(codes, lengths), categories))
+    return whole[list(ITEM_COLUMNS)]
 
 
-_ITEM_TYPES = {"measure": str, "axis": str, "group": str, "item": str, "weight": float, "before": float, "after": float}
+def _items_of(text: str, arm: str, run_id: str) -> pyarrow.Table:
+    """A trial's items. A name is text, also one that looks like a missing value."""
+    import pyarrow
+    import pyarrow.csv as arrow
+
+    words, numbers = pyarrow.dictionary(pyarrow.int32(), pyarrow.string()), pyarrow.float64()
+    types = {name: words if i < N_WORDS else numbers for i, name in enumerate(ITEM_COLUMNS[1:])}
+    convert = arrow.ConvertOptions(column_types=types, null_values=[""], include_columns=list(types))
+    try:
+        data = pyarrow.py_buffer(text.encode())
+        return arrow.read_csv(data, arrow.ReadOptions(use_threads=False), arrow.ParseOptions(newlines_in_values=True), convert)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowKeyError) as error:
+        what = one_line(error) if text else "it has none in the store"
+        raise BadInput(f"{arm}: the items of trial {run_id} cannot be read: {what}") from None

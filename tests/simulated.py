@@ -244,15 +244,19 @@ class FakeTracking:
         return [
             {
                 "run_id": row["run_id"],
+                "artifacts": "",
                 "status": row["status"],
                 "params": {k: str(v) for k, v in row.items() if k not in metrics and not pd.isna(v)},
-                "metrics": {k: row[k] for k in metrics if not pd.isna(row[k])},
+                "metrics": {k: row[k] for k in metrics if not pd.isna(row.get(k))},
                 "tags": {"tunelab.reason": row["reason"], **{f"tunelab.{name}": row[name] for name in tags}},
             }
             for row in table.to_dict("records")
         ]
 
-    def read_items(self, uri: str, run_id: str) -> str:
+    def read_repeated(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
+        return []
+
+    def read_items(self, uri: str, run_id: str, artifacts: str = "") -> str:
         return self.items[self.items["fingerprint"] == run_id].drop(columns="fingerprint").to_csv(index=False)
 
     def write_arms(self, uri: str, sweep: str, rows: list[dict[str, object]]) -> None:

@@ -37,12 +37,14 @@ class Question(Generic[Own]):
     sections: Callable[[Tables[Own]], list[str]] = lambda t: []  # for report.md, after the arms
     extra_frames: Callable[[Tables[Own]], Mapping[str, pd.DataFrame]] = lambda t: {}  # name → a CSV file of the report
     cautions: Callable[[Tables[Own]], list[str]] = lambda t: []  # what a reader must know, beside what all questions check
+    fitted: bool = True  # whether laws are fitted, which no rule reads
     rules_read_own: bool = True  # False: what is prepared is for the page alone
 
     @property
     def for_rules(self) -> Question[Own]:
         """The same without what only the page needs."""
-        return self if self.rules_read_own else replace(self, prepare=lambda t: None)  # type: ignore[arg-type,return-value]
+        one = replace(self, fitted=False)
+        return one if self.rules_read_own else replace(one, prepare=lambda t: None)  # type: ignore[arg-type,return-value]
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,7 @@ def tables_of(question: Question[Own], trials: pd.DataFrame, items: pd.DataFrame
         BadInput: no final trial has finished.
     """
     tables = tabulate(trials, items, experiment, question.view)
-    tables = replace(tables, laws=fits(tables))
+    tables = replace(tables, laws=fits(tables)) if question.fitted else tables
     return replace(tables, own=question.prepare(tables))
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from analysis import arms as a
 from analysis.arms import Arm, Panel
-from analysis.claims import comparable
+from analysis.claims import alike, comparable
 from analysis.claims.tables import Fields, Tables, has
 from analysis.claims.verdicts import Finding, untested
 from analysis.formatting import joined, readable
@@ -68,6 +68,8 @@ def combination(t: Tables[Any], parts: Sequence[tuple[Fields, float]], ask: Ask)
     found = [(arm, weight) for arm, weight in arms if arm is not None]
     if without := [arm.label for arm, _ in found if not has(arm, t.panels[ask.measure])]:
         return untested(ask.region, ask.effect, f"no {readable(ask.measure)} of {', '.join(without)}")
+    if why := alike.compared_with_itself((arm for arm, _ in found), t.same):
+        return untested(ask.region, ask.effect, why)
     e = contrast(found, t.panels[ask.measure])
     if e is None:
         return untested(ask.region, ask.effect, "no common seed")
@@ -99,6 +101,7 @@ def trend(t: Tables[Any], fields: Fields, ask: Ask) -> Finding:
     wanted = t.wanted(fields)
     most = max((len(arm.final) for arm in wanted), default=0)
     found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most and has(arm, t.panels[ask.measure])]
+    found = [arm for arm in found if arm.label not in t.same]  # one place on x for the same runs
     if len(found) < 3:
         return untested(ask.region, ask.effect, f"{len(found)} arms finished, a trend needs 3")
     weights = slope_weights(np.log([t.x_of(arm) for arm in found]))

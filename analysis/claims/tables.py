@@ -11,7 +11,7 @@ import pandas as pd
 from analysis import arms as a
 from analysis import edges
 from analysis.arms import Arm, Panel
-from analysis.claims import comparable, repeated
+from analysis.claims import alike, comparable, repeated
 from analysis.claims.fitted import Fitted
 from analysis.claims.published import PublishedCurve
 from analysis.claims.repeated import Repeated
@@ -60,6 +60,7 @@ class Tables(Generic[Own]):
     of_axis: Mapping[str, tuple[str, ...]]  # "quality", "forgetting" → the measures that it is the mean of
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
     repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
+    same: Mapping[str, str] = field(default_factory=dict)  # an arm that was run → an earlier one that is the same runs
     laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
     own: Own = field(default=None)  # type: ignore[assignment]  # what the question prepares for itself
 
@@ -118,7 +119,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     first = in_arms[in_arms["state"] == State.FINISHED].iloc[0]
     of_axis = a.measures_of_axes(items[items["fingerprint"] == first["fingerprint"]])
     # Quality, or forgetting where it is one measure, under its own name would stand there twice.
-    there = {"quality", "forgetting", *items["measure"]} - {names[0] for names in of_axis.values() if len(names) == 1}
+    there = {"quality", "forgetting", *items["measure"].unique()} - {names[0] for names in of_axis.values() if len(names) == 1}
     panels = {
         name: a.panel(items, _measured(items, final, name), name)
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.further)) if name in there
@@ -140,6 +141,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         of_axis=of_axis,
         order=tuple(experiment.vary.get(view.x, ())),
         repeated=same,
+        same=alike.same_runs(in_arms, found),
     )
 
 
@@ -153,7 +155,7 @@ def _measured(items: pd.DataFrame, final: list[str], name: str) -> list[str]:
     """The final trials that have a measure: not every kind of data is asked everything."""
     if name in ("quality", "forgetting"):
         return final
-    having = set(items.loc[items["measure"] == name, "fingerprint"])
+    having = set(items.loc[items["measure"] == name, "fingerprint"].unique())
     return [fingerprint for fingerprint in final if fingerprint in having]
 
 
