@@ -33,6 +33,7 @@ from core.settings import Trial
 from core.states import State
 from core.tasks import samples
 from core.tasks.measurement import Measurement, Subject
+from core.tasks.text import DRIFT, drift_texts
 
 __all__ = ["Device", "run"]
 
@@ -116,6 +117,8 @@ def _run(asked: _Asked, result: Result) -> None:
     before = _before(trial, hashes, base, untouched)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
+    if any(one.name == DRIFT for one in before):
+        facts["drift_texts"] = content_hash(drift_texts(untouched))
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
 

@@ -90,7 +90,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "where trials, reports and the embedded store go (default: runs, below the folder you stand in)",
         {"metavar": "DIR"},
     ),
-    "--ray-address": ("a running Ray cluster that shares the output directory", {"metavar": "HOST:PORT"}),
+    "--ray-address": ("a running Ray cluster", {"metavar": "HOST:PORT"}),
 }
 
 

@@ -21,13 +21,14 @@ from core.states import FAILED
 
 RESOLVED = (  # what a trial's fields turned into, and on what it ran
     "dtype", "device", "threads", "optimizer", "seq_len_tokens", "template_hash", "target_modules", "data", "model", "eval_data",
-    "base_text", "train_rows_hash", "evaluation_rows_hash", "git_commit",
+    "base_text", "train_rows_hash", "evaluation_rows_hash", "git_commit", "drift_texts",
 )  # fmt: skip
 
 # Which of these facts follow from which axis.
 FOLLOWS = {
     "data.": ("data", "train_rows_hash"),
-    "model.": ("model", "template_hash", "dtype", "seq_len_tokens", "target_modules", "evaluation_rows_hash"),
+    "model.": ("model", "template_hash", "dtype", "seq_len_tokens", "target_modules", "evaluation_rows_hash", "drift_texts"),
+    "evaluation.drift": ("drift_texts",),
     "adapter.targets": ("target_modules",),
 }
 BY_DESIGN = {"seed", "adapter.method"}  # a question that has several methods or seeds compares them

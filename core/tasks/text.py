@@ -20,6 +20,7 @@ from core.tasks.generation import own_settings_aside
 from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of, padded, sequence_nll
 
 BASE_TEXT = "evaluation.base_text"
+DRIFT = "kl/drift"
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
 MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
@@ -79,18 +80,23 @@ def _text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:
 
 
 def _drift(subject: Subject) -> list[Measurement]:
-    evaluation, reference = subject.trial.evaluation, subject.reference
-    config: Any = reference.config
-    context = checkpoint.context_tokens(config.get_text_config().to_dict())
-    longest = checkpoint.drift_tokens(evaluation.drift_tokens, context)
-    samples = sample_base(reference, subject.tokenizer, evaluation.drift_samples, longest)
+    evaluation, reference, samples = subject.trial.evaluation, subject.reference, drift_texts(subject)
     kl, nll, n_tokens = _divergence(subject.model, reference, samples, evaluation.batch_size)
     groups, items = ("base samples",) * len(samples), tuple(f"sample {i}" for i in range(len(samples)))
     axis = "forgetting" if evaluation.base_text is None else "other"
     return [
-        Measurement("kl/drift", axis, groups, items, kl / n_tokens, n_tokens),
+        Measurement(DRIFT, axis, groups, items, kl / n_tokens, n_tokens),
         Measurement("nll/drift", "other", groups, items, nll / n_tokens, n_tokens),
     ]
+
+
+def drift_texts(subject: Subject) -> list[list[int]]:
+    """The tokens of the texts that the trial's drift is measured on. Sampled by each worker: another kind of processor may round
+    another way and draw others, so a trial records their hash."""
+    config: Any = subject.reference.config
+    context = checkpoint.context_tokens(config.get_text_config().to_dict())
+    longest = checkpoint.drift_tokens(subject.trial.evaluation.drift_tokens, context)
+    return sample_base(subject.reference, subject.tokenizer, subject.trial.evaluation.drift_samples, longest)
 
 
 def sample_base(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_tokens: int) -> list[list[int]]:
