@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -16,7 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import BadInput, nearest
-from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Scalar, Train, Trial
+from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Part, Scalar, Train, Trial
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
 RESULT_VERSION = 3
@@ -44,11 +45,17 @@ def flatten(trial: Trial) -> dict[str, Scalar]:
     flat: dict[str, Scalar] = {}
     for part in dataclasses.fields(trial):
         value = getattr(trial, part.name)
-        if dataclasses.is_dataclass(value):
-            flat |= {f"{part.name}.{f.name}": getattr(value, f.name) for f in dataclasses.fields(value)}
+        if isinstance(value, Part):
+            flat |= {dotted: getattr(value, name) for name, dotted in _dotted(type(value), part.name)}
         else:
             flat[part.name] = value
     return flat
+
+
+@functools.cache
+def _dotted(part: type[Part], prefix: str) -> tuple[tuple[str, str], ...]:
+    """A part's fields with their dotted names, in the order of the definitions."""
+    return tuple((field.name, f"{prefix}.{field.name}") for field in dataclasses.fields(part))
 
 
 def from_flat(flat: Mapping[str, Scalar]) -> Trial:
@@ -68,6 +75,20 @@ def from_flat(flat: Mapping[str, Scalar]) -> Trial:
     return Trial(adapter=adapter_class(**adapter), **built, **top)
 
 
+@functools.cache
+def _names(part: type[Part] | type[Trial]) -> frozenset[str]:
+    return frozenset(field.name for field in dataclasses.fields(part))
+
+
+def _has(trial: Trial, name: str) -> bool:
+    """Whether the trial has this dotted field."""
+    head, _, tail = name.partition(".")
+    if head not in _names(Trial):
+        return False
+    part = getattr(trial, head)
+    return tail in _names(type(part)) if isinstance(part, Part) else not tail and name == head
+
+
 def replace_field(trial: Trial, name: str, value: Scalar | Adapter) -> Trial:
     """The trial with one dotted field changed; `adapter` itself, or `adapter.method`, changes the method.
 
@@ -80,7 +101,7 @@ def replace_field(trial: Trial, name: str, value: Scalar | Adapter) -> Trial:
         if value not in ADAPTERS:
             raise BadInput(f"adapter.method={value!r}: {nearest(str(value), list(ADAPTERS))}", field="adapter.method")
         return trial if trial.adapter.method == value else dataclasses.replace(trial, adapter=ADAPTERS[str(value)]())
-    if name not in flatten(trial):
+    if not _has(trial, name):
         raise BadInput(
             f"{name}: no such field with adapter.method={trial.adapter.method}; {nearest(name, list(flatten(trial)))}", field=name
         )

@@ -8,6 +8,7 @@ themselves.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Mapping
 
@@ -15,7 +16,7 @@ from core import adapters, base, preflight, tasks, writing
 from core.data import kinds, selection
 from core.fields import flatten, replace_field
 from core.preflight import Inputs
-from core.settings import Lora, Trial
+from core.settings import Full, Lora, Train, Trial
 from sweeps.plan import TUNE_SEED, Arm, Plan
 
 # Fields of which only what they come to decides a run: hashes, rows, layers and steps stand in their place.
@@ -89,12 +90,19 @@ def _at_every_seed(plan: Plan, one: Arm, other: Arm) -> bool:
             if found[0] != found[1]:
                 return False
         counted = [(trial.train.epochs, trial.train.steps, trial.data.replay_share) for trial in pair]
-        if counted[0] != counted[1] and not _all_fit(first):
+        if counted[0] != counted[1] and not _all_fit(plan, first):
             return False  # how many rows are too long is an estimate, and steps follow from it
     return True
 
 
-def _all_fit(trial: Trial) -> bool:
+def _all_fit(plan: Plan, trial: Trial) -> bool:
     """Whether no training row is longer than the sequence."""
+    content = tuple(sorted(plan.inspect(trial).items()))
+    return _fit(dataclasses.replace(trial, adapter=Full(), train=Train()), content)
+
+
+@functools.lru_cache(maxsize=256)
+def _fit(trial: Trial, content: tuple[tuple[str, str], ...]) -> bool:
+    """The same of the rows alone, counted once for all arms that share them."""
     files, seq_len = base.read(trial.model), preflight.inspect(trial).seq_len_tokens
     return all(writing.n_tokens(trial, files, row)[0] <= seq_len for row in preflight.selected(trial).train)

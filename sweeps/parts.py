@@ -26,6 +26,7 @@ class Part(ABC):
         self.n_tune, self.n_final = n_tune, len(plan.experiment.seeds)
         self.jobs: dict[tuple[Phase, int], Job] = {}
         self.outcomes: dict[str, Outcome] = {}
+        self.finals: list[Job] = []  # once the setting is known
 
     @abstractmethod
     def known_jobs(self) -> list[Job]:
@@ -75,10 +76,7 @@ class Part(ABC):
 
     def _final_jobs(self) -> list[Job]:
         """The best setting with each seed, once it is known."""
-        best = self.best()
-        if best is None:
-            return []
-        for index in range(self.n_final):
-            if (Phase.FINAL, index) not in self.jobs:
-                self.jobs[Phase.FINAL, index] = self.plan.final_job(self.arm, index, best)
-        return [self.jobs[Phase.FINAL, index] for index in range(self.n_final)]
+        if not self.finals and (best := self.best()) is not None:
+            self.finals = [self.plan.final_job(self.arm, index, best) for index in range(self.n_final)]
+            self.jobs |= {(Phase.FINAL, job.number): job for job in self.finals}
+        return list(self.finals)

@@ -7,6 +7,7 @@ of an interrupted sweep gives the same search.
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -38,32 +39,32 @@ class Search:
         self.parts = parts(plan, proposals or Proposals())
         self.known, self.running = dict(known), set[str]()
         self.record = StudyRecord(studies, plan.sweep) if studies and plan.n_tuning else None
-        for part in self.parts:
-            self._replay(part)
+        self.waiting: list[tuple[bool, int, int, Job]] = []  # a heap of what came into view, in the order in which it may start
+        self.places: dict[str, list[int]] = {}  # key → the parts that have this job
+        for place in range(len(self.parts)):
+            self._look(place)
 
     def next(self) -> Job | None:
         """The next job that may start now: tuning first, then the lowest number, arms in turn."""
-        open_jobs = [
-            (job.phase is Phase.FINAL, job.number, place, job)
-            for place, part in enumerate(self.parts)
-            for job in part.open_jobs()
-            if job.key not in self.running
-        ]
-        if not open_jobs:
-            return None
-        job = min(open_jobs, key=lambda entry: entry[:3])[3]
-        self.running.add(job.key)
-        return job
+        while self.waiting:
+            job = heapq.heappop(self.waiting)[-1]
+            if job.key not in self.known and job.key not in self.running:
+                self.running.add(job.key)
+                return job
+        return None
 
     def tell(self, job: Job, outcome: Outcome) -> None:
         """Takes a job's outcome; arms that have the same trial share it."""
         self.running.discard(job.key)
         self.known[job.key] = outcome
-        for part in self.parts:
-            self._replay(part)
+        # an arm follows from its own trials alone; of an open search each part follows from the others
+        for place in range(len(self.parts)) if self.plan.experiment.search else self.places.get(job.key, ()):
+            self._look(place)
 
     def finished(self) -> bool:
-        return not self.running and not any(part.open_jobs() for part in self.parts)
+        while self.waiting and self.waiting[0][-1].key in self.known:
+            heapq.heappop(self.waiting)
+        return not self.running and not self.waiting
 
     def jobs(self) -> list[Job]:
         """Every job known by now, done or not."""
@@ -84,10 +85,18 @@ class Search:
         """Ends the record of studies; how many tuning trials it still lacks (the next run of the sweep adds them)."""
         return self.record.close() if self.record else 0
 
-    def _replay(self, part: Part) -> None:
-        """Hands a part what is already known of its jobs; each answer may bring new jobs into view."""
-        while answered := [job for job in part.open_jobs() if job.key in self.known]:
+    def _look(self, place: int) -> None:
+        """Hands a part what is already known of its jobs; each answer may bring new jobs into view, which then wait."""
+        part = self.parts[place]
+        in_view = part.open_jobs()
+        while answered := [job for job in in_view if job.key in self.known]:
             for job in answered:
                 part.outcomes[job.key] = self.known[job.key]
                 if self.record and job.phase is Phase.TUNE:
                     self.record.add(part, job, self.known[job.key])
+            in_view = part.open_jobs()
+        for job in in_view:
+            places = self.places.setdefault(job.key, [])
+            if place not in places:
+                places.append(place)
+                heapq.heappush(self.waiting, (job.phase is Phase.FINAL, job.number, place, job))

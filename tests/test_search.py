@@ -301,3 +301,21 @@ def test_a_damaged_file_of_proposals_changes_nothing(
     assert len(calls) == 3
     assert kept(path, whole) == set(whole)
     assert len(calls) == 3  # the lines that were missing have been added
+
+
+def test_what_a_search_does_for_a_job_does_not_grow_with_the_number_of_jobs(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks: list[int] = []
+    whole = TunedArm.known_jobs
+    monkeypatch.setattr(TunedArm, "known_jobs", lambda arm: looks.append(1) or whole(arm))
+
+    def looks_a_job(n_arms: int) -> float:
+        looks.clear()
+        many = dataclasses.replace(
+            EXPERIMENT, vary={"data.n_examples": tuple(range(1, n_arms + 1))}, also=(), tune={}, tune_trials=0
+        )
+        told = drive(new({}, experiment=many), lambda job: Outcome(State.FINISHED, 0.5, 1.0), slots=3)
+        assert len(told) == 2 * n_arms
+        assert [job.number for job in told] == [0] * n_arms + [1] * n_arms  # arms in turn
+        return len(looks) / len(told)
+
+    assert looks_a_job(200) <= looks_a_job(10) * 1.01
