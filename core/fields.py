@@ -46,7 +46,7 @@ def flatten(trial: Trial) -> dict[str, Scalar]:
     for part in dataclasses.fields(trial):
         value = getattr(trial, part.name)
         if isinstance(value, Part):
-            flat |= {dotted: getattr(value, name) for name, dotted in _dotted(type(value), part.name)}
+            flat |= {dotted: getattr(value, name) for name, dotted in _dotted(type(value), part.name)}  # type: ignore[arg-type]
         else:
             flat[part.name] = value
     return flat
@@ -86,7 +86,7 @@ def _has(trial: Trial, name: str) -> bool:
     if head not in _names(Trial):
         return False
     part = getattr(trial, head)
-    return tail in _names(type(part)) if isinstance(part, Part) else not tail and name == head
+    return tail in _names(type(part)) if isinstance(part, Part) else not tail and name == head  # type: ignore[arg-type]
 
 
 def replace_field(trial: Trial, name: str, value: Scalar | Adapter) -> Trial:

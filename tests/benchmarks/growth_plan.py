@@ -2,7 +2,7 @@
 
     python tests/benchmarks/growth_plan.py
 
-A ratio of 1 means that twice the jobs take twice as long. Nothing is trained: outcomes are made up. On one core of a busy machine:
+A ratio of 1: twice the jobs take twice as long. Nothing is trained, outcomes are made up. On one core of a busy machine:
 
 | what | size | seconds | ratio to linear |
 | --- | --- | --- | --- |
