@@ -253,7 +253,7 @@ def test_list_dry_run_and_status_start_and_write_nothing(output: Path, capsys: p
 def test_more_examples_than_there_are_are_a_caution(
     output: Path, rows_file: str, make_model: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own = [NAME, "--dry-run", "--output", str(output), "--set", "adapter.rank=2,8"]
+    own = [NAME, "--dry-run", "--output", str(output), "--set", "adapter.rank=2,8", "--set", "evaluation.drift_tokens=64"]
     own += ["--model", make_model("llama"), "--data", rows_file]
     assert main([*own, "--set", "data.n_examples=40"]) == 0
     (few,) = [line for line in capsys.readouterr().out.splitlines() if "caution" in line]
