@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from analysis.escaping import escaped, printable
 from analysis.stats.estimate import Estimate
 from core.measures import MEASURES
 
@@ -74,8 +75,8 @@ def readable(name: str) -> str:
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A pipe table."""
-    lines = [list(header), ["---"] * len(header), *([str(cell).replace("|", "\\|") for cell in row] for row in rows)]
+    """A pipe table; what is no Markup is text."""
+    lines = [list(map(escaped, header)), ["---"] * len(header), *(list(map(escaped, row)) for row in rows)]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines) + "\n"
 
 
@@ -89,9 +90,9 @@ def latex(header: Sequence[str], rows: Sequence[Sequence[str]], caption: str, la
     ])  # fmt: skip
 
 
-_LATEX = {"\\": r"\textbackslash{}", **{c: "\\" + c for c in "&%_#${}"},
+_LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", **{c: "\\" + c for c in "&%_#${}"},
           "×": r"$\times$", "−": r"$-$", "–": "--", "±": r"$\pm$", "≤": r"$\le$", "≥": r"$\ge$", "→": r"$\to$"}  # fmt: skip
 
 
 def _escape(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in str(text))
+    return "".join(_LATEX.get(character, character) for character in printable(text))

@@ -175,7 +175,7 @@ def test_one_page_over_everything_that_ran(
     page = (tmp_path / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 2
     assert not re.search(r'(?:src|href)="(?!data:|#|https://)', page)  # opens offline
-    assert '<span class="undecided">' in page
+    assert '<td class="undecided">' in page
     assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path / "one"), "--sweep", "9999"]) == 2
     assert "error: --sweep 9999: no such sweep; the store has eeeeeeee" in capsys.readouterr().err
     assert not (tmp_path / "one").exists()
@@ -274,3 +274,13 @@ def test_a_source_with_fewer_rows_than_asked_for_decides_nothing() -> None:
     tables, found = answered("data_quantity", arms)
     assert "fewer rows than data.n_examples: n_examples=8000" in found["sixteen_times_data_no_gain_equal_epochs"].note
     assert any("n_examples=1000" in line for line in cautions("data_quantity", tables))
+
+
+@pytest.mark.parametrize(("seeds", "n_items", "why"), [(1, 60, "one seed"), (3, 6, "6 evaluation items"), (3, 60, "")])
+def test_sizes_of_a_smoke_run_are_told_at_the_top(seeds: int, n_items: int, why: str, tmp_path: Path) -> None:
+    frames = question(truths("label_noise"), seeds=seeds, n_items=n_items, tuned=False)
+    made = question_report.report(questions.load("label_noise"), experiments.load("label_noise"), frames, tmp_path)
+    text = f"Smoke run, too small to judge: {why}"
+    assert ((tmp_path / "report.md").read_text().splitlines()[2] == f"**{text}.**") == bool(why)
+    assert made.terminal.startswith(text) == bool(why)
+    assert ("Smoke run" in made.about) == bool(why)  # beside its report's name on the page over all

@@ -11,8 +11,16 @@ import pytest
 
 from analysis import stats
 from analysis.claims.verdicts import Finding, ledger, seeds_needed
-from analysis.stats import Estimate, Region
-from analysis.stats.equal_quality import GAIN_SHARES, Curve, Pair, TrainingNoise, forgetting_at_matched_quality
+from analysis.stats import Estimate, Region, Why
+from analysis.stats.equal_quality import (
+    GAIN_SHARES,
+    Curve,
+    Pair,
+    SeedPair,
+    TrainingNoise,
+    forgetting_at_matched_quality,
+    matched_over_seeds,
+)
 from analysis.stats.front import Scores, front_probability, on_front
 from analysis.stats.optimum import learning_rate_optimum, log_ratios, ratio_over_seeds, spacing
 from core.experiment import Claim, Published
@@ -326,3 +334,17 @@ def test_seeds_do_not_lessen_an_error_that_they_share() -> None:
     assert seeds_needed(Finding(shared, Region(0.5, 2.0), ""), 6) is None  # ln(2.3 / 2) = 0.14
     assert seeds_needed(Finding(dataclasses.replace(shared, fixed=0.0), Region(0.5, 2.0), ""), 6) is not None
     assert shared.minimum_detectable(1, 10_000) == pytest.approx(np.exp(0.5), rel=0.05)
+
+
+def test_one_seed_has_the_value_of_the_shares_that_both_curves_pass() -> None:
+    """Of a curve that starts above some of the shares the others still say something; without any it says why."""
+    rates = np.geomspace(1e-4, 1e-2, 3)
+    forgetting = np.tile(np.array([0.1, 0.4, 0.9] * 2)[:, None, None], (1, 1, 4))
+    strata = np.zeros(4, dtype=int)
+    for start, known in ((0.66, True), (0.79, False)):
+        quality = np.tile(np.array([0.1, 0.5, 0.8, start, 0.7, 0.8])[:, None, None], (1, 1, 4))
+        pair = SeedPair((rates, rates), Scores(quality, forgetting, strata, strata), 0.0)
+        e = matched_over_seeds(pair, np.random.default_rng(0)).difference
+        assert np.isfinite(e.value) == known
+        assert e.missing is not None
+        assert e.missing.kind is (Why.TOO_FEW if known else Why.NOT_BRACKETED)

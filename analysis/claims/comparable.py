@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arms import Arm, seeds_of
+from analysis.escaping import escaped
 from analysis.load import field_types
 from core.adapters import METHODS
 from core.settings import Adapter
@@ -83,7 +84,7 @@ def caption(remarks: Sequence[Remark], bold: str = "") -> str:
     """What stands under a figure and a table about what arms differ in. `bold`: the mark."""
     if not remarks:
         return f"{bold}Arms differ in nothing beyond the axis.{bold}"
-    return f"{bold}Differs beyond the axis:{bold} {'; '.join(remark.short for remark in remarks)}."
+    return f"{bold}Differs beyond the axis:{bold} {'; '.join(escaped(remark.short) for remark in remarks)}."
 
 
 def _range(values: pd.Series, lowest_ratio: float) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis import formatting
+from analysis.escaping import Markup, escaped
 from analysis.stats.decision import Decision, Form, Region, holm, verdict
 from analysis.stats.estimate import LEVEL, Estimate
 from core.experiment import Claim
@@ -230,7 +231,7 @@ def as_text(verdicts: Sequence[Verdict]) -> tuple[list[str], list[list[str]]]:
     for one in verdicts:
         effect = one.effect + (f" ({one.unit})" if one.unit else "")
         p = formatting.NONE if one.p_holm is None else f"{one.p_holm:.2g}"
-        published = f"{one.published_effect} ([{one.published_source}]({one.published_url}))"
+        published = Markup(f"{escaped(one.published_effect)} ([{escaped(one.published_source)}]({one.published_url}))")
         counts = [str(one.n_seeds), str(one.n_items), minimum_detectable_text(one), p]
         body.append([one.id, one.statement, one.with_note, effect, one.shown, *counts, published])
     return header, body

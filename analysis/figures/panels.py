@@ -18,6 +18,7 @@ import pandas as pd
 from analysis import formatting
 from analysis.arms import AXES, is_change
 from analysis.claims.fitted import Fitted, label
+from analysis.escaping import label as shown
 from analysis.figures import style
 from analysis.figures.style import Colour
 from core.adapters import METHODS
@@ -197,14 +198,14 @@ def _points(panel: Axes, one: Series, layout: Layout, name: str, joined: bool) -
         style.interval(panel, x, (low, high), one.colour, linewidth=0.9)
     if not one.level:
         return {"here": line}
-    return {METHODS[str(one.level)].label if layout.tables.view.curves == "adapter.method" else str(one.level): line}
+    return {METHODS[str(one.level)].label if layout.tables.view.curves == "adapter.method" else shown(one.level): line}
 
 
 def _law(panel: Axes, one: Fitted, colour: Colour, order: int, named: bool) -> Artist:
     """The law with its band, and at the bottom where it levels off; its handle for the legend."""
     line = one.line
     panel.fill_between(line.x, line.low, line.high, color=colour, alpha=0.16, linewidth=0, zorder=0.5)
-    text = textwrap.fill(f"{one.curve}: {label(one)}" if named else label(one), LEGEND_WIDTH)
+    text = textwrap.fill(f"{shown(one.curve)}: {label(one)}" if named else label(one), LEGEND_WIDTH)
     dashes = "--" if one.in_doubt else "-"
     (handle,) = panel.plot(line.x, line.y, color=colour, linewidth=1.0, linestyle=dashes, label=text, zorder=3)
     e = one.best.plateau
@@ -222,13 +223,18 @@ def _label(panel: Axes, t: Tables[Any], name: str, axis: Axis) -> None:
     elif axis.scale == "linear":
         panel.xaxis.set_major_formatter("{x:,g}")
     else:
-        names = [f"{x:g}" if axis.numbers else str(x) for x in axis.levels]
+        names = [f"{x:g}" if axis.numbers else _level(t, x) for x in axis.levels]
         panel.set_xticks(range(len(names)), names, rotation=20 if len(names) > 4 and not axis.numbers else 0)
         panel.set_xlim(-0.5, len(names) - 0.5)
     panel.set_xlabel(t.view.x_label)
     short = formatting.heading(name) if name in AXES or not is_change(name) else "rise" if measure(name).text else "change"
     panel.set_ylabel(f"{short} ({t.units[name]})")
     panel.set_title(_title(t, name))
+
+
+def _level(t: Tables[Any], level: object) -> str:
+    """A level that is a word as an axis shows it: a method by its label."""
+    return METHODS[str(level)].label if t.view.x == "adapter.method" and str(level) in METHODS else shown(level)
 
 
 def _ordered(values: pd.Series) -> list[object]:

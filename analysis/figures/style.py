@@ -202,4 +202,5 @@ _RC: dict[str, Any] = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "axes.unicode_minus": True,
+    "text.parse_math": False,  # a name with a $ is a name
 }

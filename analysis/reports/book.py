@@ -9,21 +9,28 @@ from __future__ import annotations
 import base64
 import dataclasses
 import html
-import re
+import itertools
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
 import experiments
 from analysis import formatting
 from analysis.claims.verdicts import as_text, summary
+from analysis.escaping import Markup
 from analysis.reports.question import Report, analysed
+from analysis.stats import Decision
 from core import tracking
 from core.errors import BadInput, message, one_line
 
+if TYPE_CHECKING:
+    from markdown_it.token import Token
+
+VERDICT = "verdict"  # the column that `as_text` and `summary` call so
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
 h1 { font-size: 1.5rem; margin-top: 3rem; border-top: 1px solid #ccc; padding-top: 1rem; } h2 { font-size: 1.1rem; }
@@ -110,7 +117,7 @@ def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pat
     header, _ = as_text([])
     body = [[_link(name), *texts] for name, one in made.items() for texts in as_text(one.verdicts)[1]]
     ledger = formatting.markdown(["question", *header], body)
-    ran = [[_link(name), f"`python sweeps/run.py {name}`", one.about, one.origin] for name, one in made.items()]
+    ran = [[_link(name), Markup(f"`python sweeps/run.py {name}`"), one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
     (directory / "ledger.md").write_text(ledger, encoding="utf-8")
     (directory / "summary.md").write_text(
@@ -119,31 +126,24 @@ def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pat
     (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
 
 
-def _link(name: str) -> str:
+def _link(name: str) -> Markup:
     """To a question's report; on the one page, to its part."""
-    return f"[{name}]({name}/report.md)"
+    return Markup(f"[{name}]({name}/report.md)")
 
 
 def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
     """The whole page, figures within it."""
-    from markdown_it import MarkdownIt
-
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
     links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
     unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in _by_reason(missing).items())
     parts = [
         f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
-        _coloured(re.sub(r'href="(\w+)/report\.md"', r'href="#\1"', markdown.render(ledger))),
+        rendered(ledger),
     ]
     parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
     for name in made:
-        text = markdown.render((directory / name / "report.md").read_text(encoding="utf-8"))
         figure = base64.b64encode((directory / name / "figure.png").read_bytes()).decode()
-        parts.append(
-            _coloured(
-                text.replace('src="figure.png"', f'src="data:image/png;base64,{figure}"').replace("<h1>", f'<h1 id="{name}">')
-            )
-        )
+        text = (directory / name / "report.md").read_text(encoding="utf-8")
+        parts.append(rendered(text, name, f"data:image/png;base64,{figure}"))
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
     )
@@ -158,6 +158,36 @@ def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
     return found
 
 
-def _coloured(text: str) -> str:
-    """Verdicts in the arms of tables, marked for the style sheet."""
-    return re.sub(r"<td>(supported|contradicted|undecided)\b", r'<td><span class="\1">\1</span>', text)
+def rendered(text: str, anchor: str = "", figure: str = "") -> str:
+    """Markdown as HTML. Links to other reports lead to their parts of the page, the first heading is the part's `anchor`, the
+    image is the `figure` (a data URI), and decisions in a table's column of verdicts are marked for the style sheet."""
+    from markdown_it import MarkdownIt
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    tokens = markdown.parse(text)
+    if anchor:
+        next(token for token in tokens if token.type == "heading_open").attrSet("id", anchor)
+    for inline in (child for token in tokens for child in token.children or ()):
+        if inline.type == "image" and figure and inline.attrGet("src") == "figure.png":
+            inline.attrSet("src", figure)
+        if inline.type == "link_open" and str(inline.attrGet("href")).endswith("/report.md"):
+            inline.attrSet("href", "#" + str(inline.attrGet("href")).removesuffix("/report.md"))
+    _mark_verdicts(tokens)
+    return str(markdown.renderer.render(tokens, markdown.options, {}))
+
+
+def _mark_verdicts(tokens: Sequence[Token]) -> None:
+    """Gives cells of a column called "verdict" the class of the decision that they begin with."""
+    column, verdicts = 0, -1
+    for token, content in itertools.pairwise(tokens):
+        if token.type == "table_open":
+            verdicts = -1
+        if token.type == "tr_open":
+            column = -1
+        if token.type in ("th_open", "td_open"):
+            column += 1
+            if token.type == "th_open" and content.content == VERDICT:
+                verdicts = column
+            decision = next((one for one in Decision if content.content.startswith(one)), None)
+            if token.type == "td_open" and column == verdicts and decision:
+                token.attrSet("class", decision.replace(" ", "-"))

@@ -10,7 +10,8 @@ import pandas as pd
 
 from analysis import formatting
 from analysis.claims import comparable
-from analysis.claims.verdicts import Verdict, as_text
+from analysis.claims.verdicts import FEW_ITEMS, Verdict, as_text
+from analysis.escaping import escaped, printable
 from analysis.load import field_types
 from core.adapters import METHODS
 from core.states import FAILED, Phase, State
@@ -74,10 +75,11 @@ def provenance(trials: pd.DataFrame) -> str:
     """What it cost, commit, input hashes and run ids."""
     done = trials[trials["state"] == State.FINISHED]
     names = [n for n in ("sweep", "git_commit", "data", "model", "eval_data", "base_text") if n in done]
-    lines = [f"- cost: {cost(trials)}"]
-    lines += [f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}" for n in names]
+    lines = [f"- cost: {escaped(cost(trials))}"]
+    lines += [escaped(f"- {n}: {', '.join(sorted({str(v) for v in done[n].dropna()}))}") for n in names]
     lines += [
-        f"- {label}: {', '.join(map(str, rows['run_id']))}" for label, rows in done[done["phase"] == Phase.FINAL].groupby("arm")
+        f"- {escaped(label)}: {', '.join(map(str, rows['run_id']))}"
+        for label, rows in done[done["phase"] == Phase.FINAL].groupby("arm")
     ]
     return "\n".join(lines) + "\n"
 
@@ -105,6 +107,14 @@ def about(trials: pd.DataFrame) -> str:
     ]
     n_seeds = trials.loc[trials["phase"] == Phase.FINAL, "seed"].nunique()
     return formatting.joined(sweep, *names, f"{n_seeds} seed" + "s" * (n_seeds != 1))
+
+
+def too_small(arm_rows: pd.DataFrame, n_items: int) -> str:
+    """Why the sizes of a sweep, as a smoke run has them, are too small to judge anything; "" where they are not."""
+    one_seed = "one seed" if arm_rows["seeds"].max() < 2 else ""
+    few = f"{n_items} evaluation items" if n_items < FEW_ITEMS else ""
+    why = formatting.joined(one_seed, few)
+    return f"Smoke run, too small to judge: {why}" if why else ""
 
 
 def before(trials: pd.DataFrame) -> str:
@@ -135,7 +145,7 @@ def terminal_text(
     table: tuple[list[str], list[list[str]]], measures: str, verdicts: Sequence[Verdict], cautions: Sequence[str]
 ) -> str:
     """A table (header, rows), what it measures, the verdicts and the cautions, in the terminal's width."""
-    header, rows = table
+    header, *rows = ([printable(cell) for cell in row] for row in (table[0], *table[1]))
     width = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
     shown = [header, *rows]
     widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
@@ -144,6 +154,8 @@ def terminal_text(
     for verdict in verdicts:
         lines.append(f"{verdict.verdict:<13}{verdict.shown}  ({verdict.id})")
         for text in (verdict.statement, f"measured: {verdict.effect}", verdict.note):
-            lines += textwrap.wrap(text, width, initial_indent=" " * 5, subsequent_indent=" " * 5)
-    lines += [line for text in cautions for line in textwrap.wrap(f"caution: {text}", width, subsequent_indent="     ")]
+            lines += textwrap.wrap(printable(text), width, initial_indent=" " * 5, subsequent_indent=" " * 5)
+    lines += [
+        line for text in cautions for line in textwrap.wrap(f"caution: {printable(text)}", width, subsequent_indent="     ")
+    ]
     return "\n".join(lines)

@@ -19,6 +19,7 @@ from analysis.claims.fits import HEADER, legend, rows
 from analysis.claims.question import Answer, Question, answer, findings, tables_of
 from analysis.claims.rules import STEPS_VARY, short_of_rows
 from analysis.claims.tables import Tables
+from analysis.escaping import escaped
 from analysis.figures import panels, style
 from analysis.reports import generations, parts
 from core.experiment import Experiment
@@ -80,8 +81,16 @@ def report(
     t, judged = asked.tables, asked.answer.verdicts
     files = write(asked, directory)
     note = parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
-    terminal = parts.terminal_text(table(t), measured(t), judged, cautions(asked))
-    return Report(files, t.arm_rows, judged, parts.about(t.trials), parts.origin(t.trials), note, terminal)
+    small = smoke(t)
+    terminal = small + "\n" * bool(small) + parts.terminal_text(table(t), measured(t), judged, cautions(asked))
+    return Report(
+        files, t.arm_rows, judged, formatting.joined(parts.about(t.trials), small), parts.origin(t.trials), note, terminal
+    )
+
+
+def smoke(t: Tables[Any]) -> str:
+    """What stands at the top of a report of a sweep whose sizes are too small; "" where they are not."""
+    return parts.too_small(t.arm_rows, t.panels["quality"].n_items)
 
 
 def measured(t: Tables[Any]) -> str:
@@ -132,7 +141,7 @@ def cautions(asked: Asked) -> list[str]:
 
 def caption(asked: Asked) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
-    others = "; ".join(remark.short for remark in other_cautions(asked))
+    others = escaped("; ".join(remark.short for remark in other_cautions(asked)))
     differs = comparable.caption(differences(asked.tables), "**")
     found = [" ".join(drawn(asked)), differs, f"**Caution:** {others}." if others else ""]
     return "\n\n".join(part for part in found if part) + "\n"
@@ -152,7 +161,7 @@ def drawn(asked: Asked) -> list[str]:
             "Curves: the best law by AICc with its 95 % band over redrawn seeds; dashed: others fit as well, or not identified."
         ]
         lines += [BARS] if any(one.best.plateau.known for one in t.laws) else []
-        lines += [legend(t.laws) + "."]
+        lines += [escaped(legend(t.laws)) + "."]
     return lines + published
 
 
@@ -160,7 +169,8 @@ def markdown(asked: Asked) -> str:
     """report.md."""
     t, judged = asked.tables, asked.answer.verdicts
     return "\n".join([
-        f"# {asked.experiment.question}\n", "![figure](figure.png)\n", caption(asked),
+        f"# {asked.experiment.question}\n", *(f"**{small}.**\n" for small in [smoke(t)] if small),
+        "![figure](figure.png)\n", caption(asked),
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
         "## Arms\n", formatting.markdown(*table(t)), *asked.by_base, *asked.question.sections(t), *_curves(t),
@@ -177,12 +187,12 @@ def design(asked: Asked) -> list[str]:
     final = done[done["phase"] == Phase.FINAL]
     seeds = ", ".join(map(str, sorted(final["seed"].unique())))
     return [
-        f"- Held equal: {parts.held_equal(final)}.",
-        *(f"- {line}." for line in [parts.tuning(done[done["phase"] == Phase.TUNE])] if line),
+        f"- Held equal: {escaped(parts.held_equal(final))}.",
+        *(f"- {escaped(line)}." for line in [parts.tuning(done[done["phase"] == Phase.TUNE])] if line),
         f"- Final seeds {seeds}, scored on the test split. {measured(t)}",
         "- Intervals: 95 %, over new seeds and items on these bases, where a note does not say otherwise; differences and trends "
         "are paired by seed and item.",
-        *(f"- **Caution:** {line}." for line in cautions(asked)),
+        *(f"- **Caution:** {escaped(line)}." for line in cautions(asked)),
     ]
 
 
@@ -216,9 +226,8 @@ def by_base(
     )
     tuned = trials.loc[trials["phase"] == Phase.TUNE, "model.name"].unique()
     if 0 < len(tuned) < len(found):
-        note += (
-            f"Tuning trials were run on {' and '.join(map(str, tuned))}: an effect that needs them stands under no other base.\n"
-        )
+        where = escaped(" and ".join(map(str, tuned)))
+        note += f"Tuning trials were run on {where}: an effect that needs them stands under no other base.\n"
     return ["## Each base alone\n", formatting.markdown(["claim", *found], body), note]
 
 

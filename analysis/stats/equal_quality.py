@@ -193,7 +193,8 @@ def matched_over_seeds(
     point_2T = _levels(pair.rates, means, pair.quality_before, [0.0, 0.0])[..., 0]
     points_3T = [*point_2T, point_2T[1] - point_2T[0]]
     if n_seeds < 2:
-        one, two, more = (no_interval(float(point_T.mean()), n_seeds, n_items, NEEDS_SEEDS) for point_T in points_3T)
+        found = (_over_shares(point_T, point_T[:, None], n_seeds, n_items) for point_T in points_3T)
+        one, two, more = (e if math.isnan(e.value) else no_interval(e.value, n_seeds, n_items, NEEDS_SEEDS) for e in found)
         return Matched(one, two, more, np.empty(0))
     means = pair.split(*joint_draws(pair.scores, rng, n))
     places = crossing or rng
