@@ -58,9 +58,10 @@ class Running:
 class JobSearcher(Searcher):
     """Hands Ray Tune the search's jobs, and the search the outcomes that the workers wrote."""
 
-    def __init__(self, search: Search, task: Callable[[Job], dict[str, Any]], events: Events) -> None:
+    def __init__(self, search: Search, task: Callable[[Job], dict[str, Any]], events: Events, most: int | None) -> None:
         super().__init__(metric="quality", mode="max")
         self.search, self.task, self.events = search, task, events
+        self.most = most  # jobs at a time; None: as many as the cluster has room for
         self.running: dict[str, Running] = {}
         self.places, self.lost = places.Places(), list[Job]()  # `lost` wait to be run again
         self.stopped: BadInput | OSError | Lost | None = None  # why no further trial starts
@@ -68,6 +69,8 @@ class JobSearcher(Searcher):
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:  # type: ignore[override]  # FINISHED is a word
         if self.stopped:
             return Searcher.FINISHED
+        if self.most is not None and len(self.running) >= self.most:
+            return None
         job = self.lost.pop(0) if self.lost else self.search.next()
         if job is None:
             return Searcher.FINISHED if self.search.finished() else None
@@ -215,7 +218,8 @@ def execute(
         folder = ledger.trial_directory(sweep_directory, job.key)
         return common | {"trial": flatten(job.trial), "provenance": dict(job.provenance), "folder": str(folder)}
 
-    searcher = JobSearcher(search, task, events)
+    # A Ray of our own has no more room than that, and keeps its workers warm when it is asked for jobs ahead of time.
+    searcher = JobSearcher(search, task, events, resources.slots if common["joined"] else None)
     _tuner(searcher, resources).fit()
     if searcher.stopped:
         raise searcher.stopped

@@ -19,6 +19,7 @@ from sweeps import worker
 
 # How a made-up node differs, by variables of its workers: a device that is broken, a disk of its own, other code.
 FLAGS = {"broken": "TUNELAB_TEST_BROKEN", "blind": "TUNELAB_TEST_BLIND", "other": "TUNELAB_TEST_OTHER"}
+SECONDS = "TUNELAB_TEST_SECONDS"  # how long a trial takes
 STEPS_TAKEN = [0]  # by this process, over all its trials
 
 
@@ -47,7 +48,7 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
     if os.environ.get(FLAGS["broken"]):
         raise RuntimeError("CUDA error: device-side assert triggered")
     meet(trial, folder.parent)
-    time.sleep(0.1)
+    time.sleep(float(os.environ.get(SECONDS, "0.1")))
     facts = {
         "pid": os.getpid(),
         "steps_taken": STEPS_TAKEN[0],
@@ -61,7 +62,7 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
         "device": [device.kind, device.threads, device.memory_fraction],
     }
     (folder / "items.csv.gz").write_bytes(b"items")
-    row = {"state": "finished", "reason": "", "metrics": {"quality": 0.5}, "seconds": 0.1, "facts": facts}
+    row = {"state": "finished", "reason": "", "metrics": {"quality": 0.5 + trial.seed / 1000}, "seconds": 0.1, "facts": facts}
     (folder / "result.json").write_text(json.dumps(row))
 
 

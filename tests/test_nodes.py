@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_functions import FLAGS, MarkedWorker
+from executor_functions import FLAGS, SECONDS, MarkedWorker
 from test_executor import FUNCTION, Heard, sweep
 
+from core.errors import BadInput
 from core.hardware import is_lost
 from core.states import State
 from sweeps import executor, ledger, places
+from sweeps import nodes as asked
 from sweeps.cluster import cluster
 from sweeps.places import Places
 from sweeps.resources import Resources
@@ -87,8 +89,8 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     head = {"num_cpus": 0, "include_dashboard": False, "temp_dir": str(temporary)}
     nodes = Cluster(initialize_head=True, shutdown_at_exit=False, head_node_args=head)
 
-    def add(**marks: str) -> Any:
-        return nodes.add_node(num_cpus=1, env_vars={**os.environ, **{FLAGS[name]: value for name, value in marks.items()}})
+    def add(cpus: int = 1, **marks: str) -> Any:
+        return nodes.add_node(num_cpus=cpus, env_vars={**os.environ, **{FLAGS[name]: value for name, value in marks.items()}})
 
     nodes.add = add
     yield nodes
@@ -108,8 +110,8 @@ def table(folder: Path) -> dict[str, str]:
     return found
 
 
-def ran(made: Any, folder: Path, seeds: tuple[int, ...], meanwhile: Any = None) -> Heard:
-    heard, used = Heard(), Resources(4, 1, trial_timeout_seconds=120)
+def ran(made: Any, folder: Path, seeds: tuple[int, ...], meanwhile: Any = None, slots: int = 4) -> Heard:
+    heard, used = Heard(), Resources(slots, 1, trial_timeout_seconds=120)
     events = heard.events()
     if meanwhile:
 
@@ -141,9 +143,12 @@ def test_a_node_lost_and_a_node_added_end_with_the_same_table(made: Any, tmp_pat
 
 
 @pytest.mark.slow  # four workers start, and more in place of those that end
-def test_a_broken_device_another_disk_and_other_code_lose_no_trial(made: Any, tmp_path: Path) -> None:
+def test_a_broken_device_another_disk_and_other_code_lose_no_trial(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECONDS, "2")  # long enough for every node's worker to take part
     made.add(), made.add(broken="1"), made.add(blind=str(tmp_path / "elsewhere")), made.add(other="1")
-    folder, seeds = tmp_path / "sweep", tuple(range(30, 50))
+    folder, seeds = tmp_path / "sweep", tuple(range(30, 44))
     heard = ran(made, folder, seeds)
     assert {outcome.state for _, outcome in heard.ended} == {State.FINISHED}
     assert len(ledger.read(folder)) == len(seeds)
@@ -158,3 +163,22 @@ def test_a_broken_device_another_disk_and_other_code_lose_no_trial(made: Any, tm
     marked = [row["facts"]["marks"] for row in rows]
     assert "broken" not in str(marked)
     assert "other" not in str(marked)
+
+
+@pytest.mark.slow
+def test_a_cluster_is_asked_before_anything_starts_and_no_more_trials_run_than_asked_for(
+    made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.add(cpus=4)
+    assert asked.check(made.address, Resources(4, 1)) == []
+    assert "room for 4 trials" in asked.check(made.address, Resources(9, 1))[0]
+    with pytest.raises(BadInput, match="no node of the cluster has that"):
+        asked.check(made.address, Resources(1, 1, gpus_per_trial=1))
+    ran(made, tmp_path, tuple(range(30, 46)), slots=2)
+    rows = [json.loads(path.read_text())["facts"] for path in tmp_path.glob("trials/*/result.json")]
+    starts = [(row["started"], row["ended"]) for row in rows]
+    assert all(sum(start <= at < end for start, end in starts) <= 2 for at, _ in starts)
+    assert len({row["pid"] for row in rows}) <= 3  # and they stay warm
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "w" * 32)
+    with pytest.raises(BadInput, match="the cluster refuses this token; set the cluster's own"):
+        asked.check(made.address, Resources(4, 1))

@@ -10,7 +10,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import threading
@@ -23,7 +22,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from test_executor import rays_of, wait_until
 
 import experiments
 import sweeps
@@ -662,43 +660,6 @@ def test_more_seeds_run_only_what_is_new_and_a_lost_store_loses_nothing(
     assert len(trials(output)) == 15
     assert main([NAME, *SMALL, "--seeds", "2", "--status", "--output", str(output)]) == 0
     assert "15/15 trials done, 0 failed; not running" in capsys.readouterr().out
-
-
-def n_finished(output: Path) -> int:
-    return len(list(output.glob(f"{NAME}-*/trials/*/result.json")))
-
-
-@pytest.mark.slow
-def test_killed_again_and_again_it_ends_with_the_same_table(
-    swept: tuple[Path, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source, _ = swept
-    output, temporary = tmp_path / "runs", Path(f"/tmp/tr{os.getpid()}")  # short enough for Ray's sockets
-    temporary.mkdir()
-    monkeypatch.setenv("TMPDIR", str(temporary))
-    try:
-        for n_results, how, code in (
-            (0, signal.SIGKILL, -9),
-            (2, signal.SIGKILL, -9),
-            (5, signal.SIGKILL, -9),
-            (7, signal.SIGINT, 130),
-            (9, signal.SIGTERM, 130),
-        ):
-            enough = max(n_results, n_finished(output))  # workers end a trial after a kill: wait for one of this start
-            sweep = start(output)
-            while n_finished(output) <= enough and sweep.poll() is None:
-                time.sleep(0.05)
-            sweep.send_signal(how)
-            said, _ = sweep.communicate(timeout=120)
-            assert sweep.returncode == code, said
-            assert "Traceback" not in said
-            assert wait_until(lambda: not rays_of(temporary)), rays_of(temporary)
-        ran(output)
-        once(output)
-        assert table(output) == table(source)
-        assert not list(temporary.glob("tl-*"))
-    finally:
-        shutil.rmtree(temporary)
 
 
 @pytest.mark.slow

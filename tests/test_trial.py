@@ -91,6 +91,7 @@ def test_what_a_trial_leaves_behind(make_model: Callable[..., str], rows_file: s
     assert mean == pytest.approx(metrics["quality"])
     facts = result.facts
     assert facts["quality_measure"] == "log_likelihood/response"
+    assert len(facts["drift_texts"]) == 16  # whichever machine draws others is told of
     assert facts["target_modules"] == "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj"
     assert all(isinstance(value, str) for value in facts.values())
 
