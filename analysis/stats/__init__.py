@@ -6,6 +6,7 @@ from analysis.stats.intervals import (
     bootstrap_means,
     from_draws,
     interquartile_mean,
+    item_interval,
     mean_interval,
     mean_products,
     percentile_interval,
@@ -19,6 +20,7 @@ from analysis.stats.intervals import (
 __all__ = [
     "ABOVE_ZERO", "BELOW_ZERO", "LEVEL", "NEEDS_SEEDS", "NO_SPREAD", "POWER", "Decision", "Estimate", "Form", "Missing", "Region",
     "Why", "bootstrap_means", "from_draws", "holm",
-    "interquartile_mean", "mean_interval", "mean_products", "no_interval", "percentile_interval", "quotient_of_estimates",
+    "interquartile_mean", "item_interval",
+    "mean_interval", "mean_products", "no_interval", "percentile_interval", "quotient_of_estimates",
     "ratio_interval", "relative_difference", "resampled_counts", "t_quantile", "variance_and_df", "verdict",
 ]  # fmt: skip

@@ -82,6 +82,22 @@ def mean_interval(scores_SI: np.ndarray, strata_I: np.ndarray | None = None, n_i
     return Estimate(value, value - half_width, value + half_width, float(df), n_seeds, shown)
 
 
+def item_interval(scores_I: np.ndarray, strata_I: np.ndarray | None = None, n_items: int | None = None) -> Estimate:
+    """The mean of one seed's scores with an interval for new items of the same strata alone: it says nothing of other seeds."""
+    width = len(scores_I)
+    codes = np.zeros(width, dtype=int) if strata_I is None else np.unique(strata_I, return_inverse=True)[1]
+    sizes = np.bincount(codes)
+    value, shown, df = float(scores_I.mean()), width if n_items is None else n_items, width - len(sizes)
+    if df < 1:
+        return no_interval(value, 1, shown, Missing(Why.TOO_FEW, "needs 2 items"))
+    within_I = scores_I - (np.bincount(codes, weights=scores_I) / sizes)[codes]
+    variance = float(within_I @ within_I) / df / width
+    if no_spread(variance, scores_I):
+        return no_interval(value, 1, shown, Missing(Why.NO_SPREAD, "no spread between items"))
+    half_width = t_quantile(df) * math.sqrt(variance)
+    return Estimate(value, value - half_width, value + half_width, df, 1, shown)
+
+
 def no_spread(variance: float, scores: np.ndarray) -> bool:
     """Whether the variance of a mean of these scores is 0 but for rounding."""
     return math.sqrt(variance) <= ROUNDING * float(np.abs(scores).max())

@@ -1,0 +1,249 @@
+"""Files of scores: plain JSONL or CSV, sample logs of lm-evaluation-harness, logs of Inspect. Each becomes a list of scores.
+
+An item is known by its id, as text: 7 in one file is "7" in another. A score is a finite number; true and false are 1 and 0.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import math
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.errors import BadInput, nearest
+
+# The harness names a file of samples after its task and the time, Inspect's letters are those of its own value_to_float.
+SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl(\.gz)?")
+LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
+HARNESS = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics")
+OPTIONAL = ("weight", "group", "cluster", "seed")
+
+
+@dataclass(frozen=True)
+class Score:
+    """One score. `group`: a task that stays the same, of which items are a sample. `cluster`: items drawn together. `question`: a
+    hash of what was asked, where the file has one."""
+
+    id: str
+    value: float
+    seed: str = ""
+    weight: float = 1.0
+    group: str = ""
+    cluster: str = ""
+    question: str = ""
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of several scores of an item is meant: its name (`--metric`), and of the harness the filter before it."""
+
+    metric: str = ""
+    filter: str = ""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A file's scores; `n_unscored` items of it have none, as their sample ended in an error."""
+
+    path: str
+    rows: tuple[Score, ...]
+    what: str  # the kind of file, and which of its scores
+    n_unscored: int = 0
+
+
+def read(path: Path, choice: Choice) -> Scores:
+    """The scores of a file, or of a directory with samples of several tasks, each of which is a group.
+
+    Raises:
+        BadInput: it cannot be read, has no scores, or has several and none is chosen.
+    """
+    if path.is_dir():
+        return _directory(path, choice)
+    try:
+        raw = path.read_bytes()
+        if path.suffix == ".gz":
+            raw = gzip.decompress(raw)
+        text = raw.decode("utf-8-sig")
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile):
+        if zipfile.is_zipfile(path):
+            inspect = f"a zip archive; if it is Inspect's, first `inspect log convert {path.name} --to json --output-dir .`"
+            raise BadInput(f"{path}: {inspect}", field=str(path)) from None
+        raise BadInput(f"{path}: not text in UTF-8; give JSONL, JSON or CSV", field=str(path)) from None
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror or error})", field=str(path)) from None
+    found = _of_text(path, text, choice)
+    if not found.rows:
+        raise BadInput(f"{path}: has no scores; give JSONL with id and score a line", field=str(path))
+    return found
+
+
+def _directory(path: Path, choice: Choice) -> Scores:
+    files = sorted(file for file in path.iterdir() if SAMPLES.fullmatch(file.name))
+    if not files:
+        raise BadInput(f"{path}: a directory without samples_*.jsonl; give a file of scores", field=str(path))
+    tasks = [SAMPLES.sub(r"\g<task>", file.name) for file in files]
+    if twice := next((task for task in tasks if tasks.count(task) > 1), ""):
+        raise BadInput(f"{path}: has several samples of {twice}; leave those of one run there, or give files", field=str(path))
+    rows: list[Score] = []
+    for task, file in zip(tasks, files, strict=True):
+        found = read(file, choice)
+        rows += [
+            Score(f"{task}/{one.id}", one.value, one.seed, one.weight, task, one.cluster, one.question) for one in found.rows
+        ]
+    return Scores(str(path), tuple(rows), f"lm-evaluation-harness, {len(files)} tasks, {found.what.split(', ', 1)[-1]}")
+
+
+def _of_text(path: Path, text: str, choice: Choice) -> Scores:
+    name = path.name.removesuffix(".gz")
+    if name.endswith((".csv", ".tsv")):
+        return _table(path, text, "\t" if name.endswith(".tsv") else ",", choice)
+    try:
+        whole = json.loads(text) if text.strip() else []
+    except RecursionError:
+        raise BadInput(f"{path}: JSON that is nested too deeply", field=str(path)) from None
+    except ValueError:
+        return _lines(path, _json_lines(path, text), choice)
+    if isinstance(whole, dict) and isinstance(whole.get("samples"), list):
+        return _inspect(path, whole["samples"], choice)
+    if isinstance(whole, dict) and "eval" in whole:
+        raise BadInput(f"{path}: Inspect's log without samples; export it with them", field=str(path))
+    rows = whole if isinstance(whole, list) else [whole]
+    return _lines(path, ((f"row {i}", row) for i, row in enumerate(rows, 1)), choice)
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
+    for i, line in enumerate(text.split("\n"), 1):  # not splitlines: a string may hold other ends of lines
+        if line.strip():
+            try:
+                yield f"line {i}", json.loads(line)
+            except (ValueError, RecursionError):
+                raise BadInput(f"{path}: line {i}: not JSON; give one object a line", field=str(path)) from None
+
+
+def _table(path: Path, text: str, delimiter: str, choice: Choice) -> Scores:
+    try:
+        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error as error:
+        raise BadInput(f"{path}: not CSV ({error})", field=str(path)) from None
+    filled = [{key: value for key, value in row.items() if key and value not in (None, "")} for row in rows]
+    found = _lines(path, ((f"row {i}", row) for i, row in enumerate(filled, 1)), choice, from_text=True)
+    return Scores(found.path, found.rows, found.what.replace("plain", "table"))
+
+
+def _lines(path: Path, rows: Iterable[tuple[str, Any]], choice: Choice, from_text: bool = False) -> Scores:
+    """Objects with an id and a score, or samples of the harness."""
+    listed = list(rows)
+    for where, row in listed:
+        if not isinstance(row, dict):
+            raise BadInput(f"{path}: {where}: must be an object with id and score", field=str(path))
+    if listed and "doc_id" in listed[0][1]:
+        return _harness(path, listed, choice)
+    name = choice.metric or "score"
+    return Scores(str(path), tuple(_plain(path, where, row, name, from_text) for where, row in listed), f"plain, {name}")
+
+
+def _plain(path: Path, where: str, row: Mapping[str, Any], name: str, from_text: bool) -> Score:
+    at = f"{path}: {where}"
+    value = _number(at, row, name, from_text)
+    weight = _number(at, row, "weight", from_text) if "weight" in row else 1.0
+    if weight <= 0:
+        raise BadInput(f"{at}: weight={weight:g}: must be above 0; leave the row out", field=str(path))
+    words = {key: _word(at, row, key) for key in ("group", "cluster", "seed") if row.get(key) is not None}
+    return Score(_word(at, row, "id"), value, weight=weight, **words)
+
+
+def _word(at: str, row: Mapping[str, Any], key: str) -> str:
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value == "":
+        given = f"{key}={value!r}: must be text or a whole number" if key in row else f"no {key}; it has {', '.join(row)}"
+        raise BadInput(f"{at}: {given}")
+    return str(value)
+
+
+def _number(at: str, row: Mapping[str, Any], key: str, from_text: bool = False) -> float:
+    value = row.get(key)
+    if key not in row:
+        hint = f"it has {', '.join(map(str, row))}" + ("; name the score's column with --metric" if key == "score" else "")
+        raise BadInput(f"{at}: no {key}; {hint}")
+    if from_text and isinstance(value, str):
+        value = _read(value)
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        raise BadInput(f"{at}: {key}={row[key]!r}: must be a finite number; leave the row out if there is none")
+    return float(value)
+
+
+def _read(text: str) -> object:
+    """A number that is written out, or in a word; the text itself if it is none."""
+    try:
+        return WORDS[text.strip().lower()] if text.strip().lower() in WORDS else float(text)
+    except ValueError:
+        return text
+
+
+def _chosen(path: Path, names: list[str], wanted: str, option: str) -> str:
+    """The one name, or the wanted one of several."""
+    if wanted and wanted not in names:
+        raise BadInput(f"{option} {wanted!r}: {path}: {nearest(wanted, names)}", field=option)
+    if not wanted and len(names) > 1:
+        raise BadInput(f"{path}: has {', '.join(names)}; choose one with {option}", field=option)
+    return wanted or next(iter(names), "")
+
+
+def _harness(path: Path, rows: list[tuple[str, dict[str, Any]]], choice: Choice) -> Scores:
+    """Samples of lm-evaluation-harness: a line for each document and filter; its metrics stand beside what was asked."""
+    filters = list(dict.fromkeys(str(row["filter"]) for _, row in rows if "filter" in row))
+    chosen = _chosen(path, filters, choice.filter, "--filter")
+    kept = [(where, row) for where, row in rows if not filters or row.get("filter") == chosen]
+    first = kept[0][1]
+    listed = first.get("metrics")
+    names = list(map(str, listed)) if isinstance(listed, list) and listed else [
+        key for key, value in first.items() if key not in HARNESS and isinstance(value, int | float)
+    ]  # fmt: skip
+    if not names:
+        raise BadInput(f"{path}: samples without a metric; log them with --log_samples", field=str(path))
+    metric = _chosen(path, names, choice.metric, "--metric")
+    scores = tuple(
+        Score(
+            _word(f"{path}: {where}", row, "doc_id"),
+            _number(f"{path}: {where}", row, metric),
+            question=str(row.get("doc_hash", "")),
+        )
+        for where, row in kept
+    )
+    return Scores(str(path), scores, f"lm-evaluation-harness, {metric}" + (f" after {chosen}" if len(filters) > 1 else ""))
+
+
+def _inspect(path: Path, samples: list[Any], choice: Choice) -> Scores:
+    """Inspect's samples: an id, an epoch (the same question asked again), and values by scorer."""
+    scored = [one for one in samples if isinstance(one, dict) and isinstance(one.get("scores"), dict) and one["scores"]]
+    flat = [_flat(one["scores"]) for one in scored]
+    names = list(dict.fromkeys(name for one in flat for name in one))
+    metric = _chosen(path, names, choice.metric, "--metric")
+    rows = [
+        Score(_word(f"{path}: sample {one.get('id')!r}", one, "id"), _value(path, one, values[metric]))
+        for one, values in zip(scored, flat, strict=True)
+        if metric in values
+    ]
+    return Scores(str(path), tuple(rows), f"Inspect, {metric}", len(samples) - len(rows))
+
+
+def _flat(scores: Mapping[str, Any]) -> dict[str, object]:
+    """Values by scorer, and by scorer/key where a scorer gives several."""
+    found: dict[str, object] = {}
+    for name, one in scores.items():
+        value = one.get("value") if isinstance(one, dict) else one
+        found |= {f"{name}/{key}": inner for key, inner in value.items()} if isinstance(value, dict) else {name: value}
+    return found
+
+
+def _value(path: Path, sample: Mapping[str, Any], value: object) -> float:
+    read = LETTERS.get(value, _read(value)) if isinstance(value, str) else value
+    return _number(f"{path}: sample {sample.get('id')!r}", {"value": read}, "value")
