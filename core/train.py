@@ -13,6 +13,7 @@ import gc
 import math
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -32,6 +33,9 @@ from core.settings import Train
 
 HISTORY_POINTS = 100  # at most, along training
 GPU_LOOKS_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for it
+
+
+ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")  # which TRL changes
 
 
 @dataclass(frozen=True)
@@ -188,9 +192,24 @@ def _config(how: Run) -> SFTConfig:
     )
 
 
+@contextmanager
+def _config_kept(model: nn.Module) -> Iterator[None]:
+    """TRL makes a mixture of experts return its routers' logits, for a loss that ours is without; with them left on, nothing can
+    be generated, here or from what is saved."""
+    outer: Any = model.config
+    config = outer.get_text_config()
+    kept = {name: getattr(config, name) for name in ROUTER_SETTINGS if hasattr(config, name)}
+    try:
+        yield
+    finally:
+        for name, value in kept.items():
+            setattr(config, name, value)
+
+
 def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded], how: Run) -> Trained:
     """Trains the model in place. A loss that is not finite ends it early and is reported, not raised."""
-    trained = _fit(model, tokenizer, rows, how)
+    with _config_kept(model):
+        trained = _fit(model, tokenizer, rows, how)
     gc.collect()  # trainer and callback hold each other, and with them Adam's moments: 8 bytes a parameter
     return trained
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -172,11 +173,12 @@ def test_a_mixture_trains_and_what_peft_cannot_do_is_refused_beforehand(
     trial = Trial(
         model=Model(name=make_model("mixtral")), data=Data(source=rows_file, n_examples=24, eval_share=0.4),
         adapter=Lora(rank=4, targets="mlp"), train=Train(epochs=2, batch_size=8, learning_rate=1e-2),
-        evaluation=Evaluation(drift_samples=4, drift_tokens=12),
+        evaluation=Evaluation(drift_samples=4, drift_tokens=12, generations=2, split="test"),
     )  # fmt: skip
     told = preflight.inspect(trial)
     result = trials.run(trial, told.provenance, tmp_path, Device())
     assert (result.state, result.reason) == ("finished", "")
+    assert len(json.loads((tmp_path / "generations.json").read_text())["data"]) == 2
     assert result.metrics["trainable_parameters"] == told.trainable_parameters
     assert result.metrics["forgetting"] > 0
     assert result.facts["target_modules"] == "down_proj, gate_up_proj"

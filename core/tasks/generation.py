@@ -154,11 +154,17 @@ def _until_end(answer: list[int], ends: tuple[int, ...]) -> Written:
 
 @contextlib.contextmanager
 def own_settings_aside(model: nn.Module) -> Iterator[None]:
-    """What generation_config.json says (temperature, penalties, suppressed tokens) would fill in all that is not given."""
+    """What generation_config.json says (temperature, penalties, suppressed tokens) would fill in all that is not given. A mixture
+    of experts that config.json asks for its routers' logits would balance the loads of a whole prompt at each token, and fail."""
     bare: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    own = bare.generation_config
+    config = bare.config.get_text_config()
+    own, routers = bare.generation_config, getattr(config, "output_router_logits", None)
     bare.generation_config = GenerationConfig()
+    if routers:
+        config.output_router_logits = False
     try:
         yield
     finally:
         bare.generation_config = own
+        if routers:
+            config.output_router_logits = routers
