@@ -186,19 +186,20 @@ def _other_inputs(trial: Trial, planned: tuple[tuple[str, str], ...]) -> str:
 
 
 def _device(task: Mapping[str, Any]) -> Device:
-    """The trial's share of this machine. On a cluster the driver does not know how many cores it has."""
+    """The trial's share of this machine. On a cluster the driver does not know how many cores and how much memory it has."""
     device = Device(**task["device"])
     if not task["joined"]:
         return device
-    threads = _threads(task["slots"], task["gpus_per_trial"])
+    room = _room(task["slots"], task["gpus_per_trial"])
+    threads = max(n_cores() // room, 1)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)  # read when torch is imported
-    return replace(device, threads=threads)
+    return replace(device, threads=threads, memory_fraction=1 / room if device.kind == "cpu" else device.memory_fraction)
 
 
 @functools.cache
-def _threads(slots: int, gpus_per_trial: float) -> int:
-    """This machine's cores, shared out among the trials that it has room for."""
+def _room(slots: int, gpus_per_trial: float) -> int:
+    """How many of the sweep's trials this machine may hold at a time."""
     here = ray.get_runtime_context().get_node_id()
     found = [node["Resources"] for node in ray.nodes() if node["NodeID"] == here]
     room = sum(Resources(slots, 1, gpus_per_trial).room(resources) for resources in found)
-    return max(n_cores() // max(min(room, slots), 1), 1)
+    return max(min(room, slots), 1)

@@ -136,7 +136,7 @@ def test_trials_run_side_by_side_on_warm_workers(resources: Resources, tmp_path:
     starts = sorted((row["started"], row["ended"]) for row in found)
     assert all(sum(s <= start < e for s, e in starts) <= SLOTS for start, _ in starts)
     assert {(row["threads"], row["gpus"], row["directory"]) for row in found} == {("1", "", os.getcwd())}
-    assert found[0]["device"] == ["cpu", 1, None]
+    assert found[0]["device"] == ["cpu", 1, 1 / SLOTS]
     assert not list(tmp_path.rglob(executor.HANG_FILE))
 
 

@@ -21,7 +21,7 @@ from sweeps import executor, ledger, places
 from sweeps import nodes as asked
 from sweeps.cluster import cluster
 from sweeps.places import Places
-from sweeps.resources import Resources
+from sweeps.resources import Resources, n_cores
 
 
 def test_a_trial_keeps_away_from_nodes_that_failed_it() -> None:
@@ -176,6 +176,7 @@ def test_a_cluster_is_asked_before_anything_starts_and_no_more_trials_run_than_a
         asked.check(made.address, Resources(1, 1, gpus_per_trial=1))
     ran(made, tmp_path, tuple(range(30, 46)), slots=2)
     rows = [json.loads(path.read_text())["facts"] for path in tmp_path.glob("trials/*/result.json")]
+    assert {tuple(row["device"]) for row in rows} == {("cpu", max(n_cores() // 2, 1), 0.5)}  # counted where they run
     starts = [(row["started"], row["ended"]) for row in rows]
     assert all(sum(start <= at < end for start, end in starts) <= 2 for at, _ in starts)
     assert len({row["pid"] for row in rows}) <= 3  # and they stay warm
