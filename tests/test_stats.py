@@ -348,3 +348,13 @@ def test_one_seed_has_the_value_of_the_shares_that_both_curves_pass() -> None:
         assert np.isfinite(e.value) == known
         assert e.missing is not None
         assert e.missing.kind is (Why.TOO_FEW if known else Why.NOT_BRACKETED)
+
+
+def test_a_share_that_was_never_seen_is_bounded_by_how_many_items_were_asked() -> None:
+    """Clopper and Pearson: of 100 items none right leaves shares up to 3.6 % (the rule of three, two-sided)."""
+    none, every = (stats.mean_interval(np.full((4, 100), share), share=True) for share in (0.0, 1.0))
+    assert (none.value, none.low, none.high) == pytest.approx((0, 0, 0.0362), abs=1e-4)
+    assert (every.value, every.low, every.high) == pytest.approx((1, 0.9638, 1), abs=1e-4)
+    assert none.p_beyond(0.15, "below") < 0.001 < 0.025 < none.p_beyond(0.02, "below")
+    assert not stats.mean_interval(np.full((4, 100), 0.5), share=True).known
+    assert not stats.mean_interval(np.zeros((4, 100))).known  # a difference may be of any size

@@ -45,7 +45,8 @@ def of_seeds(t: Tables[None], weights: Mapping[str, float], region: Region, effe
         return untested(region, effect, absent or "no arm with rank 16")
     names = [arm.final[seed] for seed in sorted(arm.final)]
     per_seed = np.sum([weight * t.panels[m].of(names).mean(axis=1) for m, weight in weights.items()], axis=0)
-    e = mean_interval(per_seed[:, None], n_items=min(t.panels[m].n_items for m in weights))
+    n_items = min(t.panels[m].n_items for m in weights)
+    e = mean_interval(per_seed[:, None], n_items=n_items, share=list(weights.values()) == [1.0])
     return Finding(e, region, effect, ACCURACY, SEEDS_ALONE, hindrance(t, "quality", arm))
 
 

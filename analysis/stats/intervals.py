@@ -62,12 +62,15 @@ def variance_and_df(parts_3: np.ndarray, df_3: np.ndarray) -> tuple[np.ndarray, 
     return variance, np.maximum(df, df_3[0])
 
 
-def mean_interval(scores_SI: np.ndarray, strata_I: np.ndarray | None = None, n_items: int | None = None) -> Estimate:
+def mean_interval(
+    scores_SI: np.ndarray, strata_I: np.ndarray | None = None, n_items: int | None = None, share: bool = False
+) -> Estimate:
     """The grand mean with an interval for new seeds and new items of the same strata.
 
     For a paired effect give the differences. Where items differ from seed to seed give seed means, shape (S, 1), and
     `n_items`: the interval is then Student's t on S − 1 degrees of freedom. There is none where neither seeds nor items differ:
-    scores that are all the same say nothing of how far off they are.
+    scores that are all the same say nothing of how far off they are. But for a `share` of items (scores of 0 and 1): where it is
+    0 or 1 throughout, Clopper and Pearson's interval holds, an item counted once for all seeds.
     """
     n_seeds, width = scores_SI.shape
     shown = width if n_items is None else n_items
@@ -77,9 +80,19 @@ def mean_interval(scores_SI: np.ndarray, strata_I: np.ndarray | None = None, n_i
     strata = np.zeros(width, dtype=int) if strata_I is None else strata_I
     variance, df = variance_and_df(*mean_products(scores_SI, scores_SI, strata))
     if no_spread(float(variance), scores_SI):
-        return no_interval(value, n_seeds, shown, NO_SPREAD)
+        return _never_or_always(value, n_seeds, shown) if share else no_interval(value, n_seeds, shown, NO_SPREAD)
     half_width = t_quantile(float(df)) * math.sqrt(float(variance))
     return Estimate(value, value - half_width, value + half_width, float(df), n_seeds, shown)
+
+
+def _never_or_always(value: float, n_seeds: int, n_items: int) -> Estimate:
+    """A share that was 0, or 1, of n items: Clopper, Pearson (1934), whose end is where so few would be seen in 2.5 %."""
+    if value not in (0.0, 1.0):
+        return no_interval(value, n_seeds, n_items, NO_SPREAD)
+    reach = 1 - ((1 - LEVEL) / 2) ** (1 / n_items)
+    return Estimate(
+        value, max(0.0, value - reach), min(1.0, value + reach), max(n_items - 1, 1), n_seeds, n_items, fixed=reach / 2
+    )
 
 
 def item_interval(scores_I: np.ndarray, strata_I: np.ndarray | None = None, n_items: int | None = None) -> Estimate:
