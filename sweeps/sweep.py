@@ -31,13 +31,26 @@ if TYPE_CHECKING:
 ANSWER = (Phase.TUNE, State.DIVERGED)
 
 
+def asked(plan: Plan) -> tracking.Asked:
+    """What the sweep's views in MLflow show."""
+    spaces = {**plan.experiment.tune, **(plan.experiment.search.space if plan.experiment.search else {})}
+    logs = [name for name, space in spaces.items() if isinstance(space, LogUniform)]
+    for axis in plan.axes:
+        levels = [arm.overrides.get(axis) for arm in plan.arms]
+        numbers = [level for level in levels if isinstance(level, int | float) and not isinstance(level, bool) and level > 0]
+        if numbers and max(numbers) >= 10 * min(numbers):
+            logs.append(axis)
+    labels = tuple(arm.label for arm in plan.arms)
+    return tracking.Asked(labels, plan.axes, tuple(spaces), tuple(dict.fromkeys(logs)), plan.n_final, plan.n_tuning)
+
+
 class Sweep:
     """Runs an experiment inside its directory, which the caller has locked."""
 
     def __init__(self, plan: Plan, directory: Path, uri: str, output: Path) -> None:
         self.plan, self.directory, self.uri = plan, directory, uri
         self.title = f"{plan.experiment.name} {plan.sweep[:8]}"
-        self.store = Store(uri, plan.experiment.name, plan.sweep)
+        self.store = Store(uri, plan.experiment.name, plan.sweep, asked(plan))
         self.search = self._search()
         self.unrecorded = 0  # tuning trials that Optuna's file lacks
 
@@ -61,6 +74,8 @@ class Sweep:
             lines.append(f"serve    mlflow ui --backend-store-uri {shlex.quote(redacted(self.uri))}")
         if self.store.parent_id:
             lines.append(f"compare  {tracking.page(self.uri, self.store.experiment_id, self.plan.sweep)}")
+            if self.plan.n_tuning:
+                lines.append(f"tuning   {tracking.page(self.uri, self.store.experiment_id, self.plan.sweep, 'tuning')}")
         return lines
 
     def forget_failed(self) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import math
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
+RATE = "train.learning_rate"
 ITEMS = "items.csv.gz"
 FILES = (FILE, ITEMS, GENERATIONS, "traceback.txt")  # those of a trial's folder that the store gets
 
@@ -70,11 +73,27 @@ def summary(result: Result) -> str:
     return f"**{result.state}** on the {result.trial.get('evaluation.split')} split: " + ", ".join(shown)
 
 
+def axis_names(axes: Sequence[str]) -> dict[str, str]:
+    """The parameter under which a trial's run has each axis: by its last part where that is enough."""
+    tails = [name.rpartition(".")[2] for name in axes]
+    return {name: f"axis.{tail if tails.count(tail) == 1 else name}" for name, tail in zip(axes, tails, strict=True)}
+
+
+def log_name(field: str) -> str:
+    """The parameter with the decimal logarithm of a field: the UI's charts of parameters have no logarithmic axes."""
+    return f"log10.{field}"
+
+
 def params(result: Result, record: TrialRecord) -> dict[str, object]:
-    tails = [name.rpartition(".")[2] for name in record.axes]
-    short = {name: tail if tails.count(tail) == 1 else name for name, tail in zip(record.axes, tails, strict=True)}
-    axes = {f"axis.{short[name]}": result.trial[name] for name in record.axes if name in result.trial}
-    return {**axes, **result.trial, **result.provenance, **result.facts}
+    trial = result.trial
+    axes = {short: trial[name] for name, short in axis_names(record.axes).items() if name in trial}
+    numbers = {name: trial.get(name) for name in (*record.axes, RATE)}
+    logs = {
+        log_name(name): round(math.log10(value), 4)
+        for name, value in numbers.items()
+        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+    }
+    return {**axes, **logs, **trial, **result.provenance, **result.facts}
 
 
 def metrics(result: Result, end_ms: int) -> list[tuple[str, float, int, int]]:

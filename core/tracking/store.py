@@ -23,7 +23,7 @@ from core.result import FILE, GENERATIONS, Result
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-from core.tracking import entries
+from core.tracking import entries, views
 from core.tracking.connection import (
     ARM,
     DIGEST,
@@ -79,8 +79,9 @@ class _Logged:
 class Store:
     """Writes one sweep's runs. Not thread-safe: one thread at a time."""
 
-    def __init__(self, uri: str, experiment: str, sweep: str) -> None:
-        self.uri, self.experiment, self.sweep = uri, experiment, sweep
+    def __init__(self, uri: str, experiment: str, sweep: str, asked: views.Asked | None = None) -> None:
+        """`asked`: what the sweep's views in MLflow's UI show; without it there are none."""
+        self.uri, self.experiment, self.sweep, self.asked = uri, experiment, sweep, asked
         self.parent_id = self.experiment_id = ""  # until `open`
         self.restored = False  # the experiment had been deleted in the store
         self.runs: dict[str, list[_Logged]] = {}  # by key; several only after two processes logged at the same time
@@ -99,9 +100,9 @@ class Store:
         check_uri(self.uri)  # answers within seconds; MLflow's client waits for minutes
         self.client = client(self.uri)
         with opening(self.uri):  # two sweeps of one experiment, or the same one in two directories, may start together
-            self.experiment_id = self._experiment_id()
+            self.experiment_id, shown = self._experiment()
             runs = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep})
-            parent_id = self._parent_run(runs, note)
+            parent_id, started_ms = self._parent_run(runs, note)
         self.runs = {}
         for run in runs:
             if run.data.tags.get(KIND) != "sweep" and run.data.tags.get(PARENT) != parent_id:
@@ -112,6 +113,9 @@ class Store:
         now = {LAST_RUN: str(time.time_ns() // 1_000_000), **(tags or {})}
         # again after a kill between the two: the same values change nothing
         log_batch(self.client, parent_id, params=params, tags=now)
+        for name, view in views.tags(self.sweep, self.asked, started_ms) if self.asked else ():
+            if shown.get(name) != view:
+                self.client.set_experiment_tag(self.experiment_id, name, view)
         self.parent_id = parent_id
 
     def close(self, status: str) -> None:
@@ -208,13 +212,15 @@ class Store:
             "mlflow.source.name": "sweeps/run.py",
         }
         tags[NOTE] = entries.summary(result)
+        if self.asked and (color := self.asked.color(record.arm)):
+            tags[views.COLOR] = color
         started = entries.end_ms(record.folder) - int(1_000 * result.seconds)
         run = self.client.create_run(self.experiment_id, start_time=started, run_name=record.name, tags=tags)
         return _Logged.of(run)
 
-    def _parent_run(self, runs: list[Run], note: str) -> str:
-        """The sweep's own run, made where there is none. Of several (a deleted one was restored, or two processes made one at
-        the same moment) the oldest stays."""
+    def _parent_run(self, runs: list[Run], note: str) -> tuple[str, int]:
+        """The sweep's own run and when it began (in ms), made where there is none. Of several (a deleted one was restored, or two
+        processes made one at the same moment) the oldest stays."""
         parents = [run for run in runs if run.data.tags.get(KIND) == "sweep"]
         if not parents:
             name = f"{self.experiment} {self.sweep[:8]}"
@@ -224,9 +230,10 @@ class Store:
         first, *others = sorted(parents, key=lambda run: (run.info.start_time, run.info.run_id))
         for run in others:
             self.client.delete_run(run.info.run_id)
-        return str(first.info.run_id)
+        return str(first.info.run_id), int(first.info.start_time)
 
-    def _experiment_id(self) -> str:
+    def _experiment(self) -> tuple[str, Mapping[str, str]]:
+        """The experiment's id and tags."""
         from mlflow.exceptions import MlflowException
 
         found = self.client.get_experiment_by_name(self.experiment)
@@ -234,14 +241,14 @@ class Store:
             self.client.restore_experiment(found.experiment_id)
             self.restored = True
         if found is not None:
-            return str(found.experiment_id)
+            return str(found.experiment_id), found.tags
         # the kind decides which page the UI opens on: this one opens the table of runs
         tags = {"mlflow.experimentKind": "custom_model_development"}
         try:
             place = artifacts_of(self.uri)
-            return str(self.client.create_experiment(self.experiment, artifact_location=place, tags=tags))
+            return str(self.client.create_experiment(self.experiment, artifact_location=place, tags=tags)), tags
         except MlflowException:  # another process made it in the same moment
             made = self.client.get_experiment_by_name(self.experiment)
             if made is None:
                 raise
-            return str(made.experiment_id)
+            return str(made.experiment_id), made.tags

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput, redacted
-from core.tracking.connection import PHASE, SWEEP
 from core.tracking.sqlite import normalised, sqlite_file, sqlite_uri, why_unusable
+from core.tracking.views import key
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
@@ -97,12 +97,11 @@ def _why(error: Any) -> str:
     return getattr(error, "strerror", None) or (type(error).__name__ if isinstance(error, Exception) else "no such address")
 
 
-def page(uri: str, experiment_id: str, sweep: str) -> str:
-    """Where the UI shows a sweep's final trials side by side, best first.
+def page(uri: str, experiment_id: str, sweep: str, view: str = "") -> str:
+    """Where the UI shows a sweep's prepared view (core/tracking/views.py): its charts, under the menu for training.
 
-    Sorted by a metric, as the UI folds children under their parent when it sorts by time.
+    Nothing else may stand in the address: beside a filter of its own the UI leaves the view out.
     """
     server = redacted(uri).rstrip("/") if uri.startswith("http") else "http://127.0.0.1:5000"
-    final = urllib.parse.quote(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'final'")
-    order = urllib.parse.quote("metrics.`quality`")
-    return f"{server}/#/experiments/{experiment_id}/runs?searchFilter={final}&orderByKey={order}&orderByAsc=false"
+    shown = f"viewStateShareKey={key(sweep, view)}&workflowType=machine_learning&compareRunsMode=CHART"
+    return f"{server}/#/experiments/{experiment_id}/runs?{shown}"
