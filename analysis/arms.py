@@ -152,14 +152,18 @@ def arms(table: pd.DataFrame) -> list[Arm]:
     """The arms, first those with a rank, along it. Of an arm whose final trials ran at several learning rates (the sweep was
     extended and tuned again) the rate that is now best on validation counts."""
     found = []
-    for label, group in table.groupby("arm", sort=False):
+    by_arm = table.groupby("arm", sort=False)
+    constant = by_arm.nunique(dropna=False) == 1
+    for label, group in by_arm:
         first = group.iloc[0]
         rank = first.get("adapter.rank")
         final = chosen_final(group)
-        by_seed = {int(row["seed"]): str(row["fingerprint"]) for _, row in final[final["state"] == State.FINISHED].iterrows()}
+        done = final[final["state"] == State.FINISHED]
+        by_seed = dict(zip(done["seed"].astype(int).tolist(), done["fingerprint"].astype(str), strict=True))
         rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
         rank = None if rank is None or pd.isna(rank) else int(rank)
-        shared = {str(name): values.iloc[0] for name, values in group.items() if values.nunique(dropna=False) == 1}
+        alike = constant.columns[constant.loc[label].to_numpy()]
+        shared = {"arm": label, **{str(name): first[name] for name in alike}}
         found.append(Arm(str(label), str(first["adapter.method"]), rank, rate, by_seed, shared))
     return sorted(found, key=lambda arm: (arm.rank is None, arm.method, arm.rank or 0, arm.label))
 
