@@ -256,6 +256,9 @@ class FakeTracking:
     def read_repeated(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
         return []
 
+    def read_generations(self, uri: str, run_id: str, artifacts: str = "") -> list[dict[str, str]]:
+        return []
+
     def read_items(self, uri: str, run_id: str, artifacts: str = "") -> str:
         return self.items[self.items["fingerprint"] == run_id].drop(columns="fingerprint").to_csv(index=False)
 

@@ -14,7 +14,7 @@ from analysis import questions
 from analysis.escaping import Markup, escaped, label, printable
 from analysis.figures import style
 from analysis.formatting import latex, markdown
-from analysis.reports import book
+from analysis.reports import book, generations
 from analysis.reports import question as page
 
 NASTY = (
@@ -114,3 +114,13 @@ def test_a_sweep_of_nasty_names_is_a_page_of_text(tmp_path: Path) -> None:
     assert "\x1b" not in made.terminal + made.note + shown.text
     rows = [line for line in (tmp_path / "replay" / "table.md").read_text().splitlines() if line.startswith("| ")]
     assert len(rows) == 2 + len(names)
+
+
+@pytest.mark.parametrize("text", NASTY)
+def test_what_a_model_writes_is_text(text: str) -> None:
+    row = {"prompt": text, "right answer": text, "base": text, "tuned": text}
+    shown = Read(book.rendered("\n".join(generations.section({text: [row]}))))
+    assert set(shown.tags) <= {"h2", "p", "table", "thead", "tbody", "tr", "th", "td"}
+    assert not shown.targets
+    assert shown.text.count("<br>".join(map(printable, text.split("\n")))) >= 5  # as it is, and not escaped twice
+    assert "\x1b" not in shown.text

@@ -6,6 +6,7 @@ import html
 from collections.abc import Mapping, Sequence
 
 from analysis import formatting
+from analysis.escaping import Markup, printable
 
 MOST_ARMS = 4  # columns that can be read side by side
 MOST_CHARACTERS = 400  # of a cell
@@ -38,7 +39,8 @@ def section(written: Written) -> tuple[str, ...]:
     return ("## What they write\n", f"<details>{summary}\n", table, "</details>\n")
 
 
-def cell(text: str) -> str:
-    """Any text as one cell of a Markdown table: escaped, cut, its lines kept."""
+def cell(text: str) -> Markup:
+    """Any text as one cell of a Markdown table: escaped, cut, its lines kept, control characters shown."""
     cut = text if len(text) <= MOST_CHARACTERS else text[:MOST_CHARACTERS] + " …"
-    return html.escape(cut).replace("&", "\0").translate(MARKUP).replace("\0", "&").replace("\n", "<br>").replace("\r", "")
+    lines = (html.escape(printable(line)).replace("&", "\0").translate(MARKUP).replace("\0", "&") for line in cut.split("\n"))
+    return Markup("<br>".join(lines))
