@@ -86,7 +86,7 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
                 _start(resources, temporary)
             DIRECTORY.append(temporary)
             signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own handler there, which ends the process at once
-            with watching(resources.fit):
+            with watching(resources.fit, joined=bool(address)):
                 yield
         finally:
             DIRECTORY.clear()

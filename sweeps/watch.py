@@ -27,10 +27,11 @@ GRACE_SECONDS = 10.0  # for the main thread to leave Ray
 
 
 class Watch:
-    """What is known of the cluster's life; `reason` says why it is lost."""
+    """What is known of the cluster's life; `reason` says why it is lost. `asks`: whether its head is asked, too; of a Ray of our
+    own the processes tell, and a question to a GCS that has died ends the whole process after a minute (2.60, measured)."""
 
-    def __init__(self, fits: Callable[[dict[str, float]], bool]) -> None:
-        self.fits, self.reason = fits, ""
+    def __init__(self, fits: Callable[[dict[str, float]], bool], asks: bool) -> None:
+        self.fits, self.asks, self.reason = fits, asks, ""
         self.answered = self.housed = time.monotonic()
         self.nodes: list[dict[str, Any]] = []
         self.ended = threading.Event()
@@ -41,6 +42,8 @@ class Watch:
         dead = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")] if node else []
         if dead:
             return f"Ray's {dead[0]} died"
+        if not self.asks:
+            return ""
         now = time.monotonic()
         if now - self.answered > SILENT_SECONDS:
             return f"the Ray cluster has not answered for {SILENT_SECONDS:.0f} s"
@@ -72,14 +75,14 @@ class Watch:
 
 
 @contextmanager
-def watching(fits: Callable[[dict[str, float]], bool]) -> Iterator[None]:
-    """Watches the cluster that this process is connected to. `fits` says whether a node's resources hold a trial.
+def watching(fits: Callable[[dict[str, float]], bool], joined: bool) -> Iterator[None]:
+    """Watches the cluster that this process has started or `joined`. `fits` says whether a node's resources hold a trial.
 
     Raises:
         Lost: the cluster died.
     """
-    watch = Watch(fits)
-    for task in (watch.ask, watch.look):
+    watch = Watch(fits, asks=joined)
+    for task in (watch.look, watch.ask) if joined else (watch.look,):
         threading.Thread(target=task, daemon=True).start()
     try:
         yield

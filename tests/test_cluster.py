@@ -193,6 +193,20 @@ def test_a_sweep_whose_ray_dies_ends_with_a_line(who: str, tmp_path: Path, monke
     assert [job.trial.seed for job, _ in heard.ended] == [0]  # what is finished is kept
 
 
+def test_a_joined_cluster_is_lost_when_it_is_silent_or_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sweeps import watch
+
+    monkeypatch.setattr(watch.ray._private.worker, "_global_node", None)
+    seen = watch.Watch(Resources(1, 1).fit, asks=True)
+    assert seen.gone() == ""
+    seen.housed -= watch.HOMELESS_SECONDS + 1
+    assert seen.gone() == "no node of the Ray cluster is left that a trial fits on"
+    seen.answered -= watch.SILENT_SECONDS + 1
+    assert "has not answered" in seen.gone()
+    seen.asks = False
+    assert seen.gone() == ""
+
+
 # Locales, streams, names, homes
 
 
