@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import experiments
 from core import tracking
 from core.errors import redacted
 from core.experiment import LogUniform
@@ -41,7 +42,8 @@ def asked(plan: Plan) -> tracking.Asked:
         if numbers and max(numbers) >= 10 * min(numbers):
             logs.append(axis)
     labels = tuple(arm.label for arm in plan.arms)
-    return tracking.Asked(labels, plan.axes, tuple(spaces), tuple(dict.fromkeys(logs)), plan.n_final, plan.n_tuning)
+    fields = labels, plan.axes, tuple(spaces), tuple(dict.fromkeys(logs))
+    return tracking.Asked(*fields, plan.n_final, plan.n_tuning, plan.experiment.name in experiments.names())
 
 
 class Sweep:

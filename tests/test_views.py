@@ -8,6 +8,7 @@ import re
 import urllib.parse
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,11 @@ def test_a_sweep_with_more_final_trials_than_a_page_shows_its_arms_whole() -> No
     assert "tunelab.kind` = 'arm'" in state["searchFilter"]
     assert state["groupBy"] is None
     assert {"metrics.`quality_low`", "metrics.`quality_high`", "metrics.`seeds`"} <= set(state["selectedColumns"])
+
+
+def test_such_a_sweep_without_a_report_shows_trials_arm_by_arm() -> None:
+    state = of(replace(LARGE, reported=False))[views.key(SWEEP)]
+    assert (state["orderByKey"], state["orderByAsc"]) == ("tags.`tunelab.arm`", True)
 
 
 @pytest.mark.parametrize("name", experiments.names())

@@ -41,6 +41,11 @@ class Asked:
     logs: tuple[str, ...]
     n_final: int
     n_tuning: int
+    reported: bool = True  # whether its arms will have summaries
+
+    @property
+    def on_one_page(self) -> bool:
+        return self.n_final <= PAGE_RUNS
 
     @property
     def only_tuned(self) -> list[str]:
@@ -68,7 +73,7 @@ def key(sweep: str, view: str = "") -> str:
 
 def tags(sweep: str, asked: Asked, created_ms: int) -> Iterator[tuple[str, str]]:
     """The experiment's tags with the views of a sweep: always the same text for the same arguments."""
-    state = final(sweep, asked) if asked.n_final <= PAGE_RUNS else summaries(sweep)
+    state = final(sweep, asked) if asked.on_one_page or not asked.reported else summaries(sweep)
     yield _tag(key(sweep), f"sweep {sweep[:8]}", state, created_ms)
     if asked.n_tuning:
         yield _tag(key(sweep, "tuning"), f"sweep {sweep[:8]}: tuning", tuning(sweep, asked), created_ms)
@@ -81,14 +86,16 @@ def _tag(name: str, title: str, state: State, created_ms: int) -> tuple[str, str
 
 
 def final(sweep: str, asked: Asked) -> State:
-    """The final trials, each in its arm's color, under their arm's mean; the best first."""
+    """The final trials, each in its arm's color, under their arm's mean; the best first. Where a page can't hold them they are
+    sorted by arm: what it has are whole arms, and their means are right."""
     (axes, tuned), (axis_columns, tuned_columns) = asked.drawn(), asked.columns()
     plane = [_scatter("forgetting", "quality"), _bar(HELD_OUT)]
     against = [_scatter(axis, "quality", "PARAM") for axis in axes]
     rest = [_line(LOSS), _parallel([*axes, *tuned], ["forgetting", "quality"])]
     columns = [*axis_columns, *_metrics("quality", HELD_OUT, "forgetting"), *tuned_columns, f"tags.`{STATE}`"]
+    wanted = f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'final'"
     return {
-        **_runs(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'final'", "metrics.`quality`", ascending=False),
+        **(_runs(wanted, "metrics.`quality`", False) if asked.on_one_page else _runs(wanted, f"tags.`{ARM}`", True)),
         **_shown(columns, plane + against + rest),
         "groupBy": _BY_ARM,
     }
@@ -100,7 +107,7 @@ def tuning(sweep: str, asked: Asked) -> State:
     against = [_scatter(name, measure, "PARAM") for name in tuned for measure in ("quality", "forgetting")]
     columns = [*axis_columns, *tuned_columns, *_metrics("quality", HELD_OUT, "forgetting"), f"tags.`{STATE}`"]
     return {
-        **_runs(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'tune'", f"tags.`{ARM}`", ascending=True),
+        **_runs(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'tune'", f"tags.`{ARM}`", True),
         **_shown(columns, [*against, _line(LOSS), _parallel([*axes, *tuned], ["forgetting", "quality"])]),
         "groupBy": _BY_ARM,
     }
@@ -114,7 +121,7 @@ def summaries(sweep: str) -> State:
         *(_scatter(name, "quality") for name in ("forgetting", "x", "trainable_parameters", "learning_rate")),
         _parallel([], ["trainable_parameters", "learning_rate", "forgetting", "quality"]),
     ]
-    runs = _runs(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{KIND}` = 'arm'", "metrics.`quality`", ascending=False)
+    runs = _runs(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{KIND}` = 'arm'", "metrics.`quality`", False)
     return {**runs, **_shown(_metrics(*ends, "seeds", "learning_rate"), charts), "groupBy": None}
 
 
