@@ -26,11 +26,13 @@ LOST_SIGNS = (  # in messages of errors that torch raises as plain RuntimeError,
 
 @dataclass(frozen=True)
 class Device:
-    """A CPU share (threads) or a GPU share, and `memory_fraction` of the machine's or the GPU's memory (None: all of it)."""
+    """A CPU share (threads) or a GPU share, `memory_fraction` of the machine's or the GPU's memory (None: all of it), and of its
+    disk: whether a final trial keeps weights of any size."""
 
     kind: str = "cpu"
     threads: int = 1
     memory_fraction: float | None = None
+    keep_weights: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

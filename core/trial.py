@@ -9,6 +9,7 @@ from __future__ import annotations
 import gc
 import math
 import random
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -38,7 +39,7 @@ from core.tasks.text import DRIFT, drift_texts
 __all__ = ["Device", "run"]
 
 REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretraining, from seeds that no pretraining used
-SAVED_FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept: a sweep makes dozens
+SAVED_FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept, unless asked for: a sweep makes dozens
 
 
 def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Device) -> Result:
@@ -138,7 +139,8 @@ def _run(asked: _Asked, result: Result) -> None:
     scored = _score(replace(untouched, model=adapted.model), before, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
-        facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), SAVED_FULL_WEIGHTS_BYTES)
+        most = sys.maxsize if device.keep_weights and trial.evaluation.split == "test" else SAVED_FULL_WEIGHTS_BYTES
+        facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), most)
 
 
 def _score(tuned: Subject, before: list[Measurement], output: Path, result: Result) -> bool:

@@ -1,0 +1,227 @@
+"""Take the winner of a sweep home: `python analysis/export.py QUESTION`, or the beginning of a sweep's id.
+
+Writes the best arm's adapter (PEFT, safetensors), or with --merged whole weights, with tokenizer, chat template, generation
+settings and a model card, into a directory that does not exist yet. Exit codes: 0 written; 2 bad input; 3 not written.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import statistics
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import experiments
+from analysis.report import Parser
+from core import environment, tracking
+from core.errors import EXIT_INCOMPLETE, BadInput, Problems, message, nearest, one_line, unknown_words
+
+# `--help` and a misspelt option answer at once: what imports pandas or torch is imported in the functions that need it.
+
+OPTIONS = ("--arm", "--merged", "--to", "--output", "--tracking-uri", "--base", "--base-name")
+FOLDER = re.compile(r"(?P<name>[a-z_]+)-(?P<sweep>[0-9a-f]{8})")  # of a sweep
+
+
+@dataclass(frozen=True)
+class Sweep:
+    question: str
+    id: str
+    n_others: int  # sweeps of the question that ran before
+
+    def folder(self, output: Path) -> Path:
+        return output / f"{self.question}-{self.id[:8]}"
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    form = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="python analysis/export.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser.add_argument("sweep", nargs="?", help="a question (its sweep that ran last) or the beginning of a sweep's id")
+    parser.add_argument("--arm", help="instead of the arm that is best by quality on the test split")
+    parser.add_argument("--merged", action="store_true", help="whole weights, for programs that know no adapters")
+    parser.add_argument("--to", help="a directory that does not exist yet (default: OUTPUT/<question>-<sweep>/<arm>)")
+    parser.add_argument("--output", default="runs", help="the sweeps' directory (default: runs)")
+    parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
+    parser.add_argument("--base", help="where the base is now, if it was moved")
+    parser.add_argument("--base-name", help="what others call the base: its hub id")
+    found, unknown = parser.parse_known_args(arguments)
+    problems = Problems()
+    for text in unknown_words(unknown, OPTIONS, "one sweep at a time"):
+        problems.add(text)
+    if found.sweep is None and not unknown:
+        problems.add("name a question, or the beginning of a sweep's id")
+    for option in ("sweep", *(one.strip("-").replace("-", "_") for one in OPTIONS)):
+        value = getattr(found, option)
+        if isinstance(value, str) and not (value.strip() and value.isprintable()):
+            problems.add(f"{option} {value!r}: must be text without control characters, and not empty", option)
+    problems.raise_all()
+    found.output = Path(found.output).expanduser()
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    environment.settle()
+    try:
+        print(export(parse(arguments)))
+    except BadInput as error:
+        for problem in error.problems:
+            print(f"error: {message(problem)}", file=sys.stderr)
+        return 2
+    except OSError as error:  # a full disk
+        print(f"error: nothing was written: {one_line(error)}", file=sys.stderr)
+        return EXIT_INCOMPLETE
+    return 0
+
+
+def find(uri: str, text: str) -> Sweep:
+    """The sweep that is meant.
+
+    Raises:
+        BadInput: there is none, or it may be one of several questions.
+    """
+    named = FOLDER.fullmatch(Path(text).name)
+    if text in experiments.names():
+        return _latest(uri, text, "")
+    if named and named["name"] in experiments.names():
+        return _latest(uri, named["name"], named["sweep"])
+    found: list[Sweep] = []
+    for name in experiments.names() if re.fullmatch(r"[0-9a-f]+", text) else ():
+        try:
+            found.append(_latest(uri, name, text))
+        except BadInput:  # not one of this question's
+            continue
+    if not found:
+        near = nearest(text, experiments.names())
+        raise BadInput(f"{text!r}: neither a question nor the beginning of the id of a sweep in the store; {near}")
+    if len({one.id for one in found}) > 1 or found[0].n_others:
+        raise BadInput(f"{text!r}: more than one sweep's id begins so; give more of it")
+    return found[0]
+
+
+def _latest(uri: str, name: str, beginning: str) -> Sweep:
+    ids = tracking.sweeps(uri, name, beginning)
+    return Sweep(name, ids[0], len(ids) - 1)
+
+
+def export(chosen: argparse.Namespace) -> str:
+    """Writes the model; what is said of it.
+
+    Raises:
+        BadInput: no such sweep or arm, no weights, or the directory is there already.
+    """
+    from analysis import load, questions
+
+    uri = load.store(chosen.output, chosen.tracking_uri)
+    sweep = find(uri, chosen.sweep)
+    if chosen.to is not None:
+        check_new(Path(chosen.to).expanduser())  # at once: what follows takes seconds
+    trials = load.trials(uri, sweep.question, sweep.id)
+    answer = questions.answer(sweep.question, trials, load.items(uri, trials))
+    picked = pick(answer.tables, sweep.folder(chosen.output) / "trials", chosen.arm)
+    target = Path(chosen.to).expanduser() if chosen.to else sweep.folder(chosen.output) / _slug(picked, chosen.merged)
+    check_new(target)
+    lines = _write(chosen, sweep, answer.tables, picked, target)
+    others = f" (the last of {sweep.n_others + 1} sweeps; name another by its id)" if sweep.n_others else ""
+    return "\n".join([f"{sweep.question} {sweep.id[:8]}{others}", *lines])
+
+
+def check_new(target: Path) -> None:
+    if target.exists() or target.is_symlink():
+        raise BadInput(f"{target}: is there already; give another directory with --to", field="--to")
+
+
+def _slug(picked: Picked, merged: bool) -> str:
+    words = re.sub(r"[^A-Za-z0-9.]+", "-", f"export {picked.label}").strip("-.")
+    return words[:100] + "-merged" * merged
+
+
+@dataclass(frozen=True)
+class Picked:
+    """The arm and the trial that leave, and why these: a sentence each."""
+
+    label: str
+    source: Any  # core.leaving.Source
+    why: tuple[str, ...]
+
+
+def pick(tables: Any, folder: Path, asked: str | None) -> Picked:
+    """The arm that was asked for, or the best by mean quality of those that kept weights; of it the seed nearest to the median.
+
+    Raises:
+        BadInput: there is no such arm, or none whose weights were kept.
+    """
+    from core import leaving
+
+    final = {arm.label: arm for arm in tables.arms if arm.final}
+    if asked is not None and asked not in final:
+        raise BadInput(f"--arm {asked!r}: {nearest(asked, list(final))}", field="--arm")
+    by_quality = sorted(final, key=lambda label: -tables.means[label]["quality"].value)
+    reasons: dict[str, str] = {}
+    quality = dict(zip(tables.trials["fingerprint"], tables.trials["quality"], strict=True))
+    for label in [asked] if asked is not None else by_quality:
+        kept = []
+        for seed, fingerprint in sorted(final[label].final.items()):
+            try:
+                kept.append((seed, float(quality[fingerprint]), leaving.source(folder / f"{fingerprint}-final")))
+            except BadInput as error:
+                reasons.setdefault(label, error.text)
+        if kept:
+            arm = final[label]
+            median = statistics.median(float(quality[one]) for one in arm.final.values())
+            seed, own, source = min(kept, key=lambda one: (abs(one[1] - median), one[0]))
+            return Picked(label, source, (_why_arm(label, by_quality, reasons, asked), _why_seed(arm, seed, own, median, kept)))
+    first = next(iter(reasons.values()))
+    where = f"--arm {asked!r}: " if asked is not None else "no arm can be exported: "
+    raise BadInput(f"{where}{first}", field="--arm")
+
+
+def _why_arm(label: str, by_quality: Sequence[str], passed: Sequence[str] | dict[str, str], asked: str | None) -> str:
+    if asked is not None:
+        return f"Arm {label}, as it was asked for; by quality it is number {by_quality.index(label) + 1} of {len(by_quality)}."
+    over = f" (better, but without weights: {', '.join(passed)})" if passed else ""
+    return f"Arm {label}: the best by mean quality on the test split of {len(by_quality)} arms{over}."
+
+
+def _why_seed(arm: Any, seed: int, own: float, median: float, kept: Sequence[object]) -> str:
+    n = len(arm.final)
+    of = f"{n} seeds" if len(kept) == n else f"the {len(kept)} of {n} seeds that kept weights"
+    return f"Seed {seed}, of {of} the nearest to the arm's median quality ({own:.3f}; median {median:.3f})."
+
+
+def _write(chosen: argparse.Namespace, sweep: Sweep, tables: Any, picked: Picked, target: Path) -> list[str]:
+    """Writes beside the target and renames: the directory is whole or not there."""
+    from analysis.reports import card
+    from core import leaving
+
+    base = leaving.base_of(picked.source, chosen.base, chosen.base_name)
+    beside = target.with_name(f".{target.name[:200]}.{os.getpid()}")
+    beside.mkdir(parents=True)
+    try:
+        left = leaving.write(picked.source, base, beside, chosen.merged)
+        arm = next(arm for arm in tables.arms if arm.label == picked.label)
+        made = card.Card(experiments.load(sweep.question), sweep.id, tables, arm, picked.source, base, left, picked.why)
+        (beside / "README.md").write_text(card.text(made), encoding="utf-8")
+        check_new(target)
+        beside.rename(target)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+    megabytes = sum(file.stat().st_size for file in target.iterdir()) / 1e6
+    lines = [*picked.why, *left.notes, f"{left.kind}, {megabytes:.1f} MB: {target}"]
+    if left.agreement is not None:
+        one = left.agreement
+        tokens = "the same" if one.same_tokens else "NOT everywhere the same"
+        lines.insert(-1, f"against the adapter in place: logits within {one.largest_difference:.1e}, next tokens {tokens}")
+    return lines
+
+
+if __name__ == "__main__":
+    environment.in_utf8()
+    sys.exit(main())
