@@ -1,7 +1,8 @@
 """Take the winner of a sweep home: `python analysis/export.py QUESTION`, or the beginning of a sweep's id.
 
 Writes the best arm's adapter (PEFT, safetensors), or with --merged whole weights, with tokenizer, chat template, generation
-settings and a model card, into a directory that does not exist yet. Exit codes: 0 written; 2 bad input; 3 not written.
+settings and a model card, into a directory that does not exist yet. Exit codes: 0 written; 2 bad input; 3 not written; 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from core.errors import EXIT_INCOMPLETE, BadInput, Problems, message, nearest, o
 # `--help` and a misspelt option answer at once: what imports pandas or torch is imported in the functions that need it.
 
 OPTIONS = ("--arm", "--merged", "--to", "--output", "--tracking-uri", "--base", "--base-name")
+EXIT_INTERRUPTED = 130
 FOLDER = re.compile(r"(?P<name>[a-z_]+)-(?P<sweep>[0-9a-f]{8})")  # of a sweep
 
 
@@ -58,8 +60,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         problems.add(text)
     if found.sweep is None and not unknown:
         problems.add("name a question, or the beginning of a sweep's id")
-    for option in ("sweep", *(one.strip("-").replace("-", "_") for one in OPTIONS)):
-        value = getattr(found, option)
+    for option in ("sweep", *OPTIONS):
+        value = getattr(found, option.strip("-").replace("-", "_"))
         if isinstance(value, str) and not (value.strip() and value.isprintable()):
             problems.add(f"{option} {value!r}: must be text without control characters, and not empty", option)
     problems.raise_all()
@@ -78,6 +80,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk
         print(f"error: nothing was written: {one_line(error)}", file=sys.stderr)
         return EXIT_INCOMPLETE
+    except KeyboardInterrupt:
+        print("interrupted: nothing was written", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
 
 

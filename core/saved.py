@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept, unless asked for: a sweep makes dozens
 LOAD_WITH_PEFT = """from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer, GenerationConfig
 

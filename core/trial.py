@@ -39,7 +39,6 @@ from core.tasks.text import DRIFT, drift_texts
 __all__ = ["Device", "run"]
 
 REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretraining, from seeds that no pretraining used
-SAVED_FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept, unless asked for: a sweep makes dozens
 
 
 def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Device) -> Result:
@@ -139,8 +138,12 @@ def _run(asked: _Asked, result: Result) -> None:
     scored = _score(replace(untouched, model=adapted.model), before, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
-        most = sys.maxsize if device.keep_weights and trial.evaluation.split == "test" else SAVED_FULL_WEIGHTS_BYTES
-        facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), most)
+        facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), _most_bytes(trial, device))
+
+
+def _most_bytes(trial: Trial, device: Device) -> int:
+    """Of fully tuned weights that are kept: any number of a final trial where that was asked for."""
+    return sys.maxsize if device.keep_weights and trial.evaluation.split == "test" else saved.FULL_WEIGHTS_BYTES
 
 
 def _score(tuned: Subject, before: list[Measurement], output: Path, result: Result) -> bool:

@@ -34,6 +34,7 @@ class Options:
     gpus_per_trial: float | None = None
     trial_timeout: float = 6 * 3600.0
     retry: str | None = None
+    keep_weights: bool = False
     tracking_uri: str | None = None
     output: Path = Path("runs")
     ray_address: str | None = None
@@ -82,6 +83,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "--trial-timeout": ("a trial that runs longer is ended and recorded (21600)", {"metavar": "SECONDS"}),
     "--retry": ("run failed trials again", {"metavar": "failed"}),
+    "--keep-weights": (
+        "keep fully tuned weights of final trials, however large, so that they can be exported",
+        {"action": "store_true"},
+    ),
     "--tracking-uri": (
         "MLflow server or database (default: MLFLOW_TRACKING_URI, else SQLite in the output directory)",
         {"metavar": "URI"},

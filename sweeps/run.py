@@ -30,7 +30,7 @@ from core.data.rows import is_lab
 from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.result import write_whole
-from sweeps import alike, describe, fits, ledger, scored
+from sweeps import alike, describe, fits, kept, ledger, scored
 from sweeps.configured import check, configured
 from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
@@ -175,6 +175,8 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     notes = describe.tuning(experiment, asked) + [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
+    share = dataclasses.replace(share, keep_weights=options.keep_weights)
+    notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
     return Prepared(plan, ledger.directory(options.output.resolve(), experiment.name, plan.sweep), share, tuple(notes))
 

@@ -43,7 +43,16 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "matplotlib": ("analysis/figures/*.py", "analysis/questions/*/figure.py"),
 }
 SLOW_TO_IMPORT = ("torch", "transformers", "trl", "peft", "mlflow", "ray", "optuna", "datasets")
-AT_ONCE = ("experiments", "analysis.report", "sweeps.run", "sweeps.describe", "sweeps.plan", "core.preflight")
+AT_ONCE = (
+    "experiments",
+    "analysis.report",
+    "analysis.compare",
+    "analysis.export",
+    "sweeps.run",
+    "sweeps.describe",
+    "sweeps.plan",
+    "core.preflight",
+)
 # What a module must leave out when it is imported.
 LEFT_OUT = dict.fromkeys((*AT_ONCE, "analysis.stats"), (*SLOW_TO_IMPORT, "pandas", "matplotlib"))
 # Directories of one machine, indexes other than the public ones, and hosts that only one network knows.
