@@ -124,15 +124,20 @@ def test_levels_that_grow_tenfold_are_drawn_by_their_logarithm() -> None:
     assert set(asked_of(plan).logs) == {"train.learning_rate", "adapter.rank"}
 
 
-def opened(uri: str, asked: Asked = ASKED) -> Store:
-    store = Store(uri, "rank_vs_quality", SWEEP, asked)
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One store for all tests, as making its tables takes seconds; each has an experiment of its own."""
+    return tracking.default_uri(tmp_path_factory.mktemp("store"))
+
+
+def opened(uri: str, experiment: str, asked: Asked = ASKED) -> Store:
+    store = Store(uri, experiment, SWEEP, asked)
     store.open({}, "does it?")
     return store
 
 
-def test_views_are_written_once_and_leave_those_of_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uri = tracking.default_uri(tmp_path)
-    number = opened(uri).experiment_id
+def test_views_are_written_once_and_leave_those_of_users_alone(uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    number = opened(uri, "once").experiment_id
     reader = tracking.client(uri)
     reader.set_experiment_tag(number, "mlflow.sharedViewState.mine", "{}")
     first, written = reader.get_experiment(number).tags, list[str]()
@@ -143,17 +148,16 @@ def test_views_are_written_once_and_leave_those_of_users_alone(tmp_path: Path, m
         original(self, experiment_id, key, value)
 
     monkeypatch.setattr(MlflowClient, "set_experiment_tag", counted)
-    opened(uri)
+    opened(uri, "once")
     assert written == []
     assert reader.get_experiment(number).tags == first
-    opened(uri, Asked((*ASKED.arms, "lora r=256"), ASKED.axes, ASKED.tuned, ASKED.logs, 120, 12))
+    opened(uri, "once", Asked((*ASKED.arms, "lora r=256"), ASKED.axes, ASKED.tuned, ASKED.logs, 120, 12))
     assert written == [f"mlflow.sharedViewState.tunelab-{SWEEP}"]
     assert reader.get_experiment(number).tags["mlflow.sharedViewState.mine"] == "{}"
 
 
-def test_the_printed_link_opens_a_view_that_is_there_and_finds_the_final_trials(tmp_path: Path) -> None:
-    uri = tracking.default_uri(tmp_path)
-    store, reader = opened(uri), tracking.client(uri)
+def test_the_printed_link_opens_a_view_that_is_there_and_finds_the_final_trials(uri: str, tmp_path: Path) -> None:
+    store, reader = opened(uri, "link"), tracking.client(uri)
     for phase, arm in (("final", "full"), ("final", "lora r=64"), ("tune", "full")):
         log(store, tmp_path, phase, arm)
     page = tracking.page("http://me:secret@host:5000/", store.experiment_id, SWEEP)
