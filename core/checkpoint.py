@@ -34,6 +34,9 @@ def locate(model: Model) -> Path:
     Raises:
         BadInput: there is no such model, or it lacks a configuration or safetensors weights.
     """
+    if model.revision is not None and (model.name.startswith("lab:") or _is_local(model.name)):
+        text = "revisions are the hub's, and this model is read from a directory; leave it out"
+        raise BadInput(f"model.revision={model.revision}: {text}", field="model.revision")
     if model.name.startswith("lab:"):
         directory = base_path(model.name)
     elif _is_local(model.name):

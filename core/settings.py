@@ -23,6 +23,7 @@ CHATS = ("template", "plain", "other")
 
 
 MOST_CHARACTERS = 4_000  # of a path
+LEAST_RATE = 1e-12  # far below, steps vanish in float32 and nothing is trained
 MANY = 1_000_000  # of what a trial holds in memory at once
 
 
@@ -177,7 +178,7 @@ class Train(Part):
     def __post_init__(self) -> None:
         self._one_of("loss_on", LOSS_ON)
         self._one_of("checkpointing", CHECKPOINTING)
-        self._require(0 < self.learning_rate < 10, "learning_rate", "above 0 and below 10")
+        self._require(LEAST_RATE <= self.learning_rate < 10, "learning_rate", f"at least {LEAST_RATE} and below 10")
         self._require(0 < self.epochs <= 1_000, "epochs", "above 0 and at most 1000")
         self._whole("steps", 1, 1_000 * MANY, ", or none for what the epochs come to")
         self._whole("batch_size", 1, MANY)

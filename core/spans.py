@@ -15,6 +15,7 @@ from core.errors import BadInput
 from core.template import GENERATION, Mark, Message, Template, of_assistant
 
 Span = tuple[int, int]
+LOOKED_AT = 8  # answers of a conversation that are also rendered as the last one: what a template does to one it does to all
 WAYS = "take another template: --set model.chat_template=chatml, or a FILE of yours"
 
 
@@ -46,8 +47,11 @@ def render(template: Template, messages: Sequence[Message], tools: Sequence[Any]
         return Rendered(text, answers, _dropped(messages, tools, text, []))
     generated = [(one.at, other.at) for one, other in _pairs([mark for mark in marks if mark.message == GENERATION])]
     marks = [mark for mark in marks if mark.message != GENERATION]
+    if not marks and template.render([{**one, "content": f"{one.get('content')}?"} for one in messages], tools) == text:
+        raise BadInput(f"the chat template leaves out the answers: it writes the same of others; {WAYS}", field="model.name")
+    own = _by_message(marks)
     for number in of_assistant(messages):
-        place = _place(template, messages, number, (text, marks))
+        place = _place(template, messages, number, _Found(text, marks, own.get(number, [])))
         if template.has_marks:
             answers[number] = _marked_spans(template, place, generated, text)
         else:
@@ -67,9 +71,24 @@ class _Place:
     high: int
 
 
-def _place(template: Template, messages: Sequence[Message], number: int, found: tuple[str, list[Mark]]) -> _Place:
-    text, marks = found
-    own = [i for i, mark in enumerate(marks) if mark.message == number]
+@dataclass(frozen=True)
+class _Found:
+    """The text, all marks in it, and which of them are those of one message."""
+
+    text: str
+    marks: list[Mark]
+    own: list[int]
+
+
+def _by_message(marks: Sequence[Mark]) -> dict[int, list[int]]:
+    places: dict[int, list[int]] = {}
+    for i, mark in enumerate(marks):
+        places.setdefault(mark.message, []).append(i)
+    return places
+
+
+def _place(template: Template, messages: Sequence[Message], number: int, found: _Found) -> _Place:
+    text, marks, own = found.text, found.marks, found.own
     content = str(messages[number].get("content") or "").strip()
     if not own:
         low = max((mark.at for mark in marks if mark.message < number), default=0)
@@ -183,7 +202,7 @@ def _by_prefixes(template: Template, messages: Sequence[Message], tools: Any, te
 def changed_later(template: Template, messages: Sequence[Message], tools: Sequence[Any] | None, rendered: Rendered) -> bool:
     """Whether an answer is rendered otherwise here than when it was the last one (its reasoning is left out, say): then the model
     is taught earlier answers that it would not be asked for."""
-    for number, spans in list(rendered.answers.items())[:-1]:
+    for number, spans in list(rendered.answers.items())[:-1][:LOOKED_AT]:
         try:
             alone = render(template, messages[: number + 1], tools)
         except BadInput:

@@ -75,7 +75,7 @@ def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row
             kept.append(min(len(text.text) // CHARACTERS_A_TOKEN, seq_len))
             continue
         try:
-            whole = encode.tokens(conversation.inner, text, row, last_only)
+            whole = encode.tokens(conversation.inner, text, row, last_only, seq_len)
         except BadInput as error:
             raise BadInput(f"{trial.data.source}: {error}", field=error.field) from None
         one = encode.cut(whole, seq_len)

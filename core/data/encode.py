@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerBase
 
+CHARACTERS_A_TOKEN = 64  # many more than a token of any language has on average
 IM_START, IM_END = "<|im_start|>", "<|im_end|>"
 OWN, DEFAULT_CHATML = "the tokenizer's own", "ChatML, as the tokenizer brings none"
 
@@ -99,19 +100,31 @@ def rendered(template: Template, row: Row) -> spans.Rendered:
         raise BadInput(f"{row.place}: {error}", field=error.field) from None
 
 
-def tokens(inner: Tokenizer, text: spans.Rendered, row: Row, last_only: bool = False) -> Encoded:
-    """The row's tokens and mask; a token that overlaps the assistant's characters is the assistant's.
+def _encoding(inner: Tokenizer, text: str, seq_len: int | None) -> Any:
+    """The text's encoding, or that of a beginning which has twice the tokens that are kept: where it was cut changes none of
+    those."""
+    most = CHARACTERS_A_TOKEN * seq_len if seq_len is not None else len(text)
+    if len(text) > most:
+        beginning = inner.encode(text[:most], add_special_tokens=False)
+        if len(beginning.ids) > 2 * seq_len:  # type: ignore[operator]
+            return beginning
+    return inner.encode(text, add_special_tokens=False)
+
+
+def tokens(inner: Tokenizer, text: spans.Rendered, row: Row, last_only: bool = False, seq_len: int | None = None) -> Encoded:
+    """The row's tokens and mask; a token that overlaps the assistant's characters is the assistant's. `seq_len`: how many tokens
+    will be kept, so that of a text many times as long the beginning alone has to be looked at.
 
     Raises:
         BadInput: no token is left to be taught.
     """
-    encoding = inner.encode(text.text, add_special_tokens=False)
+    encoding = _encoding(inner, text.text, seq_len)
     taught = bytearray(len(text.text) + 1)
     for start, end in text.taught(row.messages, last_only):
         taught[start:end] = b"\1" * (end - start)
     # a token without characters of its own (the later bytes of one) belongs to the character that it stands at
     mask = [int(taught[start] or 1 in taught[start:end]) for start, end in encoding.offsets]
-    if not any(mask[1:]):
+    if not any(mask[1:]) and not (seq_len is not None and len(mask) > seq_len and any(taught)):  # else it is cut off
         text_ = "every answer has weight 0" if not any(taught) else "the tokenizer leaves no token of the response"
         raise BadInput(f"{row.place}: {text_}; nothing would be taught", field="data.source")
     return Encoded(row.id, encoding.ids, mask)
@@ -138,7 +151,7 @@ def encode_all(tokenizer: PreTrainedTokenizerBase, rows: Sequence[Row], seq_len:
         text = rendered(template, row)
         dropped.update(text.dropped)
         n_dropped += bool(text.dropped)
-        whole = tokens(inner, text, row, last_only)
+        whole = tokens(inner, text, row, last_only, seq_len)
         one = cut(whole, seq_len)
         if one is None:
             n_too_long += 1

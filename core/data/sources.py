@@ -24,16 +24,31 @@ NESTED = "nested too deeply to be read"
 DIGITS = "has a number of more digits than can be read"
 
 
+class _Twice(ValueError):
+    """A field stands twice in one object: Python would take the last in silence."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise _Twice(f"field {twice[:40]!a} stands twice in one object; keep one")
+    return found
+
+
 def _parsed(line: bytes | str) -> Any:
     """One line's JSON; an `Unreadable` where it is none."""
     try:
-        return json.loads(line.decode() if isinstance(line, bytes) else line)
+        return json.loads(line.decode() if isinstance(line, bytes) else line, object_pairs_hook=_object)
     except json.JSONDecodeError as error:
         return Unreadable(f"not JSON ({error.msg} at column {error.colno})")
     except UnicodeDecodeError as error:
         return Unreadable(f"not UTF-8 text (byte 0x{error.object[error.start]:02x})")
     except RecursionError:
         return Unreadable(NESTED)
+    except _Twice as error:
+        return Unreadable(str(error))
     except ValueError:  # of Python's limit on the digits of whole numbers
         return Unreadable(DIGITS)
 
@@ -64,7 +79,7 @@ def _refuse_one_object(path: Path, text: str) -> None:
 
 
 def _elements(path: Path, text: str) -> Placed:
-    decoder, at, line, seen = json.JSONDecoder(), text.index("[") + 1, 1, 0
+    decoder, at, line, seen = json.JSONDecoder(object_pairs_hook=_object), text.index("[") + 1, 1, 0
     while True:
         while at < len(text) and text[at] in " \t\r\n,":
             at += 1
@@ -79,6 +94,8 @@ def _elements(path: Path, text: str) -> Placed:
             raise BadInput(f"{path}: line {error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
         except RecursionError:
             raise BadInput(f"{path}: line {line}: {NESTED}") from None
+        except _Twice as error:
+            raise BadInput(f"{path}: line {line}: {error}") from None
         except ValueError:
             raise BadInput(f"{path}: line {line}: {DIGITS}") from None
         yield f"line {line}", raw

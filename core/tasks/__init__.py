@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 
 from core.data.kinds import Kind, kind_of
 from core.errors import BadInput, nearest
-from core.settings import AUTO, Trial
+from core.settings import AUTO, Evaluation, Trial
 from core.tasks import examples
 
 if TYPE_CHECKING:
     from core.tasks.measurement import Measurement, Subject
 
 FIELD = "evaluation.tasks"
+# Settings that would be ignored in silence without a task that uses them.
+ASKED_BY = {"choices": ("choices",), "choices_dev": ("choices",), "answer": ("answers",), "shots": ("answers", "choices")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +88,14 @@ def check(trial: Trial) -> None:
     Raises:
         BadInput: one of them cannot ask.
     """
-    for name in chosen(trial):
+    names, evaluation, default = chosen(trial), trial.evaluation, Evaluation()
+    for field, of in ASKED_BY.items():
+        value = getattr(evaluation, field)
+        if value != getattr(default, field) and not set(of) & set(names):
+            here = f"used by {' and '.join(of)} alone, and {' and '.join(names)} measures here"
+            text = f"{here}; leave it out, or add {of[0]} in {FIELD}"
+            raise BadInput(f"evaluation.{field}={value}: {text}", field=f"evaluation.{field}")
+    for name in names:
         TASKS[name].check(trial)
 
 

@@ -1,0 +1,83 @@
+"""Rows and templates that are odd or far too large: refused in one line, or read in seconds and rightly."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from conftest import UNMARKED, make_tokenizer
+
+from core import preflight, spans
+from core.data import encode, kinds
+from core.data.rows import Row, identity
+from core.errors import BadInput
+from core.fields import parse_value, replace_field
+from core.settings import Data, Model, Trial
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.jsonl", '{"instruction": "x", "output": "y", "output": "z"}\n'),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "content": "b"}]}\n'),
+        ("a.json", '[{"instruction": "x", "output": "y", "output": "z"}]'),
+    ],
+)
+def test_a_field_that_stands_twice_is_refused(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(BadInput, match=r"line 1: field '\w+' stands twice in one object; keep one"):
+        kinds.load("data.source", str(tmp_path / name))
+
+
+def test_a_text_many_times_too_long_has_the_tokens_that_its_beginning_has() -> None:
+    tokenizer = make_tokenizer(UNMARKED)
+    inner, template = tokenizer.backend_tokenizer, encode.template_of(tokenizer)
+    for prompt, answer in (("hello", "red green blue " * 3_000), ("red green blue " * 3_000, "hello")):
+        messages = ({"role": "user", "content": prompt}, {"role": "assistant", "content": answer})
+        row = Row(identity(messages), messages)
+        text = encode.rendered(template, row)
+        beginning = encode.tokens(inner, text, row, seq_len=24)
+        whole = encode.tokens(inner, text, row)
+        assert 48 < len(beginning.ids) < len(whole.ids) / 10
+        assert encode.cut(beginning, 24) == encode.cut(whole, 24)
+
+
+def test_a_conversation_of_thousands_of_turns_is_read_in_seconds() -> None:
+    messages = tuple({"role": role, "content": f"{role} {i}"} for i in range(4_000) for role in ("user", "assistant"))
+    row, template = Row(identity(messages), messages), encode.template_of(make_tokenizer(UNMARKED))
+    began = time.perf_counter()
+    text = encode.rendered(template, row)
+    assert not spans.changed_later(template, messages, None, text)
+    assert time.perf_counter() - began < 10  # under one; it was minutes
+    assert [text.text[a:b] for a, b in text.answers[7_999]] == ["assistant 3999</s>"]
+
+
+def test_a_template_that_says_the_same_to_every_conversation_is_refused() -> None:
+    messages = ({"role": "user", "content": "hello"}, {"role": "assistant", "content": "red"})
+    with pytest.raises(BadInput, match=r"leaves out the answers: it writes the same of others; take another template"):
+        encode.rendered(encode.template_of(make_tokenizer("red green blue")), Row(identity(messages), messages))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("evaluation.shots", "3", r"evaluation\.shots=3: used by answers and choices alone, and text measures here"),
+        ("evaluation.answer", "exact", r"evaluation\.answer=exact: used by answers alone, .*add answers in evaluation\.tasks"),
+        ("evaluation.choices", "quiz.jsonl", r"evaluation\.choices=quiz\.jsonl: used by choices alone"),
+        ("model.revision", "main", r"model\.revision=main: revisions are the hub's, .*leave it out"),
+    ],
+)
+def test_what_nothing_would_use_is_refused(
+    make_model: Callable[..., str], rows_file: str, field: str, value: str, says: str
+) -> None:
+    trial = Trial(model=Model(name=make_model("llama")), data=Data(source=rows_file, eval_share=0.4))
+    with pytest.raises(BadInput, match=says) as error:
+        preflight.inspect(replace_field(trial, field, parse_value(trial, field, value)))
+    assert error.value.field == field
+
+
+def test_a_rate_that_trains_nothing_is_refused() -> None:
+    with pytest.raises(BadInput, match=r"train\.learning_rate=1e-300: must be at least 1e-12"):
+        replace_field(Trial(), "train.learning_rate", 1e-300)
