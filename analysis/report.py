@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -90,7 +91,24 @@ def everything(uri: str, chosen: argparse.Namespace) -> int:
     """The reports of all that was run, and the page over them."""
     from analysis.reports import book
 
+    if chosen.report:
+        _make(chosen.report)
     return book.book(uri, chosen.report or chosen.output / "report", chosen.sweep)
+
+
+def _make(directory: Path) -> None:
+    """The report's directory, before anything is computed.
+
+    Raises:
+        BadInput: it can't be made or written to.
+    """
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        text = f"cannot be written to ({error.strerror}); give another directory"
+        raise BadInput(f"--report {directory}: {text}", field="--report") from None
 
 
 def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
@@ -99,6 +117,7 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
 
     sweep = tracking.latest_sweep(uri, name, "".join(chosen.sweep))
     directory = chosen.report or chosen.output / f"{name}-{sweep[:8]}" / "report"
+    _make(directory)
     made = analysed(name, uri, sweep, directory)
     tracking.write_arms(uri, sweep, json.loads(made.arm_rows.to_json(orient="records")))
     tracking.write_analysis(uri, sweep, made.files, made.note)

@@ -59,7 +59,7 @@ class Result:
             known |= {"fingerprint": row.get("fingerprint", ""), "reason": row.get("reason") or ""}
             known |= {"state": State(row["state"]), "metrics": dict(row["metrics"]), "seconds": float(row["seconds"])}
             return cls(**known)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
             raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); delete it and the trial runs again") from None
 
     def write(self, folder: Path) -> Result:

@@ -128,7 +128,7 @@ def _take(file: IO[str]) -> bool:
 def holder(sweep_directory: Path) -> str:
     """Who runs the sweep at present ("pid 123"), or "" for nobody."""
     path = sweep_directory / "lock"
-    if not path.exists():
+    if not path.is_file():  # `locked` tells what else there is
         return ""
     with path.open() as file:
         try:

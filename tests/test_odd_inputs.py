@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,12 +10,14 @@ from pathlib import Path
 import pytest
 from conftest import UNMARKED, make_tokenizer
 
-from core import preflight, spans
+from core import preflight, spans, tracking
 from core.data import encode, kinds
 from core.data.rows import Row, identity
 from core.errors import BadInput
 from core.fields import parse_value, replace_field
+from core.result import Result
 from core.settings import Data, Model, Trial
+from sweeps import ledger
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,44 @@ def test_what_nothing_would_use_is_refused(
 def test_a_rate_that_trains_nothing_is_refused() -> None:
     with pytest.raises(BadInput, match=r"train\.learning_rate=1e-300: must be at least 1e-12"):
         replace_field(Trial(), "train.learning_rate", 1e-300)
+
+
+@pytest.mark.parametrize("damage", ["[" * 100_000, None])
+def test_a_damaged_result_is_one_line(tmp_path: Path, damage: str | None) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(damage) if damage else path.mkdir()
+    with pytest.raises(BadInput, match=r"result\.json is damaged .*delete it and the trial runs again"):
+        Result.read(path)
+
+
+def test_a_directory_in_the_place_of_the_lock_is_held_by_nobody(tmp_path: Path) -> None:
+    (tmp_path / "lock").mkdir()
+    assert not ledger.holder(tmp_path)
+    with pytest.raises(BadInput, match=r"cannot be written to"), ledger.locked(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "read"),
+    [
+        ("items.csv.gz", gzip.compress(b"a,b" * 99)[:-9], tracking.read_items),
+        ("items.csv.gz", b"hello", tracking.read_items),
+        ("generations.json", b"{bad", tracking.read_generations),
+        ("generations.json", b"[]", tracking.read_generations),
+        ("generations.json", b'{"columns": ["a"], "data": [[1, 2]]}', tracking.read_generations),
+    ],
+)
+def test_a_stored_file_that_was_cut_is_one_line(
+    tmp_path: Path, name: str, data: bytes, read: Callable[[str, str, str], object]
+) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(BadInput, match=rf"{name} of run r1 is damaged .*delete this run"):
+        read("sqlite:///none.db", "r1", f"file://{tmp_path}")
+
+
+def test_a_report_that_cannot_be_written_is_told_before_it_is_made(tmp_path: Path) -> None:
+    from analysis import report
+
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BadInput, match=r"--report .*file: cannot be written to .*give another directory"):
+        report._make(tmp_path / "file")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import gzip
 import json
 import os
@@ -21,7 +20,7 @@ from core.data.kinds import Pool
 from core.data.rows import build, identity
 from core.data.shapes import to_messages
 from core.errors import BadInput
-from core.settings import Data, Evaluation, Model
+from core.settings import Data, Evaluation
 from sweeps import overrides
 
 ASK, ANSWER = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}

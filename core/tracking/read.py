@@ -6,12 +6,13 @@ import gzip
 import json
 import tempfile
 import urllib.parse
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core.errors import BadInput, redacted
+from core.errors import BadInput, one_line, redacted
 from core.result import GENERATIONS
 
 if TYPE_CHECKING:
@@ -113,14 +114,30 @@ def read_items(uri: str, run_id: str, artifacts: str = "") -> str:
     `artifacts` is where `read_trials` says that its files are: those on this machine are read without asking the store.
     """
     packed = _artifact(uri, run_id, artifacts, ITEMS)
-    return gzip.decompress(packed).decode() if packed is not None else ""
+    with _whole(uri, run_id, artifacts, ITEMS):
+        return gzip.decompress(packed).decode() if packed is not None else ""
 
 
 def read_generations(uri: str, run_id: str, artifacts: str = "") -> list[dict[str, str]]:
     """What base and tuned model wrote to the same prompts: "prompt", "right answer", "base", "tuned"; none of a trial without."""
     text = _artifact(uri, run_id, artifacts, GENERATIONS)
-    table = json.loads(text) if text is not None else {"columns": [], "data": []}
-    return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+    with _whole(uri, run_id, artifacts, GENERATIONS):
+        table = json.loads(text) if text is not None else {"columns": [], "data": []}
+        return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+@contextmanager
+def _whole(uri: str, run_id: str, artifacts: str, name: str) -> Iterator[None]:
+    """A stored file that was cut or changed is one line.
+
+    Raises:
+        BadInput: what is done inside shows that it was.
+    """
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, RecursionError, EOFError, OSError, zlib.error) as error:
+        text = f"{name} of run {run_id} is damaged ({one_line(error)}); delete this run, and the sweep's command logs it again"
+        raise BadInput(f"{artifacts or redacted(uri)}: {text}") from None
 
 
 def _artifact(uri: str, run_id: str, artifacts: str, name: str) -> bytes | None:
