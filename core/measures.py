@@ -24,6 +24,7 @@ class Measure:
     higher_is_better: bool = True
     text: str = ""  # whose loss it is: a rise is forgetting
     rise: str = ""  # what a rise is called
+    held_out: bool = False  # of tasks that are never trained on
 
     @property
     def heading(self) -> str:
@@ -37,7 +38,7 @@ def _table(*measures: Measure) -> dict[str, Measure]:
 
 MEASURES: dict[str, Measure] = _table(
     Measure("exact_match/seen", ACCURACY, "exact match, seen"),
-    Measure("exact_match/held_out", ACCURACY, "exact match, held out"),
+    Measure("exact_match/held_out", ACCURACY, "exact match, held out", held_out=True),
     Measure("exact_match/single", ACCURACY, "exact match, single"),
     Measure("recall/taught", ACCURACY, "recall, taught"),
     Measure("recall/known", ACCURACY, "recall, known"),

@@ -11,10 +11,11 @@ import pandas as pd
 from analysis import arms as a
 from analysis import edges
 from analysis.arms import Arm, Panel
-from analysis.claims import alike, comparable, repeated
+from analysis.claims import alike, comparable, repeated, untuned
 from analysis.claims.fitted import Fitted
 from analysis.claims.published import PublishedCurve
 from analysis.claims.repeated import Repeated
+from analysis.claims.untuned import Untuned
 from analysis.stats.estimate import Estimate
 from core.errors import BadInput
 from core.experiment import Experiment
@@ -59,6 +60,7 @@ class Tables(Generic[Own]):
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
     of_axis: Mapping[str, tuple[str, ...]]  # "quality", "forgetting" → the measures that it is the mean of
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
+    untuned: tuple[Untuned, ...] = ()  # the bases before tuning
     repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
     same: Mapping[str, str] = field(default_factory=dict)  # an arm that was run → an earlier one that is the same runs
     laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
@@ -140,6 +142,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         tuned=bool(experiment.tune),
         of_axis=of_axis,
         order=tuple(experiment.vary.get(view.x, ())),
+        untuned=untuned.bases(found, in_arms, items, list(panels)),
         repeated=same,
         same=alike.same_runs(in_arms, found),
     )

@@ -1,0 +1,202 @@
+"""What a report ends with: which arm to use, its settings, what that may cost, what more seeds would buy."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from analysis import formatting
+from analysis.claims import accept
+from analysis.claims.choice import ALPHA, SAME_TIME, Choice
+from analysis.claims.tables import Tables
+from analysis.claims.verdicts import MOST_SEEDS
+from analysis.escaping import escaped, printable
+from analysis.reports import recipe
+from analysis.stats.estimate import Estimate
+from core.experiment import Experiment
+
+SHOWN = 8  # names of a list in a sentence
+METHOD = (
+    "How: an arm leaves the set where another is shown to be better, in one-sided tests paired by seed and item, Bonferroni over the "
+    "other arms and the measures (Hsu's comparison with the best); all that left are rightly out with a chance of "
+    f"{1 - ALPHA:.0%}".replace("%", " %") + ". Forgetting is compared among the arms that are as good. "
+    f"Cheapest: fewest seconds a trial, and of arms within {round(100 * (SAME_TIME - 1))} % of these the fewest trainable parameters. "
+    "Expected loss: how far the best of the set is expected to lie above the chosen arm, the luck of the highest mean taken out; "
+    "brackets: simultaneous 95 % limits. The rates were tuned on validation data; all this is from the final seeds on the test split."
+)
+
+
+def headline(choice: Choice) -> str:
+    """The decision in one sentence."""
+    if not choice.chosen:
+        return f"Use this: nothing can be decided, {choice.why}"
+    if not choice.base:
+        return f"Use this: {choice.chosen}"
+    if choice.looks_better is None:
+        return "Use this: keep the base; no arm is better"
+    return "Use this: keep the base; no arm is shown to be better"
+
+
+def sentences(choice: Choice, t: Tables[Any]) -> list[str]:
+    """Why, what it may cost, and what more seeds would buy, one thing each."""
+    if not choice.chosen:
+        return [_left_out(choice)] if choice.left_out else []
+    lines = [_set(choice), *_base(choice)]
+    lines += [f"Expected loss: {_losses(choice, t)}."] if choice.losses else []
+    lines += [_seeds(choice, t)] if choice.rival else ["No other arm is as good: more seeds would not change the choice."]
+    lines += [f"But: {remark}." for remark in choice.remarks]
+    return lines + ([_left_out(choice)] if choice.left_out else [])
+
+
+def _set(choice: Choice) -> str:
+    n_all = len(choice.told) + len(choice.worse)
+    found = f"{len(choice.told)} of {n_all} cannot be told from the best over {choice.n_seeds} seeds: {_listed(choice.told)}."
+    if len(choice.told) == 1:
+        found = f"It is the only one of {n_all} that cannot be told from the best over {choice.n_seeds} seeds."
+    elif not choice.base:
+        found += f" The cheapest of them is {choice.chosen}."
+    reasons: dict[str, list[str]] = {}
+    for label, why in choice.worse.items():
+        reasons.setdefault(why, []).append(label)
+    return " ".join([found, *(f"Worse in {why}: {_listed(labels)}." for why, labels in reasons.items())])
+
+
+def _base(choice: Choice) -> list[str]:
+    if not choice.base:
+        return []
+    lines = []
+    if choice.looks_better is not None:
+        lines.append(f"{choice.rival} looks better by {formatting.estimate(choice.looks_better, signed=True)}, which may be chance.")
+    if choice.instead:
+        lines.append(f"To tune all the same, take {choice.instead}, the cheapest of the arms that are as good as any.")
+    return lines
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - SHOWN} more" if len(labels) > SHOWN else ""
+    return ", ".join(labels[:SHOWN]) + more
+
+
+def _losses(choice: Choice, t: Tables[Any]) -> str:
+    texts = []
+    for name, e in choice.losses.items():
+        unit = t.units.get(name, t.units["quality"])
+        texts.append(f"{formatting.estimate(e)} {unit} of {formatting.readable(name)}")
+    return "; ".join(texts)
+
+
+def _seeds(choice: Choice, t: Tables[Any]) -> str:
+    n, unit = choice.more_seeds, t.units["quality"]
+    how_many = f"about {n}" if n is not None and n <= MOST_SEEDS else f"more than {MOST_SEEDS}"
+    decide = f"{how_many} seeds would tell it from {choice.rival}, were the difference as estimated"
+    if n is None:
+        decide = f"it lies so near to {choice.rival} that more seeds need not tell them apart"
+    if math.isnan(choice.seen_now):
+        return f"More seeds: {decide}."
+    now, twice = formatting.number(choice.seen_now), formatting.number(choice.seen_twice)
+    found = f"a difference of {now} {unit} is found with 80 % power as it is, of {twice} with twice the {choice.n_seeds} seeds"
+    return f"More seeds: {decide}; {found}."
+
+
+def _left_out(choice: Choice) -> str:
+    reasons: dict[str, list[str]] = {}
+    for label, why in choice.left_out.items():
+        reasons.setdefault(why, []).append(label)
+    return "Not compared: " + "; ".join(f"{_listed(labels)} ({why})" for why, labels in reasons.items()) + "."
+
+
+def section(choice: Choice, t: Tables[Any], experiment: Experiment) -> list[str]:
+    """The last section of report.md."""
+    lines = ["## Use this\n", f"**{escaped(headline(choice))}.**\n"]
+    lines += [f"- {escaped(text)}" for text in sentences(choice, t)]
+    arm = next((one for one in t.arms if one.label == (choice.instead if choice.base else choice.chosen)), None)
+    if arm is not None:
+        name = f"The settings of {escaped(arm.label)}, with its learning rate:\n"
+        lines += ["", name, f"```yaml\n{recipe.yaml(recipe.settings(t, arm))}```\n"]
+        run = recipe.command(t, arm, experiment)
+        lines += [f"```sh\n{run}\n```\n"] if run else []
+    return [*lines, "", METHOD + "\n"] if choice.chosen else [*lines, ""]
+
+
+def terminal(choice: Choice, t: Tables[Any], experiment: Experiment, width: int) -> str:
+    """The last lines of a sweep's or report's output."""
+    lines = ["", printable(headline(choice))]
+    for text in sentences(choice, t):
+        lines += textwrap.wrap(printable(text), width, initial_indent="     ", subsequent_indent="     ")
+    arm = next((one for one in t.arms if one.label == choice.chosen), None)
+    run = recipe.command(t, arm, experiment) if arm else ""
+    return "\n".join([*lines, *([f"     {printable(run)}"] if run else [])])
+
+
+def content(choice: Choice, t: Tables[Any], experiment: Experiment) -> dict[str, Any]:
+    """decision.json."""
+    arm = next((one for one in t.arms if one.label == choice.chosen), None)
+    status = "keep the base" if choice.base else "use" if choice.chosen else "nothing can be decided"
+    return {
+        "question": experiment.name, "status": status, "chosen": choice.chosen or None, "why": choice.why,
+        "cannot_be_told_from_the_best": list(choice.told), "worse": dict(choice.worse), "not_compared": dict(choice.left_out),
+        "instead_of_the_base": choice.instead or None,
+        "looks_better_than_the_base": _interval(choice.looks_better) if choice.looks_better else None,
+        "settings": recipe.settings(t, arm) if arm else None,
+        "command": (recipe.command(t, arm, experiment) or None) if arm else None,
+        "expected_loss": {
+            name: {**_interval(e), "unit": t.units.get(name, t.units["quality"])} for name, e in choice.losses.items()
+        },
+        "more_seeds": {
+            "rival": choice.rival or None, "needed": choice.more_seeds, "difference_found_now": _plain(choice.seen_now),
+            "difference_found_with_twice_the_seeds": _plain(choice.seen_twice),
+        },
+        "remarks": list(choice.remarks), "seeds": choice.n_seeds, "alpha": round(ALPHA, 10), "method": METHOD,
+        "arms": [*_arms(t), *_bases(t)],
+    }  # fmt: skip
+
+
+def _arms(t: Tables[Any]) -> list[dict[str, Any]]:
+    rows = {row["arm"]: row for row in t.arm_rows.to_dict("records")}
+    return [
+        {
+            "arm": arm.label, "learning_rate": _plain(arm.rate), "seeds": len(arm.final),
+            **{name: _plain(float(rows[arm.label][name])) for name in ("seconds", "trainable_parameters")},
+            "scores": {name: _interval(e) for name, e in t.means[arm.label].items()},
+        }
+        for arm in t.arms
+    ]  # fmt: skip
+
+
+def _bases(t: Tables[Any]) -> list[dict[str, Any]]:
+    return [
+        {
+            "arm": base.label, "learning_rate": None, "seeds": len(base.final), "seconds": 0, "trainable_parameters": 0,
+            "scores": {name: _interval(e) for name, e in base.means.items()},
+        }
+        for base in t.untuned
+    ]  # fmt: skip
+
+
+def _interval(e: Estimate) -> dict[str, float | None]:
+    return {name: _plain(getattr(e, name)) for name in ("value", "low", "high")}
+
+
+def _plain(value: float) -> float | None:
+    """JSON has no nan and no infinity."""
+    return round(float(value), 10) if math.isfinite(value) else None
+
+
+def to_json(found: dict[str, Any]) -> str:
+    return json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def outcomes(judged: Sequence[accept.Judged]) -> dict[str, Any]:
+    """What `--json` says of the conditions of `--accept`."""
+    rows = [
+        {
+            **dataclasses.asdict(one.condition), "arm": one.arm or None, "outcome": one.outcome, "why": one.why,
+            "judged_by": _interval(one.estimate) if one.estimate else None,
+        }
+        for one in judged
+    ]  # fmt: skip
+    return {"outcome": accept.overall(judged), "conditions": rows}
