@@ -2,6 +2,10 @@
 
 With a question's name it makes that question's report from its sweep that ran last; without one, the reports of every question
 that has been run, and one page over them. Exit codes: 0 made; 2 bad input; 3 some of the reports could not be made.
+
+`--accept 'quality>=base+0.02,forgetting<=0.05'` judges the arm that the report says to use (or `arm=LABEL`), a line for each
+condition. Exit codes: 0 all accepted (the whole 95 % interval satisfies each); 1 one is rejected (no part of its interval does);
+3 undecided; 2 bad input. `--json` prints the decision instead of the text.
 """
 
 from __future__ import annotations
@@ -12,7 +16,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -21,10 +25,14 @@ import experiments
 from core import environment, tracking
 from core.errors import BadInput, Problems, message, nearest, unknown_words
 
+if TYPE_CHECKING:
+    from analysis.claims.accept import Judged
+    from analysis.reports.question import Report
+
 # `--help` and a misspelt option answer at once: what imports pandas and matplotlib is imported in the functions that need it.
 
 
-OPTIONS = ("--sweep", "--output", "--tracking-uri", "--report")
+OPTIONS = ("--sweep", "--output", "--tracking-uri", "--report", "--accept", "--json")
 LONGEST_NAME = 255  # of a file, in bytes
 
 
@@ -44,6 +52,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", default="runs", help="the sweeps' directory (default: runs)")
     parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
     parser.add_argument("--report", help="where it goes (default: OUTPUT/<question>-<sweep>/report, or OUTPUT/report)")
+    parser.add_argument("--accept", metavar="CONDITIONS", help="of one question: MEASURE>=NUMBER, MEASURE<=base+NUMBER, arm=LABEL")
+    parser.add_argument("--json", action="store_true", help="of one question: print its decision.json, with the outcome of --accept")
     found, unknown = parser.parse_known_args(arguments)
     check(found, unknown)
     found.output, found.report = Path(found.output).expanduser(), Path(found.report).expanduser() if found.report else None
@@ -63,6 +73,9 @@ def check(found: argparse.Namespace, unknown: Sequence[str]) -> None:
         problems.add(f"question {found.question!r}: {nearest(found.question, experiments.names())}")
     if found.question is not None and len(found.sweep) > 1:
         problems.add(f"--sweep {found.sweep[1]}: one sweep of one question at a time; leave out --sweep {found.sweep[0]}")
+    for option, value in (("--accept", found.accept is not None), ("--json", found.json)):
+        if value and found.question is None:
+            problems.add(f"{option}: is about one question; name it: python analysis/report.py QUESTION {option}", option)
     given = {"--output": found.output, "--report": found.report, "--tracking-uri": found.tracking_uri}
     for option, value in [*given.items(), *(("--sweep", sweep) for sweep in found.sweep)]:
         text = "" if value is None else str(value)
@@ -112,18 +125,35 @@ def _make(directory: Path) -> None:
 
 
 def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
-    """The report of one question, on disk, in the store and on the terminal."""
+    """The report of one question, on disk, in the store and on the terminal; the exit code."""
+    from analysis.claims import accept
     from analysis.reports.question import analysed
 
+    asked = accept.parse(chosen.accept) if chosen.accept is not None else None
     sweep = tracking.latest_sweep(uri, name, "".join(chosen.sweep))
     directory = chosen.report or chosen.output / f"{name}-{sweep[:8]}" / "report"
     _make(directory)
     made = analysed(name, uri, sweep, directory)
+    judged = accept.judge(made.tables, made.choice, asked) if asked else []
     tracking.write_arms(uri, sweep, json.loads(made.arm_rows.to_json(orient="records")))
     tracking.write_analysis(uri, sweep, made.files, made.note)
+    tell(made, judged, directory / "report.md", chosen.json)
+    return accept.EXIT[accept.overall(judged)] if judged else 0
+
+
+def tell(made: Report, judged: Sequence[Judged], page: Path, as_json: bool) -> None:
+    """Prints what was found: the texts and a line for each condition, or all of it as one JSON object."""
+    from analysis.claims import accept
+    from analysis.reports import use
+
+    if as_json:
+        accepted = {"accept": use.outcomes(judged)} if judged else {}
+        print(use.to_json({**made.decision, **accepted, "report": str(page)}), end="")
+        return
     print(made.terminal)
-    print(f"report: {directory / 'report.md'}")
-    return 0
+    print(f"report: {page}")
+    for condition in judged:
+        print(accept.line(condition))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,7 @@ def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: 
         "table.md",
         "table.tex",
         "verdicts.json",
+        "decision.json",
         "report.md",
     } | OWN_FILES.get(name, set())
     page = (tmp_path / "report.md").read_text()

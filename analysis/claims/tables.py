@@ -75,6 +75,10 @@ class Tables(Generic[Own]):
             if one.measure in self.panels and (one.measure != "quality" or self.units["quality"] == ACCURACY)
         ]
 
+    def base_levels(self, measure: str) -> dict[str, float]:
+        """What each untuned base scores on a measure; nothing for a change, which starts at 0."""
+        return {base.label: base.means[measure].value for base in self.untuned if measure in base.means}
+
     @property
     def shown(self) -> list[str]:
         """The measures of the table of arms."""

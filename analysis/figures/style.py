@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from analysis.escaping import label
 from analysis.formatting import rate_text
 from core.adapters import METHODS
 
@@ -78,6 +79,23 @@ def interval(panel: Axes, x: float, ends: tuple[float, float], colour: Colour, *
     for cut, edge, mark in ((low < bottom, bottom, r"$\downarrow$"), (high > top, top, r"$\uparrow$")):
         if cut:
             panel.plot(x, edge, marker=mark, color=colour, markersize=6, mew=0, clip_on=False, zorder=3)
+
+
+def untuned(panel: Axes, levels: Mapping[str, float]) -> None:
+    """A thin dashed line at what each untuned base scores, with its name. The limits, which must be set, are widened for it by as
+    much as they span at most; of one that lies further off the edge says where."""
+    low, high = panel.get_ylim()
+    near = [y for y in levels.values() if 2 * low - high <= y <= 2 * high - low]
+    low, high = min([low, *(y - 0.04 * (high - low) for y in near)]), max([high, *(y + 0.04 * (high - low) for y in near)])
+    panel.set_ylim(low, high)
+    look: dict[str, Any] = {"size": 6, "color": MUTED, "ha": "right", "transform": panel.get_yaxis_transform(), "zorder": 3}
+    for name, y in levels.items():
+        if low <= y <= high:
+            panel.axhline(y, color=MUTED, linewidth=0.8, dashes=(5, 2), zorder=1)
+            panel.text(0.99, y, label(name), va="bottom", **look)
+        else:
+            edge, mark, side = (low, "↓", "bottom") if y < low else (high, "↑", "top")
+            panel.text(0.99, edge, f"{mark} {label(name)}: {y:.3g}", va=side, **look)
 
 
 def published(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> list[Line2D]:

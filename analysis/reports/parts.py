@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis import formatting
 from analysis.claims import comparable
+from analysis.claims.untuned import Untuned
 from analysis.claims.verdicts import FEW_ITEMS, Verdict, as_text
 from analysis.escaping import escaped, printable
 from analysis.load import field_types
@@ -28,6 +29,13 @@ def rate(row: pd.Series) -> str:
         return formatting.NONE
     end = " (edge)" if row["at_edge"] else " (end, flat)" if row["flat_to_the_end"] else ""
     return formatting.rate_text(row["learning_rate"]) + end
+
+
+def untuned_row(base: Untuned, shown: Sequence[str]) -> list[str]:
+    """The row of an untuned base in the table of arms: levels with their intervals; of changes nothing."""
+    means = [base.means.get(name) for name in shown]
+    texts = [formatting.estimate(e) if e is None or e.known else formatting.number(e.value) for e in means]
+    return [base.label, formatting.NONE, *texts, str(len(base.final)), formatting.NONE]
 
 
 def failed(row: pd.Series) -> str:
@@ -141,12 +149,17 @@ def tuning(tuned: pd.DataFrame) -> str:
     return f"Tuned inside each arm on {bases} and the validation split: learning rates {tried}"
 
 
+def terminal_width() -> int:
+    """Characters of a line; 120 where there is no terminal."""
+    return min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
+
+
 def terminal_text(
     table: tuple[list[str], list[list[str]]], measures: str, verdicts: Sequence[Verdict], cautions: Sequence[str]
 ) -> str:
     """A table (header, rows), what it measures, the verdicts and the cautions, in the terminal's width."""
     header, *rows = ([printable(cell) for cell in row] for row in (table[0], *table[1]))
-    width = min(max(shutil.get_terminal_size((120, 24)).columns, 80), 160)
+    width = terminal_width()
     shown = [header, *rows]
     widths = [max(len(row[i]) for row in shown) for i in range(len(header))]
     lines = ["  ".join(text.ljust(n) for text, n in zip(row, widths, strict=True)).rstrip() for row in shown]

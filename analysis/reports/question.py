@@ -14,6 +14,7 @@ import experiments
 from analysis import formatting, load, questions
 from analysis.arms import Arm
 from analysis.claims import comparable, verdicts
+from analysis.claims.choice import Choice, choose
 from analysis.claims.comparable import Remark
 from analysis.claims.fits import HEADER, legend, rows
 from analysis.claims.question import Answer, Question, answer, findings, tables_of
@@ -21,7 +22,7 @@ from analysis.claims.rules import STEPS_VARY, short_of_rows
 from analysis.claims.tables import Tables
 from analysis.escaping import escaped
 from analysis.figures import panels, style
-from analysis.reports import generations, parts
+from analysis.reports import generations, parts, use
 from core.experiment import Experiment
 from core.states import Phase, State
 
@@ -42,6 +43,9 @@ class Report:
     origin: str  # commit and cost
     note: str  # Markdown, for the parent run's description
     terminal: str
+    tables: Tables[Any]
+    choice: Choice
+    decision: Mapping[str, Any]  # what decision.json says
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Asked:
     answer: Answer[Any]
     by_base: list[str]  # the section with every claim's effect on each base alone
     written: tuple[str, ...] = ()  # the section with what models write
+    choice: Choice = Choice()
 
     @property
     def tables(self) -> Tables[Any]:
@@ -77,15 +82,17 @@ def report(
     models wrote to a few prompts, by arm."""
     answered = answer(question, *frames, experiment)
     bases = by_base(question, experiment, frames, answered.tables.arms)
-    asked = Asked(question, experiment, answered, bases, generations.section(written))
+    asked = Asked(question, experiment, answered, bases, generations.section(written), choose(answered.tables))
     t, judged = asked.tables, asked.answer.verdicts
     files = write(asked, directory)
-    note = parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
+    note = f"**{escaped(use.headline(asked.choice))}.**\n\n" + parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
     small = smoke(t)
     terminal = small + "\n" * bool(small) + parts.terminal_text(table(t), measured(t), judged, cautions(asked))
     return Report(
-        files, t.arm_rows, judged, formatting.joined(parts.about(t.trials), small), parts.origin(t.trials), note, terminal
-    )
+        files=files, arm_rows=t.arm_rows, verdicts=judged, about=formatting.joined(parts.about(t.trials), small),
+        origin=parts.origin(t.trials), note=note, terminal=terminal + use.terminal(asked.choice, t, experiment), tables=t,
+        choice=asked.choice, decision=use.content(asked.choice, t, experiment),
+    )  # fmt: skip
 
 
 def smoke(t: Tables[Any]) -> str:
@@ -101,7 +108,7 @@ def measured(t: Tables[Any]) -> str:
 
 
 def table(t: Tables[Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and one row an arm, along x."""
+    """Header and one row an arm, along x, then the untuned base; what it has not is a change, which starts from it."""
     header = [
         "arm",
         "learning rate",
@@ -114,7 +121,7 @@ def table(t: Tables[Any]) -> tuple[list[str], list[list[str]]]:
         row = t.arm_rows[t.arm_rows["arm"] == arm.label].iloc[0]
         means = (formatting.estimate(t.means[arm.label].get(name)) for name in t.shown)
         body.append([arm.label, parts.rate(row), *means, str(row["seeds"]), parts.failed(row)])
-    return header, body
+    return header, body + [parts.untuned_row(base, t.shown) for base in t.untuned]
 
 
 def differences(t: Tables[Any]) -> list[Remark]:
@@ -170,13 +177,15 @@ def markdown(asked: Asked) -> str:
     t, judged = asked.tables, asked.answer.verdicts
     return "\n".join([
         f"# {asked.experiment.question}\n", *(f"**{small}.**\n" for small in [smoke(t)] if small),
-        "![figure](figure.png)\n", caption(asked),
+        "![figure](figure.png)\n", f"**{escaped(use.headline(asked.choice))}.** [Why, and its settings](#use-this)\n",
+        caption(asked),
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
         "## Arms\n", formatting.markdown(*table(t)), *asked.by_base, *asked.question.sections(t), *_curves(t),
         *asked.written,
         "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
+        *use.section(asked.choice, t, asked.experiment),
     ])  # fmt: skip
 
 
@@ -241,6 +250,7 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "table.md": formatting.markdown(header, body) + f"\n{differs}\n",
         "table.tex": formatting.latex(header, body, f"{experiment.question} {differs}", label),
         "verdicts.json": verdicts.to_json(asked.answer.verdicts),
+        "decision.json": use.to_json(use.content(asked.choice, t, experiment)),
         "report.md": markdown(asked),
     }
     frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t)}

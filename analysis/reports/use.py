@@ -15,7 +15,7 @@ from analysis.claims.choice import ALPHA, SAME_TIME, Choice
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import MOST_SEEDS
 from analysis.escaping import escaped, printable
-from analysis.reports import recipe
+from analysis.reports import parts, recipe
 from analysis.stats.estimate import Estimate
 from core.experiment import Experiment
 
@@ -122,9 +122,10 @@ def section(choice: Choice, t: Tables[Any], experiment: Experiment) -> list[str]
     return [*lines, "", METHOD + "\n"] if choice.chosen else [*lines, ""]
 
 
-def terminal(choice: Choice, t: Tables[Any], experiment: Experiment, width: int) -> str:
+def terminal(choice: Choice, t: Tables[Any], experiment: Experiment) -> str:
     """The last lines of a sweep's or report's output."""
-    lines = ["", printable(headline(choice))]
+    width = parts.terminal_width()
+    lines = ["", "", printable(headline(choice))]
     for text in sentences(choice, t):
         lines += textwrap.wrap(printable(text), width, initial_indent="     ", subsequent_indent="     ")
     arm = next((one for one in t.arms if one.label == choice.chosen), None)

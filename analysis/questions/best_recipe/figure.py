@@ -61,6 +61,7 @@ def _plane(panel: Axes, t: Tables[Search]) -> None:
         _arm(panel, row)
     shown = [*(rung.tried["forgetting"].to_numpy(float) for rung in rungs), t.arm_rows["forgetting"].dropna().to_numpy(float)]
     style.from_zero(panel, np.concatenate(shown))
+    style.untuned(panel, t.base_levels("quality"))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"quality ({t.units['quality']})")
     panel.set_title("Every configuration; arms on test, 95 %")

@@ -77,6 +77,7 @@ def _plane(panel: Axes, t: Tables[Tradeoff]) -> None:
     panel.set_ylabel(f"{heading('quality')} ({t.units['quality']})")
     panel.set_title("Along the learning rates")
     style.from_zero(panel, arm_rows["forgetting"].dropna().to_numpy(float))
+    style.untuned(panel, t.base_levels("quality"))
 
 
 def _shorter(panel: Axes, t: Tables[Tradeoff], method: Method) -> None:
