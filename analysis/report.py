@@ -52,8 +52,12 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", default="runs", help="the sweeps' directory (default: runs)")
     parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
     parser.add_argument("--report", help="where it goes (default: OUTPUT/<question>-<sweep>/report, or OUTPUT/report)")
-    parser.add_argument("--accept", metavar="CONDITIONS", help="of one question: MEASURE>=NUMBER, MEASURE<=base+NUMBER, arm=LABEL")
-    parser.add_argument("--json", action="store_true", help="of one question: print its decision.json, with the outcome of --accept")
+    parser.add_argument(
+        "--accept", metavar="CONDITIONS", help="of one question: MEASURE>=NUMBER, MEASURE<=base+NUMBER, arm=LABEL"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="of one question: print its decision.json, with the outcome of --accept"
+    )
     found, unknown = parser.parse_known_args(arguments)
     check(found, unknown)
     found.output, found.report = Path(found.output).expanduser(), Path(found.report).expanduser() if found.report else None

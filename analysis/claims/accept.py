@@ -4,7 +4,8 @@
     condition  = measure (">=" | "<=") (number | "base" [("+" | "-") number])  |  "arm=" label
 
 A condition is accepted where the whole interval satisfies it, rejected where none of it does, and else undecided. All must be
-accepted, so that no correction is needed over conditions. An arm that is not named was chosen by the data: its intervals then hold
+accepted, so that no correction is needed over conditions. An arm that is not named was chosen by the data: its intervals
+then hold
 for all compared arms at once (Bonferroni).
 """
 

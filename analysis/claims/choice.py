@@ -1,6 +1,7 @@
 """Which arm to use: those that cannot be told from the best, the cheapest of them, and what choosing it may cost.
 
-In this order: an arm that is shown to have less quality than another one leaves (on tasks that are trained on and, where these are
+In this order: an arm that is shown to have less quality than another one leaves (on tasks that are trained on and, where
+these are
 measured, on held-out ones), then of those left one that is shown to forget more than another of them; the cheapest of the rest is
 chosen. The untuned base takes part in the quality; where it stays, nothing is shown to beat it, and it is kept.
 All at once are wrong in at most ALPHA, which the measures share equally (stats/best.py).
@@ -175,7 +176,7 @@ def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], bla
     cheap = cheapest(t, told) if told else ""
     chosen = kept[0] if kept else cheap
     found = replace(
-        blank, chosen=chosen, base=bool(kept), told=tuple([*kept, *told]), worse=worse, instead=cheap if kept else "",
+        blank, chosen=chosen, base=bool(kept), told=(*kept, *told), worse=worse, instead=cheap if kept else "",
         remarks=tuple(remarks + _obstacles(t, [arm for arm in arms if arm.label in told])),
     )  # fmt: skip
     losses = {one.name: one.loss(chosen, good if one in quality else tuned, alpha) for one in scored if chosen in one.labels}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -57,7 +57,7 @@ class Asked:
     answer: Answer[Any]
     by_base: list[str]  # the section with every claim's effect on each base alone
     written: tuple[str, ...] = ()  # the section with what models write
-    choice: Choice = Choice()
+    choice: Choice = field(default_factory=Choice)
 
     @property
     def tables(self) -> Tables[Any]:
@@ -177,7 +177,7 @@ def markdown(asked: Asked) -> str:
     t, judged = asked.tables, asked.answer.verdicts
     return "\n".join([
         f"# {asked.experiment.question}\n", *(f"**{small}.**\n" for small in [smoke(t)] if small),
-        "![figure](figure.png)\n", f"**{escaped(use.headline(asked.choice))}.** [Why, and its settings](#use-this)\n",
+        "![figure](figure.png)\n", f"**{escaped(use.headline(asked.choice))}.** Why, and its settings: at the end.\n",
         caption(asked),
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",

@@ -4,10 +4,12 @@
 tests: an arm leaves the set if some other arm is better with p ≤ α / (K − 1). Whatever depends on what, the truly best arm leaves
 it with a chance of at most α, and the upper limits of `loss` then hold for every arm at once, also for one that the data chose.
 A test takes the larger p value of two errors, that of the pair alone and that pooled over all pairs: alone the
-first keeps the best of nine equal arms in 91 % at three seeds, together they keep it in 95 to 99 % (simulated at α = 5 %: 2, 5 and 9
+first keeps the best of nine equal arms in 91 % at three seeds, together they keep it in 95 to 99 % (simulated at α = 5 %: 2,
+5 and 9
 arms, 3, 4 and 6 seeds, three sizes of noise between seeds, noise that is equal and that is threefold in the best arm).
 
-**The expected loss** of an arm is how far the best arm of the set lies above it. The highest mean less the arm's mean would count the
+**The expected loss** of an arm is how far the best arm of the set lies above it. The highest mean less the arm's mean would
+count the
 luck of the highest as its merit (the winner's curse). So it is the mean over what the arms' true means may be: around a common
 mean with an unknown spread, which is averaged over (a random-effects model, flat in the spread; Gelman 2006).
 """
@@ -117,10 +119,10 @@ def best_set(pairs: Pairwise, alpha: float, among_K: np.ndarray | None = None) -
 def loss(pairs: Pairwise, chosen: int, alpha: float, among_K: np.ndarray) -> Estimate:
     """How far the best of the arms `among_K` lies above the chosen one: its expectation, and the limits 0 and the highest upper
     limit of all gains over it, which is right for whatever arm is chosen with chance 1 − alpha."""
-    inside = np.flatnonzero(among_K)
+    inside = [int(i) for i in np.flatnonzero(among_K)]
     error_LL = pairs.error_2KK[0][np.ix_(inside, inside)]
     variance = float((error_LL**2).sum()) / max(len(inside) * (len(inside) - 1), 1) / 2
-    value = expected_loss(pairs.gain_KK[chosen, inside], variance, list(inside).index(chosen))
+    value = expected_loss(pairs.gain_KK[chosen, inside], variance, inside.index(chosen))
     others = [i for i in inside if i != chosen]
     upper = max((float(pairs.upper_KK(pairs.each(alpha))[chosen, i]) for i in others), default=0.0)
     df = float(pairs.df_2KK[0][chosen, others].min()) if others else math.inf
@@ -141,7 +143,8 @@ def expected_loss(mean_K: np.ndarray, variance: float, chosen: int) -> float:
     weight_N = np.exp(log_N - log_N.max())
     kept_N = spread_N**2 / total_N  # of a difference from the common mean
     losses_N = [
-        _highest(middle + kept * (mean_K - middle), math.sqrt(kept * variance)) - (middle + kept * (float(mean_K[chosen]) - middle))
+        _highest(middle + kept * (mean_K - middle), math.sqrt(kept * variance))
+        - (middle + kept * (float(mean_K[chosen]) - middle))
         for kept in kept_N
     ]
     return max(float(np.average(losses_N, weights=weight_N)), 0.0)
