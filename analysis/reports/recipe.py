@@ -33,8 +33,8 @@ Settings = Mapping[str, Value]
 
 
 def settings(t: Tables[Any], arm: Arm) -> dict[str, Value]:
-    """The dotted fields of the arm's final trials: adapter and training in full, of the rest the model, the data and what is not the
-    default. A field that changes with the seed has the list of its values."""
+    """The dotted fields of the arm's final trials: adapter and training in full, of the rest the model, the data and what is
+    not the default. A field that changes with the seed has the list of its values."""
     own = t.trials[t.trials["fingerprint"].isin(arm.final.values())]
     defaults = flatten(Trial())
     found: dict[str, Value] = {}
