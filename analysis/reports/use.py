@@ -21,12 +21,13 @@ from core.experiment import Experiment
 
 SHOWN = 8  # names of a list in a sentence
 METHOD = (
-    "How: an arm leaves the set where another is shown to be better, in one-sided tests paired by seed and item, Bonferroni over "
-    "the other arms and the measures (Hsu's comparison with the best); the best arm of a measure stays with a chance of at least "
-    f"{round(100 * (1 - ALPHA))} %. Forgetting is compared among the arms that are as good. Cheapest: fewest seconds a trial, and "
-    f"of arms within {round(100 * (SAME_TIME - 1))} % of these the fewest trainable parameters. Expected loss: how far the best of "
-    "the set is expected to lie above the chosen arm, the luck of the highest mean taken out; brackets: simultaneous 95 % limits. "
-    "The rates were tuned on validation data; all this is from the final seeds on the test split."
+    "How: an arm leaves the set where another is shown to be better, in one-sided tests paired by seed and item, Bonferroni "
+    "over the other arms and the measures (Hsu's comparison with the best); the best arm of a measure stays with a chance "
+    f"of at least {round(100 * (1 - ALPHA))} %. Forgetting is compared among the arms that are as good. Cheapest: fewest "
+    f"seconds a trial, and of arms within {round(100 * (SAME_TIME - 1))} % of these the fewest trainable parameters. Expected "
+    "loss: how far the best of the set is expected to lie above the chosen arm, the luck of the highest mean taken out; "
+    "brackets: simultaneous 95 % limits. The rates were tuned on validation data; all this is from the final seeds on the "
+    "test split."
 )
 
 

@@ -90,7 +90,8 @@ def pairwise(scores_KSI: np.ndarray, strata_I: np.ndarray, n_items: int | None =
 
 def _own_and_pooled(parts_3KK: np.ndarray, df_3: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
     """Variances and degrees of freedom of all pairs, each from its own parts and from the means of the parts over all
-    pairs, these with at most twice the degrees of freedom of the seeds: few seeds that lie close by chance do not count as many."""
+    pairs, these with at most twice the degrees of freedom of the seeds: few seeds that lie close by chance do not count as
+    many."""
     n_arms = parts_3KK.shape[1]
     mean_3 = parts_3KK.sum(axis=(1, 2)) / max(n_arms * (n_arms - 1), 1)
     variance, df = variance_and_df(mean_3, df_3 * max(n_arms - 1, 1))
