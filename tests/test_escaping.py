@@ -113,7 +113,7 @@ def test_a_sweep_of_nasty_names_is_a_page_of_text(tmp_path: Path) -> None:
     assert all(f"{arm} {printable(NASTY[i])[:3]}"[:8] in shown.text for i, arm in enumerate(list(names)[:5]))
     assert "\x1b" not in made.terminal + made.note + shown.text
     rows = [line for line in (tmp_path / "replay" / "table.md").read_text().splitlines() if line.startswith("| ")]
-    assert len(rows) == 2 + len(names)
+    assert len(rows) == 3 + len(names)
 
 
 @pytest.mark.parametrize("text", NASTY)
