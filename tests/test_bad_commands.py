@@ -127,7 +127,7 @@ COMMANDS: list[tuple[list[str], tuple[str, ...]]] = [
     *(([Q, option, text], (option, "must be" if text.strip() else "must not be empty"))
       for option in ("--seeds", "--concurrency", "--gpus-per-trial", "--trial-timeout") for text in NUMBERS if text != "--"),
     *(([Q, option], (f"{option}: needs a value",)) for option in OPTIONS
-      if option not in ("--list", "--all", "--dry-run", "--status", "--smoke", "--skip-bad-rows")),
+      if OPTIONS[option][1].get("action") != "store_true"),
     *(([Q, option, value], (option, words)) for option in ("--model", "--data", "--eval-data", "--base-text", "--tracking-uri",
       "--output") for value, words in (("", "must not be empty"), (" ", "must not be empty"), ("a\0b", "control characters"))),
     *(([Q, f"{option}=1"], (f"{option}=1: this option takes no value",)) for option in ("--smoke", "--dry-run", "--status")),

@@ -52,7 +52,9 @@ def text(card: Card) -> str:
         _agreement(card.left),
         "## Scores",
         _about_scores(card),
-        formatting.markdown(["measure", "before tuning", "this arm, mean of its seeds", "this model"], _scores(card)),
+        formatting.markdown(
+            ["measure", "before tuning", "after: this arm, mean of its seeds", "after: this model"], _scores(card)
+        ),
         "## Made with",
         f"Question: {escaped(card.experiment.question)}",
         formatting.markdown(["setting", "value"], [(name, value) for name, value in _settings(card.source).items()]),
@@ -122,7 +124,7 @@ def _scores(card: Card) -> list[list[str]]:
     for name, mean in t.means[card.arm.label].items():
         change = name == "forgetting" or (name != "quality" and measures.measure(name).change)
         here = metrics.get(name if name in ("quality", "forgetting") else f"delta/{name}" if change else f"after/{name}")
-        heading = f"{formatting.heading(name)} ({t.units[name]})" + (", change" if change and name in measures.MEASURES else "")
+        heading = f"{formatting.heading(name)} ({t.units[name]})"
         rows.append([heading, _before(own, name), formatting.estimate(mean), _number(here)])
     return rows
 
