@@ -66,6 +66,9 @@ class Inputs:
     train_rows_hash: str  # of the rows that are drawn, too long ones among them, in their order
     evaluation_rows_hash: str  # of the trial's split
     notes: tuple[str, ...]  # what may not be meant about how the rows are written
+    lengths: tuple[int, ...]  # of the sample, in tokens
+    mean_taught: float  # about, tokens of a row that are taught
+    longest_taught: int  # of the sample
 
 
 @functools.lru_cache(maxsize=64)
@@ -98,6 +101,9 @@ class _Rows:
     train_rows_hash: str
     evaluation_rows_hash: str
     notes: tuple[str, ...]
+    lengths: tuple[int, ...]
+    mean_taught: float
+    longest_taught: int
 
     def as_inputs(self) -> dict[str, Any]:
         """What of it is told of a trial as it stands."""
@@ -109,6 +115,9 @@ class _Rows:
             "mean_tokens": self.mean_tokens,
             "longest_tokens": self.longest_tokens,
             "notes": tuple(self.notes),
+            "lengths": tuple(self.lengths),
+            "mean_taught": self.mean_taught,
+            "longest_taught": self.longest_taught,
             "train_rows_hash": self.train_rows_hash,
             "evaluation_rows_hash": self.evaluation_rows_hash,
         }

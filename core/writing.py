@@ -27,6 +27,9 @@ class Written:
     too_long: float
     truncated: float
     notes: tuple[str, ...]
+    lengths: tuple[int, ...]  # of the kept rows, in the order of the sample
+    mean_taught: float  # tokens of a kept row that are taught
+    longest_taught: int
 
 
 def look(trial: Trial, base: BaseFiles, train: Sequence[Row], evaluation: Iterable[Row], seq_len: int) -> Written:
@@ -66,13 +69,14 @@ def n_tokens(trial: Trial, base: BaseFiles, row: Row) -> tuple[int, int]:
 
 
 def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row], seq_len: int) -> Written:
-    kept, too_long, truncated, texts = [], 0, 0, []
+    kept, taught, too_long, truncated, texts = [], [0], 0, 0, []
     last_only = trial.train.loss_on == "last"
     for row in sample:
         text = _text(trial, "data.source", conversation, row)
         texts.append(text)
         if conversation.inner is None:
             kept.append(min(len(text.text) // CHARACTERS_A_TOKEN, seq_len))
+            taught.append(sum(end - start for start, end in text.taught(row.messages)) // CHARACTERS_A_TOKEN)
             continue
         try:
             whole = encode.tokens(conversation.inner, text, row, last_only, seq_len)
@@ -84,9 +88,11 @@ def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row
             continue
         truncated += one is not whole
         kept.append(len(one.ids))
+        taught.append(sum(one.mask))
     notes = chat.notes(conversation, sample, texts, last_only)
     lengths = sum(kept) / max(1, len(kept)), max(kept, default=0)
-    return Written(*lengths, too_long / len(sample), truncated / len(sample), notes)
+    shares = too_long / len(sample), truncated / len(sample)
+    return Written(*lengths, *shares, notes, tuple(kept), sum(taught) / max(1, len(kept)), max(taught))
 
 
 def _text(trial: Trial, name: str, conversation: chat.Conversations, row: Row) -> Rendered:

@@ -46,6 +46,10 @@ def configured(experiment: Experiment, options: Options) -> Experiment:
     if options.seeds is not None:
         with problems.taken():
             experiment = overrides.with_seeds(experiment, options.seeds)
+    for count, lower in ((options.tune_trials, overrides.with_tune_trials), (options.eval_rows, overrides.with_eval_rows)):
+        if count is not None:
+            with problems.taken():
+                experiment = lower(experiment, count)
     problems.raise_all()
     return experiment
 

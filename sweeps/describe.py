@@ -6,33 +6,25 @@ import math
 import statistics
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core import preflight
 from core.data.kinds import Kind, kind_of
-from core.experiment import DEFAULT_ARM, Experiment, LogUniform, OpenSearch
+from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
 from core.states import Phase
-from sweeps import fits, ledger, proposals, recipes, scored
+from sweeps import ledger, proposals, recipes, scored, times
 from sweeps.parts import Part
-from sweeps.plan import Plan, overridden
+from sweeps.plan import Plan
 from sweeps.progress import clock
-from sweeps.resources import START_SECONDS, n_cores
 from sweeps.search import Search
+from sweeps.times import Row
 
 if TYPE_CHECKING:
     from core.preflight import Inputs
     from sweeps.resources import Resources
 
-# For estimates before any trial of the sweep has finished. Measured with the laboratory's base on one core of a 2025 server
-# CPU (31.6 ms a step of 16 x 16 tokens, 2.4 s of evaluation); the GPU's is an assumption: 30 % of 400 TFLOP/s in bfloat16.
-STEP_SECONDS = 0.025
-CPU_FLOPS_PER_THREAD = 30e9
-GPU_FLOPS = 120e12
-EVALUATION_SECONDS = 3.0
 FEW_ROWS = 20  # of which a mean says next to nothing
 
 
@@ -123,80 +115,48 @@ def _data_line(inputs: Inputs, kind: Kind) -> str:
     )
 
 
-def seconds_per_trial(trial: Trial, inputs: Inputs, share: Resources) -> float:
-    """About: forward and backward passes at 6 operations a parameter and token, a fixed part a step, and the evaluation."""
-    flops = GPU_FLOPS if share.gpus_per_trial else CPU_FLOPS_PER_THREAD * share.threads
-    training = inputs.steps * STEP_SECONDS + 6 * inputs.n_parameters * inputs.tokens / flops
-    evaluation = EVALUATION_SECONDS + 4 * inputs.n_parameters * inputs.n_eval_rows * inputs.mean_tokens / flops
-    return training + evaluation
-
-
-@dataclass(frozen=True)
-class _Row:
-    """An arm, or a rung of an open search: how many trials it has, and what one of them costs."""
-
-    label: str
-    n_tuning: int
-    n_final: int
-    trial: Trial  # shows the size; of an open search from the middle of its space
-    inputs: Inputs
-    seconds: float
-    peak_gib: float
-
-    @property
-    def n_trials(self) -> int:
-        return self.n_tuning + self.n_final
-
-    def cells(self) -> tuple[str, ...]:
-        counts = (self.n_tuning, self.n_final, self.inputs.steps, self.inputs.tokens, self.inputs.trainable_parameters)
-        return (self.label, *(f"{count:,}" for count in counts), f"{self.peak_gib:.2f}", f"{self.seconds:.0f} s")
-
-
 HEADER = ("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "peak GiB", "about")
 
 
-def _rows(plan: Plan, share: Resources) -> list[_Row]:
-    experiment, search = plan.experiment, plan.experiment.search
-    sizes: list[tuple[str, int, int, Trial]] = []
-    if search:
-        for label, size, rung in zip(search.labels(), search.sizes(), search.rungs, strict=True):
-            sizes.append((label, size, 0, overridden(experiment.base, recipes.middle(search, experiment.base, rung))))
-    for arm in plan.arms:
-        middle = search is not None and arm.label != DEFAULT_ARM
-        values = recipes.middle(search, experiment.base, 1.0) if search and middle else arm.overrides
-        sizes.append((arm.label, experiment.tune_trials if arm.tune else 0, len(experiment.seeds), plan.trial(0, values)))
-    inspected = [(*size, preflight.inspect(size[-1])) for size in sizes]
-    return [_Row(*row, seconds_per_trial(*row[-2:], share), fits.needs(*row[-2:], share).peak_gib) for row in inspected]
+def _cells(row: Row) -> tuple[str, ...]:
+    counts = (row.n_tuning, row.n_final, row.inputs.steps, row.inputs.tokens, row.inputs.trainable_parameters)
+    seconds = row.final.seconds if row.n_final else row.tuning.seconds
+    return (row.label, *(f"{count:,}" for count in counts), f"{row.fit.peak_gib:.2f}", f"{seconds:.0f} s")
 
 
-def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str]) -> str:
+def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str], rows: Sequence[Row]) -> str:
     """Arms, trials, tokens, estimated time and memory, and what is worth a note."""
-    rows = _rows(plan, share)
-    cells = [HEADER, *(row.cells() for row in rows)]
+    cells = [HEADER, *(_cells(row) for row in rows)]
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
     lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
     search = replayed(plan, directory)
+    late = [f"caution: {trouble}" for trouble in [times.timeout_trouble(share, rows)] if trouble]
     n_tokens = sum(row.n_trials * row.inputs.tokens for row in rows)
     return "\n".join([
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
         _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
-        *(f"  {line}" for line in notes),
+        *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows), *late]),
         f"  {plan.n_tuning} tuning + {plan.n_final} final trials, {len(search.done())} of them finished; "
         f"{n_tokens:,} tokens in all; {share}; about {_time_left(search, rows, share)}",
     ])  # fmt: skip
 
 
-def _time_left(search: Search, rows: Sequence[_Row], share: Resources) -> str:
-    """How long what is missing will take, and how that is known."""
-    done = [outcome for _, outcome in search.done()]
-    at_once = share.slots if share.gpus_per_trial else min(share.slots, n_cores())  # more share the cores
-    measured = [outcome.seconds for outcome in done if not outcome.failed]
+def _time_left(search: Search, rows: Sequence[Row], share: Resources) -> str:
+    """How long what is missing will take, and how that is known: the estimate, corrected by the trials that have finished."""
+    measured: dict[tuple[str, Phase], list[float]] = {}
+    left = sum(row.seconds for row in rows)
+    by_label = {row.label: row for row in rows}
+    for job, outcome in search.done():
+        left -= by_label[job.arm].of(job.phase) if job.arm in by_label else 0
+        if not outcome.failed:
+            measured.setdefault((job.arm, job.phase), []).append(outcome.seconds)
     if not measured:
-        total = sum(row.n_trials * row.seconds for row in rows)
-        return f"{clock(total / at_once + START_SECONDS)} (estimated from operations; no trial of this sweep has finished)"
-    each = statistics.median(measured)
-    left = clock(max(search.n_planned() - len(done), 0) * each / at_once)
-    return f"{left} (median of {len(measured)} finished trials: {each:.1f} s)"
+        return f"{clock(times.total(search.plan, share, rows))} (estimated from operations; no trial of this sweep has finished)"
+    seconds = [one for several in measured.values() for one in several]
+    if search.n_planned() <= len(search.done()):
+        left = 0
+    left *= times.corrected(rows, measured) / times.at_once(share)
+    return f"{clock(max(left, 0))} (from {len(seconds)} finished trials: median {statistics.median(seconds):.1f} s)"
 
 
 def replayed(plan: Plan, directory: Path) -> Search:

@@ -25,6 +25,9 @@ class Options:
     set: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     seeds: int | None = None
+    tune_trials: int | None = None
+    eval_rows: int | None = None
+    probe: bool = False
     model: str | None = None
     data: str | None = None
     eval_data: str | None = None
@@ -71,6 +74,9 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"metavar": "LABEL"}),
     "--seeds": ("final seeds in each arm", {"metavar": "N"}),
+    "--tune-trials": ("tuning trials in each arm, at least 3 a tuned field", {"metavar": "N"}),
+    "--eval-rows": ("rows, or questions of each task, that quality is measured on, at most", {"metavar": "N"}),
+    "--probe": ("measure this machine's speed with the model first, for estimates (a minute)", {"action": "store_true"}),
     "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
     "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
     "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
@@ -102,6 +108,8 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 # Of the options that do not take any text: what a value must be, and how it is read.
 READ: dict[str, tuple[str, Callable[[str], object]]] = {
     "--seeds": ("a whole number", lambda text: _number(text, int)),
+    "--tune-trials": ("a whole number", lambda text: _number(text, int)),
+    "--eval-rows": ("a whole number", lambda text: _number(text, int)),
     "--concurrency": ("a whole number", lambda text: _number(text, int)),
     "--gpus-per-trial": ("a number between 0 and 1", lambda text: _number(text, float)),
     "--trial-timeout": ("a number of seconds", lambda text: _number(text, float)),

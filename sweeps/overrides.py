@@ -8,10 +8,12 @@ or an option that does not fit the experiment.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from core.data import files
+from core.data.kinds import kind_of
 from core.errors import BadInput, Problems, nearest
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten, parse_value, replace_field
@@ -19,6 +21,7 @@ from core.settings import Scalar
 from sweeps.plan import MOST_ARMS, PROVENANCE_OF, arms
 
 MAX_SEEDS = 100
+MOST_TUNE_TRIALS = 1_000
 LEAST_RANGE = 2
 SHOWN_ARMS = 20  # in a message
 FILES = ("evaluation.choices", "evaluation.choices_dev")
@@ -204,6 +207,34 @@ def without(experiment: Experiment, labels: Sequence[str]) -> Experiment:
     if len(named) == len(known):
         raise BadInput(f"--without {', '.join(named)}: no arm is left", field="--without")
     return dataclasses.replace(experiment, without=named)
+
+
+# --tune-trials, --eval-rows
+
+LEAST_GRID = 3  # points of a tuned field: a best rate between two others can be seen
+
+
+def with_tune_trials(experiment: Experiment, count: int) -> Experiment:
+    """The experiment with so many tuning trials in each arm; with fewer than its grid has points, the grid gets coarser."""
+    if experiment.search or not experiment.tune:
+        why = "searches in rungs" if experiment.search else "tunes nothing"
+        raise BadInput(f"--tune-trials {count}: {experiment.name} {why}; leave it out", field="--tune-trials")
+    least, tune = LEAST_GRID ** len(experiment.tune), dict(experiment.tune)
+    if not least <= count <= MOST_TUNE_TRIALS:
+        raise BadInput(f"--tune-trials {count}: must be between {least} and {MOST_TUNE_TRIALS}", field="--tune-trials")
+    while math.prod(space.grid for space in tune.values()) > count:
+        widest = max(tune, key=lambda name: tune[name].grid)
+        tune[widest] = dataclasses.replace(tune[widest], grid=tune[widest].grid - 1)
+    return dataclasses.replace(experiment, tune=tune, tune_trials=count)
+
+
+def with_eval_rows(experiment: Experiment, count: int) -> Experiment:
+    """The experiment that measures on at most so many rows, or on so many questions of each generated task."""
+    generated = kind_of(str(flatten(experiment.base)["data.source"])).own_questions
+    name = "evaluation.items_per_task" if generated else "evaluation.max_rows"
+    if count < 1:
+        raise BadInput(f"--eval-rows {count}: must be at least 1", field="--eval-rows")
+    return replace_in_base(experiment, name, count)
 
 
 # --smoke

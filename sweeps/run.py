@@ -30,7 +30,7 @@ from core.data.rows import is_lab
 from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.result import write_whole
-from sweeps import alike, describe, fits, kept, ledger, scored
+from sweeps import alike, describe, fits, kept, ledger, scored, times
 from sweeps.configured import check, configured
 from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
@@ -52,6 +52,7 @@ class Prepared:
     directory: Path
     share: Resources
     notes: tuple[str, ...]  # what is worth a note before it starts
+    rows: tuple[times.Row, ...]  # its arms with what they cost
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def command(name: str, request: Request) -> int:
     """Checks everything that can be checked beforehand, then describes or runs the sweep of one question."""
     prepared = prepare(experiments.load(name), request.options)
     if request.action is Action.DRY_RUN:
-        print(describe.dry_run(prepared.plan, prepared.directory, prepared.share, prepared.notes))
+        print(describe.dry_run(prepared.plan, prepared.directory, prepared.share, prepared.notes, prepared.rows))
     elif request.action is Action.STATUS:
         print(describe.status(prepared.plan, prepared.directory))
     else:
@@ -178,7 +179,10 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     share = dataclasses.replace(share, keep_weights=options.keep_weights)
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
-    return Prepared(plan, ledger.directory(options.output.resolve(), experiment.name, plan.sweep), share, tuple(notes))
+    if options.probe:
+        times.probe(plan, share)
+    rows, directory = times.rows(plan, share), ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
+    return Prepared(plan, directory, share, tuple(notes), tuple(rows))
 
 
 def prepare_output(output: Path) -> Path:
@@ -203,6 +207,8 @@ def prepare_output(output: Path) -> Path:
 def start(prepared: Prepared, options: Options, how: str) -> Ran:
     """Runs what is missing of the sweep, then its report. `how` it was started is recorded."""
     plan, directory = prepared.plan, prepared.directory
+    if (trouble := times.timeout_trouble(prepared.share, prepared.rows)) and not describe.replayed(plan, directory).done():
+        raise BadInput(trouble, field="--trial-timeout")
     if options.ray_address is not None:
         check_cluster(options.ray_address)
         from sweeps import nodes  # asks a cluster

@@ -665,13 +665,14 @@ def test_more_seeds_run_only_what_is_new_and_a_lost_store_loses_nothing(
 @pytest.mark.slow
 def test_failed_trials_make_the_exit_code_3_and_run_again(tmp_path: Path) -> None:
     output = tmp_path / "runs"
+    ran(output, "--without", "full")  # a time limit below the estimate is refused where no trial has finished
     sweep = start(output, "--trial-timeout", "0.5")
     said, _ = sweep.communicate(timeout=300)
     assert sweep.returncode == EXIT_INCOMPLETE, said
     assert "still running after its time limit of 0.5 s" in said
     assert "--retry failed" in said
     said = ran(output, "--retry", "failed")
-    assert "9 failed trials run again" in said
+    assert "3 failed trials run again" in said
     once(output)
 
 

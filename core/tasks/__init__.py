@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from core.data.kinds import Kind, kind_of
 from core.errors import BadInput, nearest
 from core.settings import AUTO, Evaluation, Trial
-from core.tasks import examples
+from core.tasks import costs, examples
 
 if TYPE_CHECKING:
     from core.tasks.measurement import Measurement, Subject
@@ -32,6 +32,7 @@ class Task:
     can_ask: Callable[[Kind], bool]
     gives_quality: bool = True
     alone: bool = False  # not beside another that gives quality
+    cost: costs.CostOf = costs.nothing  # about, how many tokens it reads and writes
     check: Callable[[Trial], None] = lambda trial: None  # BadInput for what it cannot ask, before anything starts
 
 
@@ -41,19 +42,34 @@ def _measured_by(module: str) -> Callable[[Subject], list[Measurement]]:
 
 
 TASKS: dict[str, Task] = {
-    "lab": Task(measure=_measured_by("core.tasks.lab"), can_ask=lambda kind: kind.laboratory, alone=True),
-    "composed": Task(measure=_measured_by("core.tasks.composed"), can_ask=lambda kind: kind.laboratory, alone=True),
-    "gym": Task(measure=_measured_by("core.tasks.gym"), can_ask=lambda kind: kind.default_task == "gym"),
+    "lab": Task(
+        measure=_measured_by("core.tasks.lab"),
+        cost=costs.lab,
+        can_ask=lambda kind: kind.laboratory,
+        alone=True,
+    ),
+    "composed": Task(
+        measure=_measured_by("core.tasks.composed"), cost=costs.composed, can_ask=lambda kind: kind.laboratory, alone=True
+    ),
+    "gym": Task(
+        measure=_measured_by("core.tasks.gym"),
+        cost=costs.gym,
+        can_ask=lambda kind: kind.default_task == "gym",
+    ),
     "answers": Task(
-        measure=_measured_by("core.tasks.answers"), can_ask=lambda kind: not kind.own_questions, check=examples.check_answers
+        measure=_measured_by("core.tasks.answers"),
+        cost=costs.answers,
+        can_ask=lambda kind: not kind.own_questions,
+        check=examples.check_answers,
     ),
     "choices": Task(
         measure=_measured_by("core.tasks.choices"),
+        cost=costs.choices,
         can_ask=lambda kind: not kind.laboratory,
         gives_quality=False,
         check=examples.check_choices,
     ),
-    "text": Task(measure=_measured_by("core.tasks.text"), can_ask=lambda kind: not kind.own_questions),
+    "text": Task(measure=_measured_by("core.tasks.text"), cost=costs.text, can_ask=lambda kind: not kind.own_questions),
 }
 
 

@@ -1,0 +1,180 @@
+"""How long a trial takes, from shapes, rows and a machine's speed, told without torch.
+
+Operations are counted of what is computed: 2 a parameter and token forward, as much again for the backward pass through a frozen
+layer and twice as much through one that is trained; the head only where a token is scored; attention by lengths. Padding is
+included. A machine's speed (`Speed`) is assumed until core/probe.py has measured it with the model in question.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core import adapters, architecture, memory, remembered, tasks
+from core import base as bases
+from core.architecture import EMBEDDING
+from core.hardware import Device
+from core.memory import Shape
+from core.settings import Model, Trial
+from core.states import Phase
+from core.tasks import costs
+from core.tasks.costs import Cost
+
+if TYPE_CHECKING:
+    from core.preflight import Inputs
+
+# Assumed: a core of a 2025 server CPU; a GPU of 400 TFLOP/s in bfloat16 of which training uses 30 %.
+CPU_OPERATIONS, GPU_OPERATIONS = 30e9, 120e12  # a second, a thread or a GPU
+CPU_BYTES, GPU_BYTES = 8e9, 1.5e12  # a second: weights are read for every token that is written
+LOAD_BYTES = 5e8  # a second, of a base's files
+STEP_SECONDS, LAYER_STEP_SECONDS = 6e-3, 1.5e-3  # of an optimizer step, whatever its size; a layer
+PASS_SECONDS, LAYER_PASS_SECONDS = 1e-3, 4e-4  # of a forward pass
+TRIAL_SECONDS = 0.5  # rows are selected, an adapter is made and saved
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Of one trial among those that run beside it: operations a second in training, in scoring and in writing, and seconds of
+    a pass that writes one token for each row of a batch, whatever the batch."""
+
+    training: float
+    scoring: float
+    writing: float
+    pass_seconds: float
+    measured: bool = False
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What of a base decides how long it computes: layers, width, parameters beside embeddings and head, and the head's."""
+
+    shape: Shape
+    body: float
+    head: float
+    weight_bytes: float
+
+    def read(self, tokens: float, scored: float, length: float) -> float:
+        """Operations of a forward pass."""
+        attention = 4 * self.shape.layers * self.shape.hidden * length
+        return tokens * (2 * self.body + attention) + scored * 2 * self.head
+
+
+def sizes(model: Model, device: str) -> Sizes:
+    """Of a base as far as its files tell; the weights as they are held on a device of this kind."""
+    base = bases.read(model)
+    shape = Shape.of(architecture.read(base.directory, model.trust_remote_code))
+    embedded = sum(math.prod(one) for name, one in base.shapes.items() if EMBEDDING.search(name))
+    head = base.vocabulary * base.width
+    body = base.n_parameters - embedded - (0 if base.tied else head)
+    packed = "nf4" in (model.quantization, base.quantization)
+    weights = "nf4" if packed else ("bfloat16" if device == "cuda" else "float32") if model.dtype == "auto" else model.dtype
+    return Sizes(shape, body, head, base.n_parameters * memory.WEIGHT_BYTES[weights])
+
+
+def assumed(one: Sizes, device: Device) -> Speed:
+    """The speed of a machine that nobody has measured."""
+    on_gpu = device.kind == "cuda"
+    operations = GPU_OPERATIONS if on_gpu else CPU_OPERATIONS * device.threads
+    read = one.weight_bytes / (GPU_BYTES if on_gpu else CPU_BYTES)
+    return Speed(operations, operations, operations / 2, PASS_SECONDS + LAYER_PASS_SECONDS * one.shape.layers + read)
+
+
+# What a probe has measured, by what it depends on
+
+
+def _key(trial: Trial, device: Device, slots: int, machine: str) -> list[object]:
+    base, model = bases.read(trial.model), trial.model
+    changes_base = adapters.METHODS[trial.adapter.method].changes_base
+    where = [device.kind, device.threads, slots, machine, changes_base]
+    return [
+        "speed",
+        base.hash,
+        model.quantization,
+        model.dtype,
+        *where,
+        remembered.code_hash(("cost.py", "probe.py", "train.py")),
+    ]
+
+
+def keep(trial: Trial, device: Device, slots: int, machine: str, speed: Speed) -> None:
+    """Keeps what was measured with a model and method on this machine, with so many trials at a time."""
+    remembered.keep(_key(trial, device, slots, machine), dataclasses.asdict(speed))
+
+
+def speed(trial: Trial, device: Device, slots: int, machine: str) -> Speed:
+    """The measured speed of this machine with the trial's base and method, else an assumed one."""
+    known = remembered.recall(_key(trial, device, slots, machine))
+    try:
+        return Speed(**(known or {}))
+    except TypeError:  # nothing, or of another version
+        return assumed(sizes(trial.model, device.kind), device)
+
+
+# A trial's parts
+
+
+@dataclass(frozen=True)
+class Parts:
+    """About, in seconds: what every trial takes (loading without the base, training, each evaluation by its name), and what a
+    worker does once for all trials that share a base and a split."""
+
+    loading: float
+    training: float
+    evaluations: dict[str, float]
+    once: float
+
+    @property
+    def seconds(self) -> float:
+        return self.loading + self.training + sum(self.evaluations.values())
+
+    def named(self) -> dict[str, float]:
+        return {"loading": self.loading, "training": self.training, **self.evaluations}
+
+
+def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, device: str, phase: Phase) -> Parts:
+    """A trial's time, run with micro-batches of `way`."""
+    one, evaluation = sizes(trial.model, device), trial.evaluation
+    asked: dict[str, Cost] = {name: tasks.TASKS[name].cost(trial, inputs) for name in tasks.chosen(trial)}
+    asked |= {"base text": costs.base_text(trial, inputs), "drift": costs.drift(trial, inputs)}
+    once = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())
+    once += seconds(costs.drift_sampling(trial, inputs), one, how, evaluation.batch_size) + one.weight_bytes / LOAD_BYTES
+    if phase is Phase.FINAL:
+        asked["generations"] = shown = costs.generations(trial, inputs)
+        once += seconds(shown, one, how, evaluation.batch_size)
+    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in asked.items()}
+    changed = adapters.METHODS[trial.adapter.method].changes_base
+    loading = TRIAL_SECONDS + (one.weight_bytes / LOAD_BYTES if changed else 0)
+    return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)
+
+
+def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
+    """Seconds of the optimizer steps, padding included."""
+    changed = adapters.METHODS[trial.adapter.method].changes_base
+    passes = (3 if changed else 2) + way.checkpointing  # in forward passes
+    share = inputs.tokens / max(1.0, inputs.mean_tokens)  # rows that are seen, all epochs together
+    read = share * padded(inputs.lengths, trial.train.batch_size, way.micro_batch_size)
+    operations = passes * one.read(read, share * inputs.mean_taught, inputs.mean_tokens)
+    pieces = math.ceil(trial.train.batch_size / way.micro_batch_size)
+    each = STEP_SECONDS + LAYER_STEP_SECONDS * one.shape.layers * pieces
+    return inputs.steps * each + operations / how.training
+
+
+def padded(lengths: Sequence[int], batch_size: int, micro: int) -> float:
+    """Tokens a row, padding included: an optimizer step's rows go through the model longest first, `micro` at a time."""
+    total = 0
+    for start in range(0, len(lengths), batch_size):
+        batch = sorted(lengths[start : start + batch_size], reverse=True)
+        total += sum(batch[at] * len(batch[at : at + micro]) for at in range(0, len(batch), micro))
+    return total / max(1, len(lengths))
+
+
+def seconds(cost: Cost, one: Sizes, how: Speed, batch_size: int) -> float:
+    """Of answering a task once."""
+    read = one.read(cost.read, cost.scored, cost.length) * (2 if cost.both else 1)
+    batches = math.ceil(cost.read / max(1.0, cost.length) / batch_size)
+    passing = batches * (PASS_SECONDS + LAYER_PASS_SECONDS * one.shape.layers)
+    written = one.read(cost.written, cost.written, cost.length) / how.writing
+    return read / how.scoring + passing + written + cost.passes * how.pass_seconds

@@ -1,0 +1,130 @@
+"""How much each task reads and writes, in tokens, known before anything runs and without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from core.data.gym import families
+from core.data.kinds import kind_of
+from core.tasks import examples
+
+if TYPE_CHECKING:
+    from core.preflight import Inputs
+    from core.settings import Trial
+
+LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say: of core/tasks/generation.py
+CHARACTERS_A_TOKEN = 4
+MOST_BASE_TEXT_TOKENS = 65_536  # of core/tasks/text.py
+SHOWN, MOST_SHOWN_TOKENS = "generations", 128  # of core/tasks/samples.py
+# The laboratory's questions, counted: tasks and tokens a question, and the base battery's texts.
+LAB_TASKS, LAB_TOKENS, BATTERY_TOKENS, BATTERY_TEXTS = 47, 17.5, 21_800, 1_270
+COMPOSED_TASKS, COMPOSED_NEW_TOKENS = 29, 20
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one model does to answer a task once. `read`: tokens that go through it together; `scored`: of these, through its
+    head; `length`: of a text, which attention depends on. `written`: tokens that are written one after the other, in `passes`
+    passes that cannot be put together. `both`: the untouched base does it too, each time (drift)."""
+
+    read: float = 0.0
+    scored: float = 0.0
+    length: float = 1.0
+    written: float = 0.0
+    passes: float = 0.0
+    both: bool = False
+
+
+CostOf = Callable[["Trial", "Inputs"], Cost]
+
+
+def nothing(trial: Trial, inputs: Inputs) -> Cost:
+    """Of a task that does not say."""
+    return Cost()
+
+
+def room(trial: Trial, inputs: Inputs) -> int:
+    """How many tokens an answer may have."""
+    asked = trial.evaluation.max_new_tokens
+    return asked or min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * inputs.longest_taught)))
+
+
+def _writing(trial: Trial, inputs: Inputs, n: int, prompt: float, most: int) -> Cost:
+    """`n` answers to prompts of so many tokens; a batch goes on until its last answer has ended."""
+    passes = math.ceil(n / trial.evaluation.batch_size) * most
+    return Cost(read=n * prompt, scored=0, length=prompt, written=n * most, passes=passes)
+
+
+def text(trial: Trial, inputs: Inputs) -> Cost:
+    n = inputs.n_eval_rows
+    return Cost(read=n * inputs.mean_tokens, scored=n * inputs.mean_taught, length=inputs.mean_tokens)
+
+
+def answers(trial: Trial, inputs: Inputs) -> Cost:
+    prompt = inputs.mean_tokens - inputs.mean_taught + trial.evaluation.shots * inputs.mean_tokens
+    return _writing(trial, inputs, inputs.n_eval_rows, prompt, room(trial, inputs))
+
+
+def gym(trial: Trial, inputs: Inputs) -> Cost:
+    """Each question is answered, and its right answer scored."""
+    n = trial.evaluation.items_per_task * len(families("data.source", trial.data.source))
+    found = _writing(trial, inputs, n, inputs.mean_tokens - inputs.mean_taught, room(trial, inputs))
+    return replace(found, read=found.read + n * inputs.mean_tokens, scored=n * inputs.mean_taught)
+
+
+def choices(trial: Trial, inputs: Inputs) -> Cost:
+    asked = examples.choices(trial.evaluation, trial.evaluation.split)
+    sizes = [(len(one.question), len(one.choices), max(map(len, one.choices))) for one in asked]
+    questions = [(question + longest) / CHARACTERS_A_TOKEN + 4 for question, _, longest in sizes]
+    shots = 1 + trial.evaluation.shots
+    read = shots * sum(tokens * n for tokens, (_, n, _) in zip(questions, sizes, strict=True))
+    scored = sum(n * longest for _, n, longest in sizes) / CHARACTERS_A_TOKEN
+    return Cost(read=read, scored=scored, length=shots * sum(questions) / len(questions))
+
+
+def lab(trial: Trial, inputs: Inputs) -> Cost:
+    n = LAB_TASKS * trial.evaluation.items_per_task
+    read = n * LAB_TOKENS + BATTERY_TOKENS
+    return Cost(read=read, scored=read / 3, length=LAB_TOKENS)
+
+
+def composed(trial: Trial, inputs: Inputs) -> Cost:
+    n = COMPOSED_TASKS * trial.evaluation.items_per_task
+    found = _writing(trial, inputs, n, LAB_TOKENS, COMPOSED_NEW_TOKENS)
+    return replace(found, read=found.read + BATTERY_TOKENS, scored=BATTERY_TOKENS)
+
+
+# What is measured beside the tasks
+
+
+def base_text(trial: Trial, inputs: Inputs) -> Cost:
+    if trial.evaluation.base_text is None:
+        return Cost()
+    size = inputs.seq_len_tokens
+    n = min(trial.evaluation.max_rows, max(1, MOST_BASE_TEXT_TOKENS // size)) * size
+    return Cost(read=n, scored=n, length=size)
+
+
+def drift(trial: Trial, inputs: Inputs) -> Cost:
+    if kind_of(trial.data.source).laboratory:
+        return Cost()
+    n = trial.evaluation.drift_samples * inputs.drift_tokens
+    return Cost(read=n, scored=n, length=inputs.drift_tokens, both=True)
+
+
+def drift_sampling(trial: Trial, inputs: Inputs) -> Cost:
+    """The texts are drawn from the base once, all at a time."""
+    n = drift(trial, inputs).read
+    return Cost(length=inputs.drift_tokens, written=n, passes=inputs.drift_tokens if n else 0)
+
+
+def generations(trial: Trial, inputs: Inputs) -> Cost:
+    """The prompts that are shown to people, in final trials."""
+    evaluation = trial.evaluation
+    if not evaluation.generations or kind_of(trial.data.source).laboratory:
+        return Cost()
+    most = min(MOST_SHOWN_TOKENS, room(trial, inputs))
+    return _writing(trial, inputs, evaluation.generations, inputs.mean_tokens - inputs.mean_taught, most)
