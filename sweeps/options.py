@@ -27,6 +27,7 @@ class Options:
     seeds: int | None = None
     tune_trials: int | None = None
     eval_rows: int | None = None
+    budget: float | None = None  # seconds
     probe: bool = False
     model: str | None = None
     data: str | None = None
@@ -76,6 +77,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--seeds": ("final seeds in each arm", {"metavar": "N"}),
     "--tune-trials": ("tuning trials in each arm, at least 3 a tuned field", {"metavar": "N"}),
     "--eval-rows": ("rows, or questions of each task, that quality is measured on, at most", {"metavar": "N"}),
+    "--budget": ("make the sweep fit into a time: 90m, 2h, 1.5h, 1d; it says what it lowers", {"metavar": "TIME"}),
     "--probe": ("measure this machine's speed with the model first, for estimates (a minute)", {"action": "store_true"}),
     "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
     "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
@@ -110,6 +112,7 @@ READ: dict[str, tuple[str, Callable[[str], object]]] = {
     "--seeds": ("a whole number", lambda text: _number(text, int)),
     "--tune-trials": ("a whole number", lambda text: _number(text, int)),
     "--eval-rows": ("a whole number", lambda text: _number(text, int)),
+    "--budget": ("a time like 90m, 2h, 1.5h or 1d", lambda text: _duration(text)),
     "--concurrency": ("a whole number", lambda text: _number(text, int)),
     "--gpus-per-trial": ("a number between 0 and 1", lambda text: _number(text, float)),
     "--trial-timeout": ("a number of seconds", lambda text: _number(text, float)),
@@ -206,6 +209,20 @@ def _directory(text: str) -> Path:
     with suppress(FileNotFoundError, NotADirectoryError, PermissionError):  # told where it is made
         path.stat()
     return path
+
+
+UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _duration(text: str) -> float:
+    """Seconds of "2h", "90m", "1.5h", "1d", "1h30m"."""
+    found = re.findall(r"([0-9]+(?:\.[0-9]+)?)([smhd])", text)
+    if not found or "".join(number + unit for number, unit in found) != text:
+        raise ValueError(text)
+    total = sum(float(number) * UNITS[unit] for number, unit in found)
+    if not 0 < total < math.inf:
+        raise ValueError(text)
+    return total
 
 
 def _number(text: str, kind: Callable[[str], Any]) -> Any:

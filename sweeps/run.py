@@ -31,7 +31,9 @@ from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, mess
 from core.experiment import Experiment
 from core.result import write_whole
 from sweeps import alike, describe, fits, kept, ledger, scored, times
+from sweeps.budget import Kept
 from sweeps.configured import check, configured
+from sweeps.fitted import fitted
 from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
 from sweeps.progress import silence
@@ -53,6 +55,7 @@ class Prepared:
     share: Resources
     notes: tuple[str, ...]  # what is worth a note before it starts
     rows: tuple[times.Row, ...]  # its arms with what they cost
+    choice: Kept | None = None  # what --budget lowered, kept when it starts
 
 
 @dataclass(frozen=True)
@@ -169,20 +172,21 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     with problems.taken():
         share = share_out(options.gpus_per_trial, options.concurrency, options.trial_timeout, remote, lab)
     problems.raise_all()
+    if options.probe:
+        times.probe(Plan.of(experiment, preflight.provenance), share)
+    experiment, lowered, choice = fitted(experiment, options, share)
     plan = Plan.of(experiment, preflight.provenance)
     inputs = check(plan)
     scored.check(plan, inputs)
     plan = plan.once(alike.same_runs(plan, inputs))
-    notes = describe.tuning(experiment, asked) + [str(one) for one in plan.repeated]
+    notes = lowered + describe.tuning(experiment, asked) + [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
     share = dataclasses.replace(share, keep_weights=options.keep_weights)
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
-    if options.probe:
-        times.probe(plan, share)
     rows, directory = times.rows(plan, share), ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
-    return Prepared(plan, directory, share, tuple(notes), tuple(rows))
+    return Prepared(plan, directory, share, tuple(notes), tuple(rows), choice)
 
 
 def prepare_output(output: Path) -> Path:
@@ -218,6 +222,8 @@ def start(prepared: Prepared, options: Options, how: str) -> Ran:
     uri, origin = tracking.chosen_uri(options.tracking_uri, output)
     directory.mkdir(parents=True, exist_ok=True)
     with ledger.locked(directory):
+        if prepared.choice:
+            prepared.choice.write()
         run = Sweep(plan, directory, uri, output)
         if options.retry:
             print(run.forget_failed())

@@ -1,0 +1,219 @@
+"""`--budget 2h`: a sweep that is made to fit into a time, and `--smoke` of a model that is not the laboratory's.
+
+What is lowered goes in an order that hurts verdicts least: what is only looked at, tuning points, evaluation items, rows and
+steps, seeds. Each is lowered as far as it must be before the next is touched. The choice is kept in the output directory, so that
+the same command goes on with the same sweep, however fast the machine is by then.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from core.data.kinds import kind_of
+from core.data.rows import is_lab
+from core.errors import BadInput
+from core.experiment import Experiment
+from core.fields import content_hash, flatten
+from core.result import write_whole
+from sweeps import overrides
+from sweeps.plan import arms
+from sweeps.progress import clock
+
+LONG = "--budget"
+SAFE = 0.9  # of the time that is given: an estimate may be short
+SMOKE_SECONDS = 300.0
+STEP = 0.7  # from one value to the next lower one
+LEAST_SEEDS = 3  # for an interval that says something
+DECIDING_SEEDS = 2
+
+Estimate = Callable[[Experiment], float]  # seconds from start to end
+
+
+@dataclass(frozen=True)
+class Lowering:
+    """One thing that can be less: its name, what it is now, lower values from the highest on, and how one is set."""
+
+    name: str
+    now: Any
+    values: Sequence[Any]
+    apply: Callable[[Experiment, Any], Experiment]
+
+
+@dataclass(frozen=True)
+class Least:
+    """How low each may go; 0 or None leaves it."""
+
+    tuning: bool
+    generations: int
+    drift_samples: int
+    drift_tokens: int
+    new_tokens: int
+    eval_rows: int
+    items_per_task: int
+    rows: int
+    steps: int
+    seeds: int
+
+
+BUDGET = Least(True, 4, 16, 0, 0, 100, 10, 200, 50, LEAST_SEEDS)
+SMOKE = Least(False, 1, 2, 24, 16, 4, 1, 16, 2, 1)
+
+
+def _falling(now: float, least: int) -> list[int]:
+    """Whole numbers below `now`, each about STEP of the one before, down to `least`."""
+    found, value = [], float(now)
+    while value * STEP > least:
+        value *= STEP
+        digits = len(str(int(value))) - 2
+        rounded = int(round(value, -digits)) if digits > 0 else int(value)
+        if least < rounded < now and rounded not in found:
+            found.append(rounded)
+    return [*found, least] if least < now else []
+
+
+def _field(name: str, now: Any, values: Sequence[Any]) -> Lowering:
+    return Lowering(name, now, values, lambda experiment, value: overrides.apply_settings(experiment, [f"{name}={value}"]))
+
+
+def lowerings(experiment: Experiment, least: Least, n_rows: int, fixed: Sequence[str] = ()) -> list[Lowering]:
+    """What can be lowered, in order. `n_rows`: that are trained on; `fixed`: what was given by hand."""
+    values = flatten(experiment.base)
+    generated = kind_of(str(values["data.source"])).own_questions
+    floors = {
+        "evaluation.generations": least.generations,
+        "evaluation.drift_samples": least.drift_samples,
+        "evaluation.drift_tokens": least.drift_tokens,
+    }
+    found = [] if is_lab(str(values["data.source"])) else [_plain(values, name, floor) for name, floor in floors.items()]
+    if least.new_tokens and not is_lab(str(values["data.source"])):
+        now = values["evaluation.max_new_tokens"] or 512
+        found.append(_field("evaluation.max_new_tokens", now, _falling(now, least.new_tokens)))
+    found += _tuning(experiment) if least.tuning else []
+    items = ("evaluation.items_per_task", least.items_per_task) if generated else ("evaluation.max_rows", least.eval_rows)
+    found += [_plain(values, *items), *_size(experiment, least, n_rows), _seeds(experiment, least)]
+    varied = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
+    varied |= set(experiment.search.space) if experiment.search else set()
+    taken = varied - {"data.n_examples"} | set(fixed)
+    return [one for one in found if one.values and one.name not in taken]
+
+
+def _plain(values: Mapping[str, Any], name: str, floor: int) -> Lowering:
+    return _field(name, values[name], _falling(values[name], floor) if floor else [])
+
+
+def _tuning(experiment: Experiment) -> list[Lowering]:
+    if search := experiment.search:
+        floor = max(search.reduction ** (len(search.rungs) - 1), 9)
+        counts = _falling(search.configurations, floor)
+
+        def fewer(asked: Experiment, count: int) -> Experiment:
+            assert asked.search
+            startup = min(asked.search.startup, count)
+            return dataclasses.replace(asked, search=dataclasses.replace(asked.search, configurations=count, startup=startup))
+
+        return [Lowering("configurations", search.configurations, counts, fewer)]
+    least = overrides.LEAST_GRID ** len(experiment.tune)
+    counts = list(range(experiment.tune_trials - 1, least - 1, -1)) if experiment.tune else []
+    return [Lowering("--tune-trials", experiment.tune_trials, counts, overrides.with_tune_trials)]
+
+
+def _size(experiment: Experiment, least: Least, n_rows: int) -> list[Lowering]:
+    """Rows, or where they are what varies, the largest levels; then steps or epochs."""
+    name, train = "data.n_examples", experiment.base.train
+    found = []
+    if name in experiment.vary:
+        levels = experiment.vary[name]
+        ordered = sorted(levels, key=lambda level: (level is None, level if isinstance(level, int) else 0))
+        shorter = [",".join(str(level) for level in levels if level in ordered[:n]) for n in range(len(levels) - 1, 1, -1)]
+        found.append(_field(name, ",".join(map(str, levels)), shorter))
+    else:
+        found.append(_field(name, n_rows, _falling(n_rows, least.rows)))
+    if train.steps is not None:
+        found.append(_field("train.steps", train.steps, _falling(train.steps, least.steps)))
+    elif train.epochs > 1:
+        found.append(_field("train.epochs", train.epochs, [n for n in (2.0, 1.0) if n < train.epochs]))
+    return found
+
+
+def _seeds(experiment: Experiment, least: Least) -> Lowering:
+    n = len(experiment.seeds)
+    return Lowering("--seeds", n, range(n - 1, least.seeds - 1, -1), overrides.with_seeds)
+
+
+Chosen = dict[str, Any]  # a lowering's name → its value
+
+
+def fit(experiment: Experiment, order: Sequence[Lowering], limit: float, estimate: Estimate) -> tuple[Experiment, Chosen, float]:
+    """The experiment, lowered until it takes at most `limit` seconds, or as far as it goes; what was lowered; its seconds."""
+    chosen: Chosen = {}
+    taken = estimate(experiment)
+    for one in order:
+        if taken <= limit:
+            break
+        before = experiment
+        for value in one.values:
+            with suppress(BadInput):  # a value that does not go with the others
+                changed = one.apply(before, value)
+                taken, experiment, chosen[one.name] = estimate(changed), changed, value
+            if taken <= limit:
+                break
+    return experiment, chosen, taken
+
+
+def replay(experiment: Experiment, order: Sequence[Lowering], chosen: Chosen) -> Experiment:
+    """The experiment as it was lowered before."""
+    for one in order:
+        if one.name in chosen:
+            experiment = one.apply(experiment, chosen[one.name])
+    return experiment
+
+
+def told(before: Experiment, after: Experiment, order: Sequence[Lowering], chosen: Chosen) -> list[str]:
+    """What was lowered, arms that are lost with it, and the claims that can no longer be decided."""
+    said = [f"lowered: {one.name} {one.now} to {chosen[one.name]}" for one in order if one.name in chosen]
+    labels = [arm.label for arm in arms(after)]
+    if lost := [arm.label for arm in arms(before) if arm.label not in labels]:
+        said.append(f"caution: arms lost: {', '.join(lost)}: claims about them cannot be decided")
+    if len(after.seeds) < DECIDING_SEEDS and after.claims:
+        names = ", ".join(claim.id for claim in after.claims)
+        said.append(f"caution: with {len(after.seeds)} seed no claim can be decided: {names}")
+    return said
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What was chosen, and the file that keeps it once the sweep starts."""
+
+    path: Path
+    chosen: Chosen
+
+    def write(self) -> None:
+        """Keeps the choice, unless it is there."""
+        if not self.path.exists():
+            write_whole(self.path, json.dumps(self.chosen).encode())
+
+    @classmethod
+    def at(cls, output: Path, sweep: str, experiment: Experiment, limit: float) -> Kept | None:
+        """What was chosen before for this sweep, seeds, arms and time; None where it was not."""
+        found = cls(cls.place(output, sweep, experiment, limit), {})
+        with suppress(OSError, ValueError):
+            return cls(found.path, json.loads(found.path.read_text()))
+        return None
+
+    @staticmethod
+    def place(output: Path, sweep: str, experiment: Experiment, limit: float) -> Path:
+        what = [sweep, list(experiment.seeds), [arm.label for arm in arms(experiment)], limit]
+        return output / f"budget-{content_hash(what)[:8]}.json"
+
+
+def refusal(limit: float, least: float, known: str) -> BadInput:
+    """Why a sweep cannot be made to fit."""
+    text = f"even at its smallest this sweep takes about {clock(least)} ({known})"
+    more = f"give {LONG} {least / SAFE / 3600:.1f}h, or leave arms out with --without LABEL"
+    return BadInput(f"{LONG} {clock(limit)}: {text}; {more}", field=LONG)

@@ -1,0 +1,104 @@
+"""`--budget`: what is lowered and in which order, with made-up estimates."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import experiments
+from core.errors import BadInput
+from core.experiment import Experiment
+from core.fields import replace_field
+from sweeps import budget
+from sweeps.budget import BUDGET, SMOKE, Kept
+from sweeps.options import parse
+from sweeps.plan import arms
+
+ASKED = experiments.load("rank_vs_quality")
+REAL = replace(ASKED, base=replace_field(ASKED.base, "data.source", "reasoning-gym:chain_sum"))
+
+
+def work(experiment: Experiment) -> float:
+    """Seconds: a trial takes one for 100 rows and epoch, and one for 10 items."""
+    base = experiment.base
+    each = (base.data.n_examples or 8_000) / 100 * base.train.epochs + base.evaluation.items_per_task / 10
+    return each * len(arms(experiment)) * (experiment.tune_trials + len(experiment.seeds))
+
+
+def lowered(limit: float, *fixed: str) -> tuple[Experiment, budget.Chosen, float]:
+    return budget.fit(REAL, budget.lowerings(REAL, BUDGET, 1_000, fixed), limit, work)
+
+
+def test_what_fits_is_left_as_it_is() -> None:
+    assert lowered(work(REAL)) == (REAL, {}, work(REAL))
+
+
+def test_each_is_lowered_as_far_as_it_must_be_before_the_next() -> None:
+    few, chosen, taken = lowered(0.8 * work(REAL))
+    assert taken <= 0.8 * work(REAL)
+    assert chosen["--tune-trials"] == few.tune_trials == 4
+    assert few.seeds == REAL.seeds
+    assert "data.n_examples" not in chosen
+    fewer, chosen, taken = lowered(0.4 * work(REAL))
+    assert taken <= 0.4 * work(REAL)
+    assert (chosen["--tune-trials"], chosen["evaluation.items_per_task"]) == (3, 10)
+    assert fewer.base.data.n_examples == chosen["data.n_examples"] < 1_000
+    assert "--seeds" not in chosen
+    least, chosen, taken = lowered(1)
+    assert (least.base.data.n_examples, least.base.train.epochs, len(least.seeds)) == (200, 1.0, 3)
+    assert taken > 1
+    said = str(budget.refusal(1, taken, "speed assumed"))
+    assert said.startswith("--budget 0:01: even at its smallest this sweep takes about ")
+    assert "or leave arms out with --without LABEL" in said
+
+
+def test_what_was_given_by_hand_stays() -> None:
+    _, chosen, _ = lowered(1, "data.n_examples", "--seeds", "--tune-trials")
+    assert not {"data.n_examples", "--seeds", "--tune-trials"} & set(chosen)
+
+
+def test_where_rows_vary_the_largest_levels_go_and_their_arms_are_named() -> None:
+    asked = experiments.load("data_quantity")
+    order = budget.lowerings(asked, BUDGET, 4_000)
+    few, chosen, _ = budget.fit(asked, order, 1, lambda one: 1.0 + max(level or 8_000 for level in one.vary["data.n_examples"]))
+    assert few.vary["data.n_examples"] == asked.vary["data.n_examples"][:2]
+    said = budget.told(asked, few, order, chosen)
+    assert any(line.startswith("caution: arms lost: ") and line.endswith("cannot be decided") for line in said)
+    one = replace(few, seeds=(0,))
+    assert "caution: with 1 seed no claim can be decided: " + ", ".join(claim.id for claim in asked.claims) in budget.told(
+        asked, one, order, chosen
+    )
+
+
+def test_smoke_goes_lower_and_an_open_search_keeps_its_rungs() -> None:
+    order = budget.lowerings(replace(REAL, seeds=(0,)), SMOKE, 250)
+    least, chosen, _ = budget.fit(REAL, order, 0, work)
+    assert (least.base.data.n_examples, least.base.evaluation.items_per_task, chosen["evaluation.max_new_tokens"]) == (16, 1, 16)
+    recipe = experiments.load("best_recipe")
+    few, _, _ = budget.fit(recipe, budget.lowerings(recipe, BUDGET, 1_000), 0, lambda one: 1.0)
+    assert few.search
+    assert all(few.search.sizes())
+
+
+def test_a_choice_is_kept_and_the_same_command_gets_it_again(tmp_path: Path) -> None:
+    assert Kept.at(tmp_path, "s", REAL, 60.0) is None
+    few, chosen, _ = lowered(0.4 * work(REAL))
+    Kept(Kept.place(tmp_path, "s", REAL, 60.0), chosen).write()
+    again = Kept.at(tmp_path, "s", REAL, 60.0)
+    assert again is not None
+    assert budget.replay(REAL, budget.lowerings(REAL, BUDGET, 1_000), again.chosen) == few
+    assert Kept.at(tmp_path, "s", replace(REAL, seeds=(0, 1)), 60.0) is None
+    assert Kept.at(tmp_path, "s", REAL, 61.0) is None
+
+
+@pytest.mark.parametrize(("text", "seconds"), [("2h", 7_200), ("90m", 5_400), ("1.5h", 5_400), ("1d", 86_400), ("1h30m", 5_400)])
+def test_times_are_read(text: str, seconds: float) -> None:
+    assert parse(["rank_vs_quality", "--budget", text], "").options.budget == seconds
+
+
+@pytest.mark.parametrize("text", ["2", "h", "2 h", "0h", "2w", "1e3h"])
+def test_other_times_are_refused(text: str) -> None:
+    with pytest.raises(BadInput, match="must be a time like 90m"):
+        parse(["rank_vs_quality", "--budget", text], "")
