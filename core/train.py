@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,7 +27,7 @@ from torch.utils.data import DataLoader, Sampler
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-from core import head, schedule
+from core import head, schedule, signs
 from core.data.encode import Encoded
 from core.hardware import Device
 from core.settings import Train
@@ -41,7 +42,7 @@ ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")  # which TRL 
 @dataclass(frozen=True)
 class Run:
     """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the Trainer's folder
-    (nothing is written there), and how its steps fit into the memory."""
+    (nothing but signs of life is written there), and how its steps fit into the memory."""
 
     train: Train
     seed: int
@@ -150,8 +151,8 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
 
 class _StopWhenDiverged(TrainerCallback):
-    def __init__(self, trainer: ResponseTrainer, every: int) -> None:
-        self.trainer, self.every = trainer, every
+    def __init__(self, trainer: ResponseTrainer, every: int, shown: signs.Steps) -> None:
+        self.trainer, self.every, self.shown = trainer, every, shown
         self.rates: list[float] = []
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
@@ -161,6 +162,8 @@ class _StopWhenDiverged(TrainerCallback):
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.global_step % self.every == 0 and not torch.isfinite(self.trainer.losses[-1]):
             control.should_training_stop = True
+        if self.shown.due():
+            self.shown.at(state.global_step, float(self.trainer.losses[-1]))
 
 
 def _config(how: Run) -> SFTConfig:
@@ -230,7 +233,8 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
     for parameter in model.parameters():
         if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where AdamW's small steps are lost
             parameter.data = parameter.data.float()
-    watcher = _StopWhenDiverged(trainer, every=1 if how.device.kind == "cpu" else GPU_LOOKS_EVERY)
+    shown = signs.Steps(Path(how.output), how.train.n_steps(len(rows)))
+    watcher = _StopWhenDiverged(trainer, 1 if how.device.kind == "cpu" else GPU_LOOKS_EVERY, shown)
     trainer.add_callback(watcher)
     trainer.train()
     trained = _summary(trainer, watcher.rates, how.train.n_steps(len(rows)), how.train.n_epochs(len(rows)))

@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core import adapters, hardware, memory, model, saved, summary, tasks, train, unchanged, warm
+from core import adapters, hardware, memory, model, saved, signs, summary, tasks, train, unchanged, warm
 from core import base as bases
 from core.data import encode, kinds, selection
 from core.data.rows import Row, rows_hash
@@ -31,6 +31,7 @@ from core.lab import corpus
 from core.provenance import facts as resolved
 from core.result import Result
 from core.settings import Trial
+from core.signs import Sign
 from core.states import State
 from core.tasks import samples
 from core.tasks.measurement import Measurement, Subject
@@ -52,8 +53,12 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
     output.mkdir(parents=True, exist_ok=True)
     (output / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
     gc.collect()  # what the trial before left in reference cycles goes first
+    signs.show(output, Sign("loading"))
     try:
-        _run_within(trial, provenance, output, device, result)
+        try:
+            _run_within(trial, provenance, output, device, result)
+        finally:
+            signs.clear(output)
     except (BadInput, KeyboardInterrupt):
         if not any(output.iterdir()):
             output.rmdir()
@@ -114,6 +119,7 @@ def _run(asked: _Asked, result: Result) -> None:
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
+    signs.show(output, Sign("measuring the base"))
     before = _before(trial, hashes, base, untouched)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
@@ -148,6 +154,7 @@ def _most_bytes(trial: Trial, device: Device) -> int:
 
 def _score(tuned: Subject, before: list[Measurement], output: Path, result: Result) -> bool:
     """The trained model's scores, in the result and in items.csv.gz; whether all of them are finite, else it has diverged."""
+    signs.show(output, Sign("measuring"))
     started = time.perf_counter()
     after = tasks.measure(tuned)
     result.metrics["eval/seconds"] = time.perf_counter() - started

@@ -65,7 +65,7 @@ BUDGET = Least(True, 4, 16, 0, 0, 100, 10, 200, 50, LEAST_SEEDS)
 SMOKE = Least(False, 1, 2, 24, 16, 4, 1, 16, 2, 1)
 
 
-def _falling(now: float, least: int) -> list[int]:
+def _falling(now: Any, least: int) -> list[int]:
     """Whole numbers below `now`, each about STEP of the one before, down to `least`."""
     found, value = [], float(now)
     while value * STEP > least:

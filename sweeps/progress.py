@@ -7,10 +7,13 @@ import shutil
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TextIO
 
+from core import signs
 from core.fields import flatten
 from core.states import Phase
+from sweeps import ledger
 from sweeps.ledger import Outcome
 from sweeps.parts import Part
 from sweeps.plan import Job
@@ -18,6 +21,7 @@ from sweeps.recipes import as_text
 from sweeps.search import Search
 
 REDRAW_SECONDS = 1.0
+SIGN_SECONDS = 30.0  # a trial that runs longer shows what it does
 HEARTBEAT_SECONDS = 60.0  # without a terminal: a line at least this often, so that a log shows that the sweep lives
 
 
@@ -43,8 +47,11 @@ def silence(stream: TextIO) -> None:
 class Progress:
     """Counts and shows trials. Ray's thread calls `started` and `ended`; a thread of its own keeps the display alive."""
 
-    def __init__(self, search: Search, slots: int, title: str, stream: TextIO = sys.stdout) -> None:
+    def __init__(
+        self, search: Search, slots: int, title: str, stream: TextIO = sys.stdout, directory: Path | None = None
+    ) -> None:
         self.search, self.slots, self.title, self.stream = search, slots, title, stream
+        self.directory = directory  # of the sweep, where its trials show signs of life
         self.live = stream.isatty()
         self.running: dict[str, tuple[Job, float]] = {}
         self.seconds = [found.seconds for found in search.known.values() if not found.failed]
@@ -132,11 +139,22 @@ class Progress:
                 if self.live:
                     self._draw()
                 elif time.monotonic() - self.last_line > HEARTBEAT_SECONDS and self.running:
-                    names = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
+                    names = ", ".join(self._now(job, since) for job, since in self._by_age())
                     self._line(f"[{self.done:>3}/{self.search.n_planned()}] running: {names}  ETA {self._eta()}")
 
     def _by_age(self) -> list[tuple[Job, float]]:
         return sorted(self.running.values(), key=lambda entry: entry[1])
+
+    def _now(self, job: Job, since: float) -> str:
+        """ "lora r=4 seed 0 (3:20)"; of a trial that runs for longer also what it does: "step 45/189, loss 1.234, 2:10 left"."""
+        spent = time.monotonic() - since
+        sign = None
+        if self.directory and spent >= SIGN_SECONDS:
+            sign = signs.read(ledger.trial_directory(self.directory, job.key))
+        if sign is None:
+            return f"{job.name} ({clock(spent)})"
+        left = f", {clock(sign.left_seconds)} left" if sign.left_seconds is not None else ""
+        return f"{job.name} ({clock(spent)}, {sign}{left})"
 
     def _draw(self) -> None:
         """Writes the table over the one drawn before, each line cut to the terminal's width."""
@@ -155,7 +173,7 @@ class Progress:
         widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
         lines = [f"{self.title}   {counts} · elapsed {elapsed} · ETA {self._eta()}"]
         lines += ["  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-        now = ", ".join(f"{job.name} ({clock(time.monotonic() - since)})" for job, since in self._by_age())
+        now = ", ".join(self._now(job, since) for job, since in self._by_age())
         return [*lines, f"  running: {now}"] if now else lines
 
     def _part_row(self, part: Part) -> tuple[str, str, str, str, str]:

@@ -117,7 +117,7 @@ class Sweep:
         print(f"starting {share.slots} worker{'s' * (share.slots > 1)} (about {START_SECONDS:.0f} s)", flush=True)
         with cluster.cluster(share, ray_address):
             book.check()  # the store was opened beside Ray's start; nothing runs if it can't be used
-            with Progress(self.search, share.slots, self.title) as progress:
+            with Progress(self.search, share.slots, self.title, directory=self.directory) as progress:
 
                 def started(job: Job) -> None:
                     ledger.name(self._record(job))
