@@ -72,7 +72,7 @@ def test_what_a_trial_leaves_behind(make_model: Callable[..., str], rows_file: s
     assert Result.read(tmp_path / "result.json") == result
     assert json.loads((tmp_path / "result.json").read_text()) == dataclasses.asdict(result)
     assert result.fingerprint == fingerprint(trial, result.provenance)
-    assert {p.name for p in tmp_path.iterdir()} == {"result.json", "items.csv.gz", "adapter"}
+    assert {p.name for p in tmp_path.iterdir()} == {"result.json", "items.csv.gz", "adapter", "generations.json"}
     metrics = result.metrics
     for name in (
         "quality",
