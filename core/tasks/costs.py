@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from core.data.gym import families
 from core.data.kinds import kind_of
 from core.tasks import examples
 
 if TYPE_CHECKING:
-    from core.preflight import Inputs
     from core.settings import Trial
 
 LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say: of core/tasks/generation.py
@@ -22,6 +21,23 @@ SHOWN, MOST_SHOWN_TOKENS = "generations", 128  # of core/tasks/samples.py
 # The laboratory's questions, counted: tasks and tokens a question, and the base battery's texts.
 LAB_TASKS, LAB_TOKENS, BATTERY_TOKENS, BATTERY_TEXTS = 47, 17.5, 21_800, 1_270
 COMPOSED_TASKS, COMPOSED_NEW_TOKENS = 29, 20
+
+
+class Counts(Protocol):
+    """What is known of a trial's rows before it runs: core.preflight.Inputs, which imports this room."""
+
+    @property
+    def n_eval_rows(self) -> int: ...
+    @property
+    def mean_tokens(self) -> float: ...
+    @property
+    def mean_taught(self) -> float: ...
+    @property
+    def longest_taught(self) -> int: ...
+    @property
+    def seq_len_tokens(self) -> int: ...
+    @property
+    def drift_tokens(self) -> int: ...
 
 
 @dataclass(frozen=True)
@@ -38,44 +54,44 @@ class Cost:
     both: bool = False
 
 
-CostOf = Callable[["Trial", "Inputs"], Cost]
+CostOf = Callable[["Trial", Counts], Cost]
 
 
-def nothing(trial: Trial, inputs: Inputs) -> Cost:
+def nothing(trial: Trial, inputs: Counts) -> Cost:
     """Of a task that does not say."""
     return Cost()
 
 
-def room(trial: Trial, inputs: Inputs) -> int:
+def room(trial: Trial, inputs: Counts) -> int:
     """How many tokens an answer may have."""
     asked = trial.evaluation.max_new_tokens
     return asked or min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * inputs.longest_taught)))
 
 
-def _writing(trial: Trial, inputs: Inputs, n: int, prompt: float, most: int) -> Cost:
+def _writing(trial: Trial, inputs: Counts, n: int, prompt: float, most: int) -> Cost:
     """`n` answers to prompts of so many tokens; a batch goes on until its last answer has ended."""
     passes = math.ceil(n / trial.evaluation.batch_size) * most
     return Cost(read=n * prompt, scored=0, length=prompt, written=n * most, passes=passes)
 
 
-def text(trial: Trial, inputs: Inputs) -> Cost:
+def text(trial: Trial, inputs: Counts) -> Cost:
     n = inputs.n_eval_rows
     return Cost(read=n * inputs.mean_tokens, scored=n * inputs.mean_taught, length=inputs.mean_tokens)
 
 
-def answers(trial: Trial, inputs: Inputs) -> Cost:
+def answers(trial: Trial, inputs: Counts) -> Cost:
     prompt = inputs.mean_tokens - inputs.mean_taught + trial.evaluation.shots * inputs.mean_tokens
     return _writing(trial, inputs, inputs.n_eval_rows, prompt, room(trial, inputs))
 
 
-def gym(trial: Trial, inputs: Inputs) -> Cost:
+def gym(trial: Trial, inputs: Counts) -> Cost:
     """Each question is answered, and its right answer scored."""
     n = trial.evaluation.items_per_task * len(families("data.source", trial.data.source))
     found = _writing(trial, inputs, n, inputs.mean_tokens - inputs.mean_taught, room(trial, inputs))
     return replace(found, read=found.read + n * inputs.mean_tokens, scored=n * inputs.mean_taught)
 
 
-def choices(trial: Trial, inputs: Inputs) -> Cost:
+def choices(trial: Trial, inputs: Counts) -> Cost:
     asked = examples.choices(trial.evaluation, trial.evaluation.split)
     sizes = [(len(one.question), len(one.choices), max(map(len, one.choices))) for one in asked]
     questions = [(question + longest) / CHARACTERS_A_TOKEN + 4 for question, _, longest in sizes]
@@ -85,13 +101,13 @@ def choices(trial: Trial, inputs: Inputs) -> Cost:
     return Cost(read=read, scored=scored, length=shots * sum(questions) / len(questions))
 
 
-def lab(trial: Trial, inputs: Inputs) -> Cost:
+def lab(trial: Trial, inputs: Counts) -> Cost:
     n = LAB_TASKS * trial.evaluation.items_per_task
     read = n * LAB_TOKENS + BATTERY_TOKENS
     return Cost(read=read, scored=read / 3, length=LAB_TOKENS)
 
 
-def composed(trial: Trial, inputs: Inputs) -> Cost:
+def composed(trial: Trial, inputs: Counts) -> Cost:
     n = COMPOSED_TASKS * trial.evaluation.items_per_task
     found = _writing(trial, inputs, n, LAB_TOKENS, COMPOSED_NEW_TOKENS)
     return replace(found, read=found.read + BATTERY_TOKENS, scored=BATTERY_TOKENS)
@@ -100,7 +116,7 @@ def composed(trial: Trial, inputs: Inputs) -> Cost:
 # What is measured beside the tasks
 
 
-def base_text(trial: Trial, inputs: Inputs) -> Cost:
+def base_text(trial: Trial, inputs: Counts) -> Cost:
     if trial.evaluation.base_text is None:
         return Cost()
     size = inputs.seq_len_tokens
@@ -108,20 +124,20 @@ def base_text(trial: Trial, inputs: Inputs) -> Cost:
     return Cost(read=n, scored=n, length=size)
 
 
-def drift(trial: Trial, inputs: Inputs) -> Cost:
+def drift(trial: Trial, inputs: Counts) -> Cost:
     if kind_of(trial.data.source).laboratory:
         return Cost()
     n = trial.evaluation.drift_samples * inputs.drift_tokens
     return Cost(read=n, scored=n, length=inputs.drift_tokens, both=True)
 
 
-def drift_sampling(trial: Trial, inputs: Inputs) -> Cost:
+def drift_sampling(trial: Trial, inputs: Counts) -> Cost:
     """The texts are drawn from the base once, all at a time."""
     n = drift(trial, inputs).read
     return Cost(length=inputs.drift_tokens, written=n, passes=inputs.drift_tokens if n else 0)
 
 
-def generations(trial: Trial, inputs: Inputs) -> Cost:
+def generations(trial: Trial, inputs: Counts) -> Cost:
     """The prompts that are shown to people, in final trials."""
     evaluation = trial.evaluation
     if not evaluation.generations or kind_of(trial.data.source).laboratory:
