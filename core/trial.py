@@ -119,8 +119,7 @@ def _run(asked: _Asked, result: Result) -> None:
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
-    signs.show(output, Sign("measuring the base"))
-    before = _before(trial, hashes, base, untouched)
+    before = _before(asked, base, untouched)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
     if any(one.name == DRIFT for one in before):
@@ -272,8 +271,10 @@ def _tokenized(trial: Trial, base: model.Base, chosen: tuple[Row, ...], seq_len:
     return batch
 
 
-def _before(trial: Trial, hashes: Mapping[str, str], base: model.Base, subject: Subject) -> list[Measurement]:
+def _before(asked: _Asked, base: model.Base, subject: Subject) -> list[Measurement]:
     """The untouched base's scores; the same for every trial of a base and an evaluation, so measured once."""
+    trial, hashes = asked.trial, asked.hashes
+    signs.show(asked.output, Sign("measuring the base"))
     rows_key = tuple(row.id for row in subject.rows)
     data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
     key = (base.key, trial.evaluation, data_key, subject.seq_len, trial.train.loss_on == "last")
