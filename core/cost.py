@@ -45,6 +45,7 @@ class Speed:
     writing: float
     pass_seconds: float
     measured: bool = False
+    device: str = "cpu"  # its kind
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,9 @@ def assumed(one: Sizes, device: Device) -> Speed:
     on_gpu = device.kind == "cuda"
     operations = GPU_OPERATIONS if on_gpu else CPU_OPERATIONS * device.threads
     read = one.weight_bytes / (GPU_BYTES if on_gpu else CPU_BYTES)
-    return Speed(operations, operations, operations / 2, PASS_SECONDS + LAYER_PASS_SECONDS * one.shape.layers + read)
+    return Speed(
+        operations, operations, operations / 2, PASS_SECONDS + LAYER_PASS_SECONDS * one.shape.layers + read, device=device.kind
+    )
 
 
 # What a probe has measured, by what it depends on
@@ -134,9 +137,9 @@ class Parts:
         return {"loading": self.loading, "training": self.training, **self.evaluations}
 
 
-def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, device: str, phase: Phase) -> Parts:
+def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phase) -> Parts:
     """A trial's time, run with micro-batches of `way`."""
-    one, evaluation = sizes(trial.model, device), trial.evaluation
+    one, evaluation = sizes(trial.model, how.device), trial.evaluation
     asked: dict[str, Cost] = {name: tasks.TASKS[name].cost(trial, inputs) for name in tasks.chosen(trial)}
     asked |= {"base text": costs.base_text(trial, inputs), "drift": costs.drift(trial, inputs)}
     once = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())

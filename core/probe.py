@@ -75,7 +75,7 @@ def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
         for process in running:
             process.kill()
             process.wait()
-    return Speed(**{name: sum(one[name] for one in found) / len(found) for name in found[0]}, measured=True)
+    return Speed(**{name: sum(one[name] for one in found) / len(found) for name in found[0]}, measured=True, device=device.kind)
 
 
 def speeds(one: Sizes, asked: Asked, took: dict[str, float], passes: int) -> dict[str, float]:

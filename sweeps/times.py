@@ -87,7 +87,7 @@ def rows(plan: Plan, share: Resources) -> list[Row]:
 def _row(label: str, n_tuning: int, n_final: int, trial: Trial, share: Resources) -> Row:
     inputs, device = preflight.inspect(trial), share.device
     fit, speed = fits.needs(trial, inputs, share), cost.speed(trial, device, share.slots, machine())
-    both = [cost.parts(trial, inputs, speed, fit, device.kind, phase) for phase in (Phase.TUNE, Phase.FINAL)]
+    both = [cost.parts(trial, inputs, speed, fit, phase) for phase in (Phase.TUNE, Phase.FINAL)]
     return Row(label, n_tuning, n_final, trial, inputs, fit, speed, *both)
 
 
