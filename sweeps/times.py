@@ -184,7 +184,7 @@ def busy(share: Resources) -> list[str]:
     if share.gpus_per_trial or not share.local or not hasattr(os, "getloadavg"):
         return []
     load, cores = os.getloadavg()[0], n_cores()
-    return [f"caution: this machine is busy (load {load:.1f} on {cores} cores): trials take longer"] if load > cores else []
+    return [f"note: this machine is busy (load {load:.1f} on {cores} cores): trials take longer"] if load > cores else []
 
 
 def corrected(found: Sequence[Row], measured: Mapping[tuple[str, Phase], Sequence[float]]) -> float:
