@@ -309,3 +309,14 @@ def test_a_logarithmic_axis_has_round_ticks_that_leave_room() -> None:
     at, labels = style.round_ticks(2.2, 3.9)  # no 1, 2 or 5 in it
     assert 3 <= len(at) <= 6
     assert [float(label) for label in labels] == at == [x for x in at if 2.2 <= x <= 3.9]
+
+
+def test_marks_of_a_logarithmic_axis_are_plain_text() -> None:
+    assert [style.power_text(x) for x in (1e-4, 2e-4, 0.01, 1, 100, 2e4, 1e6)] == [
+        *("10⁻⁴", "2×10⁻⁴", "0.01", "1", "100", "2×10⁴", "10⁶")
+    ]
+    (panel,) = style.figure(1, 1, 2.0)[1]
+    style.logarithmic(panel, "x")
+    panel.set_xlim(1e-4, 3e-2)
+    panel.get_figure().draw_without_rendering()
+    assert not [label.get_text() for label in panel.get_xticklabels(which="both") if "$" in label.get_text()]

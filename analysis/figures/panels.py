@@ -170,7 +170,7 @@ def _limits(panel: Axes, axis: Axis, name: str, arm_rows: pd.DataFrame, publishe
         values = np.concatenate([arm_rows[name].to_numpy(float), *published])
         panel.set_ylim(*style.limits(values, *(arm_rows[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))))
     if axis.scale == "log":
-        panel.set_xscale("log")
+        style.logarithmic(panel, "x")
     if axis.scale != "even" and len(axis.levels) == 1:
         middle = float(str(axis.levels[0]))
         panel.set_xlim(middle / 2, middle * 2) if middle > 0 else panel.set_xlim(middle - 1, middle + 1)

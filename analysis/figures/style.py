@@ -141,6 +141,26 @@ def from_zero(panel: Axes, values: np.ndarray) -> None:
         panel.set_xlim(-0.03 * top, 1.08 * top)
 
 
+def logarithmic(panel: Axes, *names: str) -> None:
+    """The axes "x", "y" on a logarithmic scale, whose marks are written as plain text: figures read no text as a formula."""
+    from matplotlib.ticker import FuncFormatter, NullFormatter
+
+    for name in names:
+        getattr(panel, f"set_{name}scale")("log")
+        axis = panel.xaxis if name == "x" else panel.yaxis
+        axis.set_major_formatter(FuncFormatter(lambda x, _: power_text(x)))
+        axis.set_minor_formatter(NullFormatter())
+
+
+def power_text(x: float) -> str:
+    """1, 10, 100, or with a power of ten where that is shorter: 10⁻⁴, 2×10⁻⁴."""
+    if not x or 1e-2 <= abs(x) < 1e4:
+        return f"{x:g}"
+    mantissa, _, exponent = f"{x:.0e}".partition("e")
+    ten = "10" + str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return ten if mantissa == "1" else f"{mantissa}×{ten}"
+
+
 def round_ticks(low: float, high: float) -> tuple[list[float], list[str]]:
     """Round numbers between low > 0 and high to mark on a logarithmic axis: 1, 2, 5, 10, ..., or evenly spaced ones where
     fewer than three of those lie between."""

@@ -253,7 +253,7 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "decision.json": use.to_json(use.content(asked.choice, t, experiment)),
         "report.md": markdown(asked),
     }
-    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t)}
+    frames = {"trials": t.trials.drop(columns="artifacts", errors="ignore"), "arms": t.arm_rows, **asked.question.extra_frames(t)}
     return [*_figures(asked, output), *_save(frames, texts, output)]
 
 

@@ -138,7 +138,7 @@ def _loss(panel: Axes, t: Tables[Tradeoff]) -> None:
         for law, line in lora.lines.items():
             dashes, name = ("--", "line") if law == "line" else ("-", f"{law} (least error left out)")
             _law(panel, line, colour, dashes, name)
-        panel.set_xscale("log")
+        style.logarithmic(panel, "x")
         panel.set_xticks(*style.round_ticks(*panel.get_xlim()))
         panel.set_xticks([], minor=True)
         panel.legend(title="LoRA", title_fontsize=7)
@@ -162,8 +162,7 @@ def _steps(panel: Axes, t: Tables[Tradeoff]) -> None:
         name = f"{method.label}, rate {style.rate_text(found.points.arms[0].rate)}"
         _law(panel, found.power, _look(method)[0], dashes, name)
     if levels:
-        panel.set_xscale("log")
-        panel.set_yscale("log")
+        style.logarithmic(panel, "x", "y")
         _plain_ticks(panel, levels)
         panel.legend(title="power law", title_fontsize=7)
     else:

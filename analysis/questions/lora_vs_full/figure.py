@@ -49,7 +49,8 @@ def _panel(panel: Axes, found: list[Estimate], ratio: bool) -> None:
     panel.set_ylim(len(CONDITIONS) - 0.4, -0.6)
     panel.grid(visible=False, axis="y")
     panel.grid(axis="x", color=style.GRID, linewidth=0.6)
-    panel.set_xscale("log" if ratio else "linear")
+    if ratio:
+        style.logarithmic(panel, "x")
     panel.set_xlim(*_limits(found, ratio))
     if ratio:
         panel.axvline(PUBLISHED_RATIO, color=style.MUTED, linestyle=(0, (1, 1.2)), linewidth=1.1, zorder=1)

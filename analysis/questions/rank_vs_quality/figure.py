@@ -164,7 +164,7 @@ def _rates(panel: Axes, t: Tables[AgainstFull]) -> None:
         _curve(panel, tuned[tuned["arm"] == arm.label], arm, low - 0.1 * span)
         _optimum(panel, t, arm, high + 0.075 * span * (len(drawn) - index + 0.3))
     _failed(panel, t.own.tuning, low - 0.1 * span)
-    panel.set_xscale("log")
+    style.logarithmic(panel, "x")
     ticks = [tick for tick in panel.get_yticks() if low - 0.15 * span <= tick <= high]
     panel.set_ylim(low - 0.17 * span, high + 0.075 * span * (len(drawn) + 1.2))
     panel.set_yticks(ticks)
