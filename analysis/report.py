@@ -114,15 +114,18 @@ def everything(uri: str, chosen: argparse.Namespace) -> int:
 
 
 def _make(directory: Path) -> None:
-    """The report's directory, before anything is computed.
+    """Whether the report's directory can be made and written to, before anything is computed; what was not there is not left.
 
     Raises:
         BadInput: it can't be made or written to.
     """
+    there = directory.exists()
     try:
         directory.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=directory):
             pass
+        if not there:
+            directory.rmdir()
     except OSError as error:
         text = f"cannot be written to ({error.strerror}); give another directory"
         raise BadInput(f"--report {directory}: {text}", field="--report") from None

@@ -270,7 +270,7 @@ def test_report_files_are_complete_and_repeat(usual: Asked, tmp_path: Path) -> N
     files, again = page.write(usual, tmp_path / "a"), page.write(usual, tmp_path / "b")
     names = [
         "figure.png", "figure.pdf", "figure_column.pdf", "trials.csv", "arms.csv", "learning_rate.csv", "against_full.csv",
-        "table.md", "table.tex", "verdicts.json", "report.md",
+        "table.md", "table.tex", "verdicts.json", "decision.json", "report.md",
     ]  # fmt: skip
     assert [file.name for file in files] == names
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(files, again, strict=True))
@@ -298,7 +298,7 @@ def test_arms_stand_in_the_order_of_their_ranks_and_full_behind_them() -> None:
     """Also where a high rank trains more parameters than full fine-tuning has."""
     trials, items = sweep(truth())
     trials.loc[trials["arm"] == "lora r=64", "trainable_parameters"] = 1_000_000
-    assert [row[0] for row in page.table(tables((trials, items)))[1]] == list(truth())
+    assert [row[0] for row in page.table(tables((trials, items)))[1]] == [*truth(), "untuned base"]
 
 
 def test_terminal_summary_names_every_arm_and_claim(tmp_path: Path) -> None:
