@@ -278,7 +278,7 @@ def test_report_files_are_complete_and_repeat(usual: Asked, tmp_path: Path) -> N
     assert len(pd.read_csv(tmp_path / "a" / "trials.csv")) == 45
     read = json.loads((tmp_path / "a" / "verdicts.json").read_text())
     assert {"id", "value", "low", "high", "n_seeds", "n_items", "p_holm", "verdict", "rule", "published_url"} <= set(read[0])
-    assert (tmp_path / "a" / "table.tex").read_text().count(r"\\") == 6
+    assert (tmp_path / "a" / "table.tex").read_text().count(r"\\") == 7
 
 
 def test_its_own_frames_hold_the_curves_and_what_is_paired_with_full(usual: Asked) -> None:
