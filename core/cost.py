@@ -70,9 +70,7 @@ def sizes(model: Model, device: str) -> Sizes:
     embedded = sum(math.prod(one) for name, one in base.shapes.items() if EMBEDDING.search(name))
     head = base.vocabulary * base.width
     body = base.n_parameters - embedded - (0 if base.tied else head)
-    packed = "nf4" in (model.quantization, base.quantization)
-    weights = "nf4" if packed else ("bfloat16" if device == "cuda" else "float32") if model.dtype == "auto" else model.dtype
-    return Sizes(shape, body, head, base.n_parameters * memory.WEIGHT_BYTES[weights])
+    return Sizes(shape, body, head, base.n_parameters * memory.WEIGHT_BYTES[memory.held_as(model, base, device)])
 
 
 def assumed(one: Sizes, device: Device) -> Speed:

@@ -18,7 +18,8 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
-LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary): 128 MiB in float32
+from core.memory import LARGEST_PIECE
+
 PROBED = 2  # positions whose logits the model computes by itself, to check that its head is understood
 _UNDERSTOOD: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # heads that were checked: a look at values waits for a GPU
 

@@ -1,15 +1,22 @@
 """What is installed, as far as it decides a trial's numbers: a hash of this package's sources and versions of others. Compared
-between the machines of a cluster, so cheap and without torch."""
+between the machines of a cluster, so cheap and without torch. And where it lies."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
+import os
 from importlib import metadata
 from pathlib import Path
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent  # of the checkout, or where the packages are installed
 PACKAGES = ("torch", "transformers", "peft", "trl")
+
+
+def python_path() -> str:
+    """PYTHONPATH for a process of ours: this code before all other."""
+    return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
 @functools.cache

@@ -14,13 +14,13 @@ from typing import Any
 
 from core import adapters, architecture
 from core.base import BaseFiles
-from core.settings import Train, Trial
+from core.settings import Model, Train, Trial
 
 GIB = 2**30
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.6}  # nf4 with the scales of its blocks
 TRAINED_BYTES = 16  # float32: weight, gradient, two moments
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
-LARGEST_PIECE = 1 << 25  # logits that are made at a time: of core/head.py
+LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
 LEAST_TOKENS = {"cpu": 1, "cuda": 2_048}  # of a micro-batch: fewer leave a GPU idle, so layers are computed twice instead
 HEADROOM = 0.9  # of the memory there is: the estimate is good to a factor of 1.3, and allocators leave holes
@@ -104,17 +104,25 @@ class Load:
         return self.fixed_bytes + logits + tokens * (kept + self.shape.passing_bytes(self.bf16))
 
 
+def dtype(model: Model, device: str) -> str:
+    """In which type a base computes on a device of this kind."""
+    return ("bfloat16" if device == "cuda" else "float32") if model.dtype == "auto" else model.dtype
+
+
+def held_as(model: Model, base: BaseFiles, device: str) -> str:
+    """How a base's weights are held: a key of WEIGHT_BYTES."""
+    return "nf4" if "nf4" in (model.quantization, base.quantization) else dtype(model, device)
+
+
 def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: str = "cpu") -> Load:
     """The trial's sizes on a device of this kind, with a longest row of so many tokens."""
-    auto = "bfloat16" if device == "cuda" else "float32"
-    packed = "nf4" in (trial.model.quantization, base.quantization)
     return Load(
         shape=Shape.of(architecture.read(base.directory, trial.model.trust_remote_code)),
         n_parameters=base.n_parameters,
         trainable=trainable,
         longest=longest,
         vocabulary=base.vocabulary,
-        weights="nf4" if packed else auto if trial.model.dtype == "auto" else trial.model.dtype,
+        weights=held_as(trial.model, base, device),
         device=device,
         changes_base=adapters.METHODS[trial.adapter.method].changes_base,
     )

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from core import architecture, chat, checkpoint, unchanged, warm
+from core import architecture, chat, checkpoint, memory, unchanged, warm
 from core import base as bases
 from core.data import encode
 from core.errors import BadInput, one_line
@@ -42,9 +42,7 @@ class Base:
 
 
 def resolved_dtype(model: Model, device: Device) -> torch.dtype:
-    if model.dtype == "auto":
-        return torch.bfloat16 if device.kind == "cuda" else torch.float32
-    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[model.dtype]
+    return {"float32": torch.float32, "bfloat16": torch.bfloat16}[memory.dtype(model, device.kind)]
 
 
 def load(model: Model, device: Device, content: str = "") -> Base:

@@ -17,13 +17,13 @@ import ray
 from ray._raylet import AuthenticationTokenLoader  # type: ignore[attr-defined]
 from ray.core.generated.common_pb2 import ActorDiedErrorContext  # type: ignore[attr-defined]
 
+from core import installation
 from core.errors import BadInput, Lost, one_line
 from core.states import State
 from sweeps import private
 from sweeps.resources import Resources
 from sweeps.watch import watching
 
-ROOT = Path(__file__).resolve().parents[1]
 QUIET: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
 # What the user's environment may say to a Ray of our own; all else under RAY_ speaks of another cluster, its jobs or its token.
 KEPT = ("RAY_USAGE_STATS_ENABLED", "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE", "RAY_DISABLE_MEMORY_MONITOR")
@@ -37,7 +37,7 @@ def _variables(resources: Resources, address: str | None) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUTF8": "1",  # paths and texts mean the same in every worker, whatever its locale
         "RAY_USAGE_STATS_ENABLED": os.environ.get("RAY_USAGE_STATS_ENABLED", "0"),  # read by ray.init
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        "PYTHONPATH": installation.python_path(),
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the user's mean the user's directory
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TUNE_MAX_PENDING_TRIALS_PG": str(resources.slots),  # else a custom searcher's trials run one by one

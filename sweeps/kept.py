@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from core import saved
+from core import memory, saved
 from core.adapters import METHODS
 from core.preflight import Inputs
 from core.settings import Trial
@@ -17,7 +17,7 @@ from sweeps.resources import Resources
 def notes(plan: Plan, known: Mapping[Trial, Inputs], share: Resources, output: Path) -> list[str]:
     """Which arms cannot be exported, as their weights are too large to be kept unasked; or what keeping them takes."""
     each = {
-        label: known[trial].n_parameters * _bytes(trial, share)
+        label: known[trial].n_parameters * int(memory.WEIGHT_BYTES[memory.dtype(trial.model, share.device.kind)])
         for trial, label in plan.probes.items()
         if METHODS[trial.adapter.method].changes_base
     }
@@ -34,12 +34,6 @@ def notes(plan: Plan, known: Mapping[Trial, Inputs], share: Resources, output: P
     if share.local and free is not None and free < total:
         told.append(f"caution: --keep-weights: {total / 1e9:.2g} GB, and {output} has {free / 1e9:.2g} GB free")
     return told
-
-
-def _bytes(trial: Trial, share: Resources) -> int:
-    """Of one parameter: trained in float32, and rounded to the base's type where that is measured."""
-    half = trial.model.dtype == "bfloat16" or (trial.model.dtype == "auto" and share.device.kind == "cuda")
-    return 2 if half else 4
 
 
 def _free(output: Path) -> int | None:

@@ -11,14 +11,12 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from core import installation
 from core.errors import BadInput
 from sweeps.resources import Resources
 
-ROOT = Path(__file__).resolve().parents[1]
 WAIT_SECONDS = 45.0  # for the cluster's answer
 PROBE_SECONDS = 30.0  # for a node's answer
 OPTION = "--ray-address"
@@ -51,7 +49,7 @@ def check(address: str, share: Resources) -> list[str]:
     for node in fitting:
         other = installation.difference(installation.identity(), node.installed) if node.installed else "nothing is installed"
         if other:
-            why = f"node {node.address} differs: {other}; give every node the same copy of the code at {ROOT}"
+            why = f"node {node.address} differs: {other}; give every node the same copy of the code at {installation.ROOT}"
             raise BadInput(f"{OPTION} {address}: {why}", OPTION)
     room = sum(share.room(node.resources) for node in fitting)
     if room < share.slots:
@@ -65,8 +63,7 @@ def _asked(address: str) -> list[Node]:
     Raises:
         BadInput: nothing answers, or it refuses.
     """
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONUTF8": "1"}
+    environment = {**os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1"}
     command = [sys.executable, "-m", "sweeps.nodes", address]
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=WAIT_SECONDS)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -165,9 +166,10 @@ def _once(inspect: Inspect) -> Inspect:
     """What each input had in it when it was first looked at: a file that changes under a running sweep does not change the plan,
     and the trials refuse it."""
     known: dict[tuple[object, ...], Provenance] = {}
+    read = operator.attrgetter("model", *PROVENANCE_OF)  # the fields by whose content a trial's hashes are told
 
     def looked_at(trial: Trial) -> Provenance:
-        inputs = (trial.model, trial.data.source, trial.data.eval_source, trial.evaluation.base_text)
+        inputs = read(trial)
         if inputs not in known:
             known[inputs] = inspect(trial)
         return known[inputs]

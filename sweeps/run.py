@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import functools
 import os
 import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -25,11 +26,13 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from core import environment, preflight, remembered, tracking
+from core import environment, installation, preflight, remembered, tracking
 from core.data.rows import is_lab
 from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
+from core.preflight import Inputs
 from core.result import write_whole
+from core.settings import Trial
 from sweeps import alike, describe, fits, kept, ledger, scored, times
 from sweeps.budget import Kept
 from sweeps.configured import check, configured
@@ -43,7 +46,6 @@ from sweeps.sweep import Sweep
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)  # full, gone or not ours
 LEAST_FREE_BYTES = 1 << 20  # in the output directory, for a sweep to start: tables and results, without models
-ROOT = Path(__file__).resolve().parents[1]
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,13 @@ class Prepared:
     directory: Path
     share: Resources
     notes: tuple[str, ...]  # what is worth a note before it starts
-    rows: tuple[times.Row, ...]  # its arms with what they cost
+    inputs: Mapping[Trial, Inputs]  # of the plan's probes
     choice: Kept | None = None  # what --budget lowered, kept when it starts
+
+    @functools.cached_property
+    def rows(self) -> list[times.Row]:
+        """Its arms with what they cost; `--status` asks for nothing of it."""
+        return times.rows(self.plan, self.share, self.inputs)
 
 
 @dataclass(frozen=True)
@@ -185,8 +192,8 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     share = dataclasses.replace(share, keep_weights=options.keep_weights)
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
-    rows, directory = times.rows(plan, share), ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
-    return Prepared(plan, directory, share, tuple(notes), tuple(rows), choice)
+    directory = ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
+    return Prepared(plan, directory, share, tuple(notes), inputs, choice)
 
 
 def prepare_output(output: Path) -> Path:
@@ -242,7 +249,7 @@ def report(plan: Plan, uri: str, directory: Path) -> bool:
 
 def analyse(uri: str, arguments: list[str]) -> bool:
     """Runs analysis/report.py in a process of its own; whether it could."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))}
+    environment = {**os.environ, "PYTHONPATH": installation.python_path()}
     environment[tracking.URI_VARIABLE] = uri  # not an argument, which every user of the machine could read
     return subprocess.run([sys.executable, "-m", "analysis.report", *arguments], env=environment).returncode == 0
 

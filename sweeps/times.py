@@ -69,9 +69,10 @@ def machine() -> str:
     return f"{platform.node()} {platform.machine()} {n_cores()}"
 
 
-def rows(plan: Plan, share: Resources) -> list[Row]:
-    """Every arm of the plan, and every rung of an open search."""
+def rows(plan: Plan, share: Resources, known: Mapping[Trial, Inputs] | None = None) -> list[Row]:
+    """Every arm of the plan, and every rung of an open search. `known`: what has been found out of some of its trials."""
     experiment, search = plan.experiment, plan.experiment.search
+    known = known or {}
     found: list[tuple[str, int, int, Trial]] = []
     if search:
         for label, size, rung in zip(search.labels(), search.sizes(), search.rungs, strict=True):
@@ -81,14 +82,14 @@ def rows(plan: Plan, share: Resources) -> list[Row]:
         values = recipes.middle(search, experiment.base, 1.0) if search and middle else arm.overrides
         n_tuning = experiment.tune_trials if arm.tune else 0
         found.append((arm.label, n_tuning, len(experiment.seeds), plan.trial(0, values)))
-    return [_row(*one, share) for one in found]
+    return [_row(size, known.get(size[-1]) or preflight.inspect(size[-1]), share) for size in found]
 
 
-def _row(label: str, n_tuning: int, n_final: int, trial: Trial, share: Resources) -> Row:
-    inputs, device = preflight.inspect(trial), share.device
+def _row(size: tuple[str, int, int, Trial], inputs: Inputs, share: Resources) -> Row:
+    trial, device = size[-1], share.device
     fit, speed = fits.needs(trial, inputs, share), cost.speed(trial, device, share.slots, machine())
     both = [cost.parts(trial, inputs, speed, fit, phase) for phase in (Phase.TUNE, Phase.FINAL)]
-    return Row(label, n_tuning, n_final, trial, inputs, fit, speed, *both)
+    return Row(*size, inputs, fit, speed, *both)
 
 
 def at_once(share: Resources) -> int:
