@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core.checkpoint import hidden_size
 from core.errors import BadInput, nearest
 from core.weights import Shape, named, read_json
 
@@ -29,7 +30,7 @@ SIZES_OR_NULL = (
     "dim",
 )
 NUMBERS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_theta", "initializer_range", "attention_dropout")
-HIDDEN, LAYERS = ("hidden_size", "n_embd", "d_model", "dim"), ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 LAYER = re.compile(r"\b(layers|h|blocks)\.(\d+)\.(.+)$")
 EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
 HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
@@ -88,8 +89,8 @@ def read(directory: Path, trust_remote_code: bool) -> dict[str, Any]:
 
 def _check_heads(path: Path, whole: Mapping[str, Any]) -> None:
     heads, groups = whole.get("num_attention_heads"), whole.get("num_key_value_heads")
-    width = next((whole[name] for name in HIDDEN if whole.get(name)), None)
-    if type(heads) is int and type(width) is int and not whole.get("head_dim") and width % heads:
+    width = hidden_size(whole)
+    if type(heads) is int and width and not whole.get("head_dim") and width % heads:
         raise _wrong(path, "num_attention_heads", heads, f"must divide the width of {width}")
     if type(heads) is int and type(groups) is int and heads % groups:
         raise _wrong(path, "num_key_value_heads", groups, f"must divide num_attention_heads={heads}")
@@ -161,7 +162,7 @@ def check_weights(directory: Path, settings: Mapping[str, Any], shapes: Mapping[
     Raises:
         BadInput: weights lack or have other shapes.
     """
-    width = next((settings[name] for name in HIDDEN if settings.get(name)), 0)
+    width = hidden_size(settings)
     for name, shape in shapes.items():
         if EMBEDDING.search(name) and len(shape) == 2:
             _check_embedding(directory, settings, (name, shape), width)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import architecture, chat, checkpoint, targets, unchanged, weights
+from core import architecture, chat, checkpoint, targets, weights
 from core.errors import BadInput
 from core.settings import Model
 
@@ -86,7 +86,7 @@ def read(model: Model) -> BaseFiles:
     """
     directory = checkpoint.locate(model)
     files = [file for file in sorted(directory.iterdir()) if file.is_file()]
-    stamps = [(file.name, unchanged.stamp(file) or checkpoint.file_hash(file)) for file in files]
+    stamps = [(file.name, checkpoint.state(file)) for file in files]
     return _read(directory, model, tuple(stamps))
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import checkpoint
 from core.data.encode import DEFAULT_CHATML, IM_END, IM_START, OWN, chatml, compiled, special_tokens
 from core.data.rows import Row
 from core.data.turns import Message
@@ -42,11 +43,11 @@ def tokenizer(directory: Path) -> Tokenizer | None:
         raise BadInput(
             f"model: {directory} has no tokenizer (tokenizer.json), so it cannot hold a chat template", field="model.name"
         )
-    return _read(path, path.stat().st_size, path.stat().st_mtime_ns)
+    return _read(path, checkpoint.state(path))
 
 
 @functools.lru_cache(maxsize=8)
-def _read(path: Path, size: int, mtime_ns: int) -> Tokenizer:
+def _read(path: Path, state: object) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:

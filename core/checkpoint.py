@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -105,7 +105,7 @@ def count(shape: Iterable[int]) -> int:
     return math.prod(shape)
 
 
-def hidden_size(settings: dict[str, Any]) -> int:
+def hidden_size(settings: Mapping[str, Any]) -> int:
     """The model's width under the names that configurations use; 0 if none is known."""
     return next((int(settings[name]) for name in ("hidden_size", "n_embd", "d_model", "dim") if settings.get(name)), 0)
 
@@ -144,6 +144,11 @@ def model_hash(directory: Path) -> str:
     """A content hash of the weights, configuration and tokenizer."""
     files = [*weights.files(directory), *(directory / name for name in HASHED if (directory / name).is_file())]
     return content_hash({path.name: file_hash(path) for path in files})
+
+
+def state(path: Path) -> object:
+    """What a cache knows a file by: equal as long as its content is."""
+    return unchanged.stamp(path) or file_hash(path)
 
 
 def file_hash(path: Path) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, architecture
+from core import adapters, architecture, checkpoint
 from core.base import BaseFiles
 from core.settings import Model, Train, Trial
 
@@ -44,12 +44,12 @@ class Shape:
         def first(*names: str) -> int:
             return next((int(config[name]) for name in names if isinstance(config.get(name), int) and config[name] > 0), 0)
 
-        hidden, heads = first("hidden_size", "n_embd", "d_model"), first("num_attention_heads", "n_head") or 1
+        hidden, heads = checkpoint.hidden_size(config), first("num_attention_heads", "n_head") or 1
         inner = first("intermediate_size", "n_inner", "ffn_dim", "d_ff") or 4 * hidden
         if n_experts := first("num_experts_per_tok", "num_experts_per_token"):
             inner = n_experts * (first("moe_intermediate_size") or inner) + first("shared_expert_intermediate_size")
         key = (first("num_key_value_heads") or heads) * (first("head_dim") or hidden // heads)
-        return cls(first("num_hidden_layers", "n_layer", "n_layers"), hidden, inner, key)
+        return cls(first(*architecture.LAYERS), hidden, inner, key)
 
     def kept_bytes(self, bf16: bool, changes_base: bool) -> float:
         """What the backward pass needs of one layer, a token. In bfloat16 an adapter keeps a float32 copy of its input, and a

@@ -261,7 +261,7 @@ def provenance(trial: Trial) -> dict[str, str]:
         found["chat_template"] = template
     for kind, name in FILES.items():
         if (path := flatten(trial)[name]) is not None:
-            found[kind] = checkpoint.file_hash(files.existing(name, str(path)))[:16]
+            found[kind] = kinds.file_hash(name, str(path))
     return found
 
 

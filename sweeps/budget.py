@@ -21,6 +21,7 @@ from core.errors import BadInput
 from core.experiment import Experiment
 from core.fields import content_hash, flatten
 from core.result import write_whole
+from core.tasks.costs import MOST_ROOM
 from sweeps import overrides
 from sweeps.plan import arms
 from sweeps.progress import clock
@@ -92,7 +93,7 @@ def lowerings(experiment: Experiment, least: Least, n_rows: int, fixed: Sequence
     }
     found = [] if is_lab(str(values["data.source"])) else [_plain(values, name, floor) for name, floor in floors.items()]
     if least.new_tokens and not is_lab(str(values["data.source"])):
-        now = values["evaluation.max_new_tokens"] or 512
+        now = values["evaluation.max_new_tokens"] or MOST_ROOM
         found.append(_field("evaluation.max_new_tokens", now, _falling(now, least.new_tokens)))
     found += _tuning(experiment) if least.tuning else []
     items = ("evaluation.items_per_task", least.items_per_task) if generated else ("evaluation.max_rows", least.eval_rows)

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch")
 from conftest import MARKED, UNMARKED, make_tokenizer  # noqa: E402
 
 from core import model as models  # noqa: E402
+from core.data import encode  # noqa: E402
 from core.hardware import Device  # noqa: E402
 from core.settings import Model  # noqa: E402
 from core.tasks import generation  # noqa: E402
@@ -77,11 +78,11 @@ def test_an_adapter_writes_as_its_base_before_it_is_trained(make_model: Callable
 @pytest.mark.parametrize("template", [MARKED, UNMARKED])
 def test_an_answer_ends_where_the_template_ends_it(template: str) -> None:
     tokenizer = make_tokenizer(template)
-    assert generation.ends_of_turn(tokenizer) == (tokenizer.eos_token_id,)
+    assert encode.end_ids(tokenizer) == (tokenizer.eos_token_id,)
     other = make_tokenizer(template.replace("</s>", "<|endoftext|>"))
-    assert generation.ends_of_turn(other) == (other.convert_tokens_to_ids("<|endoftext|>"), other.eos_token_id)
+    assert encode.end_ids(other) == (other.convert_tokens_to_ids("<|endoftext|>"), other.eos_token_id)
     endless = make_tokenizer("{% for m in messages %}{{ m['role'] + m['content'] }}{% endfor %}")
-    assert generation.ends_of_turn(endless) == (endless.eos_token_id,)
-    prompt = generation.prompt_ids(tokenizer, [{"role": "user", "content": "hello"}])
+    assert encode.end_ids(endless) == (endless.eos_token_id,)
+    prompt = generation.prompt_ids(tokenizer, [[{"role": "user", "content": "hello"}]])[0]
     assert tokenizer.decode(prompt) == "<u>hello<a>"
     assert generation.texts(tokenizer, [Written(tuple(tokenizer(" fine , </s>")["input_ids"]), True)]) == ["fine ,"]

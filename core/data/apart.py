@@ -14,11 +14,10 @@ from dataclasses import dataclass, field, replace
 
 from core.data.rows import Row, identity, share
 from core.data.wording import normal
+from core.settings import SPLITS
 
 LARGEST_COMPONENT = 0.5  # as a share of the rows that evaluation gets: with larger ones it could not have its share
 COMMON_TURN = 0.05  # share of the evaluation rows whose later turn is not scored, as it says little and training would lose rows
-
-SPLITS = ("validation", "test")
 
 
 def split_of(name: str) -> str:

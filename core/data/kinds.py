@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from core import checkpoint, unchanged
+from core import checkpoint
 from core.data import files, gym, sources
 from core.data.rows import Loaded, build, is_lab
 from core.errors import BadInput, nearest
@@ -50,11 +50,17 @@ def _load_file(field: str, source: str, skip_bad: bool, state: object) -> Loaded
 
 def _file(field: str, source: str, pool: Pool) -> Loaded:
     path = files.existing(field, source)
-    return _load_file(field, source, pool.skip_bad, unchanged.stamp(path) or _file_hash(field, source))  # read again when changed
+    return _load_file(field, source, pool.skip_bad, checkpoint.state(path))  # read again when changed
 
 
-def _file_hash(field: str, source: str) -> str:
+def file_hash(field: str, source: str) -> str:
+    """The content hash of a file that a field names."""
     return checkpoint.file_hash(files.existing(field, source))[:16]
+
+
+def _hub(field: str, source: str, pool: Pool) -> Loaded:
+    lenient = _load_hub(field, source, True)  # what its hash is told by; the same rows where none is malformed
+    return lenient if pool.skip_bad or not lenient.n_bad else _load_hub(field, source, False)
 
 
 @functools.lru_cache(maxsize=4)
@@ -75,11 +81,11 @@ def _load_lab(field: str, source: str, pool: Pool) -> Loaded:
 KINDS: dict[str, Kind] = {
     "hub": Kind(
         recognises=lambda source: True,
-        load=lambda field, source, pool: _load_hub(field, source, pool.skip_bad),
+        load=_hub,
         content_hash=lambda field, source: load(field, source, Pool(skip_bad=True)).content,  # of the rows that the hub gave
         default_task="text",
     ),
-    "file": Kind(recognises=sources.is_file, load=_file, content_hash=_file_hash, default_task="text"),
+    "file": Kind(recognises=sources.is_file, load=_file, content_hash=file_hash, default_task="text"),
     "lab": Kind(
         recognises=is_lab,
         load=_load_lab,

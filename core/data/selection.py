@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import itertools
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from core.data import apart
 from core.data.kinds import Kind, Pool, kind_of, load
@@ -18,6 +19,8 @@ from core.data.rows import Loaded, Row, identity, share
 from core.data.shapes import LABELS
 from core.errors import BadInput
 from core.settings import Data, Evaluation
+
+Thing = TypeVar("Thing")
 
 
 @dataclass(frozen=True)
@@ -195,17 +198,17 @@ def _n_of_trained_tasks(evaluation: Sequence[Row], source: Sequence[Row]) -> int
 def _in_order(loaded: Loaded, seed: int, kind: Kind) -> tuple[Row, ...]:
     """A pool in the order of `nested_subset`, which takes a second for the larger ones."""
     rows = nested_subset(loaded.rows, None, seed, kind.same_prompts)
-    return _in_turn(rows) if kind.in_turn else rows
+    return in_turn(rows, lambda row: row.group) if kind.in_turn else rows
 
 
-def _in_turn(rows: tuple[Row, ...]) -> tuple[Row, ...]:
-    """The rows with one of each task in turn, each task's own in their order."""
+def in_turn(things: Iterable[Thing], group: Callable[[Thing], str]) -> tuple[Thing, ...]:
+    """Rows, or questions, with one of each group in turn, each group's own in their order."""
     before: Counter[str] = Counter()
     placed = []
-    for row in rows:
-        placed.append((before[row.group], row))
-        before[row.group] += 1
-    return tuple(row for _, row in sorted(placed, key=lambda one: one[0]))
+    for one in things:
+        placed.append((before[group(one)], one))
+        before[group(one)] += 1
+    return tuple(one for _, one in sorted(placed, key=lambda pair: pair[0]))
 
 
 def n_replayed(data: Data, n_rows: int) -> int:

@@ -8,14 +8,13 @@ in the same form with their right choice, parted by an empty line. What does not
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from core import checkpoint
 from core.data.encode import adds_bos
 from core.tasks import examples
-from core.tasks.measurement import Measurement, Subject, sequence_nll
+from core.tasks.measurement import Measurement, Subject, context_of, sequence_nll
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,8 +44,7 @@ def chosen(asked: Choice, score: np.ndarray, by_length: bool) -> int:
 def likelihoods(subject: Subject, asked: tuple[Choice, ...]) -> list[np.ndarray]:
     """For each question the log-likelihoods of its k choices, (k,) in nats."""
     evaluation, network = subject.trial.evaluation, subject.model
-    config: Any = network.config
-    context = checkpoint.context_tokens(config.get_text_config().to_dict())
+    context = context_of(network)
     pairs = []
     for one in asked:
         before = text_before(evaluation, one)

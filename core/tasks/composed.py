@@ -14,15 +14,13 @@ import numpy as np
 from core.lab import composed, instruct
 from core.lab.requests import Question
 from core.tasks import generation
+from core.tasks.costs import COMPOSED_NEW_TOKENS as MAX_ANSWER_TOKENS
 from core.tasks.lab import Words, battery
 from core.tasks.measurement import Measurement, Subject
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
-
-
-MAX_ANSWER_TOKENS = 20  # that a model may write: the longest trace has 15, and its end
 
 
 def written(model: nn.Module, prompts: Sequence[list[int]], eos: int, batch_size: int) -> list[list[int] | None]:

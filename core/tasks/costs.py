@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Protocol
 from core.data.gym import families
 from core.data.kinds import kind_of
 from core.tasks import examples
+from core.writing import CHARACTERS_A_TOKEN
 
 if TYPE_CHECKING:
     from core.settings import Trial
 
-LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say: of core/tasks/generation.py
-CHARACTERS_A_TOKEN = 4
-MOST_BASE_TEXT_TOKENS = 65_536  # of core/tasks/text.py
-SHOWN, MOST_SHOWN_TOKENS = "generations", 128  # of core/tasks/samples.py
-# The laboratory's questions, counted: tasks and tokens a question, and the base battery's texts.
-LAB_TASKS, LAB_TOKENS, BATTERY_TOKENS, BATTERY_TEXTS = 47, 17.5, 21_800, 1_270
-COMPOSED_TASKS, COMPOSED_NEW_TOKENS = 29, 20
+LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say
+MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
+MOST_SHOWN_TOKENS = 128  # of a text that is shown: enough to see how it begins and whether it ends
+# The laboratory's questions, counted: tasks and tokens a question, and the base battery's.
+LAB_TASKS, LAB_TOKENS, BATTERY_TOKENS = 47, 17.5, 21_800
+COMPOSED_TASKS = 29
+COMPOSED_NEW_TOKENS = 20  # that a model may write: the longest trace has 15, and its end
 
 
 class Counts(Protocol):
@@ -65,7 +66,12 @@ def nothing(trial: Trial, inputs: Counts) -> Cost:
 def room(trial: Trial, inputs: Counts) -> int:
     """How many tokens an answer may have."""
     asked = trial.evaluation.max_new_tokens
-    return asked or min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * inputs.longest_taught)))
+    return asked or room_for(inputs.longest_taught)
+
+
+def room_for(longest: int) -> int:
+    """A quarter more than the longest right answer has, of at least LEAST_ROOM and at most MOST_ROOM tokens."""
+    return min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * longest)))
 
 
 def _writing(trial: Trial, inputs: Counts, n: int, prompt: float, most: int) -> Cost:

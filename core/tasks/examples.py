@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.checkpoint import file_hash
+from core import checkpoint
 from core.data import apart, files, kinds, selection, sources
 from core.data.kinds import Pool
 from core.data.rows import Row, share
@@ -114,15 +114,20 @@ def choice_shots(evaluation: Evaluation, split: str, asked: Choice) -> tuple[Cho
     if not evaluation.shots:
         return ()
     own = evaluation.choices_dev is None
-    pool = _read(CHOICES if own else DEV, str(evaluation.choices if own else evaluation.choices_dev))
-    words = normal(asked.question)
-    usable = [
-        one for one in pool if normal(one.question) != words and not (own and apart.split_of(normal(one.question)) == split)
-    ]
+    field, path = (CHOICES, evaluation.choices) if own else (DEV, evaluation.choices_dev)
+    words, told = normal(asked.question), _told(field, str(path), _state(field, str(path)))
+    usable = [one for said, of, one in told if said != words and not (own and of == split)]
     if len(usable) < evaluation.shots:
         text = f"{evaluation.choices_dev or evaluation.choices} has {len(usable)} questions that can be examples"
         raise BadInput(f"evaluation.shots={evaluation.shots}: {text}; give {DEV}=FILE", field="evaluation.shots")
-    return tuple(sorted(_hashed(usable), key=lambda one: one.group != asked.group)[: evaluation.shots])
+    return tuple(sorted(usable, key=lambda one: one.group != asked.group)[: evaluation.shots])
+
+
+@functools.lru_cache(maxsize=4)
+def _told(field: str, path: str, state: object) -> tuple[tuple[str, str, Choice], ...]:
+    """The words, the split and the question of each, in the order of their hashes: what every question chooses from."""
+    said = [(normal(one.question), one) for one in _hashed(_read_content(field, path, state))]
+    return tuple((words, apart.split_of(words), one) for words, one in said)
 
 
 def _hashed(questions: Sequence[Choice]) -> list[Choice]:
@@ -130,11 +135,15 @@ def _hashed(questions: Sequence[Choice]) -> list[Choice]:
 
 
 def _read(field: str, path: str) -> tuple[Choice, ...]:
-    return _read_content(field, path, file_hash(files.existing(field, path)))
+    return _read_content(field, path, _state(field, path))
+
+
+def _state(field: str, path: str) -> object:
+    return checkpoint.state(files.existing(field, path))
 
 
 @functools.lru_cache(maxsize=4)
-def _read_content(field: str, path: str, content: str) -> tuple[Choice, ...]:
+def _read_content(field: str, path: str, state: object) -> tuple[Choice, ...]:
     found: dict[str, Choice] = {}
     try:
         for place, raw in sources.read_file(field, path)[0]:

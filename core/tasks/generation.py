@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -13,13 +12,13 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import checkpoint
+from core import memory
 from core.data import encode
 from core.data.shapes import Message
-from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of
+from core.tasks import costs
+from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of
 
 LARGEST_CACHE_BYTES = 2 << 30  # keys and values of one batch; assumption: fits beside any model that was just trained
-LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,11 @@ class Decoding:
     batch_size: int
 
 
-def ends_of_turn(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
-    """The tokens that end an answer: those that the template ends turns with, and the end of text."""
-    return encode.end_ids(tokenizer)
-
-
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
-    """The conversation through the tokenizer's chat template, up to where the assistant's next words begin."""
-    text = encode.render(tokenizer, messages, answer_next=True)
-    return list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Sequence[Message]]) -> list[list[int]]:
+    """The conversations through the tokenizer's chat template, up to where the assistant's next words begin."""
+    template = encode.template_of(tokenizer)
+    prompts = [template.render(messages, answer_next=True) for messages in asked]
+    return [list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in prompts]
 
 
 @dataclass(frozen=True)
@@ -72,18 +67,18 @@ def answers(subject: Subject, questions: Sequence[str | Sequence[Message]], righ
     """
     tokenizer, evaluation = subject.tokenizer, subject.trial.evaluation
     asked = [[{"role": "user", "content": one}] if isinstance(one, str) else one for one in questions]
-    how = Decoding(ends_of_turn(tokenizer), room(subject, right), evaluation.batch_size)
-    found = write(subject.model, [prompt_ids(tokenizer, messages) for messages in asked], how)
+    how = Decoding(encode.end_ids(tokenizer), room(subject, right), evaluation.batch_size)
+    found = write(subject.model, prompt_ids(tokenizer, asked), how)
     return Answers(tuple(texts(tokenizer, found)), tuple(found))
 
 
 def room(subject: Subject, right: Sequence[str]) -> int:
-    """`evaluation.max_new_tokens`, or else a quarter more than the longest right answer has, of at least LEAST_ROOM and at most
-    MOST_ROOM tokens."""
+    """How many tokens an answer may have; where nothing says so, the longest of the `right` ones does."""
     if subject.trial.evaluation.max_new_tokens is not None:
         return subject.trial.evaluation.max_new_tokens
-    longest = max(len(ids) for ids in subject.tokenizer(list(right), add_special_tokens=False, verbose=False)["input_ids"])
-    return min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * longest)))
+    return costs.room_for(
+        max(len(ids) for ids in subject.tokenizer(list(right), add_special_tokens=False, verbose=False)["input_ids"])
+    )
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, found: Sequence[Written]) -> list[str]:
@@ -98,8 +93,7 @@ def write(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding) -> 
     A prompt that leaves less room than `how.most` in the model's context goes on as far as there is room; one that fills it
     gets nothing.
     """
-    config: Any = model.config
-    context = checkpoint.context_tokens(config.get_text_config().to_dict())
+    context = context_of(model)
     found = [Written((), stopped=False)] * len(prompts)
     with own_settings_aside(model):
         for batch, most in _batches(model, [len(prompt) for prompt in prompts], how, context):
@@ -123,11 +117,9 @@ def _batches(model: nn.Module, lengths: Sequence[int], how: Decoding, context: i
 
 def _rows_at_once(model: nn.Module, n_tokens: int) -> int:
     """How many sequences of so many tokens have their keys and values in LARGEST_CACHE_BYTES."""
-    outer: Any = model.config
-    config = outer.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    each = 2 * config.num_hidden_layers * heads * width * next(model.parameters()).element_size()
+    config: Any = model.config
+    shape = memory.Shape.of(config.get_text_config().to_dict())
+    each = 2 * shape.layers * shape.key * next(model.parameters()).element_size()
     return max(1, LARGEST_CACHE_BYTES // (each * n_tokens))
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from core import head, measures
+from core import checkpoint, head, measures
 from core.data.encode import Encoded
 from core.data.rows import Row
 from core.settings import Trial
@@ -100,6 +101,12 @@ def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[to
 
 def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
+
+
+def context_of(model: nn.Module) -> int | None:
+    """The longest sequence that the model knows positions for."""
+    config: Any = model.config
+    return checkpoint.context_tokens(config.get_text_config().to_dict())
 
 
 @torch.no_grad()

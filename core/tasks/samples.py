@@ -10,15 +10,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core import warm
-from core.data import gym
+from core.data import encode, gym, selection
 from core.data.kinds import kind_of
 from core.data.shapes import Message
 from core.result import GENERATIONS, write_whole
 from core.tasks import generation
+from core.tasks.costs import MOST_SHOWN_TOKENS
 from core.tasks.measurement import Subject
 
 COLUMNS = ("prompt", "right answer", "base", "tuned")
-MOST_TOKENS = 128  # of a text that is shown: enough to see how it begins and whether it ends
 
 
 def write(output: Path, tuned: Subject) -> None:
@@ -29,11 +29,11 @@ def write(output: Path, tuned: Subject) -> None:
     asked = _asked(tuned)[: evaluation.generations]
     prompts, right = [messages for messages, _ in asked], [answer for _, answer in asked]
     how = generation.Decoding(
-        generation.ends_of_turn(tuned.tokenizer),
-        min(MOST_TOKENS, generation.room(tuned, right)),
+        encode.end_ids(tuned.tokenizer),
+        min(MOST_SHOWN_TOKENS, generation.room(tuned, right)),
         evaluation.batch_size,
     )
-    ids = [generation.prompt_ids(tuned.tokenizer, messages) for messages in prompts]
+    ids = generation.prompt_ids(tuned.tokenizer, prompts)
     known = warm.GENERATIONS.setdefault(tuned.reference, {})
     key = (how, tuple(map(tuple, ids)))
     if key not in known:
@@ -52,8 +52,8 @@ def _asked(subject: Subject) -> list[tuple[Sequence[Message], str]]:
     if not kind_of(source).own_questions:
         return [(row.messages[:-1], row.messages[-1]["content"]) for row in subject.asked]
     every = gym.questions(source, evaluation.split, evaluation.items_per_task)
-    place = {one.id: sum(other.family == one.family for other in every[:i]) for i, one in enumerate(every)}
-    return [([{"role": "user", "content": one.question}], one.answer) for one in sorted(every, key=lambda one: place[one.id])]
+    in_turn = selection.in_turn(every, lambda one: one.family)
+    return [([{"role": "user", "content": one.question}], one.answer) for one in in_turn]
 
 
 def _said(messages: Sequence[Message]) -> str:

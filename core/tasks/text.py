@@ -6,8 +6,6 @@ grows as the tuned model leaves the base's distribution; the NLL of the same tex
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import nn
@@ -16,14 +14,14 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from core import chat, checkpoint, head, unchanged, warm
 from core.data import files
 from core.data.encode import adds_bos
+from core.tasks.costs import MOST_BASE_TEXT_TOKENS
 from core.tasks.generation import own_settings_aside
-from core.tasks.measurement import Measurement, Subject, batches_by_length, device_of, padded, sequence_nll
+from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of, padded, sequence_nll
 
 BASE_TEXT = "evaluation.base_text"
 DRIFT = "kl/drift"
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
-MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
 
 
 def forgetting(subject: Subject) -> list[Measurement]:
@@ -93,9 +91,7 @@ def _drift(subject: Subject) -> list[Measurement]:
 def drift_texts(subject: Subject) -> list[list[int]]:
     """The tokens of the texts that the trial's drift is measured on. Sampled by each worker: another kind of processor may round
     another way and draw others, so a trial records their hash."""
-    config: Any = subject.reference.config
-    context = checkpoint.context_tokens(config.get_text_config().to_dict())
-    longest = checkpoint.drift_tokens(subject.trial.evaluation.drift_tokens, context)
+    longest = checkpoint.drift_tokens(subject.trial.evaluation.drift_tokens, context_of(subject.reference))
     return sample_base(subject.reference, subject.tokenizer, subject.trial.evaluation.drift_samples, longest)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import math
 import zlib
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.data.files import hash_of
 from core.result import FILE, GENERATIONS, Result
 
 if TYPE_CHECKING:
@@ -53,11 +53,7 @@ class Digest:
                 content = json.dumps(scores).encode() + gzip.decompress((folder / ITEMS).read_bytes())
             except (OSError, EOFError, zlib.error):  # none, or damaged: then only the very same file is the same result
                 pass
-        return cls(_hash(whole), _hash(content))
-
-
-def _hash(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()[:16]
+        return cls(hash_of(whole), hash_of(content))
 
 
 def end_ms(folder: Path) -> int:
