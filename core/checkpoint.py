@@ -34,12 +34,12 @@ def locate(model: Model) -> Path:
     Raises:
         BadInput: there is no such model, or it lacks a configuration or safetensors weights.
     """
-    if model.revision is not None and (model.name.startswith("lab:") or _is_local(model.name)):
+    if model.revision is not None and (model.name.startswith("lab:") or is_local(model.name)):
         text = "revisions are the hub's, and this model is read from a directory; leave it out"
         raise BadInput(f"model.revision={model.revision}: {text}", field="model.revision")
     if model.name.startswith("lab:"):
         directory = base_path(model.name)
-    elif _is_local(model.name):
+    elif is_local(model.name):
         directory = _local(model.name)
     else:
         directory = _download(model)
@@ -81,7 +81,7 @@ def _elsewhere(directory: Path, pattern: str) -> str:
     return f" (but in {inside[0]})" if inside else ""
 
 
-def _is_local(name: str) -> bool:
+def is_local(name: str) -> bool:
     return Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or name.count("/") != 1
 
 

@@ -107,6 +107,11 @@ def available_gib(device: Device) -> float:
     return total / 2**30 * (device.memory_fraction or 1.0)
 
 
+def n_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def device_name(device: Device) -> str:
     import torch
 

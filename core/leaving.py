@@ -7,7 +7,6 @@ was measured in (an NF4 base is dequantised for it) and compared with the adapte
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from core import chat, checkpoint, saved, unchanged
 from core.errors import BadInput
 from core.fields import from_flat
-from core.hardware import Device
+from core.hardware import Device, n_cores
 from core.result import FILE, Result
 from core.settings import Model, Trial
 
@@ -139,8 +138,7 @@ def _hub(name: str, directory: Path) -> tuple[str, str | None] | None:
     cached = SNAPSHOT.search(directory.resolve().as_posix()) or SNAPSHOT.search(directory.absolute().as_posix())
     if cached:
         return f"{cached['owner']}/{cached['name']}", cached["revision"]
-    local = name.startswith(("lab:", ".", "/", "~")) or Path(name).expanduser().exists()
-    return None if local else (name, None)
+    return None if checkpoint.is_local(name) else (name, None)
 
 
 def _licence(directory: Path) -> dict[str, str]:
@@ -219,12 +217,12 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
 
     from core import model as models
     from core import warm
+    from core.tasks import generation
 
     dtype = trial.result.facts.get("dtype", "float32")
-    n_threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
-        loaded = models.load(replace(base.model, dtype=dtype), Device(threads=n_threads))
-        ids = _probe(loaded.tokenizer)
+        loaded = models.load(replace(base.model, dtype=dtype), Device(threads=n_cores()))
+        ids = generation.prompt_ids(loaded.tokenizer, [[{"role": "user", "content": PROBE}]])[0]
         in_place = PeftModel.from_pretrained(models.trial_copy(loaded, False), str(trial.weights))
         before = _logits(in_place, ids)
         del in_place
@@ -245,14 +243,6 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
     notes = ("The base had been quantised to NF4: the adapter is merged into the base dequantised from it.",) if four else ()
     code = (("", f"{saved.LOAD_FULL}\n\n{saved.GENERATE}"),)
     return Left(f"merged weights in {dtype} (safetensors)", notes, code, agreement)
-
-
-def _probe(tokenizer: Any) -> Sequence[int]:
-    """The tokens of a prompt, as the chat template writes it."""
-    found: list[int] = tokenizer.apply_chat_template(
-        [{"role": "user", "content": PROBE}], add_generation_prompt=True, tokenize=True, return_dict=True
-    )["input_ids"]
-    return found
 
 
 def _logits(network: Any, ids: Sequence[int]) -> torch.Tensor:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import BadInput
-from core.template import GENERATION, Mark, Message, Template, of_assistant
+from core.template import GENERATION, Mark, Message, Template, n_same, of_assistant
 
 Span = tuple[int, int]
 LOOKED_AT = 8  # answers of a conversation that are also rendered as the last one: what a template does to one it does to all
@@ -104,9 +104,9 @@ def _place(template: Template, messages: Sequence[Message], number: int, found: 
     first, last = marks[own[0]], marks[own[-1]]
     start, end = first.at, last.at
     if first.is_end:  # its beginning was cut off or changed
-        start -= _n_same(reversed(text[low:end]), reversed(content))
+        start -= n_same(reversed(text[low:end]), reversed(content))
     if not last.is_end:
-        end += _n_same(text[end:high], content)
+        end += n_same(text[end:high], content)
     return _Place(start, end, low, high)
 
 
@@ -117,19 +117,9 @@ def _found(template: Template, content: str, text: str, within: Span) -> _Place 
         return _Place(start, start + len(content), *within)
     if opening and (at := text.rfind(opening, *within)) >= 0:
         start = at + len(opening)
-        length = _n_same(text[start : within[1]], content)
+        length = n_same(text[start : within[1]], content)
         return _Place(start, start + length, *within) if length else None
     return None
-
-
-def _n_same(one: Any, other: Any) -> int:
-    """How many characters at the beginning are the same."""
-    count = 0
-    for a, b in zip(one, other, strict=False):
-        if a != b:
-            break
-        count += 1
-    return count
 
 
 def _span(template: Template, place: _Place, text: str, message: Message) -> Span:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import itertools
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -152,7 +151,7 @@ def _turn(template: Template) -> Turn:
             return Turn()
     if not marks or (start := _place(marks, 1, False)) is None or (end := _place(marks, 1, True)) is None:
         return Turn()
-    common = len(_common_prefix(before, asked))
+    common = n_same(before, asked)
     opening = asked[common:]
     if not opening and asked and text.startswith(asked) and text[len(asked) : start].isspace():
         lead = text[len(asked) : start]
@@ -193,8 +192,14 @@ def _place(marks: Sequence[Mark], number: int, is_end: bool) -> int | None:
     return next((mark.at for mark in marks if mark.message == number and mark.is_end == is_end), None)
 
 
-def _common_prefix(one: str, other: str) -> str:
-    return one[: sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))]
+def n_same(one: Any, other: Any) -> int:
+    """How many characters at the beginning are the same."""
+    count = 0
+    for a, b in zip(one, other, strict=False):
+        if a != b:
+            break
+        count += 1
+    return count
 
 
 def _as_given(one: Message) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -94,14 +95,16 @@ def shapes(directory: Path) -> dict[str, Shape]:
     """
     found: dict[str, Shape] = {}
     where: dict[str, str] = {}
+    inside: dict[str, Mapping[str, object]] = {}
     for path in files(directory):
-        for name, shape in _unpacked(path).items():
+        entries, begin = _header(path)
+        inside[path.name] = entries
+        for name, shape in _unpacked(path, entries, begin).items():
             if name in found:
                 text = f"{name} is in two files, {where[name]} and {path.name}; fetch the model again"
                 raise BadInput(f"model: {directory}: {text}", field="model.name")
             found[name], where[name] = shape, path.name
     if (directory / INDEX).is_file():
-        inside = {path.name: _header(path)[0] for path in files(directory)}
         lost = [name for name, file in index(directory).items() if name not in inside[file]]
         if lost:
             text = f"{named(lost)} not in the file that {INDEX} names; fetch the model again"
@@ -115,9 +118,8 @@ def named(names: list[str]) -> str:
     return ", ".join(sorted(names)[:3]) + rest
 
 
-def _unpacked(path: Path) -> dict[str, Shape]:
+def _unpacked(path: Path, entries: Mapping[str, dict[str, Any]], begin: int) -> dict[str, Shape]:
     """The file's weights; one that bitsandbytes has packed in 4 bits has its own shape, without what is stored beside it."""
-    entries, begin = _header(path)
     found = {name: tuple(entry["shape"]) for name, entry in entries.items()}
     for name in [name for name in found if name.endswith(QUANT_STATE)]:
         start, end = entries[name]["data_offsets"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from core import chat
@@ -53,19 +53,21 @@ def _conversations(trial: Trial, base: BaseFiles) -> chat.Conversations:
     return chat.conversations(base.directory, asked, base.hash + chat.template_hash(asked))
 
 
-def n_tokens(trial: Trial, base: BaseFiles, row: Row) -> tuple[int, int]:
-    """How many tokens the row has, and how many of them come before what is taught.
+def counts(trial: Trial, base: BaseFiles, rows: Iterable[Row]) -> Iterator[tuple[int, int]]:
+    """Of each row how many tokens it has, and how many of them come before what is taught.
 
     Raises:
-        BadInput: the template refuses the row.
+        BadInput: the template refuses a row.
     """
-    conversation = _conversations(trial, base)
-    text = encode.rendered(conversation.template, row)
-    if conversation.inner is None:
-        first = min(start for start, _ in text.taught(row.messages))
-        return len(text.text) // CHARACTERS_A_TOKEN, first // CHARACTERS_A_TOKEN
-    whole = encode.tokens(conversation.inner, text, row, trial.train.loss_on == "last")
-    return len(whole.ids), whole.mask.index(1)
+    conversation, last_only = _conversations(trial, base), trial.train.loss_on == "last"
+    for row in rows:
+        text = encode.rendered(conversation.template, row)
+        if conversation.inner is None:
+            first = min(start for start, _ in text.taught(row.messages, last_only))
+            yield len(text.text) // CHARACTERS_A_TOKEN, first // CHARACTERS_A_TOKEN
+        else:
+            whole = encode.tokens(conversation.inner, text, row, last_only)
+            yield len(whole.ids), whole.mask.index(1)
 
 
 def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row], seq_len: int) -> Written:
@@ -76,7 +78,7 @@ def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row
         texts.append(text)
         if conversation.inner is None:
             kept.append(min(len(text.text) // CHARACTERS_A_TOKEN, seq_len))
-            taught.append(sum(end - start for start, end in text.taught(row.messages)) // CHARACTERS_A_TOKEN)
+            taught.append(sum(end - start for start, end in text.taught(row.messages, last_only)) // CHARACTERS_A_TOKEN)
             continue
         try:
             whole = encode.tokens(conversation.inner, text, row, last_only, seq_len)

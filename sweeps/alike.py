@@ -105,4 +105,4 @@ def _all_fit(plan: Plan, trial: Trial) -> bool:
 def _fit(trial: Trial, content: tuple[tuple[str, str], ...]) -> bool:
     """The same of the rows alone, counted once for all arms that share them."""
     files, seq_len = base.read(trial.model), preflight.inspect(trial).seq_len_tokens
-    return all(writing.n_tokens(trial, files, row)[0] <= seq_len for row in preflight.selected(trial).train)
+    return all(count <= seq_len for count, _ in writing.counts(trial, files, preflight.selected(trial).train))

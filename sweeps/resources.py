@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.errors import BadInput, redacted
-from core.hardware import Device
+from core.hardware import Device, n_cores
 
 START_SECONDS = 15  # of Ray, and of the first import of torch and transformers in each worker
 MOST_AT_ONCE = 10_000  # beyond any cluster
@@ -120,11 +120,6 @@ def check_cluster(address: str, timeout_seconds: float = 4) -> None:
     except (OSError, UnicodeError) as error:  # a host of dots can't be encoded
         why = f"no answer ({getattr(error, 'strerror', None) or error}); is Ray running there (`ray status`)?"
         raise BadInput(f"--ray-address {address}: {why}", "--ray-address") from None
-
-
-def n_cores() -> int:
-    """How many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def n_gpus() -> int:

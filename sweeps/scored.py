@@ -138,7 +138,7 @@ def _check_lengths(plan: Plan, one: Trial, two: Trial, inputs: Mapping[Trial, In
 
 def _left_out(trial: Trial, seq_len: int) -> tuple[set[str], set[str]]:
     """The evaluation rows of which nothing of the answer fits, and those that are cut."""
-    files = base.read(trial.model)
-    counted = [(row.id, *writing.n_tokens(trial, files, row)) for row in preflight.selected(trial).evaluation]
-    none = {name for name, count, before in counted if count > seq_len and before >= seq_len}
-    return none, {name for name, count, _ in counted if count > seq_len} - none
+    rows = preflight.selected(trial).evaluation
+    counted = list(zip(rows, writing.counts(trial, base.read(trial.model), rows), strict=True))
+    none = {row.id for row, (count, before) in counted if count > seq_len and before >= seq_len}
+    return none, {row.id for row, (count, _) in counted if count > seq_len} - none
