@@ -211,7 +211,8 @@ def _write(chosen: argparse.Namespace, sweep: Sweep, tables: Any, picked: Picked
     beside.mkdir(parents=True)
     try:
         left = leaving.write(picked.source, base, beside, chosen.merged)
-        arm = next(arm for arm in tables.arms if arm.label == picked.label)
+        arm = tables.named(picked.label)
+        assert arm is not None
         made = card.Card(experiments.load(sweep.question), sweep.id, tables, arm, picked.source, base, left, picked.why)
         (beside / "README.md").write_text(card.text(made), encoding="utf-8")
         check_new(target)

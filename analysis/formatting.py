@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from analysis.escaping import escaped, printable
 from analysis.stats.estimate import Estimate
@@ -18,8 +18,8 @@ def decimals(low: float, high: float) -> int:
     return 3 if half == 0 or not math.isfinite(half) else min(max(1 - math.floor(math.log10(half)), 0), 3)
 
 
-def number(value: float, places: int = 3, signed: bool = False, percent: bool = False) -> str:
-    """A number with a true minus sign; – for nan."""
+def number(value: float | None, places: int = 3, signed: bool = False, percent: bool = False) -> str:
+    """A number with a true minus sign; – for nan and None."""
     if value is None or math.isnan(value):
         return NONE
     return _digits(value, places, signed, percent) + (" %" if percent else "")
@@ -96,3 +96,11 @@ _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasci
 
 def _escape(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in printable(text))
+
+
+def by_reason(reasons: Mapping[str, str]) -> dict[str, list[str]]:
+    """Reason → the names that have it, in their order."""
+    found: dict[str, list[str]] = {}
+    for name, why in reasons.items():
+        found.setdefault(why, []).append(name)
+    return found

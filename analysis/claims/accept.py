@@ -26,6 +26,7 @@ from analysis.claims.choice import Choice
 from analysis.claims.tables import Tables, has
 from analysis.claims.untuned import Untuned
 from analysis.escaping import printable
+from analysis.stats.decision import Decision, Region, verdict
 from analysis.stats.estimate import LEVEL, Estimate, t_quantile
 from analysis.stats.intervals import mean_interval
 from core.errors import BadInput, nearest
@@ -43,6 +44,11 @@ class Outcome(StrEnum):
     UNDECIDED = "undecided"
 
 
+OUTCOMES = {
+    Decision.SUPPORTED: Outcome.ACCEPTED,
+    Decision.CONTRADICTED: Outcome.REJECTED,
+    Decision.UNDECIDED: Outcome.UNDECIDED,
+}
 EXIT = {Outcome.ACCEPTED: 0, Outcome.REJECTED: 1, Outcome.UNDECIDED: 3}
 
 
@@ -135,17 +141,15 @@ def _judged(t: Tables[Any], condition: Condition, label: str, n_tests: int) -> J
     if base and (condition.base or a.is_change(condition.measure)):  # the base less itself
         holds = condition.number <= 0 if condition.least else condition.number >= 0
         return Judged(condition, label, Outcome.ACCEPTED if holds else Outcome.REJECTED, why="it is the base itself")
-    e = base.means.get(condition.measure) if base else _of_arm(t, condition, next(one for one in t.arms if one.label == label))
+    e = base.means.get(condition.measure) if base else _of_arm(t, condition, t.named(label))
     if e is None:
         what = "the base's or the arm's scores were" if condition.base else "this was"
         return Judged(condition, label, Outcome.UNDECIDED, why=f"{what} not measured")
     if not e.known:
         return Judged(condition, label, Outcome.UNDECIDED, e, e.why)
-    limit = (1 - LEVEL) / 2 / n_tests
-    sides = ("above", "below") if condition.least else ("below", "above")
-    passes, fails = (e.p_beyond(condition.number, side) <= limit for side in sides)
-    outcome = Outcome.ACCEPTED if passes else Outcome.REJECTED if fails else Outcome.UNDECIDED
-    return Judged(condition, label, outcome, widened(e, n_tests))
+    wide = widened(e, n_tests)
+    region = Region(condition.number, math.inf) if condition.least else Region(-math.inf, condition.number)
+    return Judged(condition, label, OUTCOMES[verdict(wide, region)[0]], wide)
 
 
 def widened(e: Estimate, n_tests: int) -> Estimate:
@@ -154,9 +158,9 @@ def widened(e: Estimate, n_tests: int) -> Estimate:
     return replace(e, low=e.value - factor * (e.value - e.low), high=e.value + factor * (e.high - e.value))
 
 
-def _of_arm(t: Tables[Any], condition: Condition, arm: Arm) -> Estimate | None:
+def _of_arm(t: Tables[Any], condition: Condition, arm: Arm | None) -> Estimate | None:
     """What the condition limits, of an arm. A change starts from the base, whose own change is 0."""
-    if not has(arm, t.panels[condition.measure]):
+    if arm is None or not has(arm, t.panels[condition.measure]):
         return None
     if not condition.base or a.is_change(condition.measure):
         return t.means[arm.label].get(condition.measure)

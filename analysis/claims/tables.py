@@ -84,6 +84,10 @@ class Tables(Generic[Own]):
         """The measures of the table of arms."""
         return [name for name in self.panels if name not in self.view.further]
 
+    def named(self, label: str) -> Arm | None:
+        """The arm with this label."""
+        return next((arm for arm in self.arms if arm.label == label), None)
+
     def arm(self, fields: Fields) -> Arm | None:
         """The one arm with a final trial whose fields have these values; None if there is none, or more than one."""
         found = self.where(fields)

@@ -134,7 +134,7 @@ def _link(name: str) -> Markup:
 def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
     """The whole page, figures within it."""
     links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
-    unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in _by_reason(missing).items())
+    unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in formatting.by_reason(missing).items())
     parts = [
         f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
         rendered(ledger),
@@ -148,14 +148,6 @@ def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, di
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
     )
     return f'<!doctype html><html lang="en"><head>{head}</head><body>{"".join(parts)}</body></html>\n'
-
-
-def _by_reason(missing: Mapping[str, str]) -> dict[str, list[str]]:
-    """Why questions have no report here → which."""
-    found: dict[str, list[str]] = {}
-    for name, why in missing.items():
-        found.setdefault(why, []).append(name)
-    return found
 
 
 def rendered(text: str, anchor: str = "", figure: str = "") -> str:

@@ -10,10 +10,9 @@ from typing import Any
 import pandas as pd
 
 from analysis import formatting
-from analysis.arms import Arm
+from analysis.arms import AXES, Arm, is_change
 from analysis.claims.tables import Tables
 from analysis.escaping import Markup, escaped
-from core import measures
 from core.experiment import Experiment
 from core.fields import flatten
 from core.leaving import Base, Left, Source
@@ -122,20 +121,16 @@ def _scores(card: Card) -> list[list[str]]:
     own = t.trials[t.trials["fingerprint"].isin(card.arm.final.values())]
     rows = []
     for name, mean in t.means[card.arm.label].items():
-        change = name == "forgetting" or (name != "quality" and measures.measure(name).change)
-        here = metrics.get(name if name in ("quality", "forgetting") else f"delta/{name}" if change else f"after/{name}")
+        change = is_change(name)
+        here = metrics.get(name if name in AXES else f"delta/{name}" if change else f"after/{name}")
         heading = f"{formatting.heading(name)} ({t.units[name]})"
-        rows.append([heading, _before(own, name), formatting.estimate(mean), _number(here)])
+        rows.append([heading, _before(own, name), formatting.estimate(mean), formatting.number(here)])
     return rows
 
 
 def _before(own: pd.DataFrame, name: str) -> str:
     column = "quality_before" if name == "quality" else f"before/{name}"
-    return _number(float(own[column].mean())) if column in own and own[column].notna().any() else formatting.NONE
-
-
-def _number(value: float | None) -> str:
-    return formatting.NONE if value is None else formatting.number(value)
+    return formatting.number(float(own[column].mean())) if column in own and own[column].notna().any() else formatting.NONE
 
 
 def _settings(source: Source) -> dict[str, str]:

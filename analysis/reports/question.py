@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,6 +64,11 @@ class Asked:
     def tables(self) -> Tables[Any]:
         return self.answer.tables
 
+    @functools.cached_property
+    def decision(self) -> dict[str, Any]:
+        """What decision.json says."""
+        return use.content(self.choice, self.tables, self.experiment)
+
 
 def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
     """The report of one sweep of a question, written to `directory`."""
@@ -88,10 +94,11 @@ def report(
     note = f"**{escaped(use.headline(asked.choice))}.**\n\n" + parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
     small = smoke(t)
     terminal = small + "\n" * bool(small) + parts.terminal_text(table(t), measured(t), judged, cautions(asked))
+    last = use.terminal(asked.choice, t, asked.decision["command"] or "")
     return Report(
         files=files, arm_rows=t.arm_rows, verdicts=judged, about=formatting.joined(parts.about(t.trials), small),
-        origin=parts.origin(t.trials), note=note, terminal=terminal + use.terminal(asked.choice, t, experiment), tables=t,
-        choice=asked.choice, decision=use.content(asked.choice, t, experiment),
+        origin=parts.origin(t.trials), note=note, terminal=terminal + last, tables=t,
+        choice=asked.choice, decision=asked.decision,
     )  # fmt: skip
 
 
@@ -250,10 +257,10 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "table.md": formatting.markdown(header, body) + f"\n{differs}\n",
         "table.tex": formatting.latex(header, body, f"{experiment.question} {differs}", label),
         "verdicts.json": verdicts.to_json(asked.answer.verdicts),
-        "decision.json": use.to_json(use.content(asked.choice, t, experiment)),
+        "decision.json": use.to_json(asked.decision),
         "report.md": markdown(asked),
     }
-    frames = {"trials": t.trials.drop(columns="artifacts", errors="ignore"), "arms": t.arm_rows, **asked.question.extra_frames(t)}
+    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t)}
     return [*_figures(asked, output), *_save(frames, texts, output)]
 
 
@@ -265,12 +272,15 @@ def _figures(asked: Asked, output: Path) -> list[Path]:
     return [*style.save(page, output / "figure"), style.save_vector(draw(asked.tables, True), output / "figure_column")]
 
 
+OF_THIS_MACHINE = ["artifacts", "model_path"]  # columns that MLflow keeps
+
+
 def _save(frames: Mapping[str, pd.DataFrame], texts: Mapping[str, str], output: Path) -> list[Path]:
     """Frames as CSV, and texts."""
     files: list[Path] = []
     for name, frame in frames.items():
         files.append(output / f"{name}.csv")
-        frame.drop(columns="model_path", errors="ignore").to_csv(files[-1], index=False)  # of this machine; MLflow keeps it
+        frame.drop(columns=OF_THIS_MACHINE, errors="ignore").to_csv(files[-1], index=False)
     for name, text in texts.items():
         files.append(output / name)
         files[-1].write_text(text, encoding="utf-8")

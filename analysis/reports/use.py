@@ -60,10 +60,8 @@ def _set(choice: Choice) -> str:
         found = f"It is the only one of {n_all} that cannot be told from the best over {choice.n_seeds} seeds."
     elif not choice.base:
         found += f" The cheapest of them is {choice.chosen}."
-    reasons: dict[str, list[str]] = {}
-    for label, why in choice.worse.items():
-        reasons.setdefault(why, []).append(label)
-    return " ".join([found, *(f"Worse in {why}: {_listed(labels)}." for why, labels in reasons.items())])
+    worse = formatting.by_reason(choice.worse).items()
+    return " ".join([found, *(f"Worse in {why}: {_listed(labels)}." for why, labels in worse)])
 
 
 def _base(choice: Choice) -> list[str]:
@@ -106,17 +104,15 @@ def _seeds(choice: Choice, t: Tables[Any]) -> str:
 
 
 def _left_out(choice: Choice) -> str:
-    reasons: dict[str, list[str]] = {}
-    for label, why in choice.left_out.items():
-        reasons.setdefault(why, []).append(label)
-    return "Not compared: " + "; ".join(f"{_listed(labels)} ({why})" for why, labels in reasons.items()) + "."
+    reasons = formatting.by_reason(choice.left_out).items()
+    return "Not compared: " + "; ".join(f"{_listed(labels)} ({why})" for why, labels in reasons) + "."
 
 
 def section(choice: Choice, t: Tables[Any], experiment: Experiment) -> list[str]:
     """The last section of report.md."""
     lines = ["## Use this\n", f"**{escaped(headline(choice))}.**\n"]
     lines += [f"- {escaped(text)}" for text in sentences(choice, t)]
-    arm = next((one for one in t.arms if one.label == (choice.instead if choice.base else choice.chosen)), None)
+    arm = t.named(choice.instead if choice.base else choice.chosen)
     if arm is not None:
         name = f"The settings of {escaped(arm.label)}, with its learning rate:\n"
         lines += ["", name, f"```yaml\n{recipe.yaml(recipe.settings(t, arm))}```\n"]
@@ -125,20 +121,18 @@ def section(choice: Choice, t: Tables[Any], experiment: Experiment) -> list[str]
     return [*lines, "", METHOD + "\n"] if choice.chosen else [*lines, ""]
 
 
-def terminal(choice: Choice, t: Tables[Any], experiment: Experiment) -> str:
-    """The last lines of a sweep's or report's output."""
+def terminal(choice: Choice, t: Tables[Any], command: str) -> str:
+    """The last lines of a sweep's or report's output; `command` runs what is chosen."""
     width = parts.terminal_width()
     lines = ["", "", printable(headline(choice))]
     for text in sentences(choice, t):
         lines += textwrap.wrap(printable(text), width, initial_indent="     ", subsequent_indent="     ")
-    arm = next((one for one in t.arms if one.label == choice.chosen), None)
-    run = recipe.command(t, arm, experiment) if arm else ""
-    return "\n".join([*lines, *([f"     {printable(run)}"] if run else [])])
+    return "\n".join([*lines, *([f"     {printable(command)}"] if command else [])])
 
 
 def content(choice: Choice, t: Tables[Any], experiment: Experiment) -> dict[str, Any]:
     """decision.json."""
-    arm = next((one for one in t.arms if one.label == choice.chosen), None)
+    arm = t.named(choice.chosen)
     status = "keep the base" if choice.base else "use" if choice.chosen else "nothing can be decided"
     return {
         "question": experiment.name, "status": status, "chosen": choice.chosen or None, "why": choice.why,

@@ -24,7 +24,6 @@ SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl(
 LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 HARNESS = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics")
-OPTIONAL = ("weight", "group", "cluster", "seed")
 
 
 @dataclass(frozen=True)

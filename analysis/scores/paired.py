@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.claims.verdicts import FEW_ITEMS
+from analysis.claims.verdicts import FEW_ITEMS, Judged
 from analysis.scores.files import Score, Scores
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, LEVEL, Decision, Estimate, Region, holm, item_interval, mean_interval, verdict
 from core.errors import BadInput
@@ -159,10 +159,10 @@ def _columns(table_FSI: np.ndarray, known: Sequence[tuple[float, str, str]], cou
     n_files, n_seeds, n_items = table_FSI.shape
     weight_I = np.array([weight for weight, _, _ in known])
     names = [(group, cluster or str(i), bool(cluster)) for i, (_, group, cluster) in enumerate(known)]
-    clusters = list(dict.fromkeys(names))
-    groups = list(dict.fromkeys(group for _, group, _ in known))
-    cluster_I = np.array([clusters.index(name) for name in names]) if len(clusters) < n_items else np.arange(n_items)
-    strata_C = np.array([groups.index(group) for group, _, _ in clusters])
+    clusters = {name: place for place, name in enumerate(dict.fromkeys(names))}
+    groups = {group: place for place, group in enumerate(dict.fromkeys(group for _, group, _ in known))}
+    cluster_I = np.array([clusters[name] for name in names])
+    strata_C = np.array([groups[group] for group, _, _ in clusters])
     strata_I, share_I = strata_C[cluster_I], weight_I / weight_I.sum()
     share_G = np.bincount(strata_I, weights=share_I)
     sizes_G = np.bincount(strata_C)
@@ -206,15 +206,7 @@ def compare(paired: Paired, paths: Sequence[str], lower_is_better: bool = False,
     return Compared(means, comparisons, _not_told(paired, paths, sign))
 
 
-@dataclass(frozen=True)
-class _Judged:
-    decision: Decision
-    p: float
-    p_holm: float
-    note: str
-
-
-def _decided(paired: Paired, differences: Sequence[Estimate], region: Region) -> list[_Judged]:
+def _decided(paired: Paired, differences: Sequence[Estimate], region: Region) -> list[Judged]:
     """Whether each difference lies in the region, by Holm over all of them."""
     judged = [verdict(one, region) for one in differences]
     found = []
@@ -222,7 +214,7 @@ def _decided(paired: Paired, differences: Sequence[Estimate], region: Region) ->
         note = paired.too_few or e.why
         if not note and decision.decided and p_holm > 1 - LEVEL:
             note = "not after Holm's correction"
-        found.append(_Judged(Decision.UNDECIDED if note else decision, p, float(p_holm), note))
+        found.append(Judged(Decision.UNDECIDED if note else decision, note, p, float(p_holm)))
     return found
 
 

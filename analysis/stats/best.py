@@ -125,9 +125,9 @@ def loss(pairs: Pairwise, chosen: int, alpha: float, among_K: np.ndarray) -> Est
     variance = float((error_LL**2).sum()) / max(len(inside) * (len(inside) - 1), 1) / 2
     value = expected_loss(pairs.gain_KK[chosen, inside], variance, inside.index(chosen))
     others = [i for i in inside if i != chosen]
-    upper = max((float(pairs.upper_KK(pairs.each(alpha))[chosen, i]) for i in others), default=0.0)
+    upper = max(pairs.upper_KK(pairs.each(alpha))[chosen, others], default=0.0)
     df = float(pairs.df_2KK[0][chosen, others].min()) if others else math.inf
-    return Estimate(value, 0.0, max(upper, value, 0.0), df, pairs.n_seeds, pairs.n_items)
+    return Estimate(value, 0.0, max(float(upper), value, 0.0), df, pairs.n_seeds, pairs.n_items)
 
 
 def expected_loss(mean_K: np.ndarray, variance: float, chosen: int) -> float:
