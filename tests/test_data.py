@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from core.data import kinds, rows, selection
-from core.data.shapes import SHAPES, to_messages
+from core.data.conversation import to_messages
+from core.data.shapes import SHAPES
 from core.errors import BadInput
 from core.settings import Data, Evaluation
 
@@ -21,6 +22,9 @@ EXAMPLES = {
     "alpaca": {"instruction": "q", "input": "", "output": "a"},
     "dolly": {"instruction": "q", "context": "", "response": "a", "category": "x"},
     "question/answer": {"question": "q", "answer": "a"},
+    "pretokenized": {"inputs_pretokenized": "q", "targets_pretokenized": "a", "inputs": [1], "targets": [2]},
+    "inputs/targets": {"inputs": "q", "targets": "a"},
+    **{name: {name: ["q", "a"]} for name in ("conversation", "dialog", "dialogue", "items", "data")},
 }
 PAIR = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]
 
@@ -54,7 +58,8 @@ def test_context_history_and_roles() -> None:
         ({"conversations": [{"from": "alien", "value": "x"}]}, "alien"),
         ({"messages": "hello"}, "list of turns"),
         ({"instruction": "q", "output": "a", "history": [["only one"]]}, "history"),
-        ({"text": "no shape"}, "no known shape"),
+        ({"text": "no shape"}, "one text"),
+        ({"body": "no shape"}, "no known shape"),
         (["a", "list"], "must be an object"),
     ],
 )
@@ -101,7 +106,7 @@ def test_every_file_format_gives_the_same_rows(tmp_path: Path, name: str) -> Non
         ("a.json", '[\n{"instruction": "q", "output": "a"},\n{"instruction": "q"}]', "line 3: row without a response"),
         ("a.json", '[\n{"instruction": "q", "output": "a"},\n{"instruction" "q"}]', "line 3: not JSON"),
         ("a.csv", "instruction,output\nq,a\nq,a,b\n", "line 3: more fields"),
-        ("a.csv", "instruction,answer\nq,a\n", "line 2: row without a response"),
+        ("a.csv", "instruction,reply\nq,a\n", "line 2: row without a response"),
         ("a.parquet", "not parquet", "not a Parquet file"),
         ("a.jsonl.gz", "not gzip", "not a whole gzip file"),
         ("a.jsonl", "", "is empty"),

@@ -16,9 +16,9 @@ from hypothesis import strategies as some
 import experiments
 from core import preflight
 from core.data import files, kinds, selection, sources
+from core.data.conversation import to_messages
 from core.data.kinds import Pool
 from core.data.rows import build, identity
-from core.data.shapes import to_messages
 from core.errors import BadInput
 from core.settings import Data, Evaluation
 from sweeps import overrides

@@ -7,6 +7,7 @@ import functools
 import gzip
 import hashlib
 import json
+import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,24 @@ UNPACKED_BYTES, UNPACKED_RATIO = 100 << 20, 50
 CHUNK_BYTES = 1 << 20
 WIDE = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
+
+# What a file is that its name does not say: how it begins, and what to do about it.
+OTHERWISE = (
+    (re.compile(rb"version https://git-lfs\.github\.com/spec/"), "a Git LFS pointer, not the data: fetch them with git lfs pull"),
+    (re.compile(rb"/annex/objects/|\.?/?\.git/annex/"), "a git-annex pointer, not the data: fetch them with git annex get"),
+    (re.compile(rb"\s*(<!--.{0,2000}?-->\s*)?<(!doctype\s+html|html|head|body)\b", re.I | re.S), "an HTML page"
+     " (a login or an error, often): download the file itself; on the hub its link has /resolve/ in it, not /blob/"),
+    (re.compile(rb"\s*<\?xml\b", re.I), "XML, not rows or plain text (a storage's error message, often): download it again"),
+    (re.compile(rb"PK\x03\x04"), "a zip archive: unpack it; of a spreadsheet, save it as csv"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "compressed with zstd: unpack it, or gzip it (.gz)"),
+    (re.compile(rb"BZh[1-9]1AY"), "compressed with bzip2: unpack it, or gzip it (.gz)"),
+    (re.compile(rb"\xfd7zXZ\x00"), "compressed with xz: unpack it, or gzip it (.gz)"),
+    (re.compile(rb".{257}ustar", re.S), "a tar archive: unpack it and name a file in it"),
+    (re.compile(rb"ARROW1"), "an Arrow file: save it as parquet"),
+    (re.compile(rb"SQLite format 3\0"), "an SQLite database: save the table as csv or parquet"),
+    (re.compile(rb"%PDF-"), "a PDF: give its text alone, as plain text"),
+)  # fmt: skip
+GZIP, PARQUET = b"\x1f\x8b\x08", b"PAR1"
 
 WIDE_ZEROS = ((False, True) * 2, (True, False) * 2, (False, True, True, True), (True, True, True, False))  # of ASCII letters
 
@@ -78,13 +97,35 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     """The file's bytes, unpacked where its name ends with .gz, and the hash of those on the disk.
 
     Raises:
-        BadInput: it cannot be read, is no whole gzip file, or unpacks to more than its size lets expect.
+        BadInput: it cannot be read, is no whole gzip file, unpacks to more than its size lets expect, or is something else than
+            its name says.
     """
     try:
         packed = path.read_bytes()
     except OSError as error:
         raise BadInput(f"{path}: cannot be read ({error.strerror})") from None
-    return (_unpacked(path, packed) if path.suffix == ".gz" else packed), hash_of(packed)
+    data = packed
+    if path.suffix == ".gz":
+        if not packed.startswith(GZIP):
+            _refuse_other(path, packed)
+        data = _unpacked(path, packed)
+    _refuse_other(path, data)
+    return data, hash_of(packed)
+
+
+def _refuse_other(path: Path, data: bytes) -> None:
+    """Bytes that are known by how they begin, and are neither text nor what the file's name says.
+
+    Raises:
+        BadInput: they are; with what to do about it.
+    """
+    if what := next((what for begins, what in OTHERWISE if begins.match(data[:4_000])), ""):
+        raise BadInput(f"{path}: is {what}")
+    if data.startswith(GZIP):
+        ways = "twice: unpack it once" if path.suffix == ".gz" else f"under another name: rename it to {path.name}.gz"
+        raise BadInput(f"{path}: is gzipped {ways}")
+    if data.startswith(PARQUET) and ".parquet" not in path.suffixes:
+        raise BadInput(f"{path}: is a Parquet file under another name: rename it to {path.stem}.parquet")
 
 
 def _unpacked(path: Path, packed: bytes) -> bytes:

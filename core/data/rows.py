@@ -9,11 +9,13 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.shapes import LABELS, to_messages
+from core.data.conversation import to_messages
+from core.data.shapes import LABELS
 from core.data.turns import Message
 from core.data.wording import normal
 from core.errors import BadInput
@@ -68,6 +70,7 @@ class Loaded:
     content: str = ""
     n_bad: int = 0  # malformed rows that were left out, where that is asked for
     unused: tuple[str, ...] = ()  # fields of rows that nothing uses
+    columns: tuple[str, ...] = ()  # every field that a row has
 
 
 def is_lab(name: str) -> bool:
@@ -80,6 +83,7 @@ def share(text: str, salt: str) -> float:
     return int.from_bytes(hashlib.blake2b(f"{salt}\x1f{text}".encode(), digest_size=6).digest(), "big") / 2**48
 
 
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)(e[-+]?\d+)?", re.I | re.A)
 PLAIN = {"role", "content"}
 
 
@@ -98,17 +102,21 @@ def rows_hash(rows: Iterable[Row]) -> str:
     return content_hash([row.id for row in rows])
 
 
-def build(placed: Iterable[tuple[str, object]], source: str, skip_bad: bool = False) -> Loaded:
-    """Rows from raw ones, each with its place in the source; malformed ones are refused, or left out and counted.
+def build(
+    placed: Iterable[tuple[str, object]], source: str, skip_bad: bool = False, fields: Mapping[str, str] | None = None
+) -> Loaded:
+    """Rows from raw ones, each with its place in the source; malformed ones are refused, or left out and counted. `fields`: which
+    columns are taken for ours.
 
     Raises:
         BadInput: a row is malformed or without a response, or all that are left out are.
     """
     rows, n_empty, bad = [], 0, list[BadInput]()
-    shapes, unused = set(), dict[str, None]()
+    shapes, unused, columns = set(), dict[str, None](), dict[str, None]()
     for place, raw in placed:
         try:
-            found = to_messages(raw, f"{source}: {place}")
+            columns |= dict.fromkeys(raw) if isinstance(raw, dict) else {}
+            found = to_messages(raw, f"{source}: {place}", fields)
         except BadInput as error:
             if not skip_bad:
                 raise BadInput(f"{error.text} {SKIP}", error.field) from None
@@ -119,15 +127,15 @@ def build(placed: Iterable[tuple[str, object]], source: str, skip_bad: bool = Fa
         if any(map(_is_empty, found.messages)):
             n_empty += 1
             continue
-        assert isinstance(raw, dict)
-        group = group if isinstance(group := raw.get("task"), str) else "all"
-        cluster, task, template = (str(raw.get(label) or "") for label in LABELS)
+        group = group if isinstance(group := found.raw.get("task"), str) else "all"
+        cluster, task, template = (str(found.raw.get(label) or "") for label in LABELS)
         messages, labels = tuple(found.messages), (cluster, task, template)
-        name, solutions = identity(messages, found.tools), _solutions(raw)
-        rows.append(Row(name, messages, group, place, labels, _score(raw), found.tools, solutions))
+        name, solutions = identity(messages, found.tools), _solutions(found.raw)
+        rows.append(Row(name, messages, group, place, labels, _score(found.raw), found.tools, solutions))
     if bad and not rows:
         raise BadInput(f"{bad[0].text}; nor is any other row right ({len(bad)} left out)", bad[0].field)
-    return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)), n_bad=len(bad), unused=tuple(unused))
+    told = tuple(map(str, columns))
+    return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)), n_bad=len(bad), unused=tuple(unused), columns=told)
 
 
 def _is_empty(message: Message) -> bool:
@@ -146,9 +154,10 @@ def _solutions(raw: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _score(raw: dict[str, Any]) -> float | None:
-    """The number in a row's field "score", if it has one."""
+    """The number in a row's field "score", if it has one; as text too, which is what a table without types has."""
     value = raw.get("score")
     try:
+        value = float(value) if isinstance(value, str) and NUMBER.fullmatch(value.strip()) else value
         return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
     except OverflowError:  # a whole number of hundreds of digits
         return None

@@ -1,31 +1,25 @@
 """The shapes of instruction data: one raw row of a source → chat messages and tools.
 
-A row's shape is told by its field names. To add a shape, add a converter and its line in SHAPES. What would change the meaning
-of a row and is not used is refused by its name; other fields are told (`unused`).
+A row's shape is told by its field names. To add a shape, add a converter and its line in SHAPES.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from core.data.turns import ROLES, Malformed, Message, check_text, listed, tools, turns
-from core.errors import BadInput
+from core.data.turns import ROLES, Malformed, Message, listed, spoken, turns
 
 Raw = dict[str, Any]
 
-# ShareGPT's speakers (and those of its descendants) as chat roles.
+# Who speaks, by the names of ShareGPT, its descendants, OpenAI and Open Assistant, as chat roles.
 SPEAKERS = {
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "assistant": "assistant",
-    "model": "assistant",
-    "system": "system",
-    "tool": "tool",
+    **{role: role for role in ROLES},
+    **dict.fromkeys(("human", "prompter"), "user"),
+    **dict.fromkeys(("gpt", "chatgpt", "model", "bot"), "assistant"),
     "observation": "tool",
+    "developer": "system",
 }
 SYSTEM = ("system", "system_prompt", "system_message")
 LABELS = ("cluster", "task", "template")  # what a row is grouped by, where its source says
@@ -38,48 +32,51 @@ MEANT = (
 )
 
 
-@dataclass(frozen=True)
-class Unreadable:
-    """In the place of a row that cannot be read, while those after it can."""
-
-    reason: str
-
-
-class Conversation(NamedTuple):
-    """A raw row in one form. `unused`: its fields that nothing uses."""
-
-    messages: list[Message]
-    shape: str
-    tools: tuple[dict[str, Any], ...] | None
-    unused: tuple[str, ...]
-
-
-def _text(raw: Raw, name: str, optional: bool = False) -> str:
+def text_of(raw: Raw, name: str, optional: bool = False) -> str:
     value = raw.get(name)
     if value is None and optional:
         return ""
     if not isinstance(value, str):
-        raise Malformed(f"field {name!r} must be text, not {type(value).__name__}")
+        raise Malformed(f"field {name!r} must be text, not {'null' if value is None else type(value).__name__}")
     return value
 
 
-def _messages(raw: Raw) -> list[Message]:
-    return turns(raw["messages"], "messages", ("role", "content"), {role: role for role in ROLES})
+def _conversation(name: str) -> Callable[[Raw], list[Message]]:
+    """The converter of a field that holds all turns: with role and content, with from and value (ShareGPT), as question and
+    answer in one (Capybara), or as texts in turn (LIMA)."""
+
+    def convert(raw: Raw) -> list[Message]:
+        said = listed(raw[name], name)
+        if said and all(isinstance(turn, str) for turn in said):
+            return turns(spoken(said), name, ("role", "content"), SPEAKERS)
+        said = listed(said, name, of_objects=True)
+        if said and all({"input", "output"} <= turn.keys() and "role" not in turn for turn in said):
+            both = [text for turn in said for text in (turn["input"], turn["output"])]
+            return turns(spoken(both), name, ("role", "content"), SPEAKERS)
+        return turns(said, name, _keys(said), SPEAKERS)
+
+    return convert
 
 
-def _sharegpt(raw: Raw) -> list[Message]:
-    said = listed(raw["conversations"], "conversations")
-    if said and all("role" in turn and "from" not in turn for turn in said):  # the name of the one, the turns of the other
-        return turns(said, "conversations", ("role", "content"), {role: role for role in ROLES})
-    return turns(said, "conversations", ("from", "value"), SPEAKERS)
+ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text")
+
+
+def _keys(said: list[Raw]) -> tuple[str, str]:
+    """The fields of these turns that hold who speaks and what is said; tables fill in others with nulls."""
+    role = next((key for key in ROLE_KEYS if all(turn.get(key) is not None for turn in said)), "role")
+    usual = "value" if role == "from" else "content"
+    there = [
+        key for key in (usual, *TEXT_KEYS) if all(key in turn for turn in said) and any(turn[key] is not None for turn in said)
+    ]
+    return role, there[0] if there else usual
 
 
 def _prompt_completion(raw: Raw) -> list[Message]:
     """Both as text, or both as lists of messages (TRL's conversational form)."""
     if isinstance(raw["prompt"], list | tuple) and isinstance(raw["completion"], list | tuple):
-        both = [*listed(raw["prompt"], "prompt"), *listed(raw["completion"], "completion")]
-        return _completed(turns(both, "completion", ("role", "content"), {role: role for role in ROLES}), raw)
-    return _pair(_text(raw, "prompt"), _text(raw, "completion"))
+        both = [*listed(raw["prompt"], "prompt", of_objects=True), *listed(raw["completion"], "completion", of_objects=True)]
+        return _completed(turns(both, "completion", ("role", "content"), SPEAKERS), raw)
+    return _pair(_with_context(text_of(raw, "prompt"), text_of(raw, "context", optional=True)), text_of(raw, "completion"))
 
 
 def _completed(messages: list[Message], raw: Raw) -> list[Message]:
@@ -101,12 +98,14 @@ def _alpaca(raw: Raw) -> list[Message]:
         if not isinstance(pair, list | tuple) or len(pair) != 2 or not all(isinstance(text, str) for text in pair):
             raise Malformed("field 'history' must be a list of [user, assistant] pairs of text")
         earlier += _pair(*pair)
-    return earlier + _pair(_with_context(_text(raw, "instruction"), _text(raw, "input", optional=True)), _text(raw, "output"))
+    return earlier + _pair(
+        _with_context(text_of(raw, "instruction"), text_of(raw, "input", optional=True)), text_of(raw, "output")
+    )
 
 
 def _dolly(raw: Raw) -> list[Message]:
-    prompt = _with_context(_text(raw, "instruction"), _text(raw, "context", optional=True))
-    return _pair(prompt, _text(raw, "response"))
+    prompt = _with_context(text_of(raw, "instruction"), text_of(raw, "context", optional=True))
+    return _pair(prompt, text_of(raw, "response"))
 
 
 def _question(raw: Raw) -> list[Message]:
@@ -114,7 +113,52 @@ def _question(raw: Raw) -> list[Message]:
     for name in ("choices", "options"):
         if raw.get(name):
             raise Malformed(f"field {name!r}: a multiple choice is no row to train on; ask it with evaluation.choices=FILE")
-    return _pair(_with_context(_text(raw, "question"), _text(raw, "context", optional=True)), _text(raw, "answer"))
+    return _pair(_with_context(text_of(raw, "question"), text_of(raw, "context", optional=True)), text_of(raw, "answer"))
+
+
+def _inputs(raw: Raw) -> list[Message]:
+    """FLAN's, T0's and Aya's; Super-NaturalInstructions says in `definition` what is to be done."""
+    before = text_of(raw, "definition", optional=True)
+    return _pair(
+        _with_context(before, text_of(raw, "inputs")) if before.strip() else text_of(raw, "inputs"), text_of(raw, "targets")
+    )
+
+
+def _pretokenized(raw: Raw) -> list[Message]:
+    """T0's text, where `inputs` and `targets` are token ids."""
+    return _pair(text_of(raw, "inputs_pretokenized"), text_of(raw, "targets_pretokenized"))
+
+
+# Columns under which prompts and responses stand elsewhere. `answer` is the response only where no other one is: beside a
+# solution it is what that comes to.
+PROMPTS = ("instruction", "prompt", "question", "query", "inputs", "input", "problem", "user", "human")
+RESPONSES = ("completion", "output", "response", "targets", "target", "solution", "assistant", "answer")
+
+
+def pair_of_columns(raw: Raw) -> Shape | None:
+    """The shape of a row that has one column for the prompt and one for the response, whatever they are called; `input` beside
+    an instruction is its context."""
+    asked = [name for name in PROMPTS if raw.get(name) not in (None, "")] or [name for name in PROMPTS if name in raw][:1]
+    if "instruction" in asked and "input" in asked:
+        asked.remove("input")
+    said = [name for name in RESPONSES if name in raw]
+    said = said[:-1] if len(said) > 1 and said[-1] == "answer" else said
+    if len(asked) != 1 or not said:
+        if len(asked) > 1 and said:
+            raise Malformed(f"fields {', '.join(map(repr, asked))} could each be the prompt; {CHOOSE}")
+        return None
+    if len(said) > 1:
+        raise Malformed(f"fields {', '.join(map(repr, said))} could each be the response; {CHOOSE}")
+    prompt, response = asked[0], said[0]
+    beside = "input" if prompt == "instruction" else "context"
+
+    def convert(raw: Raw) -> list[Message]:
+        return _pair(_with_context(text_of(raw, prompt), text_of(raw, beside, optional=True)), text_of(raw, response))
+
+    return Shape(prompt, response, convert, (beside,))
+
+
+CHOOSE = "say which: --field prompt=COLUMN, --field response=COLUMN"
 
 
 def _with_context(instruction: str, context: str) -> str:
@@ -135,93 +179,28 @@ class Shape:
     also: tuple[str, ...] = ()
 
     @property
+    def is_whole(self) -> bool:
+        """Whether one field has all turns."""
+        return self.prompt_field == self.response_field
+
+    @property
     def fields(self) -> tuple[str, ...]:
         return (self.prompt_field, self.response_field, *self.also)
 
 
-# First match wins.
+# First match wins; then any one column for the prompt with any one for the response.
 SHAPES: dict[str, Shape] = {
-    "messages": Shape("messages", "messages", _messages),
-    "sharegpt": Shape("conversations", "conversations", _sharegpt),
-    "prompt/completion": Shape("prompt", "completion", _prompt_completion),
+    "messages": Shape("messages", "messages", _conversation("messages")),
+    "sharegpt": Shape("conversations", "conversations", _conversation("conversations")),
+    "prompt/completion": Shape("prompt", "completion", _prompt_completion, ("context",)),
     "alpaca": Shape("instruction", "output", _alpaca, ("input", "history")),
     "dolly": Shape("instruction", "response", _dolly, ("context",)),
     "question/answer": Shape("question", "answer", _question, ("context",)),
+    "pretokenized": Shape("inputs_pretokenized", "targets_pretokenized", _pretokenized),
+    "inputs/targets": Shape("inputs", "targets", _inputs, ("definition",)),
+    **{name: Shape(name, name, _conversation(name)) for name in ("conversation", "dialog", "dialogue", "items", "data")},
 }
-
-
-def to_messages(raw: object, where: str) -> Conversation:
-    """The row as messages, ending with an answer to be learned, and tools.
-
-    Raises:
-        BadInput: the row is malformed, has no response, or a field that is not used would change its meaning; the message
-            begins with `where`.
-    """
-    try:
-        return _convert(raw)
-    except Malformed as error:
-        raise BadInput(f"{where}: {error}") from None
-    except RecursionError:
-        raise BadInput(f"{where}: nested too deeply to be read") from None
-
-
-def _convert(raw: object) -> Conversation:
-    if isinstance(raw, Unreadable):
-        raise Malformed(raw.reason)
-    if not isinstance(raw, dict):
-        raise Malformed(f"must be an object with fields, not {type(raw).__name__}")
-    for name, shape in SHAPES.items():
-        if shape.prompt_field in raw and shape.response_field in raw:
-            used = {*shape.fields, *USED}
-            _refuse_meant(raw, name, used)
-            messages = _with_system(raw, shape.convert(raw))
-            unused = tuple(_printable(one) for one in raw if one not in used)
-            found = Conversation(messages, name, tools(raw.get("tools")), unused)
-            for message in messages:
-                check_text(list(message.values()))
-            check_text([found.tools, *(raw[label] for label in LABELS if label in raw)])
-            return found
-    raise Malformed(_no_shape(raw))
-
-
-def _no_shape(raw: Raw) -> str:
-    wanted = [shape.response_field for shape in SHAPES.values() if shape.prompt_field in raw]
-    fields = field_names(raw)
-    if wanted:
-        return f"row without a response: needs {' or '.join(map(repr, wanted))}; its fields are: {fields}"
-    known = "; ".join(" + ".join(dict.fromkeys((s.prompt_field, s.response_field))) for s in SHAPES.values())
-    return f"fields ({fields}) of no known shape; rename them to one of: {known}"
-
-
-def field_names(raw: Raw) -> str:
-    """The names of a row's fields, for messages."""
-    names = [_printable(name) for name in raw]
-    return ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else "none"
-
-
-def _printable(name: object) -> str:
-    return " ".join(str(name)[:40].encode("utf-8", "replace").decode().split())
-
-
-def _refuse_meant(raw: Raw, shape: str, used: Iterable[str]) -> None:
-    for name in MEANT:
-        value = raw.get(name)
-        if name in used or value is None or value in ("", [], {}) or (value == 1 and "weight" in name):
-            continue
-        if shape in ("messages", "sharegpt") and name in ("input", "context"):  # such rows are whole without them
-            continue
-        raise Malformed(f"field {name!r} would change what the row says and is not used for {shape} rows; drop or rename it")
-    if raw.get("label") is False:  # an example of what not to do, in TRL's unpaired preferences
-        raise Malformed("field 'label' is false: an answer that is not wanted would be learned; drop such rows")
-
-
-def _with_system(raw: Raw, messages: list[Message]) -> list[Message]:
-    """The row's system prompt, from a field beside its turns, as the first turn."""
-    given = {name: text for name in SYSTEM if (text := _text(raw, name, optional=True)).strip()}
-    if not given:
-        return messages
-    name, text = next(iter(given.items()))
-    own = [message["content"] for message in messages if message["role"] == "system"]
-    if any(other != text for other in [*given.values(), *own]):
-        raise Malformed(f"field {name!r} and {'a system turn' if own else 'another field'} give two system prompts; keep one")
-    return messages if own else [{"role": "system", "content": text}, *messages]
+KNOWN = frozenset({
+    *(name for shape in SHAPES.values() for name in shape.fields), *PROMPTS, *RESPONSES, *USED, *MEANT,
+    *("choices", "options", "label", "chosen", "text"),
+})  # fmt: skip

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from core.data import files
-from core.data.shapes import Unreadable, field_names
+from core.data.conversation import Unreadable, field_names
 from core.errors import BadInput
 
 Placed = Iterator[tuple[str, Any]]
 MOST_PARQUET_ROWS = 20_000_000  # a file of kilobytes can hold one text this many times
 
 NESTED = "nested too deeply to be read"
+PARTED = "part rows by one comma"
 DIGITS = "has a number of more digits than can be read"
 
 
@@ -79,26 +80,56 @@ def _refuse_one_object(path: Path, text: str) -> None:
 
 
 def _elements(path: Path, text: str) -> Placed:
-    decoder, at, line, seen = json.JSONDecoder(object_pairs_hook=_object), text.index("[") + 1, 1, 0
+    decoder, at, line, seen, n = json.JSONDecoder(object_pairs_hook=_object), text.index("[") + 1, 1, 0, 0
     while True:
-        while at < len(text) and text[at] in " \t\r\n,":
-            at += 1
+        at = _after_space(text, at)
         line, seen = line + text.count("\n", seen, at), at
         if text[at : at + 1] == "]":
             if text[at + 1 :].strip():
                 raise BadInput(f"{path}: line {line}: something follows the end of the list of rows; give one list")
             return
-        try:
-            raw, at = decoder.raw_decode(text, at)
-        except json.JSONDecodeError as error:
-            raise BadInput(f"{path}: line {error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
-        except RecursionError:
-            raise BadInput(f"{path}: line {line}: {NESTED}") from None
-        except _Twice as error:
-            raise BadInput(f"{path}: line {line}: {error}") from None
-        except ValueError:
-            raise BadInput(f"{path}: line {line}: {DIGITS}") from None
+        if n:
+            at = _after_comma(path, text, (at, line))
+            line, seen = line + text.count("\n", seen, at), at
+        if text[at : at + 1] == ",":
+            raise BadInput(f"{path}: line {line}: {'two commas in a row' if n else 'a comma before the first row'}; {PARTED}")
+        raw, at = _element(path, decoder, text, (at, line))
+        n += 1
         yield f"line {line}", raw
+
+
+def _after_comma(path: Path, text: str, place: tuple[int, int]) -> int:
+    """Where the next row begins, of a list that has not ended at this character, on this line."""
+    at, line = place
+    if not text[at : at + 1]:
+        raise BadInput(f"{path}: line {line}: not JSON (the list of rows does not end); a part of the file is missing")
+    if text[at] != ",":
+        raise BadInput(f"{path}: line {line}: no comma between two rows; {PARTED}")
+    at = _after_space(text, at + 1)
+    if text[at : at + 1] == "]":
+        raise BadInput(f"{path}: line {line}: a comma after the last row; {PARTED}")
+    return at
+
+
+def _after_space(text: str, at: int) -> int:
+    while at < len(text) and text[at] in " \t\r\n":
+        at += 1
+    return at
+
+
+def _element(path: Path, decoder: json.JSONDecoder, text: str, place: tuple[int, int]) -> tuple[Any, int]:
+    """The row that begins at this character, on this line; and where it ends."""
+    at, line = place
+    try:
+        return decoder.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        raise BadInput(f"{path}: line {error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
+    except RecursionError:
+        raise BadInput(f"{path}: line {line}: {NESTED}") from None
+    except _Twice as error:
+        raise BadInput(f"{path}: line {line}: {error}") from None
+    except ValueError:
+        raise BadInput(f"{path}: line {line}: {DIGITS}") from None
 
 
 def _csv(path: Path, data: bytes) -> Placed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 # role and content (text); where the row has them reasoning_content, tool_calls, tool_call_id and name; and weight 0 for a turn
@@ -25,15 +25,27 @@ class Malformed(ValueError):
     """What is wrong with a row; `shapes.to_messages` adds where."""
 
 
-def listed(said: object, name: str) -> list[dict[str, Any]]:
-    """The turns of a field.
+def listed(said: object, name: str, of_objects: bool = False) -> list[Any]:
+    """The turns of a field, also where the list stands there as JSON text (tables have no other way).
 
     Raises:
-        Malformed: it is no list of turns.
+        Malformed: it is no list, or with `of_objects` none of turns with fields.
     """
-    if not isinstance(said, list | tuple) or not all(isinstance(turn, dict) for turn in said):
+    if isinstance(said, str) and said.strip()[:1] == "[":
+        try:
+            said = json.loads(said)
+        except (ValueError, RecursionError):
+            raise Malformed(
+                f"field {name!r} is text that is no JSON (Python's own way to write lists, often); save it as jsonl"
+            ) from None
+    if not isinstance(said, list | tuple) or (of_objects and not all(isinstance(turn, dict) for turn in said)):
         raise Malformed(f"field {name!r} must be a list of turns")
     return list(said)
+
+
+def spoken(texts: Sequence[object]) -> list[dict[str, Any]]:
+    """Texts that are said in turn, as turns: the user begins."""
+    return [{"role": ("user", "assistant")[i % 2], "content": text} for i, text in enumerate(texts)]
 
 
 def turns(said: object, name: str, keys: tuple[str, str], roles: Mapping[str, str]) -> list[Message]:
@@ -46,7 +58,7 @@ def turns(said: object, name: str, keys: tuple[str, str], roles: Mapping[str, st
     Raises:
         Malformed: a turn is no such turn, or there is no answer.
     """
-    messages = [_message(turn, name, keys, roles) for turn in listed(said, name)]
+    messages = [_message(turn, name, keys, roles) for turn in listed(said, name, of_objects=True)]
     if not any(message["role"] == "assistant" for message in messages):
         raise Malformed(f"row without a response: {name!r} has no assistant turn")
     while messages and (messages[-1]["role"] != "assistant" or messages[-1].get("weight") == 0):
