@@ -23,7 +23,7 @@ from analysis.scores import files, paired
 from analysis.scores.paired import Compared, Comparison, Paired
 from analysis.stats import Estimate
 from core import environment
-from core.errors import BadInput, Problems, message, unknown_words
+from core.errors import BadInput, Problems, shown, unknown_words
 
 OPTIONS = ("--metric", "--filter", "--lower-is-better", "--equivalence", "--json")
 
@@ -62,17 +62,20 @@ def _margin(text: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
+    environment.settle()
     try:
         chosen = parse(arguments)
         choice = files.Choice(chosen.metric, chosen.filter)
-        read = [files.read(Path(name).expanduser(), choice) for name in chosen.files]
+        read = [files.read(name, choice) for name in chosen.files]
         found = paired.pair(read)
         names = shown_names(chosen.files)
         compared = paired.compare(found, names, chosen.lower_is_better, chosen.equivalence)
     except BadInput as error:
         for problem in error.problems:
-            print(f"error: {message(problem)}", file=sys.stderr)
+            print(f"error: {shown(problem.text)}", file=sys.stderr)  # names of files are no URIs: nothing in them is a secret
         return 2
+    except KeyboardInterrupt:
+        return 130
     make = as_json if chosen.json else as_text
     print(make(names, found, compared, chosen))
     return 0
@@ -81,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def shown_names(paths: Sequence[str]) -> list[str]:
     """The files' own names, or where two are called the same their paths."""
     short = [Path(path).name for path in paths]
-    return [message(ValueError(one)) for one in (short if len(set(short)) == len(short) else paths)]
+    return [shown(one) for one in (short if len(set(short)) == len(short) else paths)]
 
 
 def as_text(names: Sequence[str], found: Paired, compared: Compared, chosen: argparse.Namespace) -> str:

@@ -1,8 +1,8 @@
 """Take the winner of a sweep home: `python analysis/export.py QUESTION`, or the beginning of a sweep's id.
 
-Writes the best arm's adapter (PEFT, safetensors), or with --merged whole weights, with tokenizer, chat template, generation
-settings and a model card, into a directory that does not exist yet. Exit codes: 0 written; 2 bad input; 3 not written; 130
-interrupted.
+Writes the adapter of the arm that the report says to use (PEFT, safetensors), or with --merged whole weights, with tokenizer,
+chat template, generation settings and a model card, into a directory that does not exist yet. Exit codes: 0 written; 2 bad
+input; 3 not written; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="python analysis/export.py", description=__doc__, formatter_class=form, allow_abbrev=False)
     parser.add_argument("sweep", nargs="?", help="a question (its sweep that ran last) or the beginning of a sweep's id")
-    parser.add_argument("--arm", help="instead of the arm that is best by quality on the test split")
+    parser.add_argument("--arm", help="instead of the one that the report says to use")
     parser.add_argument("--merged", action="store_true", help="whole weights, for programs that know no adapters")
     parser.add_argument("--to", help="a directory that does not exist yet (default: OUTPUT/<question>-<sweep>/<arm>)")
     parser.add_argument("--output", default="runs", help="the sweeps' directory (default: runs)")
@@ -158,41 +158,50 @@ class Picked:
 
 
 def pick(tables: Any, folder: Path, asked: str | None) -> Picked:
-    """The arm that was asked for, or the best by mean quality of those that kept weights; of it the seed nearest to the median.
+    """The arm that was asked for, or that the report says to use; of it the seed nearest to the median that kept its weights.
 
     Raises:
-        BadInput: there is no such arm, or none whose weights were kept.
+        BadInput: there is no such arm, nothing to use, or none of its weights were kept.
     """
     from core import leaving
 
     final = {arm.label: arm for arm in tables.arms if arm.final}
     if asked is not None and asked not in final:
         raise BadInput(f"--arm {asked!r}: {nearest(asked, list(final))}", field="--arm")
-    by_quality = sorted(final, key=lambda label: -tables.means[label]["quality"].value)
-    reasons: dict[str, str] = {}
+    label, why, others = (asked, "as it was asked for", ()) if asked is not None else _to_use(tables)
+    arm, kept, reasons = final[label], [], []
     quality = dict(zip(tables.trials["fingerprint"], tables.trials["quality"], strict=True))
-    for label in [asked] if asked is not None else by_quality:
-        kept = []
-        for seed, fingerprint in sorted(final[label].final.items()):
-            try:
-                kept.append((seed, float(quality[fingerprint]), leaving.source(folder / f"{fingerprint}-final")))
-            except BadInput as error:
-                reasons.setdefault(label, error.text)
-        if kept:
-            arm = final[label]
-            median = statistics.median(float(quality[one]) for one in arm.final.values())
-            seed, own, source = min(kept, key=lambda one: (abs(one[1] - median), one[0]))
-            return Picked(label, source, (_why_arm(label, by_quality, reasons, asked), _why_seed(arm, seed, own, median, kept)))
-    first = next(iter(reasons.values()))
-    where = f"--arm {asked!r}: " if asked is not None else "no arm can be exported: "
-    raise BadInput(f"{where}{first}", field="--arm")
+    for seed, fingerprint in sorted(arm.final.items()):
+        try:
+            kept.append((seed, float(quality[fingerprint]), leaving.source(folder / f"{fingerprint}-final")))
+        except BadInput as error:
+            reasons.append(error.text)
+    if not kept:
+        instead = f"; or --arm with one of {', '.join(others)}" if others else ""
+        raise BadInput(f"--arm {label!r}: {reasons[0]}{instead}", field="--arm")
+    median = statistics.median(float(quality[one]) for one in arm.final.values())
+    seed, own, source = min(kept, key=lambda one: (abs(one[1] - median), one[0]))
+    return Picked(label, source, (f"Arm {label}: {why}.", _why_seed(arm, seed, own, median, kept)))
 
 
-def _why_arm(label: str, by_quality: Sequence[str], passed: Sequence[str] | dict[str, str], asked: str | None) -> str:
-    if asked is not None:
-        return f"Arm {label}, as it was asked for; by quality it is number {by_quality.index(label) + 1} of {len(by_quality)}."
-    over = f" (better, but without weights: {', '.join(passed)})" if passed else ""
-    return f"Arm {label}: the best by mean quality on the test split of {len(by_quality)} arms{over}."
+def _to_use(tables: Any) -> tuple[str, str, tuple[str, ...]]:
+    """The arm that the report says to use, why, and what else cannot be told from the best.
+
+    Raises:
+        BadInput: it says to keep the base, or nothing; with what could be asked for.
+    """
+    from analysis.claims.choice import choose
+    from analysis.reports.use import headline
+
+    choice = choose(tables)
+    if not choice.chosen or choice.base:
+        labels = [arm.label for arm in tables.arms if arm.final]
+        best = max(labels, key=lambda label: tables.means[label]["quality"].value)
+        which = f"--arm {choice.instead!r}" if choice.instead else f"--arm; the highest mean quality has {best!r}"
+        raise BadInput(f"the report says: {headline(choice)}; to take an arm all the same, name it with {which}", field="--arm")
+    others = tuple(label for label in choice.told if label != choice.chosen)
+    rest = f"; {len(others)} more cannot be told from the best by their scores" if others else ""
+    return choice.chosen, f'the report\'s choice of {choice.n_arms} arms ("Use this"){rest}', others
 
 
 def _why_seed(arm: Any, seed: int, own: float, median: float, kept: Sequence[object]) -> str:

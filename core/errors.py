@@ -61,10 +61,15 @@ def redacted(text: str) -> str:
     return re.sub(r"(?i)(password|passwd|token|secret)=[^&\s]+", r"\1=***", bare)
 
 
+def shown(text: str) -> str:
+    """A text as one line of characters that a terminal shows; very long words are cut. Where it may hold a URI, see `message`."""
+    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(text.split()))
+    return LONG_WORD.sub(lambda found: f"{found[0][:60]}…{found[0][-20:]}", line)
+
+
 def message(error: BaseException) -> str:
-    """An exception's text as one line, without credentials, of characters that a terminal shows; very long words are cut."""
-    line = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(str(error).split()))
-    return LONG_WORD.sub(lambda found: f"{found[0][:60]}…{found[0][-20:]}", redacted(line))
+    """An exception's text as one line, as `shown`, without credentials."""
+    return shown(redacted(" ".join(str(error).split())))
 
 
 def one_line(error: BaseException) -> str:

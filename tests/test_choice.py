@@ -8,20 +8,23 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from simulated import ArmState, FakeTracking, answered, changed, question, truths
 
 import experiments
 from analysis import questions
 from analysis import report as door
+from analysis.arms import Panel
 from analysis.claims import accept
 from analysis.claims.accept import Condition, Outcome
-from analysis.claims.choice import Choice, choose
+from analysis.claims.choice import ALPHA, Choice, Measured, choose, within
 from analysis.claims.question import tables_of
 from analysis.claims.tables import Tables
 from analysis.figures.panels import draw
 from analysis.reports import question as question_report
 from analysis.reports import recipe, use
+from analysis.stats.best import pairwise
 from core.errors import BadInput
 
 NAMES = experiments.names()
@@ -40,7 +43,7 @@ def noises(**levels: dict[str, float]) -> dict[str, ArmState]:
 def clear() -> Tables[Any]:
     """Half of the answers wrong costs quality; all others are alike, but one forgets more and one is quicker."""
     arms = noises(**{"share=0.5": {"ability": -1.0}, "share=0.25": {"forgetting": 3.0}})
-    trials, items = question(arms, tuned=False, seeds=6)
+    trials, items = question(arms, tuned=False, seeds=8)
     trials.loc[trials["arm"] == "noise_share=0.1", "seconds"] = 2.0
     return questions.answer("label_noise", trials, items).tables
 
@@ -57,8 +60,51 @@ def test_the_cheapest_of_the_arms_that_cannot_be_told_from_the_best_is_chosen(cl
     assert found.seen_twice < found.seen_now
 
 
+def drawn(rng: np.random.Generator, truth_K: np.ndarray, n_seeds: int) -> Measured:
+    """Right and wrong answers of arms, some of whose seeds differ much, to 200 questions that they share."""
+    shape, names = (len(truth_K), n_seeds), tuple("abcdefg"[: len(truth_K)])
+    level_KS = truth_K[:, None] + 0.1 * rng.choice([0.3, 1.0, 1.7], size=(shape[0], 1)) * rng.normal(size=shape)
+    hard_KSI = 0.5 * rng.uniform(size=(1, 1, 200)) + 0.5 * rng.uniform(size=(*shape, 200))
+    scores_KSI = (hard_KSI < level_KS[:, :, None]).astype(float)
+    strata_I = np.zeros(200, dtype=int)
+    panel = Panel(scores_KSI[:, 0], strata_I, {}, 200, crossed=True)
+    return Measured("quality", names, scores_KSI, panel, pairwise(scores_KSI, strata_I, 200))
+
+
+@pytest.mark.parametrize("n_seeds", [3, 6])
+def test_an_arm_that_is_much_worse_is_rarely_used_and_the_expected_loss_is_kept(n_seeds: int) -> None:
+    """The cheapest of the set may be much worse; what is expected to lose little loses little."""
+    rng, careless, careful, expected = np.random.default_rng(0), [], [], []
+    for _ in range(150):
+        truth_K = np.clip(0.6 + 0.1 * rng.normal(size=5), 0.05, 0.95)
+        one = drawn(rng, truth_K, n_seeds)
+        told = one.set_of(one.labels, ALPHA / 3)
+        left, risky = within([one], told)
+        assert set(left) | set(risky) == set(told)
+        lost = {label: float(truth_K.max() - truth_K[i]) for i, label in enumerate(one.labels)}
+        careless.append(lost[told[0]])  # arms come in the order of their cost
+        careful.append(lost[left[0]])
+        expected.append(one.expected_losses(told)[left[0]])
+    assert np.mean(np.array(careful) > 0.1) <= 0.06
+    assert np.mean(np.array(careless) > 0.1) >= 0.25
+    assert np.mean(careful) <= np.mean(expected) + 0.005
+
+
+def test_a_cheap_arm_that_may_lose_much_is_named_with_what_more_seeds_would_say() -> None:
+    """One arm is quicker and a little worse, and its seeds differ too much for a verdict."""
+    trials, items = question(noises(**{"share=0.5": {"ability": -0.35}}), tuned=False, seeds=3, n_items=400)
+    trials.loc[trials["arm"] == "noise_share=0.5", "seconds"] = 1.0
+    t = questions.answer("label_noise", trials, items).tables
+    found = choose(t)
+    assert found.chosen != "noise_share=0.5"
+    if "noise_share=0.5" in found.told:
+        assert "noise_share=0.5" in found.risky
+        assert found.rival == "noise_share=0.5"
+        assert "Expected to lose too much of" in "\n".join(use.sentences(found, t))
+
+
 def test_arms_that_take_about_as_long_are_chosen_by_their_parameters() -> None:
-    trials, items = question(noises(), tuned=False)
+    trials, items = question(noises(), tuned=False, seeds=8, seed_sd=0.01)
     trials["seconds"] = trials["arm"].map(lambda arm: 5.0 if arm == "noise_share=0" else 5.2)
     trials["trainable_parameters"] = trials["arm"].map(lambda arm: 1e4 if arm == "noise_share=0.25" else 1e5)
     assert choose(questions.answer("label_noise", trials, items).tables).chosen == "noise_share=0.25"

@@ -243,7 +243,9 @@ BAD: dict[str, tuple[str, str]] = {
     "id": ('{"id": [1], "score": 1}', "id=[1]: must be text"),
     "seed": ('{"id": 1, "score": 1, "seed": 3}', "some scores have a seed and some have none"),
     "other": ('{"id": "x", "score": 1}', "no id in common"),
-    "empty": ("", "has no scores"),
+    "empty": ("", "is empty"),
+    "blank": ("\n", "has no scores"),
+    "large": ('{"id": 1, "score": 1' + "0" * 400 + "}", "score=a whole number of many digits: must be a finite number"),
     "mixed": ('{"id": 1, "score": 1}\n{"doc_id": 1, "acc": 1}', "line 2: no score; it has doc_id"),
     "log": ('{"eval": {}, "results": {}}', "without samples"),
 }
@@ -266,14 +268,25 @@ def test_bad_commands_are_one_line_each(tmp_path: Path, capsys: pytest.CaptureFi
     binary.write_bytes(b"\xff\xfe\x00")
     truncated = tmp_path / "cut.jsonl.gz"
     truncated.write_bytes(gzip.compress(good.read_bytes())[:-9])
+    latin = tmp_path / "latin.jsonl"
+    latin.write_bytes('{"id": "ü", "score": 1}'.encode("latin-1"))
+    damaged = tmp_path / "damaged.jsonl.gz"
+    whole = gzip.compress(good.read_bytes())
+    damaged.write_bytes(whole[:12] + b"\xff\xff\xff" + whole[15:])
+    huge = tmp_path / "huge.jsonl.gz"
+    huge.write_bytes(gzip.compress(bytes(200 << 20)))
     for words, told in (
         ([good], "give two files or more"),
         ([], "give two files or more"),
         ([good, good], "given twice"),
-        ([good, tmp_path / "none.jsonl"], "cannot be read (No such file"),
+        ([good, tmp_path / "none.jsonl"], "none.jsonl: no such file"),
         ([good, tmp_path], "without samples_"),
-        ([good, binary], "not text in UTF-8"),
-        ([good, truncated], "not text in UTF-8"),
+        ([good, binary], "UTF-16 or UTF-32 text; save it as UTF-8"),
+        ([good, latin], "line 1: not UTF-8 text"),
+        ([good, truncated], "not a whole gzip file"),
+        ([good, damaged], "not a whole gzip file"),
+        ([good, huge], "unpack to more than"),
+        ([good, tmp_path / "token=x.jsonl"], "token=x.jsonl: no such file"),
         ([good, tmp_path / "x", "--equivalence", "-1"], "must be a number above 0"),
         ([good, tmp_path / "x", "--equivalent", "1"], "did you mean '--equivalence'?"),
         ([good, tmp_path / "x", "--metric"], "needs a value"),
@@ -286,10 +299,10 @@ def test_bad_commands_are_one_line_each(tmp_path: Path, capsys: pytest.CaptureFi
 def test_other_metrics_tables_and_compressed_files(tmp_path: Path) -> None:
     table = tmp_path / "a.tsv"
     table.write_text('id\trouge\tnote\n"q\n1"\t0.5\tx\nq2\tTrue\t\n', encoding="utf-8-sig")
-    assert [(one.id, one.value) for one in files.read(table, Choice("rouge")).rows] == [("q\n1", 0.5), ("q2", 1.0)]
+    assert [(one.id, one.value) for one in files.read(str(table), Choice("rouge")).rows] == [("q\n1", 0.5), ("q2", 1.0)]
     packed = tmp_path / "a.jsonl.gz"
     packed.write_bytes(gzip.compress('{"id": "ü\u2028", "score": 1}\n{"id": "b", "score": 0}'.encode()))
-    assert [one.id for one in files.read(packed, Choice()).rows] == ["ü\u2028", "b"]
+    assert [one.id for one in files.read(str(packed), Choice()).rows] == ["ü\u2028", "b"]
 
 
 def test_seeds_with_items_of_their_own_compare_their_means() -> None:

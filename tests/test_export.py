@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 import experiments
 from analysis import export as door
+from analysis.claims import choice
+from analysis.claims.choice import Choice
 from core import leaving, saved
 from core.hardware import Device
 from core.preflight import provenance
@@ -74,15 +77,27 @@ def results(output: Path, plan: Plan) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_the_best_arm_leaves_with_its_card(made: tuple[Path, Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def use(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Makes the report say what to use: trials this small decide nothing."""
+
+    def say(chosen: str, **more: Any) -> None:
+        monkeypatch.setattr(choice, "choose", lambda tables: Choice(chosen, n_seeds=2, n_arms=2, **more))
+
+    return say
+
+
+QV, ALL = "lora targets=attention-qv", "lora targets=all-linear"
+
+
+def test_what_the_report_says_to_use_leaves_with_its_card(
+    made: tuple[Path, Plan], use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     output, plan = made
+    use(QV, told=(QV, ALL))
     code, out, err = run_door(capsys, output, NAME, "--to", tmp_path / "here" / "winner")
     assert (code, err) == (0, "")
-    by_arm: dict[str, list[float]] = {}
-    for row in results(output, plan).values():
-        by_arm.setdefault(f"lora targets={row['trial']['adapter.targets']}", []).append(row["metrics"]["quality"])
-    best = max(by_arm, key=lambda name: sum(by_arm[name]))
-    assert f"Arm {best}: the best by mean quality on the test split of 2 arms" in out
+    assert f'Arm {QV}: the report\'s choice of 2 arms ("Use this"); 1 more cannot be told from the best' in out
     assert "Seed 0, of 2 seeds the nearest to the arm's median quality" in out
     folder = tmp_path / "here" / "winner"
     assert {"adapter_model.safetensors", "adapter_config.json", "generation_config.json", "tokenizer.json", "README.md"} <= {
@@ -112,7 +127,7 @@ def test_an_arm_by_name_merged_and_a_sweep_by_its_id(
     output, plan = made
     code, out, err = run_door(capsys, output, plan.sweep[:6], "--arm", plan.arms[1].label, "--merged", "--to", tmp_path / "whole")
     assert (code, err) == (0, "")
-    assert "as it was asked for; by quality it is number" in out
+    assert f"Arm {plan.arms[1].label}: as it was asked for." in out
     assert "next tokens the same" in out
     card = (tmp_path / "whole/README.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {"FOLDER": str(tmp_path / "whole")}
@@ -125,9 +140,10 @@ def test_an_arm_by_name_merged_and_a_sweep_by_its_id(
 
 
 def test_bad_input_is_one_line_and_writes_nothing(
-    made: tuple[Path, Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    made: tuple[Path, Plan], use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = made[0]
+    use(QV)
     there = tmp_path / "there"
     there.mkdir()
     to = tmp_path / "new"
@@ -149,23 +165,38 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
 
 
-def test_arms_without_weights_are_passed_over_and_told(
-    made: tuple[Path, Plan], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_without_a_choice_nothing_leaves_unasked(
+    made: tuple[Path, Plan], use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    use("", why="only 8 evaluation items")
+    code, out, err = run_door(capsys, made[0], NAME, "--to", tmp_path / "new")
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "nothing can be decided, only 8 evaluation items; to take an arm all the same, name it with --arm" in err
+    for instead, told in ((ALL, f"name it with --arm '{ALL}'"), ("", "the highest mean quality has 'lora targets=")):
+        use("untuned base", base=True, instead=instead)
+        code, _, err = run_door(capsys, made[0], NAME, "--to", tmp_path / "new")
+        assert (code, err.count("\n"), told in err) == (2, 1, True)
+    assert not (tmp_path / "new").exists()
+
+
+def test_what_cannot_be_written_is_told(
+    made: tuple[Path, Plan],
+    use: Callable[..., None],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     output, plan = tmp_path / "runs", made[1]
     shutil.copytree(made[0], output)
-    out = run_door(capsys, output, NAME, "--to", tmp_path / "first")[1]
-    best = out.split("Arm ")[1].split(":")[0]
-    rows = results(output, plan)
-    for key, row in rows.items():
-        if best == f"lora targets={row['trial']['adapter.targets']}":
+    for key, row in results(output, plan).items():
+        if row["trial"]["adapter.targets"] == "attention-qv":
             shutil.rmtree(output / f"{NAME}-{plan.sweep[:8]}/trials/{key}/adapter")
-    code, out, _ = run_door(capsys, output, NAME, "--to", tmp_path / "second")
-    assert code == 0
-    assert f"(better, but without weights: {best})" in out
-    code, _, err = run_door(capsys, output, NAME, "--arm", best, "--to", tmp_path / "third")
+    use(QV, told=(QV, ALL))
+    code, _, err = run_door(capsys, output, NAME, "--to", tmp_path / "third")
     assert (code, err.count("\n")) == (2, 1)
     assert "measured and not kept; delete its result.json" in err
+    assert f"or --arm with one of {ALL}" in err
+    use(ALL)
 
     def full_disk(*words: object) -> None:
         raise OSError(28, "No space left on device")

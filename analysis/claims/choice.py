@@ -1,10 +1,11 @@
-"""Which arm to use: those that cannot be told from the best, the cheapest of them, and what choosing it may cost.
+"""Which arm to use: those that cannot be told from the best, of these the ones that are not expected to lose much, the cheapest.
 
-In this order: an arm that is shown to have less quality than another one leaves (on tasks that are trained on and, where
-these are
-measured, on held-out ones), then of those left one that is shown to forget more than another of them; the cheapest of the rest is
-chosen. The untuned base takes part in the quality; where it stays, nothing is shown to beat it, and it is kept.
-All at once are wrong in at most ALPHA, which the measures share equally (stats/best.py).
+In this order: an arm that is shown to have less quality than another one leaves (on tasks that are trained on and, where these
+are measured, on held-out ones); then one that is expected to lie more than a tolerance below the best of those left: that few
+seeds do not tell two arms apart does not make them alike. Then the same two steps for forgetting among those left, and the
+cheapest of the rest is chosen. Where no arm is expected to lose as little, the one with the least expected loss stays.
+The untuned base takes part in the quality; where it stays, nothing is shown to beat it, and it is kept.
+All tests at once are wrong in at most ALPHA, which the measures share equally (stats/best.py).
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ from analysis.stats.intervals import mean_interval
 from core import measures
 
 ALPHA = 1 - LEVEL
+# What an arm may be expected to lose: of quality 2 points of accuracy or 2 % of the perplexity; of forgetting 5 % of the
+# perplexity, or a tenth of the least forgetting, if that is more.
+TOLERANCE, OF_FORGETTING, SHARE_OF_FORGETTING = 0.02, 0.05, 0.1
 SAME_TIME = 1.1  # seconds a trial that differ by less are alike: on one machine they vary as much from run to run
 
 
@@ -58,6 +62,18 @@ class Measured:
         kept_K = best.best_set(self.pairs, alpha, among_K)
         return [label for label, kept in zip(self.labels, kept_K, strict=True) if kept]
 
+    def expected_losses(self, labels: Sequence[str]) -> dict[str, float]:
+        """How far the best of these is expected to lie above each of them."""
+        losses_K = best.expected_losses(self.pairs, np.array([label in labels for label in self.labels]))
+        return {label: float(losses_K[self.index(label)]) for label in labels}
+
+    def tolerance(self, labels: Sequence[str]) -> float:
+        """How much these may be expected to lose."""
+        if self.name != "forgetting":
+            return TOLERANCE
+        least = -max(float(self.scores_KSI[self.index(label)].mean()) for label in labels)
+        return max(OF_FORGETTING, SHARE_OF_FORGETTING * least)
+
     def loss(self, chosen: str, labels: Sequence[str], alpha: float) -> Estimate:
         """What choosing this one of them costs."""
         return best.loss(self.pairs, self.index(chosen), alpha, np.array([label in labels for label in self.labels]))
@@ -72,11 +88,13 @@ class Choice:
     base: bool = False  # whether what is chosen is an untuned base
     told: tuple[str, ...] = ()  # arms that cannot be told from the best
     worse: Mapping[str, str] = field(default_factory=dict)  # an arm that can → on what
+    risky: Mapping[str, str] = field(default_factory=dict)  # of `told`, what is expected to lose too much → of what
     left_out: Mapping[str, str] = field(default_factory=dict)  # an arm that was not judged → why
     instead: str = ""  # where the base is kept: the cheapest of the arms that are as good, for whoever tunes all the same
     looks_better: Estimate | None = None  # where the base is kept: the gain of the arm that looks best, if it looks better
     losses: Mapping[str, Estimate] = field(default_factory=dict)  # measure → what choosing it is expected to cost
-    rival: str = ""  # the other arm of the set with the highest quality
+    rival: str = ""  # what more seeds could bring: a cheaper arm of the set, else the other one with the highest quality
+    rival_on: str = ""  # the measure on which it is compared
     n_seeds: int = 0
     n_arms: int = 0  # that were compared, bases aside
     more_seeds: int | None = None  # about how many would tell the chosen from the rival, were the difference as estimated
@@ -161,6 +179,7 @@ def _measured(t: Tables[Any], name: str, arms: Sequence[Arm], bases: Sequence[Un
 def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], blank: Choice) -> Choice:
     alpha = ALPHA / len(scored)
     quality = [one for one in scored if one.name != "forgetting"]
+    lean = [one for one in scored if one.name == "forgetting"]
     sets = {one.name: one.set_of(one.labels, alpha) for one in quality}
     remarks = []
     good = [label for label in sets["quality"] if all(label in kept or label not in scored[0].labels for kept in sets.values())]
@@ -169,18 +188,37 @@ def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], bla
         good = sets["quality"]
     worse = {label: _on(sets, label) for label in scored[0].labels if label not in good}
     tuned = [arm.label for arm in arms if arm.label in good]
-    lean = next((one for one in scored if one.name == "forgetting"), None)
-    told = lean.set_of(tuned, alpha) if lean and tuned else tuned
-    worse |= {label: "forgetting" for label in tuned if label not in told}
+    safe, risky = within(quality, tuned)
+    light = lean[0].set_of(safe, alpha) if lean and safe else safe
+    worse |= {label: "forgetting" for label in safe if label not in light}
+    left, heavy = within(lean, light)
     kept = [label for label in good if label not in tuned]  # untuned bases
-    cheap = cheapest(t, told) if told else ""
+    cheap = cheapest(t, left) if left else ""
     chosen = kept[0] if kept else cheap
+    told = [label for label in tuned if label not in worse]
     found = replace(
-        blank, chosen=chosen, base=bool(kept), told=(*kept, *told), worse=worse, instead=cheap if kept else "",
+        blank, chosen=chosen, base=bool(kept), told=(*kept, *told), worse=worse, risky=risky | heavy,
+        instead=cheap if kept else "",
         remarks=tuple(remarks + _obstacles(t, [arm for arm in arms if arm.label in told])),
     )  # fmt: skip
-    losses = {one.name: one.loss(chosen, good if one in quality else tuned, alpha) for one in scored if chosen in one.labels}
-    return _against_the_rival(replace(found, losses=losses), scored, good)
+    losses = {one.name: one.loss(chosen, good if one in quality else told, alpha) for one in scored if chosen in one.labels}
+    rival, measured = _rival(t, found, scored, good)
+    return _against(replace(found, losses=losses), measured, rival, len(scored)) if rival else replace(found, losses=losses)
+
+
+def within(scored: Sequence[Measured], labels: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """Which of the arms are expected to lose at most the tolerance of each measure, or where none is, the one that loses least;
+    and of which measure the others lose more."""
+    if not scored or not labels:
+        return list(labels), {}
+    shares = {
+        one.name: {label: lost / one.tolerance(labels) for label, lost in one.expected_losses(labels).items()} for one in scored
+    }
+    limit = max(1.0, min(max(own[label] for own in shares.values()) for label in labels))
+    lost = {
+        label: " and ".join(formatting.readable(name) for name, own in shares.items() if own[label] > limit) for label in labels
+    }
+    return [label for label in labels if not lost[label]], {label: text for label, text in lost.items() if text}
 
 
 def _on(sets: Mapping[str, Sequence[str]], label: str) -> str:
@@ -203,18 +241,26 @@ def cheapest(t: Tables[Any], labels: Sequence[str]) -> str:
     return str(cost.sort_values(["trainable_parameters", "seconds", "place"], na_position="last").index[0])
 
 
-def _against_the_rival(choice: Choice, scored: Sequence[Measured], good: Sequence[str]) -> Choice:
-    """With what more seeds would buy: of the other arms of the set the one with the highest quality."""
+def _rival(t: Tables[Any], choice: Choice, scored: Sequence[Measured], good: Sequence[str]) -> tuple[str, Measured]:
+    """The arm that more seeds may put in the place of the chosen one, and the measure that decides it: the cheapest of those that
+    are left out for their expected loss, if it is cheaper; else of the set the one with the highest quality."""
     quality = scored[0]
     others = [label for label in good if label != choice.chosen]
-    if not others:
-        return choice
-    rival = max(others, key=lambda label: float(quality.scores_KSI[quality.index(label)].mean()))
-    e = quality.better(rival, choice.chosen)
-    choice = replace(choice, rival=rival, looks_better=e if choice.base and e.value > 0 else None)
+    cheaper = cheapest(t, [choice.chosen, *choice.risky]) if choice.risky and not choice.base else choice.chosen
+    if cheaper != choice.chosen:
+        both = [choice.chosen, cheaper]
+        return cheaper, max(scored, key=lambda one: one.expected_losses(both)[cheaper])
+    return max(others, key=lambda label: float(quality.scores_KSI[quality.index(label)].mean()), default=""), quality
+
+
+def _against(choice: Choice, on: Measured, rival: str, n_measures: int) -> Choice:
+    """With what more seeds would buy."""
+    e = on.better(rival, choice.chosen)
+    looks_better = e if choice.base and e.value > 0 else None
+    choice = replace(choice, rival=rival, rival_on=on.name, looks_better=looks_better)
     if not e.known:
         return choice
-    n_tests = max(1, round(len(scored) * (len(quality.labels) - 1) / 2))  # one-sided at ALPHA, written as two-sided ones
+    n_tests = max(1, round(n_measures * (len(on.labels) - 1) / 2))  # one-sided at ALPHA, written as two-sided ones
     needed = seeds_needed(Finding(e, ABOVE_ZERO if e.value > 0 else BELOW_ZERO, ""), n_tests)
     now, twice = (e.minimum_detectable(n_tests, n) for n in (e.n_seeds, 2 * e.n_seeds))
     return replace(choice, more_seeds=needed, seen_now=now, seen_twice=twice)

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis import formatting
 from analysis.claims import accept
-from analysis.claims.choice import ALPHA, SAME_TIME, Choice
+from analysis.claims.choice import ALPHA, OF_FORGETTING, SAME_TIME, SHARE_OF_FORGETTING, TOLERANCE, Choice
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import MOST_SEEDS
 from analysis.escaping import escaped, printable
@@ -23,11 +23,13 @@ SHOWN = 8  # names of a list in a sentence
 METHOD = (
     "How: an arm leaves the set where another is shown to be better, in one-sided tests paired by seed and item, Bonferroni "
     "over the other arms and the measures (Hsu's comparison with the best); the best arm of a measure stays with a chance "
-    f"of at least {round(100 * (1 - ALPHA))} %. Forgetting is compared among the arms that are as good. Cheapest: fewest "
-    f"seconds a trial, and of arms within {round(100 * (SAME_TIME - 1))} % of these the fewest trainable parameters. Expected "
-    "loss: how far the best of the set is expected to lie above the chosen arm, the luck of the highest mean taken out; "
-    "brackets: simultaneous 95 % limits. The rates were tuned on validation data; all this is from the final seeds on the "
-    "test split."
+    f"of at least {round(100 * (1 - ALPHA))} %. Of the set, arms stay that are expected to lose at most {TOLERANCE:g} (accuracy, "
+    "nats/token) of each measure of quality, or the one that loses least; then forgetting is compared in both ways among "
+    f"these (tolerance: {OF_FORGETTING:g} nats/token, or {round(100 * SHARE_OF_FORGETTING)} % of the least if that is more). "
+    f"Cheapest: fewest seconds a trial, and of arms within {round(100 * (SAME_TIME - 1))} % of these the fewest trainable "
+    "parameters. Expected loss: how far the best of the set is expected to lie above the chosen arm, the luck of the highest "
+    "mean taken out; brackets: simultaneous 95 % limits. The rates were tuned on validation data; all this is from the final "
+    "seeds on the test split."
 )
 
 
@@ -58,10 +60,13 @@ def _set(choice: Choice) -> str:
     found = f"{len(choice.told)} of {n_all} cannot be told from the best over {choice.n_seeds} seeds: {_listed(choice.told)}."
     if len(choice.told) == 1:
         found = f"It is the only one of {n_all} that cannot be told from the best over {choice.n_seeds} seeds."
-    elif not choice.base:
-        found += f" The cheapest of them is {choice.chosen}."
+    risky = formatting.by_reason(choice.risky).items()
+    lost = [f"Expected to lose too much of {why}: {_listed(labels)}." for why, labels in risky]
+    if not choice.base and len(choice.told) > 1:
+        left = len(choice.told) - len(choice.risky)
+        lost.append(f"{choice.chosen} is the cheapest of the {left} left." if left > 1 else f"That leaves {choice.chosen}.")
     worse = formatting.by_reason(choice.worse).items()
-    return " ".join([found, *(f"Worse in {why}: {_listed(labels)}." for why, labels in worse)])
+    return " ".join([found, *lost, *(f"Worse in {why}: {_listed(labels)}." for why, labels in worse)])
 
 
 def _base(choice: Choice) -> list[str]:
@@ -73,7 +78,7 @@ def _base(choice: Choice) -> list[str]:
             f"{choice.rival} looks better by {formatting.estimate(choice.looks_better, signed=True)}, which may be chance."
         )
     if choice.instead:
-        lines.append(f"To tune all the same, take {choice.instead}, the cheapest of the arms that are as good as any.")
+        lines.append(f"To tune all the same, take {choice.instead}, the cheapest of those expected to be as good as any.")
     return lines
 
 
@@ -91,11 +96,12 @@ def _losses(choice: Choice, t: Tables[Any]) -> str:
 
 
 def _seeds(choice: Choice, t: Tables[Any]) -> str:
-    n, unit = choice.more_seeds, t.units["quality"]
+    n, unit = choice.more_seeds, t.units.get(choice.rival_on, t.units["quality"])
     how_many = f"about {n}" if n is not None and n <= MOST_SEEDS else f"more than {MOST_SEEDS}"
-    decide = f"{how_many} seeds would tell it from {choice.rival}, were the difference as estimated"
+    rival = f"{choice.rival} in {formatting.readable(choice.rival_on)}" if choice.rival_on else choice.rival
+    decide = f"{how_many} seeds would tell it from {rival}, were the difference as estimated"
     if n is None:
-        decide = f"it lies so near to {choice.rival} that more seeds need not tell them apart"
+        decide = f"it lies so near to {rival} that more seeds need not tell them apart"
     if math.isnan(choice.seen_now):
         return f"More seeds: {decide}."
     now, twice = formatting.number(choice.seen_now), formatting.number(choice.seen_twice)
@@ -136,7 +142,9 @@ def content(choice: Choice, t: Tables[Any], experiment: Experiment) -> dict[str,
     status = "keep the base" if choice.base else "use" if choice.chosen else "nothing can be decided"
     return {
         "question": experiment.name, "status": status, "chosen": choice.chosen or None, "why": choice.why,
-        "cannot_be_told_from_the_best": list(choice.told), "worse": dict(choice.worse), "not_compared": dict(choice.left_out),
+        "cannot_be_told_from_the_best": list(choice.told), "worse": dict(choice.worse),
+        "expected_to_lose_more": dict(choice.risky), "tolerance": _TOLERANCES,
+        "not_compared": dict(choice.left_out),
         "instead_of_the_base": choice.instead or None,
         "looks_better_than_the_base": _interval(choice.looks_better) if choice.looks_better else None,
         "settings": recipe.settings(t, arm) if arm else None,
@@ -145,12 +153,16 @@ def content(choice: Choice, t: Tables[Any], experiment: Experiment) -> dict[str,
             name: {**_interval(e), "unit": t.units.get(name, t.units["quality"])} for name, e in choice.losses.items()
         },
         "more_seeds": {
-            "rival": choice.rival or None, "needed": choice.more_seeds, "difference_found_now": _plain(choice.seen_now),
+            "rival": choice.rival or None, "measure": choice.rival_on or None,
+            "needed": choice.more_seeds, "difference_found_now": _plain(choice.seen_now),
             "difference_found_with_twice_the_seeds": _plain(choice.seen_twice),
         },
         "remarks": list(choice.remarks), "seeds": choice.n_seeds, "alpha": round(ALPHA, 10), "method": METHOD,
         "arms": [*_arms(t), *_bases(t)],
     }  # fmt: skip
+
+
+_TOLERANCES = {"quality": TOLERANCE, "forgetting": OF_FORGETTING, "share_of_forgetting": SHARE_OF_FORGETTING}
 
 
 def _arms(t: Tables[Any]) -> list[dict[str, Any]]:

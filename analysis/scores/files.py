@@ -6,7 +6,6 @@ An item is known by its id, as text: 7 in one file is "7" in another. A score is
 from __future__ import annotations
 
 import csv
-import gzip
 import io
 import json
 import math
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core.data import files
 from core.errors import BadInput, nearest
 
 # The harness names a file of samples after its task and the time, Inspect's letters are those of its own value_to_float.
@@ -58,26 +58,20 @@ class Scores:
     n_unscored: int = 0
 
 
-def read(path: Path, choice: Choice) -> Scores:
+def read(source: str, choice: Choice) -> Scores:
     """The scores of a file, or of a directory with samples of several tasks, each of which is a group.
 
     Raises:
         BadInput: it cannot be read, has no scores, or has several and none is chosen.
     """
-    if path.is_dir():
-        return _directory(path, choice)
-    try:
-        raw = path.read_bytes()
-        if path.suffix == ".gz":
-            raw = gzip.decompress(raw)
-        text = raw.decode("utf-8-sig")
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile):
-        if zipfile.is_zipfile(path):
-            inspect = f"a zip archive; if it is Inspect's, first `inspect log convert {path.name} --to json --output-dir .`"
-            raise BadInput(f"{path}: {inspect}", field=str(path)) from None
-        raise BadInput(f"{path}: not text in UTF-8; give JSONL, JSON or CSV", field=str(path)) from None
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror or error})", field=str(path)) from None
+    if files.exists(source) and Path(source).expanduser().is_dir():
+        return _directory(Path(source).expanduser(), choice)
+    path = files.existing("scores", source)
+    data, _ = files.read_bytes(path)
+    if zipfile.is_zipfile(io.BytesIO(data)):
+        inspect = f"a zip archive; if it is Inspect's, first `inspect log convert {path.name} --to json --output-dir .`"
+        raise BadInput(f"{path}: {inspect}", field=str(path))
+    text = files.decoded(path, data)
     found = _of_text(path, text, choice)
     if not found.rows:
         raise BadInput(f"{path}: has no scores; give JSONL with id and score a line", field=str(path))
@@ -85,19 +79,22 @@ def read(path: Path, choice: Choice) -> Scores:
 
 
 def _directory(path: Path, choice: Choice) -> Scores:
-    files = sorted(file for file in path.iterdir() if SAMPLES.fullmatch(file.name))
-    if not files:
+    try:
+        samples = sorted(file for file in path.iterdir() if SAMPLES.fullmatch(file.name))
+    except OSError as error:
+        raise BadInput(f"{path}: cannot be read ({error.strerror})", field=str(path)) from None
+    if not samples:
         raise BadInput(f"{path}: a directory without samples_*.jsonl; give a file of scores", field=str(path))
-    tasks = [SAMPLES.sub(r"\g<task>", file.name) for file in files]
+    tasks = [SAMPLES.sub(r"\g<task>", file.name) for file in samples]
     if twice := next((task for task in tasks if tasks.count(task) > 1), ""):
         raise BadInput(f"{path}: has several samples of {twice}; leave those of one run there, or give files", field=str(path))
     rows: list[Score] = []
-    for task, file in zip(tasks, files, strict=True):
-        found = read(file, choice)
+    for task, file in zip(tasks, samples, strict=True):
+        found = read(str(file), choice)
         rows += [
             Score(f"{task}/{one.id}", one.value, one.seed, one.weight, task, one.cluster, one.question) for one in found.rows
         ]
-    return Scores(str(path), tuple(rows), f"lm-evaluation-harness, {len(files)} tasks, {found.what.split(', ', 1)[-1]}")
+    return Scores(str(path), tuple(rows), f"lm-evaluation-harness, {len(samples)} tasks, {found.what.split(', ', 1)[-1]}")
 
 
 def _of_text(path: Path, text: str, choice: Choice) -> Scores:
@@ -174,9 +171,20 @@ def _number(at: str, row: Mapping[str, Any], key: str, from_text: bool = False) 
         raise BadInput(f"{at}: no {key}; {hint}")
     if from_text and isinstance(value, str):
         value = _read(value)
-    if not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadInput(f"{at}: {key}={row[key]!r}: must be a finite number; leave the row out if there is none")
+    if not isinstance(value, int | float) or not _is_finite(value):
+        raise BadInput(f"{at}: {key}={_short(row[key])}: must be a finite number; leave the row out if there is none")
     return float(value)
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond what a float holds
+        return False
+
+
+def _short(value: object) -> str:
+    return repr(value) if not isinstance(value, int) or -(10**30) < value < 10**30 else "a whole number of many digits"
 
 
 def _read(text: str) -> object:

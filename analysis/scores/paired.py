@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -11,6 +10,7 @@ import numpy as np
 from analysis.claims.verdicts import FEW_ITEMS, Judged
 from analysis.scores.files import Score, Scores
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, LEVEL, Decision, Estimate, Region, holm, item_interval, mean_interval, verdict
+from analysis.stats.best import best_set, pairwise
 from core.errors import BadInput
 
 Key = tuple[str, str]  # seed, item
@@ -219,13 +219,10 @@ def _decided(paired: Paired, differences: Sequence[Estimate], region: Region) ->
 
 
 def _not_told(paired: Paired, paths: Sequence[str], sign: int) -> tuple[str, ...]:
-    """The files that cannot be told from the one with the best mean. The truly best one is among them in 95 % at least: only what
-    beats it can put it out, in k − 1 comparisons, among which the error is shared (Bonferroni)."""
-    table = sign * paired.scores_FSC
-    top = int(table.mean(axis=(1, 2)).argmax())
-    found = []
-    for path, one in zip(paths, table, strict=True):
-        p = 2 * paired.interval(table[top] - one).p_beyond(0.0, "above") * max(len(paths) - 1, 1)
-        if paired.too_few or math.isnan(p) or p > 1 - LEVEL:
-            found.append(path)
-    return tuple(found)
+    """The files that cannot be told from the best, by the same test as a report's arms (stats/best.py): the truly best one is
+    among them in 95 % at least, whatever their number."""
+    alone = paired.n_seeds == 1 and len(np.unique(paired.strata_C)) == len(paired.strata_C)  # no two items to tell noise by
+    if paired.too_few or alone:
+        return tuple(paths)
+    kept_F = best_set(pairwise(sign * paired.scores_FSC, paired.strata_C, paired.n_items), 1 - LEVEL)
+    return tuple(path for path, kept in zip(paths, kept_F, strict=True) if kept)
