@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from core import limits
 from core.checkpoint import hidden_size
-from core.errors import BadInput, nearest
+from core.errors import BadInput, nearest, one_line
+from core.limits import wrong
 from core.weights import Shape, named, read_json
 
 # Whole numbers of config.json: those that must be above 0 where they stand, and those that may be null too.
@@ -29,7 +31,6 @@ SIZES_OR_NULL = (
     "n_ctx",
     "dim",
 )
-NUMBERS = ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "rope_theta", "initializer_range", "attention_dropout")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 LAYER = re.compile(r"\b(layers|h|blocks)\.(\d+)\.(.+)$")
 EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
@@ -70,56 +71,65 @@ def read(directory: Path, trust_remote_code: bool) -> dict[str, Any]:
     settings = read_json(path)
     inner = settings.get("text_config")
     if inner is not None and not isinstance(inner, dict):
-        raise _wrong(path, "text_config", inner, "must be an object")
+        raise wrong(path, "text_config", inner, "must be an object")
     whole = settings | (inner or {})
     _check_type(path, settings, trust_remote_code)
     quantization(directory, whole)
     for name in (*SIZES, *SIZES_OR_NULL):
         value = whole.get(name)
         if name in whole and (value is not None or name in SIZES) and (type(value) is not int or value < 1):
-            raise _wrong(path, name, value, "must be a whole number above 0")
-    for name in NUMBERS:
-        if whole.get(name) is not None and (isinstance(whole[name], bool) or not isinstance(whole[name], int | float)):
-            raise _wrong(path, name, whole[name], "must be a number")
+            raise wrong(path, name, value, "must be a whole number above 0")
+    limits.check_config(path, settings, whole)
     if not isinstance(whole.get("tie_word_embeddings", False), bool):
-        raise _wrong(path, "tie_word_embeddings", whole["tie_word_embeddings"], "must be true or false")
+        raise wrong(path, "tie_word_embeddings", whole["tie_word_embeddings"], "must be true or false")
     _check_heads(path, whole)
     return whole
+
+
+def unusable(directory: Path, name: str, error: Exception) -> BadInput:
+    """That the libraries cannot use a model, with the field of config.json that their error names, or whose value."""
+    config, said = read_json(directory / "config.json"), str(error)
+    told = [key for key in config if re.search(rf"['`]{re.escape(key)}\b|\b{re.escape(key)}=", said)]
+    told += [key for key, value in config.items() if any(text in said for text in _quoted(value))]
+    where = f"config.json: {told[0]}={config[told[0]]!r:.80}: " if told else ""
+    text = f"{where}cannot be loaded ({one_line(error)}); correct config.json or fetch the model again"
+    return BadInput(f"model.name={name}: {text}", field="model.name")
+
+
+def _quoted(value: object) -> list[str]:
+    """The texts in a field's value, as an error quotes them."""
+    texts = [one for one in (value.values() if isinstance(value, dict) else [value]) if isinstance(one, str)]
+    return [quoted for one in texts for quoted in (f"'{one}'", f'"{one}"')]
 
 
 def _check_heads(path: Path, whole: Mapping[str, Any]) -> None:
     heads, groups = whole.get("num_attention_heads"), whole.get("num_key_value_heads")
     width = hidden_size(whole)
     if type(heads) is int and width and not whole.get("head_dim") and width % heads:
-        raise _wrong(path, "num_attention_heads", heads, f"must divide the width of {width}")
+        raise wrong(path, "num_attention_heads", heads, f"must divide the width of {width}")
     if type(heads) is int and type(groups) is int and heads % groups:
-        raise _wrong(path, "num_key_value_heads", groups, f"must divide num_attention_heads={heads}")
-
-
-def _wrong(path: Path, name: str, value: object, must: str) -> BadInput:
-    text = f"{name}={value!r:.80}: {must}; correct it or fetch the model again"
-    return BadInput(f"model: {path}: {text}", field="model.name")
+        raise wrong(path, "num_key_value_heads", groups, f"must divide num_attention_heads={heads}")
 
 
 def _check_type(path: Path, settings: Mapping[str, Any], trust_remote_code: bool) -> None:
     if settings.get("is_encoder_decoder"):
-        raise _wrong(path, "is_encoder_decoder", True, "only a model that is a decoder alone can be tuned here")
+        raise wrong(path, "is_encoder_decoder", True, "only a model that is a decoder alone can be tuned here")
     kind, known = settings.get("model_type"), causal_types()
     own_code = isinstance(settings.get("auto_map"), dict)
     if own_code and trust_remote_code:
         return
     if not isinstance(kind, str) or not kind:
-        raise _wrong(path, "model_type", kind, "must be a name")
+        raise wrong(path, "model_type", kind, "must be a name")
     if own_code and kind not in known:
         text = "comes with code of its own, which runs here; add --set model.trust_remote_code=true if you trust it"
         raise BadInput(f"model: {path}: model_type={kind!r}: {text}", field="model.trust_remote_code")
     if kind not in known:
-        raise _wrong(path, "model_type", kind, f"no causal language model of this transformers ({nearest(kind, sorted(known))})")
+        raise wrong(path, "model_type", kind, f"no causal language model of this transformers ({nearest(kind, sorted(known))})")
     classes = settings.get("architectures")
     if ENCODERS.search(kind) and settings.get("is_decoder") is not True:
-        raise _wrong(path, "model_type", kind, "an encoder, which reads in both directions and writes no text")
+        raise wrong(path, "model_type", kind, "an encoder, which reads in both directions and writes no text")
     if classes is not None and not (isinstance(classes, list) and set(map(str, classes)) & set(known.values())):
-        raise _wrong(path, "architectures", classes, f"must be a causal language model such as {known[kind]}")
+        raise wrong(path, "architectures", classes, f"must be a causal language model such as {known[kind]}")
 
 
 @functools.cache
@@ -145,7 +155,7 @@ def quantization(directory: Path, settings: Mapping[str, Any]) -> str:
     if config is None:
         return "none"
     if not isinstance(config, dict):
-        raise _wrong(path, name, config, "must be an object")
+        raise wrong(path, name, config, "must be an object")
     method = str(config.get("quant_method", "bitsandbytes" if config.get("load_in_4bit") or config.get("load_in_8bit") else None))
     four = config.get("load_in_4bit") or config.get("_load_in_4bit")
     if method == "bitsandbytes" and four and config.get("bnb_4bit_quant_type") == "nf4":

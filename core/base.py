@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import functools
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core import architecture, chat, checkpoint, targets, weights
+from core import architecture, chat, checkpoint, limits, targets, weights
 from core.errors import BadInput
 from core.settings import Model
-
-# In files, but no parameters: masks and frequencies that older versions saved, and what balances a mixture's experts.
-BUFFER = re.compile(r"(\battn\.bias|masked_bias|attention\.bias|inv_freq|e_score_correction_bias)$")
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,10 @@ class BaseFiles:
     @property
     def n_parameters(self) -> int:
         """All parameters, with those of the rows that ChatML adds to the embeddings."""
-        return sum(checkpoint.count(shape) for name, shape in self.shapes.items() if not BUFFER.search(name)) + self._n_added()
+        return (
+            sum(checkpoint.count(shape) for name, shape in self.shapes.items() if not weights.BUFFER.search(name))
+            + self._n_added()
+        )
 
     @property
     def new_token_parameters(self) -> int:
@@ -94,6 +93,7 @@ def read(model: Model) -> BaseFiles:
 def _read(directory: Path, model: Model, stamps: tuple[tuple[str, object], ...]) -> BaseFiles:
     settings = architecture.read(directory, model.trust_remote_code)
     _check_vocabulary(directory, settings)
+    _check_beside(directory, settings)
     shapes = weights.shapes(directory)
     architecture.check_weights(directory, settings, shapes)
     return BaseFiles(
@@ -108,6 +108,14 @@ def _read(directory: Path, model: Model, stamps: tuple[tuple[str, object], ...])
         new_tokens=chat.n_new_tokens(directory, model.chat_template),
         quantization=architecture.quantization(directory, settings),
     )
+
+
+def _check_beside(directory: Path, settings: dict[str, Any]) -> None:
+    """The numbers in the other JSON files."""
+    if (path := directory / "generation_config.json").is_file():
+        limits.check_generation(path, weights.read_json(path), settings.get("vocab_size"))
+    if (path := directory / "tokenizer_config.json").is_file():
+        limits.check_tokenizer(path, weights.read_json(path))
 
 
 def _check_vocabulary(directory: Path, settings: dict[str, Any]) -> None:

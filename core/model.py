@@ -17,12 +17,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 
 from core import architecture, chat, checkpoint, memory, unchanged, warm
-from core import base as bases
 from core.data import encode
 from core.errors import BadInput, one_line
 from core.hardware import Device, is_out_of_memory, prepare
 from core.settings import Model
-from core.weights import named
+from core.weights import BUFFER, named
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ def load(model: Model, device: Device, content: str = "") -> Base:
 
     def read() -> Base:
         warm.drop_base()  # one base at a time: a second may not fit
-        base = _read(model, device, key)
+        base = read_anew(model, device, key=key)
         read_now = checkpoint.model_hash(checkpoint.locate(model)) if content else ""
         unchanged.check("model.name", model.name, content, read_now)
         return base
@@ -60,23 +59,26 @@ def load(model: Model, device: Device, content: str = "") -> Base:
     return base
 
 
-def _read(model: Model, device: Device, key: tuple[object, ...]) -> Base:
-    place = prepare(device)
+def read_anew(model: Model, device: Device, place: torch.device | None = None, key: tuple[object, ...] = ()) -> Base:
+    """The base, read from its files; at another `place` than the device's: "meta" has its shapes alone."""
+    place = place or prepare(device)
     path = str(checkpoint.locate(model))
     transformers_logging.disable_progress_bar()
+    config = _config(model, path)  # first: a tokenizer's loading reads it too
     tokenizer = load_tokenizer(model, path)
     chosen = chat.choose(tokenizer.chat_template, model.chat_template)
     if chosen.source is None:
         tokenizer.chat_template = None
     new_tokens = encode.give_template(tokenizer, chosen.source)
     options: dict[str, Any] = {"dtype": resolved_dtype(model, device), "use_safetensors": True}
-    config = _config(model, path)
     packed = getattr(config, "quantization_config", None) is not None  # the checkpoint's own; others than NF4 are refused
     if packed:
         config.quantization_config["bnb_4bit_compute_dtype"] = str(options["dtype"]).removeprefix("torch.")
         options |= {"device_map": {"": str(place)}}
     elif model.quantization == "nf4":
         options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": str(place)}}
+    elif place.type == "meta":
+        options |= {"device_map": {"": "meta"}}
     network = _weights(model, path, config, options)
     if packed or model.quantization == "nf4":
         _keep_packing(network)
@@ -94,7 +96,7 @@ def _config(model: Model, path: str) -> Any:
     try:
         return AutoConfig.from_pretrained(path, trust_remote_code=model.trust_remote_code)
     except Exception as error:  # a configuration's validation, or code that comes with it
-        raise BadInput(f"model.name={model.name}: cannot be loaded ({one_line(error)})", field="model.name") from None
+        raise architecture.unusable(Path(path), model.name, error) from None
 
 
 def _weights(model: Model, path: str, config: Any, options: dict[str, Any]) -> PreTrainedModel:
@@ -109,7 +111,7 @@ def _weights(model: Model, path: str, config: Any, options: dict[str, Any]) -> P
     except Exception as error:  # conversions and code of models raise what they like
         if is_out_of_memory(error):
             raise
-        raise BadInput(f"model.name={model.name}: cannot be loaded ({one_line(error)})", field="model.name") from None
+        raise architecture.unusable(Path(path), model.name, error) from None
     network: PreTrainedModel
     info: dict[str, Any]
     network, info = loaded
@@ -117,7 +119,7 @@ def _weights(model: Model, path: str, config: Any, options: dict[str, Any]) -> P
     for words, names in (
         ("the checkpoint lacks", sorted(info["missing_keys"])),
         ("config.json gives other shapes for", unfit),
-        ("the model has no place for", [name for name in sorted(info["unexpected_keys"]) if not bases.BUFFER.search(name)]),
+        ("the model has no place for", [name for name in sorted(info["unexpected_keys"]) if not BUFFER.search(name)]),
     ):
         if names:
             text = f"{words} {named(names)}; fetch it again, or correct config.json"
@@ -131,7 +133,8 @@ def load_tokenizer(model: Model, path: str) -> PreTrainedTokenizerBase:
         tokenizer = AutoTokenizer.from_pretrained(path, trust_remote_code=model.trust_remote_code)
     except Exception as error:  # the tokenizers library raises bare Exceptions about its files
         raise BadInput(
-            f"model.name={model.name}: its tokenizer cannot be loaded ({str(error).strip().splitlines()[0]})", field="model.name"
+            f"model.name={model.name}: its tokenizer cannot be loaded ({one_line(error)}); fetch the model again",
+            field="model.name",
         ) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)

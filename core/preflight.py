@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, chat, checkpoint, remembered, tasks, writing
+from core import adapters, chat, checkpoint, rehearsal, remembered, tasks, writing
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
@@ -138,6 +138,7 @@ def inspect(trial: Trial) -> Inputs:
     tasks.check(trial)
     adapters.method_of(trial)
     base = bases.read(trial.model)
+    rehearsal.check(trial.model, base)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
     _check_base_text(trial, base, seq_len)
     hashes = provenance(trial)
@@ -166,7 +167,7 @@ def inspect(trial: Trial) -> Inputs:
 def _some(n_used: int, trial: Trial, seq_len: int) -> int:
     """The number of rows that fit, if there are some."""
     if n_used <= 0:
-        text = f"every prompt alone fills the {seq_len} tokens of a sequence"
+        text = f"every prompt alone fills the {seq_len} tokens of a sequence (data.seq_len_tokens, or the model's context)"
         raise BadInput(f"data.source={trial.data.source}: {text}", field="data.source")
     return n_used
 

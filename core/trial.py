@@ -279,4 +279,7 @@ def _before(asked: _Asked, base: model.Base, subject: Subject) -> list[Measureme
     data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
     key = (base.key, trial.evaluation, data_key, subject.seq_len, trial.train.loss_on == "last")
     found: list[Measurement] = warm.BEFORE.get(key, lambda: tasks.measure(subject))
+    if damaged := [one.name for one in found if not math.isfinite(one.mean)]:
+        text = f"{damaged[0]} of the untouched base is not finite; its weights or config.json are damaged: fetch the model again"
+        raise BadInput(f"model.name={trial.model.name}: {text}", field="model.name")
     return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ BITS = {
     **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
     **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
 }
+# What a parameter may be stored as; what is no parameter may be anything.
+FLOATS = ("F16", "BF16", "F32", "F64")
+# In files, but no parameters: masks and frequencies that older versions saved, and what balances a mixture's experts.
+BUFFER = re.compile(r"(\battn\.bias|masked_bias|attention\.bias|inv_freq|e_score_correction_bias|position_ids)$")
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 QUANT_STATE = ".quant_state.bitsandbytes__nf4"  # JSON about a packed weight, in a weight of its own
 
@@ -121,7 +126,10 @@ def named(names: list[str]) -> str:
 def _unpacked(path: Path, entries: Mapping[str, dict[str, Any]], begin: int) -> dict[str, Shape]:
     """The file's weights; one that bitsandbytes has packed in 4 bits has its own shape, without what is stored beside it."""
     found = {name: tuple(entry["shape"]) for name, entry in entries.items()}
-    for name in [name for name in found if name.endswith(QUANT_STATE)]:
+    packs = [name for name in found if name.endswith(QUANT_STATE)]
+    if not packs:
+        _check_types(path, entries)
+    for name in packs:
         start, end = entries[name]["data_offsets"]
         with path.open("rb") as file:
             file.seek(begin + start)
@@ -136,6 +144,18 @@ def _unpacked(path: Path, entries: Mapping[str, dict[str, Any]], begin: int) -> 
         found = {other: kept for other, kept in found.items() if not other.startswith(packed + ".")}
         found[packed] = tuple(shape)
     return found
+
+
+def _check_types(path: Path, entries: Mapping[str, dict[str, Any]]) -> None:
+    """Whole numbers would be read as if they were weights.
+
+    Raises:
+        BadInput: a parameter is stored as something else than floating point numbers of 16 bits or more.
+    """
+    for name, entry in entries.items():
+        if entry["dtype"] not in FLOATS and not BUFFER.search(name):
+            text = f"{name} is stored as {entry['dtype']}, and weights must be {', '.join(FLOATS)}; take the unquantized model"
+            raise BadInput(f"model: {path}: {text}", field="model.name")
 
 
 def _header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:

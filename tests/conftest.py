@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -119,6 +119,24 @@ def _mixtures(common: dict[str, int]) -> dict[str, Callable[[], object]]:
         "deepseek": lambda: DeepseekV3Config(**four | whole, **small, **latent, **groups),
         "gpt-oss": lambda: GptOssConfig(**four, num_local_experts=4, head_dim=8),
     }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def rehearsed_here() -> Iterator[None]:
+    """Models are tried in this process: one of its own for each would take seconds."""
+    from core import rehearsal
+    from core.errors import BadInput
+
+    def look(model: object) -> BadInput | None:
+        try:
+            rehearsal.rehearse(model)
+        except BadInput as error:
+            return error
+        return None
+
+    before, rehearsal.look = rehearsal.look, look
+    yield
+    rehearsal.look = before
 
 
 @pytest.fixture(scope="session")
