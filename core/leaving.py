@@ -218,11 +218,12 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
     from core import model as models
     from core import warm
     from core.tasks import generation
+    from core.tasks.prompts import Prompt
 
     dtype = trial.result.facts.get("dtype", "float32")
     try:
         loaded = models.load(replace(base.model, dtype=dtype), Device(threads=n_cores()))
-        ids = generation.prompt_ids(loaded.tokenizer, [[{"role": "user", "content": PROBE}]])[0]
+        ids = generation.prompt_ids(loaded.tokenizer, [Prompt.of(PROBE)])[0]
         in_place = PeftModel.from_pretrained(models.trial_copy(loaded, False), str(trial.weights))
         before = _logits(in_place, ids)
         del in_place

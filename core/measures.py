@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from core.errors import BadInput, nearest
 
 ACCURACY, NATS, SHARE, TOKENS = "accuracy", "nats/token", "share", "tokens"
+KL = "KL from the base"
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,11 @@ MEASURES: dict[str, Measure] = _table(
     Measure("accuracy_norm/choices", ACCURACY, "multiple choice, by length", change=True),
     Measure("written/stopped", SHARE, "answers that end by themselves"),
     Measure("written/tokens", TOKENS, "length of answers"),
-    Measure("kl/drift", NATS, "kl, drift", change=True, higher_is_better=False, rise="KL from the base"),
-    Measure("nll/drift", NATS, "nll, drift", change=True, higher_is_better=False, text="samples of the base"),
+    Measure("kl/documents", NATS, "KL, documents", change=True, higher_is_better=False, rise=KL),
+    Measure("kl/answers", NATS, "KL, answers", change=True, higher_is_better=False, rise=KL),
+    Measure("kl/responses", NATS, "KL, right answers", change=True, higher_is_better=False, rise=KL),
+    Measure("nll/documents", NATS, "nll, documents", change=True, higher_is_better=False, text="documents of the base"),
+    Measure("nll/answers", NATS, "nll, answers", change=True, higher_is_better=False, text="answers of the base"),
     Measure("nll/base_text", NATS, "nll, base text", change=True, higher_is_better=False, text="base text"),
     *(
         Measure(f"nll/{domain}", NATS, f"nll, {domain}", change=True, higher_is_better=False, text=domain)
@@ -68,7 +72,8 @@ def rise(names: Sequence[str]) -> str:
     found = [measure(name) for name in names]
     if all(one.text for one in found):
         return "rise of NLL" + (f", mean of {len(found)} domains" if len(found) > 1 else f" on {found[0].text}")
-    return ", ".join(one.rise or one.words for one in found)
+    rises = dict.fromkeys(one.rise or one.words for one in found)
+    return ", ".join(rises) + (f", mean of {len(found)} kinds of texts" if len(rises) == 1 < len(found) else "")
 
 
 def measure(name: str) -> Measure:

@@ -58,6 +58,7 @@ class Inputs:
     longest_tokens: int  # of the sample
     seq_len_tokens: int
     drift_tokens: int  # of the texts sampled from the base
+    own_template: bool  # whether the base brings a chat template, so that its answers are its own
     n_parameters: int
     trainable_parameters: int
     new_tokens: int
@@ -156,6 +157,7 @@ def inspect(trial: Trial) -> Inputs:
         n_too_long=n_too_long,
         seq_len_tokens=seq_len,
         drift_tokens=checkpoint.drift_tokens(trial.evaluation.drift_tokens, base.context),
+        own_template=chat.choose(chat.own_template(base.directory), trial.model.chat_template).source is not None,
         n_parameters=base.n_parameters,
         trainable_parameters=trainable,
         new_tokens=base.new_tokens,

@@ -33,9 +33,8 @@ from core.result import Result
 from core.settings import Trial
 from core.signs import Sign
 from core.states import State
-from core.tasks import samples
+from core.tasks import drift, samples
 from core.tasks.measurement import Measurement, Subject
-from core.tasks.text import DRIFT, drift_texts
 
 __all__ = ["Device", "run"]
 
@@ -122,8 +121,8 @@ def _run(asked: _Asked, result: Result) -> None:
     before = _before(asked, base, untouched)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
-    if any(one.name == DRIFT for one in before):
-        facts["drift_texts"] = content_hash(drift_texts(untouched))
+    if any(one.name == drift.DRIFT for one in before):
+        facts["drift_texts"] = content_hash(drift.texts(untouched))
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
 

@@ -217,7 +217,7 @@ def real(frames: tuple[pd.DataFrame, pd.DataFrame]) -> tuple[pd.DataFrame, pd.Da
     trials, items = frames
     renamed = {
         "exact_match/seen": "log_likelihood/response",
-        "nll/prose": "kl/drift",
+        "nll/prose": "kl/documents",
         "exact_match/held_out": "accuracy/response_token",
     }
     items = items[items["measure"].isin(renamed)].copy()
@@ -225,7 +225,7 @@ def real(frames: tuple[pd.DataFrame, pd.DataFrame]) -> tuple[pd.DataFrame, pd.Da
     likely = items["measure"] == "log_likelihood/response"
     items.loc[likely, "after"] = items.loc[likely, "after"] - 2.5 + np.random.default_rng(0).normal(0, 0.1, likely.sum())
     trials = trials.assign(quality=trials["quality"] - 2.5, quality_measure="log_likelihood/response", quality_unit="nats/token")
-    return trials.assign(forgetting_measures="kl/drift"), items
+    return trials.assign(forgetting_measures="kl/documents"), items
 
 
 class FakeTracking:

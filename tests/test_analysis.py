@@ -312,12 +312,12 @@ def test_log_likelihood_and_drift_as_measures_work_the_same() -> None:
     items = items[~items["measure"].isin(["nll/code", "nll/facts"])].copy()
     quality = items["axis"] == "quality"
     items.loc[quality, "after"] = items.loc[quality, "after"] - 3.0 + np.random.default_rng(0).normal(0, 0.1, quality.sum())
-    items["measure"] = items["measure"].replace({"exact_match/seen": "log_likelihood/response", "nll/prose": "kl/drift"})
+    items["measure"] = items["measure"].replace({"exact_match/seen": "log_likelihood/response", "nll/prose": "kl/documents"})
     trials[["quality_measure", "quality_unit"]] = "log_likelihood/response", "nats/token"
-    trials["forgetting_measures"] = "kl/drift"
+    trials["forgetting_measures"] = "kl/documents"
     trials["quality"], trials["quality_before"] = trials["quality"] - 3.0, -3.0
     t = tables((trials, items))
-    assert (t.units["quality"], t.of_axis["forgetting"]) == ("nats/token", ("kl/drift",))
+    assert (t.units["quality"], t.of_axis["forgetting"]) == ("nats/token", ("kl/documents",))
     assert verdicts((trials, items))["rank_64_equals_full"].value is not None
     draw(t)
 

@@ -99,7 +99,7 @@ def test_answers_beside_text_and_choices_in_one_trial(make_model: Callable[..., 
     names = {name.removeprefix("after/") for name in result.metrics if name.startswith("after/")}
     assert names == {
         "accuracy/answers", "written/stopped", "written/tokens", "log_likelihood/response", "accuracy/response_token",
-        "accuracy/choices", "accuracy_norm/choices", "kl/drift", "nll/drift",
+        "accuracy/choices", "accuracy_norm/choices", "kl/documents", "nll/documents", "kl/responses",
     }  # fmt: skip
     assert tasks.chosen(trial("m", sums, tasks="text+answers")) == ("text", "answers")
 
@@ -111,14 +111,15 @@ def test_what_is_written_is_compared_and_examples_stand_before(
     from core import model as models
     from core.tasks import answers, generation
     from core.tasks.measurement import Subject
+    from core.tasks.prompts import Prompt
 
     base = models.load(Model(name=make_model("llama", UNMARKED)), Device())
     asked = trial("m", sums, tasks="answers", shots=2)
     held_out = selection.select(asked.data, asked.evaluation, 0).evaluation
     prompts = []
 
-    def solved(subject: Subject, questions: list[list[dict[str, str]]], right: list[str]) -> generation.Answers:
-        prompts.extend(questions)
+    def solved(subject: Subject, put: list[Prompt], right: list[str]) -> generation.Answers:
+        prompts.extend(one.messages for one in put)
         texts = [text.splitlines()[0] if i else "who knows" for i, text in enumerate(right)]
         return generation.Answers(tuple(texts), tuple(generation.Written((1,), True) for _ in texts))
 

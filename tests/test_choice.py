@@ -188,7 +188,7 @@ def test_a_figure_of_quality_has_the_base_as_a_line_or_says_where_it_lies(clear:
         ("quality>=base+0.02,forgetting<=0.05", [("quality", True, True, 0.02), ("forgetting", False, False, 0.05)], ""),
         (" quality >= base - 1e-2 ", [("quality", True, True, -0.01)], ""),
         ("quality>=base,arm=lora r=4, 8", [("quality", True, True, 0.0)], "lora r=4, 8"),
-        ("arm=full,kl/drift<=.5", [("kl/drift", False, False, 0.5)], "full"),
+        ("arm=full,kl/documents<=.5", [("kl/documents", False, False, 0.5)], "full"),
         ("quality>=0.5,quality<=0.9", [("quality", True, False, 0.5), ("quality", False, False, 0.9)], ""),
     ],
 )

@@ -16,6 +16,7 @@ from core.hardware import Device  # noqa: E402
 from core.settings import Model  # noqa: E402
 from core.tasks import generation  # noqa: E402
 from core.tasks.generation import Decoding, Written  # noqa: E402
+from core.tasks.prompts import Prompt  # noqa: E402
 
 PROMPTS = [[5, 9, 20], [7] * 11, [30, 31], [8, 12, 40, 41, 42, 43]]
 NEVER = 319  # a token that greedy decoding of the tiny models does not reach
@@ -27,7 +28,7 @@ def one_by_one(network, prompt: list[int], ends: tuple[int, ...], most: int) -> 
     for _ in range(most):
         token = int(network(input_ids=torch.tensor([ids])).logits[0, -1].argmax())
         if token in ends:
-            return Written(tuple(ids[len(prompt) :]), True)
+            return Written(tuple(ids[len(prompt) :]), True, token)
         ids.append(token)
     return Written(tuple(ids[len(prompt) :]), False)
 
@@ -83,6 +84,6 @@ def test_an_answer_ends_where_the_template_ends_it(template: str) -> None:
     assert encode.end_ids(other) == (other.convert_tokens_to_ids("<|endoftext|>"), other.eos_token_id)
     endless = make_tokenizer("{% for m in messages %}{{ m['role'] + m['content'] }}{% endfor %}")
     assert encode.end_ids(endless) == (endless.eos_token_id,)
-    prompt = generation.prompt_ids(tokenizer, [[{"role": "user", "content": "hello"}]])[0]
+    prompt = generation.prompt_ids(tokenizer, [Prompt.of("hello")])[0]
     assert tokenizer.decode(prompt) == "<u>hello<a>"
     assert generation.texts(tokenizer, [Written(tuple(tokenizer(" fine , </s>")["input_ids"]), True)]) == ["fine ,"]

@@ -138,10 +138,10 @@ def test_a_trial_is_scored_by_the_checkers(make_model: Callable[..., str], tmp_p
     result = trials.run(asked, told.provenance, tmp_path, Device())
     assert (result.state, result.reason) == ("finished", "")
     assert result.facts["quality_measure"] == "exact_match/seen"
-    assert result.facts["forgetting_measures"] == "kl/drift"
+    assert result.facts["forgetting_measures"] == "kl/documents"
     names = {name.removeprefix("after/") for name in result.metrics if name.startswith("after/")}
     own = {"exact_match/seen", "exact_match/held_out", "log_likelihood/answer", "written/stopped", "written/tokens"}
-    assert names == own | {"kl/drift", "nll/drift"}
+    assert names == own | {"kl/documents", "nll/documents", "kl/responses"}
     assert "evaluation.max_new_tokens" in fields.ADDED_LATER
 
 
@@ -154,11 +154,16 @@ def test_right_answers_are_right_and_families_of_the_fold_are_apart(
     from core.tasks import generation
     from core.tasks import gym as task
     from core.tasks.measurement import Subject
+    from core.tasks.prompts import Prompt
 
     base = models.load(Model(name=make_model("llama")), Device())
     solutions = {one.question: one.answer for one in gym.questions(SOURCE, "test", 3)}
 
-    def solved(subject: Subject, questions: list[str], right: list[str]) -> generation.Answers:
+    put: list[Prompt] = []
+
+    def solved(subject: Subject, asked: list[Prompt], right: list[str]) -> generation.Answers:
+        put[:] = asked
+        questions = [one.messages[-1]["content"] for one in asked]
         written = tuple(generation.Written((1,), True) for _ in questions)
         return generation.Answers(tuple("no" if "GCD" in q else solutions[q] for q in questions), written)
 
@@ -170,6 +175,14 @@ def test_right_answers_are_right_and_families_of_the_fold_are_apart(
     scores = seen.by_group() | held.by_group()
     assert scores == {name: float(name != "gcd") for name in scores}
     assert Counter(seen.groups + held.groups) == dict.fromkeys(scores, 3)
+    assert {len(one.messages) for one in put} == {1}
+    shots = fields.replace_field(trial("none"), "evaluation.shots", 2)
+    task.measure(Subject(base.model, base.tokenizer, shots, (), base.model, 128))
+    assert {len(one.messages) for one in put} == {5}
+    for one, family in zip(put, [q.family for q in gym.questions(SOURCE, "test", 3)], strict=True):
+        told = [(a["content"], b["content"]) for a, b in zip(one.messages[:-1:2], one.messages[1:-1:2], strict=True)]
+        assert told == list(gym.examples(SOURCE, family, 2))
+        assert all(gym.split_of(question) == "train" for question, _ in told)
 
 
 @pytest.mark.parametrize(

@@ -19,11 +19,11 @@ torch = pytest.importorskip("torch")
 
 def samples(path: str) -> list[list[int]]:
     from core import model
-    from core.tasks import text
+    from core.tasks import drift
 
     base = model.load(Model(name=path), Device())
     with torch.no_grad():
-        return text.sample_base(base.model, base.tokenizer, 6, 16)
+        return [ids for ids, _ in drift._documents(base.model, base.tokenizer, 6, 16)]
 
 
 def test_the_models_own_way_of_generating_changes_no_sample(make_model: Callable[..., str], tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from core.experiment import Experiment
 from core.measures import ACCURACY
 from core.states import Phase, State
 
-EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/drift")  # looked at wherever there are such
+EVERYWHERE = ("quality", "forgetting", "accuracy/response_token", "kl/documents")  # looked at wherever there are such
 Fields = Mapping[str, object]  # dotted fields → values: which arm is meant
 Own = TypeVar("Own")
 Scale = Literal["log", "linear", "even"]  # even: the levels side by side, whatever lies between

@@ -178,6 +178,11 @@ def chatml(bos_first: bool) -> str:
     return ("{{ bos_token }}" if bos_first else "") + CHATML
 
 
+def brings_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether its template is its own, or a file's, and not the ChatML that bases without one are given."""
+    return tokenizer.chat_template not in (chatml(True), chatml(False))
+
+
 def give_template(tokenizer: PreTrainedTokenizerBase, source: str | None = None) -> list[int]:
     """Gives the tokenizer the chat template `source`; with None it keeps its own one, and gets ChatML where it has none. Returns
     the ids of tokens that had to be added.

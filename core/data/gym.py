@@ -205,6 +205,14 @@ def questions(source: str, split: str, n: int) -> tuple[Asked, ...]:
     return tuple(found)
 
 
+@functools.lru_cache(maxsize=256)
+def examples(source: str, family: str, n: int) -> tuple[tuple[str, str], ...]:
+    """The first `n` training questions of a family that the source names, each with its answer."""
+    one = next(one for one in families("data.source", source) if one.name == family)
+    maker = _maker("data.source", source, one, "train")
+    return tuple((str(entry["question"]), str(entry["answer"])) for _, entry in _drawn(maker, "train", n))
+
+
 def _maker(field: str, source: str, family: Family, split: str) -> Any:
     """The family's data set, which makes row i from its seed + i."""
     import reasoning_gym

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FIELD = "evaluation.tasks"
 # Settings that would be ignored in silence without a task that uses them.
-ASKED_BY = {"choices": ("choices",), "choices_dev": ("choices",), "answer": ("answers",), "shots": ("answers", "choices")}
+ASKED_BY = {"choices": ("choices",), "choices_dev": ("choices",), "answer": ("answers",), "shots": ("answers", "choices", "gym")}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,6 +39,8 @@ class Counts(Protocol):
     def seq_len_tokens(self) -> int: ...
     @property
     def drift_tokens(self) -> int: ...
+    @property
+    def own_template(self) -> bool: ...
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,18 @@ def text(trial: Trial, inputs: Counts) -> Cost:
 
 
 def answers(trial: Trial, inputs: Counts) -> Cost:
-    prompt = inputs.mean_tokens - inputs.mean_taught + trial.evaluation.shots * inputs.mean_tokens
-    return _writing(trial, inputs, inputs.n_eval_rows, prompt, room(trial, inputs))
+    return _writing(trial, inputs, inputs.n_eval_rows, _prompt(trial, inputs), room(trial, inputs))
+
+
+def _prompt(trial: Trial, inputs: Counts) -> float:
+    """Tokens of a prompt with its examples."""
+    return inputs.mean_tokens - inputs.mean_taught + trial.evaluation.shots * inputs.mean_tokens
 
 
 def gym(trial: Trial, inputs: Counts) -> Cost:
     """Each question is answered, and its right answer scored."""
     n = trial.evaluation.items_per_task * len(families("data.source", trial.data.source))
-    found = _writing(trial, inputs, n, inputs.mean_tokens - inputs.mean_taught, room(trial, inputs))
+    found = _writing(trial, inputs, n, _prompt(trial, inputs), room(trial, inputs))
     return replace(found, read=found.read + n * inputs.mean_tokens, scored=n * inputs.mean_taught)
 
 
@@ -131,16 +137,23 @@ def base_text(trial: Trial, inputs: Counts) -> Cost:
 
 
 def drift(trial: Trial, inputs: Counts) -> Cost:
+    """The base's documents, its answers where it has a chat template of its own, and the task's right ones."""
     if kind_of(trial.data.source).laboratory:
         return Cost()
-    n = trial.evaluation.drift_samples * inputs.drift_tokens
-    return Cost(read=n, scored=n, length=inputs.drift_tokens, both=True)
+    n, written = trial.evaluation.drift_samples, inputs.drift_tokens
+    prompt, answers = inputs.mean_tokens - inputs.mean_taught, n if inputs.own_template else 0
+    read = n * written + answers * (prompt + written) + n * inputs.mean_tokens
+    scored = n * written + answers * written + n * inputs.mean_taught
+    return Cost(read=read, scored=scored, length=max(written, inputs.mean_tokens), both=True)
 
 
 def drift_sampling(trial: Trial, inputs: Counts) -> Cost:
-    """The texts are drawn from the base once, all at a time."""
-    n = drift(trial, inputs).read
-    return Cost(length=inputs.drift_tokens, written=n, passes=inputs.drift_tokens if n else 0)
+    """The documents are drawn from the base once, all at a time, and the answers in batches."""
+    if kind_of(trial.data.source).laboratory:
+        return Cost()
+    n, most = trial.evaluation.drift_samples, inputs.drift_tokens
+    batches = math.ceil(n / trial.evaluation.batch_size) if inputs.own_template else 0
+    return Cost(length=most, written=n * most * (1 + inputs.own_template), passes=most * (1 + batches))
 
 
 def generations(trial: Trial, inputs: Counts) -> Cost:
@@ -149,4 +162,4 @@ def generations(trial: Trial, inputs: Counts) -> Cost:
     if not evaluation.generations or kind_of(trial.data.source).laboratory:
         return Cost()
     most = min(MOST_SHOWN_TOKENS, room(trial, inputs))
-    return _writing(trial, inputs, evaluation.generations, inputs.mean_tokens - inputs.mean_taught, most)
+    return _writing(trial, inputs, evaluation.generations, _prompt(trial, inputs), most)

@@ -14,35 +14,38 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from core import memory
 from core.data import encode
-from core.data.shapes import Message
 from core.tasks import costs
 from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of
+from core.tasks.prompts import Prompt
 
 LARGEST_CACHE_BYTES = 2 << 30  # keys and values of one batch; assumption: fits beside any model that was just trained
 
 
 @dataclass(frozen=True)
 class Written:
-    """One continuation: its token ids without the end, and whether it ended by itself (else it was cut)."""
+    """One continuation: its token ids without the end, whether it ended by itself (else it was cut), and by which token."""
 
     ids: tuple[int, ...]
     stopped: bool
+    end: int | None = None
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How continuations are written: the tokens that end one, at most how many tokens, how many prompts at a time."""
+    """How continuations are written: the tokens that end one, at most how many tokens, how many prompts at a time. `seed`: they
+    are drawn at temperature 1; None: greedy."""
 
     ends: tuple[int, ...]
     most: int
     batch_size: int
+    seed: int | None = None
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Sequence[Message]]) -> list[list[int]]:
+def prompt_ids(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Prompt]) -> list[list[int]]:
     """The conversations through the tokenizer's chat template, up to where the assistant's next words begin."""
     template = encode.template_of(tokenizer)
-    prompts = [template.render(messages, answer_next=True) for messages in asked]
-    return [list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in prompts]
+    texts = [template.render(one.messages, one.tools, answer_next=True) for one in asked]
+    return [list(tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]) for text in texts]
 
 
 @dataclass(frozen=True)
@@ -60,13 +63,12 @@ class Answers:
         return [Measurement(name, "other", groups, ids, score, np.ones(len(ids))) for name, score in scores.items()]
 
 
-def answers(subject: Subject, questions: Sequence[str | Sequence[Message]], right: Sequence[str]) -> Answers:
-    """The model's answers to questions (texts, or conversations that end with the user), each up to the end of its turn.
+def answers(subject: Subject, asked: Sequence[Prompt], right: Sequence[str]) -> Answers:
+    """The model's answers to prompts, each up to the end of its turn.
 
     `evaluation.max_new_tokens` says how long they may be; if it does not, the longest of the `right` ones does.
     """
     tokenizer, evaluation = subject.tokenizer, subject.trial.evaluation
-    asked = [[{"role": "user", "content": one}] if isinstance(one, str) else one for one in questions]
     how = Decoding(encode.end_ids(tokenizer), room(subject, right), evaluation.batch_size)
     found = write(subject.model, prompt_ids(tokenizer, asked), how)
     return Answers(tuple(texts(tokenizer, found)), tuple(found))
@@ -88,16 +90,17 @@ def texts(tokenizer: PreTrainedTokenizerBase, found: Sequence[Written]) -> list[
 
 @torch.no_grad()
 def write(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding) -> list[Written]:
-    """Greedy continuations of the prompts, in their order; what a prompt gets does not depend on its neighbours' lengths.
+    """Continuations of the prompts, in their order; what a prompt gets does not depend on its neighbours' lengths, if greedy.
 
     A prompt that leaves less room than `how.most` in the model's context goes on as far as there is room; one that fills it
     gets nothing.
     """
     context = context_of(model)
     found = [Written((), stopped=False)] * len(prompts)
-    with own_settings_aside(model):
+    drawing = contextlib.nullcontext() if how.seed is None else seeded(device_of(model), how.seed)
+    with own_settings_aside(model), drawing:
         for batch, most in _batches(model, [len(prompt) for prompt in prompts], how, context):
-            for i, one in zip(batch, _continued(model, [prompts[i] for i in batch], how.ends, most), strict=True):
+            for i, one in zip(batch, _continued(model, [prompts[i] for i in batch], how, most), strict=True):
                 found[i] = one
     return found
 
@@ -123,14 +126,14 @@ def _rows_at_once(model: nn.Module, n_tokens: int) -> int:
     return max(1, LARGEST_CACHE_BYTES // (each * n_tokens))
 
 
-def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], ends: tuple[int, ...], most: int) -> list[Written]:
+def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding, most: int) -> list[Written]:
+    ends = how.ends
     width, device = max(map(len, prompts)), device_of(model)
     padding = [width - len(prompt) for prompt in prompts]  # on the left, so that all go on at the same place; masked: any id
     ids = [[ends[0]] * n + list(prompt) for n, prompt in zip(padding, prompts, strict=True)]
     mask = [[0] * n + [1] * (width - n) for n in padding]
-    settings = GenerationConfig(
-        do_sample=False, max_new_tokens=most, use_cache=True, pad_token_id=ends[0], eos_token_id=list(ends)
-    )
+    drawn = {"do_sample": False} if how.seed is None else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    settings = GenerationConfig(**drawn, max_new_tokens=most, use_cache=True, pad_token_id=ends[0], eos_token_id=list(ends))
     continued = model.generate(  # type: ignore[operator]
         input_ids=torch.tensor(ids, device=device),
         attention_mask=torch.tensor(mask, device=device),
@@ -141,7 +144,15 @@ def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], ends: tuple[i
 
 def _until_end(answer: list[int], ends: tuple[int, ...]) -> Written:
     at = next((i for i, token in enumerate(answer) if token in ends), None)
-    return Written(tuple(answer if at is None else answer[:at]), at is not None)
+    return Written(tuple(answer), False) if at is None else Written(tuple(answer[:at]), True, answer[at])
+
+
+@contextlib.contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """The generators of torch begin at the seed inside, and go on outside as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from core.data import encode, gym
 from core.data.rows import Row
 from core.tasks import generation
 from core.tasks.measurement import Measurement, Subject, sequence_nll
+from core.tasks.prompts import Prompt, gym_turns
 
 
 def measure(subject: Subject) -> list[Measurement]:
@@ -23,7 +24,8 @@ def measure(subject: Subject) -> list[Measurement]:
     data, evaluation = subject.trial.data, subject.trial.evaluation
     asked = gym.questions(data.source, evaluation.split, evaluation.items_per_task)
     unseen = gym.held_out(tuple(dict.fromkeys(one.family for one in asked)), data.held_out_fold)
-    answers = generation.answers(subject, [one.question for one in asked], [one.answer for one in asked])
+    put = [Prompt.of(one.question, gym_turns(data.source, one.family, evaluation.shots)) for one in asked]
+    answers = generation.answers(subject, put, [one.answer for one in asked])
     right = np.array([one.right(text) for one, text in zip(asked, answers.texts, strict=True)], dtype=float)
     groups, ids = tuple(one.family for one in asked), tuple(one.id for one in asked)
     found = []
