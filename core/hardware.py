@@ -63,7 +63,20 @@ def prepare(device: Device) -> torch.device:
         raise BadInput("a GPU is asked for, but torch sees none on this machine", field=FIELD)
     if device.memory_fraction is not None:  # Ray's fractions of a GPU are bookkeeping only
         torch.cuda.set_per_process_memory_fraction(device.memory_fraction)
-    return torch.device("cuda")
+    return torch.device("cuda", 0)
+
+
+def check_type(device: Device, dtype: torch.dtype) -> None:
+    """Whether the device computes in this type.
+
+    Raises:
+        BadInput: it is a GPU from before bfloat16, where the Trainer would refuse.
+    """
+    import torch
+
+    if device.kind == "cuda" and dtype == torch.bfloat16 and not torch.cuda.is_bf16_supported(including_emulation=False):
+        text = f"{torch.cuda.get_device_name()} does not compute in bfloat16; use model.dtype=float32"
+        raise BadInput(f"model.dtype: {text}", field="model.dtype")
 
 
 def reset_peak_memory(device: Device) -> None:

@@ -19,7 +19,7 @@ from transformers.utils import logging as transformers_logging
 from core import architecture, chat, checkpoint, memory, unchanged, warm
 from core.data import encode
 from core.errors import BadInput, one_line
-from core.hardware import Device, is_out_of_memory, prepare
+from core.hardware import Device, check_type, is_out_of_memory, prepare
 from core.settings import Model
 from core.weights import BUFFER, named
 
@@ -70,15 +70,17 @@ def read_anew(model: Model, device: Device, place: torch.device | None = None, k
     if chosen.source is None:
         tokenizer.chat_template = None
     new_tokens = encode.give_template(tokenizer, chosen.source)
-    options: dict[str, Any] = {"dtype": resolved_dtype(model, device), "use_safetensors": True}
+    dtype = resolved_dtype(model, device)
+    check_type(device, dtype)
+    options: dict[str, Any] = {"dtype": dtype, "use_safetensors": True}
     packed = getattr(config, "quantization_config", None) is not None  # the checkpoint's own; others than NF4 are refused
     if packed:
         config.quantization_config["bnb_4bit_compute_dtype"] = str(options["dtype"]).removeprefix("torch.")
         options |= {"device_map": {"": str(place)}}
     elif model.quantization == "nf4":
         options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": str(place)}}
-    elif place.type == "meta":
-        options |= {"device_map": {"": "meta"}}
+    elif place.type != "cpu":  # straight there: by way of the host, every worker would hold a copy in its memory first
+        options |= {"device_map": {"": str(place)}}
     network = _weights(model, path, config, options)
     if packed or model.quantization == "nf4":
         _keep_packing(network)

@@ -114,11 +114,11 @@ def _run(asked: _Asked, result: Result) -> None:
     _check_unchanged(trial, base, chosen, hashes)
     data = _encode(trial, base, seq_len, result, chosen)
 
-    _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
-    adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
-    before = _before(asked, base, untouched)
+    before = _before(asked, base, untouched)  # before there is a second copy of the weights
+    _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
+    adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
     if any(one.name == drift.DRIFT for one in before):

@@ -40,6 +40,8 @@ def _variables(resources: Resources, address: str | None) -> dict[str, str]:
         "PYTHONPATH": installation.python_path(),
         "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths of the user's mean the user's directory
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # rows of uneven length leave holes in fixed blocks, which a trial with a share of a GPU has no room for
+        "PYTORCH_CUDA_ALLOC_CONF": os.environ.get("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True"),
         "TUNE_MAX_PENDING_TRIALS_PG": str(resources.slots),  # else a custom searcher's trials run one by one
         "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
         "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints tables and errors whatever `verbose` says

@@ -23,7 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 # hidden size, layers, attention heads, MLP width: Qwen2.5-0.5B's, and next to nothing
 SHAPES = {"half": (896, 24, 14, 4864), "tiny": (64, 2, 4, 128)}
-VOCABULARY = {"half": 32_000, "tiny": 512}
+VOCABULARY = {"half": 151_936, "tiny": 512}  # as large as a modern one, where logits decide what fits
+WORDS_A_ROW = {"half": 150, "tiny": 4}  # of an answer
 SETTINGS = {
     "adapter.rank": "4,16",
     "data.n_examples": 64,
@@ -41,10 +42,12 @@ TEMPLATE = (
 )
 
 
-def write_rows(path: Path, n_rows: int = 120) -> list[str]:
+def write_rows(path: Path, size: str, n_rows: int = 120) -> list[str]:
     """Instruction rows of made-up words, no two alike; their texts."""
     pairs = list(itertools.islice(itertools.product(WORDS, WORDS), n_rows))
-    rows = [{"instruction": f"say {first} and {second}", "output": f"{first} then {second} {first}"} for first, second in pairs]
+    rows = [
+        {"instruction": f"say {one} and {two}", "output": " ".join([one, two] * (WORDS_A_ROW[size] // 2))} for one, two in pairs
+    ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return [text for row in rows for text in row.values()]
 
@@ -132,7 +135,7 @@ def main() -> int:
     size = "tiny" if chosen.tiny else "half"
     with tempfile.TemporaryDirectory(prefix="gpu-sweep-") as name:
         folder = Path(name)
-        texts = write_rows(folder / "rows.jsonl")
+        texts = write_rows(folder / "rows.jsonl", size)
         n_parameters = write_model(folder / "model", size, texts)
         code, seconds = run_sweep(folder, chosen, rest)
         rows = read_results(folder)
