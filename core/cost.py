@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core import adapters, architecture, memory, remembered, tasks
+from core import adapters, along, architecture, memory, remembered, tasks
 from core import base as bases
 from core.architecture import EMBEDDING
 from core.hardware import Device
@@ -32,6 +32,7 @@ CPU_BYTES, GPU_BYTES = 8e9, 1.5e12  # a second: weights are read for every token
 LOAD_BYTES = 5e8  # a second, of a base's files
 STEP_SECONDS, LAYER_STEP_SECONDS = 6e-3, 1.5e-3  # of an optimizer step, whatever its size; a layer
 PASS_SECONDS, LAYER_PASS_SECONDS = 1e-3, 4e-4  # of a forward pass
+ALONG = "along training"  # the name of what is measured there
 TRIAL_SECONDS = 0.5  # rows are selected, an adapter is made and saved
 
 
@@ -141,11 +142,15 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     asked: dict[str, Cost] = {name: tasks.TASKS[name].cost(trial, inputs) for name in tasks.chosen(trial)}
     asked |= {"base text": costs.base_text(trial, inputs), "drift": costs.drift(trial, inputs)}
     once = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())
+    each = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())
+    measured = len(along.stops(evaluation.every, inputs.steps)) * each
+    if measured and phase is Phase.FINAL:
+        once += each  # the base on the validation split too
     once += seconds(costs.drift_sampling(trial, inputs), one, how, evaluation.batch_size) + one.weight_bytes / LOAD_BYTES
     if phase is Phase.FINAL:
         asked["generations"] = shown = costs.generations(trial, inputs)
         once += seconds(shown, one, how, evaluation.batch_size)
-    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in asked.items()}
+    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in asked.items()} | {ALONG: measured}
     changed = adapters.METHODS[trial.adapter.method].changes_base
     loading = TRIAL_SECONDS + (one.weight_bytes / LOAD_BYTES if changed else 0)
     return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)

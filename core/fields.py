@@ -37,6 +37,8 @@ ADDED_LATER = (
     "evaluation.choices",
     "evaluation.choices_dev",
     "train.checkpointing",
+    "evaluation.every",
+    "train.keep",
 )
 
 

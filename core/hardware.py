@@ -27,18 +27,24 @@ LOST_SIGNS = (  # in messages of errors that torch raises as plain RuntimeError,
 @dataclass(frozen=True)
 class Device:
     """A CPU share (threads) or a GPU share, `memory_fraction` of the machine's or the GPU's memory (None: all of it), and of its
-    disk: whether a final trial keeps weights of any size."""
+    disk: whether a final trial keeps weights of any size, and after how many seconds of training the state of it is kept, so that
+    a trial which is killed goes on there."""
 
     kind: str = "cpu"
     threads: int = 1
     memory_fraction: float | None = None
     keep_weights: bool = False
+    checkpoint_seconds: float = 300.0
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise BadInput(f"device kind={self.kind!r}: must be one of {', '.join(KINDS)}", field="kind")
         if self.threads < 1:
             raise BadInput(f"device threads={self.threads}: must be at least 1", field="threads")
+        if not self.checkpoint_seconds > 0:
+            raise BadInput(
+                f"device checkpoint_seconds={self.checkpoint_seconds}: must be above 0 seconds", field="checkpoint_seconds"
+            )
         if self.memory_fraction is not None and not 0 < self.memory_fraction <= 1:
             raise BadInput(
                 f"device memory_fraction={self.memory_fraction}: must be above 0 and at most 1", field="memory_fraction"

@@ -14,7 +14,7 @@ from typing import Any
 
 from core import adapters, architecture, checkpoint
 from core.base import BaseFiles
-from core.settings import Model, Train, Trial
+from core.settings import BEST, Model, Train, Trial
 
 GIB = 2**30
 WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.6}  # nf4 with the scales of its blocks
@@ -78,6 +78,7 @@ class Load:
     weights: str  # a key of WEIGHT_BYTES
     device: str
     changes_base: bool
+    keeps_best: bool = False  # a copy of what is trained, beside the model
 
     @property
     def fixed_bytes(self) -> float:
@@ -86,6 +87,8 @@ class Load:
         held = self.n_parameters * WEIGHT_BYTES[self.weights] + copied + self.trainable * TRAINED_BYTES
         if self.changes_base and self.bf16:
             held += self.n_parameters * 2  # what autocast computes with
+        if self.keeps_best and self.device == "cpu":
+            held += self.trainable * 4
         return held + PROCESS_BYTES[self.device]
 
     @property
@@ -125,6 +128,7 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
         weights=held_as(trial.model, base, device),
         device=device,
         changes_base=adapters.METHODS[trial.adapter.method].changes_base,
+        keeps_best=trial.train.keep == BEST,
     )
 
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, chat, checkpoint, rehearsal, remembered, tasks, writing
+from core import adapters, along, chat, checkpoint, rehearsal, remembered, tasks, writing
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
@@ -137,6 +137,7 @@ def inspect(trial: Trial) -> Inputs:
     """
     _check_sources(trial)
     tasks.check(trial)
+    along.check(trial)
     adapters.method_of(trial)
     base = bases.read(trial.model)
     rehearsal.check(trial.model, base)
@@ -144,6 +145,13 @@ def inspect(trial: Trial) -> Inputs:
     _check_base_text(trial, base, seq_len)
     hashes = provenance(trial)
     rows = _counted(trial, base, seq_len, hashes)
+    if trial.evaluation.every is not None:  # measured along training on the validation split
+        _counted(
+            dataclasses.replace(trial, evaluation=dataclasses.replace(trial.evaluation, split="validation")),
+            base,
+            seq_len,
+            hashes,
+        )
     n_too_long, n_truncated = (round(share * rows.n_train) for share in (rows.too_long, rows.truncated))
     n_used = _some(rows.n_train - n_too_long, trial, seq_len)
     trainable = adapters.n_trained(trial, base)

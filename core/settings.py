@@ -20,10 +20,12 @@ LOSS_ON = ("response", "last", "all")
 AUTO = "auto"  # evaluation.tasks: the task of the source's kind
 ANSWERS, REGEX = (AUTO, "exact", "number"), "regex:"  # evaluation.answer
 CHATS = ("template", "plain", "other")
+LAST, BEST = KEEP = ("last", "best")  # train.keep
 
 
 MOST_CHARACTERS = 4_000  # of a path
 LEAST_RATE = 1e-12  # far below, steps vanish in float32 and nothing is trained
+LEAST_SHARE = 0.001  # of a training between two measurements
 MANY = 1_000_000  # of what a trial holds in memory at once
 
 
@@ -174,9 +176,11 @@ class Train(Part):
     weight_decay: float = 0.0
     max_grad_norm: float = 1.0
     loss_on: str = "response"
+    keep: str = LAST  # which weights are scored and saved; best: those with the highest quality on validation along training
 
     def __post_init__(self) -> None:
         self._one_of("loss_on", LOSS_ON)
+        self._one_of("keep", KEEP)
         self._one_of("checkpointing", CHECKPOINTING)
         self._require(LEAST_RATE <= self.learning_rate < 10, "learning_rate", f"at least {LEAST_RATE} and below 10")
         self._require(0 < self.epochs <= 1_000, "epochs", "above 0 and at most 1000")
@@ -233,6 +237,8 @@ class Evaluation(Part):
     shots: int = 0  # examples before each question of `answers` and `choices`
     choices: str | None = None  # a file of multiple-choice questions
     choices_dev: str | None = None  # where their examples come from; None: from the file's questions of the other split
+    # Quality and forgetting on validation along training: after each so many steps, or each such share of them (0.1); None: not.
+    every: float | None = None
     tasks: str = AUTO  # of core/tasks, parted by commas (by + on the command line, where commas part levels); auto: by the source
 
     def __post_init__(self) -> None:
@@ -243,6 +249,8 @@ class Evaluation(Part):
         for name in ("shots", "generations"):
             self._require(getattr(self, name) >= 0, name, "at least 0")
         self._require(_is_rule(self.answer), "answer", "auto, exact, number, or regex:PATTERN with a pattern that can be read")
+        steps = self.every is None or LEAST_SHARE <= self.every < 1 or (self.every >= 1 and float(self.every).is_integer())
+        self._require(steps, "every", f"a number of steps, a share of them from {LEAST_SHARE:g} to below 1, or none")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1, or none")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             self._whole(name, 1, MANY)

@@ -25,7 +25,7 @@ LAST_SHARE = 0.1  # of the steps recorded: one batch's loss says little (0.03 to
 
 def add_training(result: Result, trained: Trained) -> None:
     """Training's metrics and history; a loss that was not finite makes the state "diverged"."""
-    losses = [point["loss"] for point in trained.history]
+    losses = [point["loss"] for point in trained.history if "loss" in point]
     n_last = max(1, round(LAST_SHARE * len(losses)))
     result.metrics |= {
         "train/loss_final": losses[-1],
@@ -34,29 +34,43 @@ def add_training(result: Result, trained: Trained) -> None:
         "train/steps": trained.steps,
         "train/seconds": trained.seconds,
     }
+    if trained.kept_step is not None:
+        result.metrics["train/kept_step"] = trained.kept_step
+    if trained.resumed_at:
+        result.facts["resumed"] = f"at step {trained.resumed_at} of {trained.planned_steps}"
     result.history = trained.history
     if trained.diverged_at is not None:
         result.state = State.DIVERGED
         result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps}"
 
 
-def add_measurements(result: Result, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:
-    """Means before and after, and the two axes: quality as it is after, forgetting as the mean change of its measures."""
-    metrics = result.metrics
+def axes(before: Sequence[Measurement], after: Sequence[Measurement]) -> dict[str, float]:
+    """The two axes with their standard errors over items."""
+    found: dict[str, float] = {}
     changes, variances = [], []
     for old, new in zip(before, after, strict=True):
         assert old.name == new.name, (old.name, new.name)
         assert old.items == new.items, new.name
-        metrics |= {f"before/{new.name}": old.mean, f"after/{new.name}": new.mean, f"delta/{new.name}": new.mean - old.mean}
-        metrics |= {f"after_se/{new.name}": new.standard_error}
         if new.axis == "quality":
-            metrics |= {"quality": new.mean, "quality_se": new.standard_error, "quality_before": old.mean}
-            result.facts |= {"quality_measure": new.name, "quality_unit": new.unit}
+            found |= {"quality": new.mean, "quality_se": new.standard_error}
         elif new.axis == "forgetting":
             changes.append(new.mean - old.mean)
             variances.append(weighted_standard_error(new.scores - old.scores, new.weights) ** 2)
-    metrics["forgetting"] = float(np.mean(changes))
-    metrics["forgetting_se"] = math.sqrt(sum(variances)) / len(changes)
+    found["forgetting"] = float(np.mean(changes))
+    found["forgetting_se"] = math.sqrt(sum(variances)) / len(changes)
+    return found
+
+
+def add_measurements(result: Result, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:
+    """Means before and after, and the two axes: quality as it is after, forgetting as the mean change of its measures."""
+    metrics = result.metrics
+    for old, new in zip(before, after, strict=True):
+        metrics |= {f"before/{new.name}": old.mean, f"after/{new.name}": new.mean, f"delta/{new.name}": new.mean - old.mean}
+        metrics |= {f"after_se/{new.name}": new.standard_error}
+        if new.axis == "quality":
+            metrics["quality_before"] = old.mean
+            result.facts |= {"quality_measure": new.name, "quality_unit": new.unit}
+    metrics |= axes(before, after)
     forgetting = [one for one in after if one.axis == "forgetting"]
     result.facts |= {
         "forgetting_measures": ", ".join(one.name for one in forgetting),

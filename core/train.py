@@ -4,36 +4,39 @@ What differs from SFTTrainer as it comes, and why (measured by tests/benchmarks/
 - The loss is taken from the model's own logits at the response's positions. TRL's fused head reads `lm_head.weight`
   directly, which leaves out PEFT's trained rows for new tokens where the head is tied; and it computes entropy and accuracy.
 - The learning rate is above 0 from the first step on (core/schedule.py).
-- Batches are made here, from lists, in an order that only the seed decides.
+- Batches are made by core/batches.py, from lists, in an order that only the seed decides.
+- A training that was interrupted goes on from its state in the trial's folder (core/resume.py), through the Trainer's own way to
+  resume, of which nothing but the step number is read from a file of its own.
 """
 
 from __future__ import annotations
 
 import gc
 import math
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from datasets import Dataset
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Sampler
-from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from torch.utils.data import DataLoader
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core import head, schedule, signs
+from core import batches, curve, head, resume, schedule, training_state
 from core.data.encode import Encoded
 from core.hardware import Device
 from core.settings import Train
+from core.watcher import Watcher
 
-HISTORY_POINTS = 100  # at most, along training
-GPU_LOOKS_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for it
+if TYPE_CHECKING:
+    from core.tasks.along import Along
 
 
 ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")  # which TRL changes
@@ -41,8 +44,9 @@ ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")  # which TRL 
 
 @dataclass(frozen=True)
 class Run:
-    """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the Trainer's folder
-    (nothing but signs of life is written there), and how its steps fit into the memory."""
+    """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the trial's folder
+    (signs of life and states are written there), how its steps fit into the memory, what keeps its states, and what measures the
+    model along the way."""
 
     train: Train
     seed: int
@@ -51,6 +55,8 @@ class Run:
     output: str
     micro_batch_size: int | None = None  # sequences of a forward pass; None: the whole batch
     checkpointing: bool = False  # layers are computed again for the backward pass instead of kept
+    keeper: resume.Keeper | None = None
+    along: Along | None = None
 
 
 @dataclass
@@ -61,43 +67,11 @@ class Trained:
     planned_steps: int = 0
     tokens: int = 0  # tokens in the sequences, without padding
     diverged_at: int | None = None
-    seconds: float = 0.0
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-class SeededOrder(Sampler[int]):
-    """A permutation for each epoch from (seed, epoch, n) alone, so that arms with one seed see one order.
-
-    Within an optimizer step's batch the longest rows come first, so that micro-batches hold little padding; the step's
-    sum over its rows is the same. Attention is quadratic: micro-batches of 4 halve the time of long, uneven rows.
-    """
-
-    def __init__(self, lengths: Sequence[int], batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.epoch = lengths, batch_size, seed, 0
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        self.epoch += 1
-        order = torch.randperm(len(self.lengths), generator=generator).tolist()
-        for start in range(0, len(order), self.batch_size):
-            yield from sorted(order[start : start + self.batch_size], key=lambda i: -self.lengths[i])
-
-    def __len__(self) -> int:
-        return len(self.lengths)
-
-
-def collate(rows: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
-    """Right-padded `input_ids` (b, l), and of the n tokens that are learnt: `at` (2, n), the row and column of the position that
-    predicts each, and `labels` (n,), its id. `n_tokens` (b,): without padding. A row's first token is predicted by nothing."""
-    width = max(len(row.ids) for row in rows)
-    learnt = [(i, at - 1, row.ids[at]) for i, row in enumerate(rows) for at in range(1, len(row.ids)) if row.mask[at]]
-    found = torch.tensor(learnt).reshape(-1, 3)
-    return {
-        "input_ids": torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows]),
-        "at": found[:, :2].T,
-        "labels": found[:, 2],
-        "n_tokens": torch.tensor([len(row.ids) for row in rows]),
-    }
+    seconds: float = 0.0  # of every attempt, without what is measured along the way
+    resumed_at: int = 0  # the step at which it went on from a state
+    resumed_seconds: float = 0.0  # of the attempts before
+    kept_step: int | None = None  # whose weights the model has, where the best ones were to be kept
+    history: list[curve.Point] = field(default_factory=list)
 
 
 def response_loss(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -113,9 +87,10 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     def __init__(self, rows: Sequence[Encoded], pad: int, how: Run, **options: Any) -> None:
         self.rows, self.pad, self.how = rows, pad, how
-        self.order = SeededOrder([len(row.ids) for row in rows], how.train.batch_size, how.seed)
+        self.order = batches.SeededOrder([len(row.ids) for row in rows], how.train.batch_size, how.seed)
         self.losses: list[torch.Tensor] = []  # one per optimizer step
         self.token_counts: list[torch.Tensor] = []
+        self.resumed: resume.State | None = None  # until it is taken up
         super().__init__(**options)
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the response tokens of an optimizer step
         self._loss_shifts_labels = False  # ours hold the predicted tokens alone
@@ -135,7 +110,7 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader:
         size = self.args.per_device_train_batch_size
-        return DataLoader(self.rows, batch_size=size, sampler=self.order, collate_fn=lambda rows: collate(rows, self.pad))  # type: ignore[arg-type]
+        return DataLoader(self.rows, batch_size=size, sampler=self.order, collate_fn=lambda rows: batches.collate(rows, self.pad))  # type: ignore[arg-type]
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
@@ -149,21 +124,29 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
             self.token_counts[-1] = self.token_counts[-1] + inputs["n_tokens"].sum()
         return loss
 
+    def go_on(self, state: resume.State) -> None:
+        """Trains from the state on."""
+        self.resumed = state
+        with tempfile.TemporaryDirectory() as folder:
+            args = self.args
+            same = {name: getattr(args, name) for name in ("logging_steps", "eval_steps", "save_steps")}
+            position = TrainerState(global_step=state.step, train_batch_size=args.per_device_train_batch_size, **same)
+            position.save_to_json(f"{folder}/trainer_state.json")
+            self.order.epoch = state.step // math.ceil(len(self.rows) / self.how.train.batch_size)
+            self.train(resume_from_checkpoint=folder)
 
-class _StopWhenDiverged(TrainerCallback):
-    def __init__(self, trainer: ResponseTrainer, every: int, shown: signs.Steps) -> None:
-        self.trainer, self.every, self.shown = trainer, every, shown
-        self.rates: list[float] = []
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """With the optimizer's."""
 
-    def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        assert self.trainer.lr_scheduler is not None
-        self.rates.append(float(self.trainer.lr_scheduler.get_last_lr()[0]))
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if self.resumed is not None:
+            training_state.restore(self, self.resumed)
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if state.global_step % self.every == 0 and not torch.isfinite(self.trainer.losses[-1]):
-            control.should_training_stop = True
-        if self.shown.due():
-            self.shown.at(state.global_step, float(self.trainer.losses[-1]))
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """At the beginning of the step, after what draws numbers before."""
+
+    def _load_scaler(self, checkpoint: str | None) -> None:
+        """There is none."""
 
 
 def _config(how: Run) -> SFTConfig:
@@ -233,31 +216,45 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
     for parameter in model.parameters():
         if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where AdamW's small steps are lost
             parameter.data = parameter.data.float()
-    shown = signs.Steps(Path(how.output), how.train.n_steps(len(rows)))
-    watcher = _StopWhenDiverged(trainer, 1 if how.device.kind == "cpu" else GPU_LOOKS_EVERY, shown)
+    planned, epochs = how.train.n_steps(len(rows)), how.train.n_epochs(len(rows))
+    watcher = Watcher(trainer, how, planned, epochs)
+    watcher.began = began
     trainer.add_callback(watcher)
-    trainer.train()
-    trained = _summary(trainer, watcher.rates, how.train.n_steps(len(rows)), how.train.n_epochs(len(rows)))
-    trained.seconds = time.perf_counter() - began
+    state = how.keeper.load() if how.keeper else None
+    if how.along:
+        how.along.begin(planned)
+    _train(trainer, watcher, state)
+    trained = _summary(watcher)
+    trained.resumed_at = state.step if state else 0
+    trained.resumed_seconds = watcher.earlier
+    if how.along and trained.diverged_at is None:
+        trained.kept_step = how.along.choose()
     return trained
 
 
-def _summary(trainer: ResponseTrainer, rates: list[float], planned: int, epochs: float) -> Trained:
-    losses = torch.stack(trainer.losses).double().tolist()
-    counts = torch.stack(trainer.token_counts).tolist()
-    diverged_at = next((step for step, loss in enumerate(losses, 1) if not math.isfinite(loss)), None)
-    every = max(1, math.ceil(len(losses) / HISTORY_POINTS))
-    history, seen = [], 0
-    for start in range(0, len(losses), every):
-        window, seen = losses[start : start + every], seen + sum(counts[start : start + every])
-        step = start + len(window)
-        history.append(
-            {
-                "step": step,
-                "epoch": step * epochs / planned,
-                "loss": sum(window) / len(window),
-                "learning_rate": rates[step - 1],
-                "tokens": seen,
-            }
-        )
-    return Trained(len(losses), planned, seen, diverged_at, history=history)
+def _train(trainer: ResponseTrainer, watcher: Watcher, state: resume.State | None) -> None:
+    """From the beginning, or from the state on; a long training's last state is kept, so that what follows it may be killed."""
+    if state is None:
+        trainer.train()
+    else:
+        watcher.take(state)
+        if state.step < watcher.planned:
+            trainer.go_on(state)
+        else:
+            training_state.restore_weights(trainer, state)
+    keeper, stopped = watcher.how.keeper, len(trainer.losses) < watcher.planned
+    if keeper and not stopped and (state is None or state.step < watcher.planned) and keeper.due():
+        watcher.keep()
+
+
+def _summary(watcher: Watcher) -> Trained:
+    done = watcher.done()
+    diverged_at = next((step for step, loss in enumerate(done.losses, 1) if not math.isfinite(loss)), None)
+    return Trained(
+        steps=len(done.losses),
+        planned_steps=done.planned,
+        tokens=sum(done.tokens),
+        diverged_at=diverged_at,
+        seconds=watcher.seconds(),
+        history=watcher.history(whole=False),
+    )

@@ -14,31 +14,29 @@ import time
 import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from core import adapters, hardware, memory, model, saved, signs, summary, tasks, train, unchanged, warm
+from core import adapters, hardware, memory, model, resume, saved, signs, summary, tasks, train, trial_rows, warm
 from core import base as bases
-from core.data import encode, kinds, selection
-from core.data.rows import Row, rows_hash
+from core.data import selection
 from core.errors import BadInput, one_line
-from core.fields import content_hash, flatten
+from core.fields import content_hash
 from core.hardware import Device
-from core.lab import corpus
 from core.provenance import facts as resolved
+from core.provenance import versions
 from core.result import Result
 from core.settings import Trial
 from core.signs import Sign
 from core.states import State
 from core.tasks import drift, samples
+from core.tasks.along import Along
 from core.tasks.measurement import Measurement, Subject
+from core.trial_rows import Tokens
 
 __all__ = ["Device", "run"]
-
-REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretraining, from seeds that no pretraining used
 
 
 def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Device) -> Result:
@@ -71,8 +69,12 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
     failed = result.state in (State.OOM, State.CRASHED)
     if failed and hardware.FACT not in result.facts:  # a lost device can't be emptied
         warm.clear()  # here, as the error's frames held the base until now
-    result.seconds = result.metrics["seconds"] = time.perf_counter() - began
-    return result.write(output)
+    result.seconds += time.perf_counter() - began
+    result.metrics["seconds"] = result.seconds
+    written = result.write(output)
+    if not failed:  # one that failed may be run again, and goes on
+        resume.clear(output)
+    return written
 
 
 def _run_within(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: Result) -> None:
@@ -111,8 +113,8 @@ def _run(asked: _Asked, result: Result) -> None:
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
     chosen = selection.select(trial.data, trial.evaluation, trial.seed)
-    _check_unchanged(trial, base, chosen, hashes)
-    data = _encode(trial, base, seq_len, result, chosen)
+    trial_rows.check_unchanged(trial, base, chosen, hashes)
+    data = trial_rows.encoded(trial, base, seq_len, result, chosen)
 
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
@@ -127,22 +129,52 @@ def _run(asked: _Asked, result: Result) -> None:
     metrics["total_parameters"] = base.model.num_parameters()
 
     mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
-    way = _way(asked, data, metrics)
-    facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
-    how = train.Run(trial.train, trial.seed, device, mixed, str(output), way.micro_batch_size, way.checkpointing)
-    trained = train.fit(adapted.model, base.tokenizer, data.train, how)
-    summary.add_training(result, trained)
+    tuned = replace(untouched, model=adapted.model)
+    _train(asked, base, tuned, data, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
-    if trained.diverged_at is not None:
+    if result.state is not State.FINISHED:
         return
     adapted.model.to(place).eval()
     if mixed and method.changes_base:
         model.round_parameters(adapted.model, torch.bfloat16)  # measured as it would be shipped, like the base
 
-    scored = _score(replace(untouched, model=adapted.model), before, output, result)
+    scored = _score(tuned, before, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
         facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), _most_bytes(trial, device))
+
+
+def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> None:
+    """Trains the model in place, from where an earlier attempt got to; what came of it is in the result."""
+    trial, output, device, facts = asked.trial, asked.output, asked.device, result.facts
+    way = _way(asked, data, result.metrics)
+    facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
+    keeper = resume.Keeper(
+        output, {"fingerprint": result.fingerprint, **versions(), "device": device.kind}, device.checkpoint_seconds
+    )
+    mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
+    along = _along(asked, base, tuned)
+    memories = way.micro_batch_size, way.checkpointing
+    how = train.Run(trial.train, trial.seed, device, mixed, str(output), *memories, keeper, along)
+    trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
+    summary.add_training(result, trained)
+    result.seconds = trained.resumed_seconds  # `run` adds those of this attempt
+    if keeper.trouble:
+        facts["training_state"] = keeper.trouble
+
+
+def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
+    """What measures the model along its training on the validation split, if that is asked for."""
+    trial = asked.trial
+    if trial.evaluation.every is None:
+        return None
+    if trial.evaluation.split != "validation":
+        trial = replace(trial, evaluation=replace(trial.evaluation, split="validation"))
+        chosen = selection.select(trial.data, trial.evaluation, trial.seed)
+        trial_rows.check_unchanged(trial, base, chosen, asked.hashes)
+        rows = trial_rows.held_out(trial, base, chosen, tuned.seq_len).rows
+        tuned = replace(tuned, trial=trial, rows=rows, asked=chosen.evaluation)
+    return Along(tuned, _before(asked, base, replace(tuned, model=base.model)), asked.output)
 
 
 def _most_bytes(trial: Trial, device: Device) -> int:
@@ -165,7 +197,7 @@ def _score(tuned: Subject, before: list[Measurement], output: Path, result: Resu
     return True
 
 
-def _way(asked: _Asked, data: _Encoded, metrics: dict[str, float]) -> memory.Fit:
+def _way(asked: _Asked, data: Tokens, metrics: dict[str, float]) -> memory.Fit:
     """How the optimizer steps are made to fit into the trial's share of the memory."""
     longest = max(len(row.ids) for row in data.train)
     files, trainable = bases.read(asked.trial.model), int(metrics["trainable_parameters"])
@@ -182,102 +214,14 @@ def _seed_generators(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@dataclass(frozen=True)
-class _Encoded:
-    """The trial's rows as tokens."""
-
-    train: tuple[encode.Encoded, ...]
-    held_out: tuple[encode.Encoded, ...]
-
-
-def _check_unchanged(trial: Trial, base: model.Base, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:
-    """The rows come from the bytes that the plan has hashed, and the chat template is the one that it has."""
-    template = content_hash(base.tokenizer.chat_template)
-    unchanged.check("model.chat_template", trial.model.chat_template, hashes.get("chat_template"), template)
-    for name, loaded in {"data": chosen.source, "eval_data": chosen.eval_source}.items():
-        field = {"data": "data.source", "eval_data": "data.eval_source"}[name]
-        source = str(flatten(trial)[field])
-        if loaded is not None and hashes.get(name):
-            read = loaded.content or kinds.kind_of(source).content_hash(field, source)
-            unchanged.check(field, source, hashes[name], read)
-
-
-def _encode(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen: selection.Selection) -> _Encoded:
-    metrics, facts = result.metrics, result.facts
-    asked = "data.eval_source" if trial.data.eval_source else "data.source"
-    training = _tokenized(trial, base, chosen.train, seq_len, "data.source")
-    held_out = _tokenized(trial, base, chosen.evaluation, seq_len, asked)
-    if not training.rows:
-        raise BadInput(
-            f"data.source={trial.data.source}: all {len(chosen.train)} rows are too long: prompts alone fill {seq_len} tokens",
-            field="data.source",
-        )
-    if chosen.evaluation and not held_out.rows:
-        raise BadInput(
-            f"data.eval_source: all {len(chosen.evaluation)} evaluation rows are too long for {seq_len} tokens",
-            field="data.eval_source",
-        )
-    metrics |= {
-        "rows/available": chosen.n_available,
-        "rows/used": len(training.rows),
-        "rows/response_tokens": sum(sum(row.mask) for row in training.rows) / len(training.rows),  # a row
-        "rows/truncated": training.n_truncated,
-        "rows/skipped_too_long": training.n_too_long,
-        "rows/skipped_empty": chosen.source.n_empty,
-        "rows/skipped_bad": chosen.n_bad,
-        "rows/skipped_in_evaluation": chosen.n_in_evaluation,
-        "rows/template_dropped_text": training.n_dropped,
-        "rows/evaluated_template_dropped_text": held_out.n_dropped,
-        "rows/evaluated": len(held_out.rows),
-        "rows/evaluated_truncated": held_out.n_truncated,
-        "rows/evaluated_skipped_too_long": held_out.n_too_long,
-    }
-    if chosen.n_of_trained_tasks is not None:
-        metrics["rows/evaluated_of_trained_tasks"] = chosen.n_of_trained_tasks
-    facts |= {
-        "train_rows_hash": rows_hash(chosen.train),
-        "evaluation_rows_hash": rows_hash(chosen.evaluation),
-        "data_shapes": ", ".join(chosen.source.shapes),
-        "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",
-    }
-    return _Encoded(_taught(trial, base, training.rows, metrics), held_out.rows)
-
-
-def _taught(
-    trial: Trial, base: model.Base, encoded: tuple[encode.Encoded, ...], metrics: dict[str, float]
-) -> tuple[encode.Encoded, ...]:
-    """The training sequences: the rows, prompts in the loss too if asked, and pretraining documents that are replayed."""
-    if trial.train.loss_on == "all":
-        encoded = tuple(replace(row, mask=[1] * len(row.ids)) for row in encoded)
-    n_replayed = selection.n_replayed(trial.data, len(encoded))
-    metrics["rows/replayed"] = n_replayed
-    if not n_replayed:
-        return encoded
-    stream = corpus.stream(REPLAY_STREAM + trial.seed, trial.data.replay_domain)  # preflight: the base was pretrained on it
-    return encoded + encode.documents(base.tokenizer, list(islice(stream, n_replayed)))
-
-
-def _tokenized(trial: Trial, base: model.Base, chosen: tuple[Row, ...], seq_len: int, field: str) -> encode.Batch:
-    """The rows' tokens; arms of a sweep that share base, rows and length share them."""
-    try:
-        last_only = trial.train.loss_on == "last"
-        key = (base.key, rows_hash(chosen), seq_len, last_only)
-        batch: encode.Batch = warm.TOKENS.get(key, lambda: encode.encode_all(base.tokenizer, chosen, seq_len, last_only))
-    except BadInput as error:
-        raise BadInput(
-            f"{flatten(trial)[field]}: {error}", field=field if error.field == "data.source" else error.field
-        ) from None
-    return batch
-
-
-def _before(asked: _Asked, base: model.Base, subject: Subject) -> list[Measurement]:
+def _before(asked: _Asked, base: model.Base, untouched: Subject) -> list[Measurement]:
     """The untouched base's scores; the same for every trial of a base and an evaluation, so measured once."""
-    trial, hashes = asked.trial, asked.hashes
+    trial, hashes = untouched.trial, asked.hashes
     signs.show(asked.output, Sign("measuring the base"))
-    rows_key = tuple(row.id for row in subject.rows)
+    rows_key = tuple(row.id for row in untouched.rows)
     data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
-    key = (base.key, trial.evaluation, data_key, subject.seq_len, trial.train.loss_on == "last")
-    found: list[Measurement] = warm.BEFORE.get(key, lambda: tasks.measure(subject))
+    key = (base.key, trial.evaluation, data_key, untouched.seq_len, trial.train.loss_on == "last")
+    found: list[Measurement] = warm.BEFORE.get(key, lambda: tasks.measure(untouched))
     if damaged := [one.name for one in found if not math.isfinite(one.mean)]:
         text = f"{damaged[0]} of the untouched base is not finite; its weights or config.json are damaged: fetch the model again"
         raise BadInput(f"model.name={trial.model.name}: {text}", field="model.name")

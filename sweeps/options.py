@@ -39,6 +39,7 @@ class Options:
     trial_timeout: float = 6 * 3600.0
     retry: str | None = None
     keep_weights: bool = False
+    checkpoint_every: float = 300.0  # seconds of training
     tracking_uri: str | None = None
     output: Path = Path("runs")
     ray_address: str | None = None
@@ -95,6 +96,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "keep fully tuned weights of final trials, however large, so that they can be exported",
         {"action": "store_true"},
     ),
+    "--checkpoint-every": (
+        "time of training between the states from which a trial that was killed goes on (5m)",
+        {"metavar": "TIME"},
+    ),
     "--tracking-uri": (
         "MLflow server or database (default: MLFLOW_TRACKING_URI, else SQLite in the output directory)",
         {"metavar": "URI"},
@@ -116,6 +121,7 @@ READ: dict[str, tuple[str, Callable[[str], object]]] = {
     "--concurrency": ("a whole number", lambda text: _number(text, int)),
     "--gpus-per-trial": ("a number between 0 and 1", lambda text: _number(text, float)),
     "--trial-timeout": ("a number of seconds", lambda text: _number(text, float)),
+    "--checkpoint-every": ("a time like 5m, 90s or 1h", lambda text: _duration(text)),
     "--retry": ("failed", lambda text: {"failed": text}[text]),
     "--output": ("a directory", lambda text: _directory(text)),
 }

@@ -25,16 +25,17 @@ class Resources:
     trial_timeout_seconds: float = 6 * 3600
     local: bool = True  # trials run on this machine and share its memory
     keep_weights: bool = False  # of final trials, however large
+    checkpoint_seconds: float = 300.0  # of training, between states from which a killed trial goes on
 
     @property
     def device(self) -> Device:
         """What a trial is told of its share."""
         if not self.gpus_per_trial:
             fraction = 1 / self.slots if self.local else None
-            return Device("cpu", self.threads, fraction, self.keep_weights)
+            return Device("cpu", self.threads, fraction, self.keep_weights, self.checkpoint_seconds)
         # Ray's fractions are bookkeeping: the limit is torch's, less 5 % for what CUDA takes outside torch's allocator
         fraction = None if self.gpus_per_trial >= 1 else 0.95 * self.gpus_per_trial
-        return Device("cuda", self.threads, fraction, self.keep_weights)
+        return Device("cuda", self.threads, fraction, self.keep_weights, self.checkpoint_seconds)
 
     def fit(self, node: Mapping[str, float]) -> bool:
         """Whether a node with these resources, as Ray counts them, holds a trial."""

@@ -189,7 +189,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     notes = lowered + describe.tuning(experiment, asked) + [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
-    share = dataclasses.replace(share, keep_weights=options.keep_weights)
+    share = dataclasses.replace(share, keep_weights=options.keep_weights, checkpoint_seconds=options.checkpoint_every)
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
     directory = ledger.directory(options.output.resolve(), experiment.name, plan.sweep)

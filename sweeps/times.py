@@ -27,6 +27,7 @@ LATER = "--trial-timeout"
 LOWERS = {
     "training": "data.n_examples or train.epochs",
     "loading": "the model's size",
+    cost.ALONG: "how often evaluation.every measures",
     "drift": "evaluation.drift_samples",
     "base text": "evaluation.max_rows",
     "generations": "evaluation.generations",

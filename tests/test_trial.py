@@ -400,7 +400,7 @@ def test_stories_on_lima(shared: Path, stories: str, tmp_path: Path) -> None:
 
 
 def test_a_batch_is_the_same_rows_whatever_its_micro_batches() -> None:
-    from core.train import SeededOrder
+    from core.batches import SeededOrder
 
     lengths = [7, 3, 9, 1, 5, 8, 2, 6, 4, 10]
     first, again = SeededOrder(lengths, 4, seed=1), SeededOrder(lengths, 4, seed=1)

@@ -27,7 +27,7 @@ import torch  # noqa: E402
 from datasets import Dataset  # noqa: E402
 from trl import SFTConfig, SFTTrainer  # noqa: E402
 
-from core import adapters, model, train  # noqa: E402
+from core import adapters, batches, model, train  # noqa: E402
 from core.data import encode, selection  # noqa: E402
 from core.fields import replace_field  # noqa: E402
 from core.hardware import Device  # noqa: E402
@@ -67,7 +67,7 @@ def bare_loop(network: torch.nn.Module, base: model.Base, chosen: selection.Sele
     optimizer = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=TRIAL.train.learning_rate)
     network.train()
     for start in range(0, len(encoded.rows), 16):
-        batch = train.collate(encoded.rows[start : start + 16], base.tokenizer.pad_token_id)
+        batch = batches.collate(encoded.rows[start : start + 16], base.tokenizer.pad_token_id)
         train.response_loss(network, batch).backward()
         torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()

@@ -1,0 +1,47 @@
+"""A training's curve: the mean loss over windows of its steps. Pure, and the same while it goes on as when it has ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+POINTS = 100  # at most, along a training
+
+Point = dict[str, float]
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of a training that are done: of each its loss, the tokens of its sequences, its learning rate; and how many are
+    planned, and how many passes over the rows these come to."""
+
+    losses: Sequence[float]
+    tokens: Sequence[int]
+    rates: Sequence[float]
+    planned: int
+    epochs: float
+
+    def epoch(self, step: int) -> float:
+        return step * self.epochs / self.planned
+
+
+def points(done: Steps, whole: bool) -> list[Point]:
+    """One point a window, at its last step; `whole`: without the window that is not full yet."""
+    every = max(1, math.ceil(done.planned / POINTS))
+    n = len(done.losses)
+    found, seen = list[Point](), 0
+    for start in range(0, n - n % every if whole else n, every):
+        window = done.losses[start : start + every]
+        seen += sum(done.tokens[start : start + every])
+        step = start + len(window)
+        found.append(
+            {
+                "step": step,
+                "epoch": done.epoch(step),
+                "loss": sum(window) / len(window),
+                "learning_rate": done.rates[step - 1],
+                "tokens": seen,
+            }
+        )
+    return found

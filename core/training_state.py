@@ -1,0 +1,109 @@
+"""A trainer's state as tensors and JSON, and back: trained weights, AdamW's moments, the schedule, the generators, the losses.
+
+Taken and given back at the beginning of an optimizer step, when no gradient is held and after whatever draws numbers between
+steps. The order of rows follows from the seed and the step alone.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from core.resume import State
+
+if TYPE_CHECKING:
+    from core.train import ResponseTrainer
+
+WEIGHT, MOMENT = "weight|", "optimizer|"
+SCHEDULE = ("last_epoch", "_step_count", "_last_lr")  # of the scheduler; the rest is made with it
+
+
+def trained(model: Any) -> dict[str, nn.Parameter]:
+    """What training changes; tied tensors once."""
+    return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+
+
+def captured(trainer: ResponseTrainer, rates: list[float], seconds: float) -> State:
+    """Everything that the next step depends on. Tensors are the trainer's own, not copies."""
+    parameters, optimizer = trained(trainer.model), _optimizer(trainer)
+    scheduler: Any = trainer.lr_scheduler
+    tensors: dict[str, torch.Tensor] = {WEIGHT + name: parameter.data for name, parameter in parameters.items()}
+    for name, parameter in parameters.items():
+        tensors |= {f"{MOMENT}{key}|{name}": value for key, value in optimizer.state[parameter].items()}
+    tensors |= {"losses": torch.stack(trainer.losses), "token_counts": torch.stack(trainer.token_counts)}
+    drawn, words = generators()
+    rest = {
+        **words,
+        "rates": list(rates),
+        "seconds": seconds,
+        "schedule": {name: value for name, value in scheduler.state_dict().items() if name in SCHEDULE},
+        "learning_rates": [float(group["lr"]) for group in optimizer.param_groups],
+    }
+    return State(trainer.state.global_step, tensors | drawn, rest)
+
+
+def restore(trainer: ResponseTrainer, state: State) -> None:
+    """Puts the state into a trainer whose model, optimizer and scheduler are made."""
+    restore_weights(trainer, state)
+    optimizer = _optimizer(trainer)
+    names = {id(parameter): name for name, parameter in trained(trainer.model).items()}
+    own = optimizer.state_dict()
+    moments: dict[str, dict[str, torch.Tensor]] = {}
+    for name, tensor in state.tensors.items():
+        if name.startswith(MOMENT):
+            _, key, parameter = name.split("|", 2)
+            moments.setdefault(parameter, {})[key] = tensor
+    ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    own["state"] = {i: moments[names[id(parameter)]] for i, parameter in enumerate(ordered) if names[id(parameter)] in moments}
+    for group, rate in zip(own["param_groups"], state.rest["learning_rates"], strict=True):
+        group["lr"] = rate
+    optimizer.load_state_dict(own)
+    scheduler: Any = trainer.lr_scheduler
+    scheduler.load_state_dict({**state.rest["schedule"], "lr_lambdas": [None] * len(scheduler.lr_lambdas)})
+
+
+def restore_weights(trainer: ResponseTrainer, state: State) -> None:
+    """The trained weights, and the losses so far."""
+    with torch.no_grad():
+        for name, parameter in trained(trainer.model).items():
+            parameter.copy_(state.tensors[WEIGHT + name])
+    device = trainer.args.device
+    trainer.losses = list(state.tensors["losses"].to(device))
+    trainer.token_counts = list(state.tensors["token_counts"])
+
+
+def generators() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Where every generator of this process is: tensors, and what JSON holds."""
+    tensors = {"generator": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        tensors["generator_cuda"] = torch.cuda.get_rng_state()
+    numpy_state = np.random.get_state(legacy=False)  # noqa: NPY002  # libraries draw from the global generator
+    return tensors, {"random": random.getstate(), "numpy": _plain(numpy_state)}
+
+
+def restore_generators(tensors: Mapping[str, torch.Tensor], words: Mapping[str, Any]) -> None:
+    torch.set_rng_state(tensors["generator"])
+    if torch.cuda.is_available() and "generator_cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["generator_cuda"])
+    version, numbers, gauss = words["random"]
+    random.setstate((version, tuple(numbers), gauss))
+    found = words["numpy"]
+    key = np.array(found["state"]["key"], dtype=np.uint32)
+    np.random.set_state({**found, "state": {**found["state"], "key": key}})  # noqa: NPY002
+
+
+def _optimizer(trainer: ResponseTrainer) -> Any:
+    """The one that accelerate has wrapped."""
+    return getattr(trainer.optimizer, "optimizer", trainer.optimizer)
+
+
+def _plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as JSON has them."""
+    if isinstance(value, dict):
+        return {name: _plain(one) for name, one in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value

@@ -1,0 +1,114 @@
+"""A trial's rows as tokens: those that it learns from, and those that it is scored on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+
+from core import model, unchanged, warm
+from core.data import encode, kinds, selection
+from core.data.rows import Row, rows_hash
+from core.errors import BadInput
+from core.fields import content_hash, flatten
+from core.lab import corpus
+from core.result import Result
+from core.settings import Trial
+
+REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretraining, from seeds that no pretraining used
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The trial's rows as tokens."""
+
+    train: tuple[encode.Encoded, ...]
+    held_out: tuple[encode.Encoded, ...]
+
+
+def check_unchanged(trial: Trial, base: model.Base, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:
+    """The rows come from the bytes that the plan has hashed, and the chat template is the one that it has."""
+    template = content_hash(base.tokenizer.chat_template)
+    unchanged.check("model.chat_template", trial.model.chat_template, hashes.get("chat_template"), template)
+    for name, loaded in {"data": chosen.source, "eval_data": chosen.eval_source}.items():
+        field = {"data": "data.source", "eval_data": "data.eval_source"}[name]
+        source = str(flatten(trial)[field])
+        if loaded is not None and hashes.get(name):
+            read = loaded.content or kinds.kind_of(source).content_hash(field, source)
+            unchanged.check(field, source, hashes[name], read)
+
+
+def held_out(trial: Trial, base: model.Base, chosen: selection.Selection, seq_len: int) -> encode.Batch:
+    """The tokens of the rows that a trial is scored on.
+
+    Raises:
+        BadInput: there are rows, and none of them fits.
+    """
+    asked = "data.eval_source" if trial.data.eval_source else "data.source"
+    found = _tokenized(trial, base, chosen.evaluation, seq_len, asked)
+    if chosen.evaluation and not found.rows:
+        text = f"data.eval_source: all {len(chosen.evaluation)} evaluation rows are too long for {seq_len} tokens"
+        raise BadInput(text, field="data.eval_source")
+    return found
+
+
+def encoded(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen: selection.Selection) -> Tokens:
+    metrics, facts = result.metrics, result.facts
+    training = _tokenized(trial, base, chosen.train, seq_len, "data.source")
+    if not training.rows:
+        raise BadInput(
+            f"data.source={trial.data.source}: all {len(chosen.train)} rows are too long: prompts alone fill {seq_len} tokens",
+            field="data.source",
+        )
+    scored = held_out(trial, base, chosen, seq_len)
+    metrics |= {
+        "rows/available": chosen.n_available,
+        "rows/used": len(training.rows),
+        "rows/response_tokens": sum(sum(row.mask) for row in training.rows) / len(training.rows),  # a row
+        "rows/truncated": training.n_truncated,
+        "rows/skipped_too_long": training.n_too_long,
+        "rows/skipped_empty": chosen.source.n_empty,
+        "rows/skipped_bad": chosen.n_bad,
+        "rows/skipped_in_evaluation": chosen.n_in_evaluation,
+        "rows/template_dropped_text": training.n_dropped,
+        "rows/evaluated_template_dropped_text": scored.n_dropped,
+        "rows/evaluated": len(scored.rows),
+        "rows/evaluated_truncated": scored.n_truncated,
+        "rows/evaluated_skipped_too_long": scored.n_too_long,
+    }
+    if chosen.n_of_trained_tasks is not None:
+        metrics["rows/evaluated_of_trained_tasks"] = chosen.n_of_trained_tasks
+    facts |= {
+        "train_rows_hash": rows_hash(chosen.train),
+        "evaluation_rows_hash": rows_hash(chosen.evaluation),
+        "data_shapes": ", ".join(chosen.source.shapes),
+        "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",
+    }
+    return Tokens(_taught(trial, base, training.rows, metrics), scored.rows)
+
+
+def _taught(
+    trial: Trial, base: model.Base, encoded: tuple[encode.Encoded, ...], metrics: dict[str, float]
+) -> tuple[encode.Encoded, ...]:
+    """The training sequences: the rows, prompts in the loss too if asked, and pretraining documents that are replayed."""
+    if trial.train.loss_on == "all":
+        encoded = tuple(replace(row, mask=[1] * len(row.ids)) for row in encoded)
+    n_replayed = selection.n_replayed(trial.data, len(encoded))
+    metrics["rows/replayed"] = n_replayed
+    if not n_replayed:
+        return encoded
+    stream = corpus.stream(REPLAY_STREAM + trial.seed, trial.data.replay_domain)  # preflight: the base was pretrained on it
+    return encoded + encode.documents(base.tokenizer, list(islice(stream, n_replayed)))
+
+
+def _tokenized(trial: Trial, base: model.Base, chosen: tuple[Row, ...], seq_len: int, field: str) -> encode.Batch:
+    """The rows' tokens; arms of a sweep that share base, rows and length share them."""
+    try:
+        last_only = trial.train.loss_on == "last"
+        key = (base.key, rows_hash(chosen), seq_len, last_only)
+        batch: encode.Batch = warm.TOKENS.get(key, lambda: encode.encode_all(base.tokenizer, chosen, seq_len, last_only))
+    except BadInput as error:
+        raise BadInput(
+            f"{flatten(trial)[field]}: {error}", field=field if error.field == "data.source" else error.field
+        ) from None
+    return batch
