@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from core.errors import BadInput
 from core.settings import BEST, Trial
@@ -17,6 +18,11 @@ def check(trial: Trial) -> None:
     if trial.train.keep == BEST and trial.evaluation.every is None:
         text = "chooses among steps that are measured; set evaluation.every too, to 0.1 for each tenth of the training"
         raise BadInput(f"train.keep={trial.train.keep}: {text}", field="train.keep")
+
+
+def on_validation(trial: Trial) -> Trial:
+    """The trial with the split that is measured along its training."""
+    return replace(trial, evaluation=replace(trial.evaluation, split="validation"))
 
 
 def stops(every: float | None, planned: int) -> list[int]:

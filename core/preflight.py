@@ -145,13 +145,8 @@ def inspect(trial: Trial) -> Inputs:
     _check_base_text(trial, base, seq_len)
     hashes = provenance(trial)
     rows = _counted(trial, base, seq_len, hashes)
-    if trial.evaluation.every is not None:  # measured along training on the validation split
-        _counted(
-            dataclasses.replace(trial, evaluation=dataclasses.replace(trial.evaluation, split="validation")),
-            base,
-            seq_len,
-            hashes,
-        )
+    if trial.evaluation.every is not None:
+        _counted(along.on_validation(trial), base, seq_len, hashes)
     n_too_long, n_truncated = (round(share * rows.n_train) for share in (rows.too_long, rows.truncated))
     n_used = _some(rows.n_train - n_too_long, trial, seq_len)
     trainable = adapters.n_trained(trial, base)

@@ -5,19 +5,16 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from core.result import Result, write_whole
 from core.states import State
-from core.tasks.measurement import Measurement, weighted_standard_error
+from core.tasks.measurement import Measurement, axes
 
 if TYPE_CHECKING:
-    from core.train import Trained
+    from core.training import Trained
 
 ITEM_COLUMNS = ("measure", "axis", "group", "item", "weight", "before", "after")
 LAST_SHARE = 0.1  # of the steps recorded: one batch's loss says little (0.03 to 0.3 from one to the next at the end)
@@ -42,23 +39,6 @@ def add_training(result: Result, trained: Trained) -> None:
     if trained.diverged_at is not None:
         result.state = State.DIVERGED
         result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps}"
-
-
-def axes(before: Sequence[Measurement], after: Sequence[Measurement]) -> dict[str, float]:
-    """The two axes with their standard errors over items."""
-    found: dict[str, float] = {}
-    changes, variances = [], []
-    for old, new in zip(before, after, strict=True):
-        assert old.name == new.name, (old.name, new.name)
-        assert old.items == new.items, new.name
-        if new.axis == "quality":
-            found |= {"quality": new.mean, "quality_se": new.standard_error}
-        elif new.axis == "forgetting":
-            changes.append(new.mean - old.mean)
-            variances.append(weighted_standard_error(new.scores - old.scores, new.weights) ** 2)
-    found["forgetting"] = float(np.mean(changes))
-    found["forgetting_se"] = math.sqrt(sum(variances)) / len(changes)
-    return found
 
 
 def add_measurements(result: Result, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:

@@ -17,9 +17,8 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -29,49 +28,12 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core import batches, curve, head, resume, schedule, training_state
+from core import batches, head, resume, schedule, training_state
 from core.data.encode import Encoded
-from core.hardware import Device
-from core.settings import Train
+from core.training import Run, Trained
 from core.watcher import Watcher
 
-if TYPE_CHECKING:
-    from core.tasks.along import Along
-
-
 ROUTER_SETTINGS = ("output_router_logits", "router_aux_loss_coef")  # which TRL changes
-
-
-@dataclass(frozen=True)
-class Run:
-    """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the trial's folder
-    (signs of life and states are written there), how its steps fit into the memory, what keeps its states, and what measures the
-    model along the way."""
-
-    train: Train
-    seed: int
-    device: Device
-    bf16: bool
-    output: str
-    micro_batch_size: int | None = None  # sequences of a forward pass; None: the whole batch
-    checkpointing: bool = False  # layers are computed again for the backward pass instead of kept
-    keeper: resume.Keeper | None = None
-    along: Along | None = None
-
-
-@dataclass
-class Trained:
-    """What training leaves behind beside the model."""
-
-    steps: int = 0
-    planned_steps: int = 0
-    tokens: int = 0  # tokens in the sequences, without padding
-    diverged_at: int | None = None
-    seconds: float = 0.0  # of every attempt, without what is measured along the way
-    resumed_at: int = 0  # the step at which it went on from a state
-    resumed_seconds: float = 0.0  # of the attempts before
-    kept_step: int | None = None  # whose weights the model has, where the best ones were to be kept
-    history: list[curve.Point] = field(default_factory=list)
 
 
 def response_loss(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,11 +16,21 @@ from torch import nn
 
 from core.resume import State
 
-if TYPE_CHECKING:
-    from core.train import ResponseTrainer
-
 WEIGHT, MOMENT = "weight|", "optimizer|"
 SCHEDULE = ("last_epoch", "_step_count", "_last_lr")  # of the scheduler; the rest is made with it
+
+
+class Trainer(Protocol):
+    """What is used of core.train.ResponseTrainer, which imports this."""
+
+    losses: list[torch.Tensor]
+    token_counts: list[torch.Tensor]
+    resumed: State | None
+    model: Any
+    optimizer: Any
+    lr_scheduler: Any
+    state: Any
+    args: Any
 
 
 def trained(model: Any) -> dict[str, nn.Parameter]:
@@ -28,10 +38,10 @@ def trained(model: Any) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
 
 
-def captured(trainer: ResponseTrainer, rates: list[float], seconds: float) -> State:
+def captured(trainer: Trainer, rates: list[float], seconds: float) -> State:
     """Everything that the next step depends on. Tensors are the trainer's own, not copies."""
     parameters, optimizer = trained(trainer.model), _optimizer(trainer)
-    scheduler: Any = trainer.lr_scheduler
+    scheduler = trainer.lr_scheduler
     tensors: dict[str, torch.Tensor] = {WEIGHT + name: parameter.data for name, parameter in parameters.items()}
     for name, parameter in parameters.items():
         tensors |= {f"{MOMENT}{key}|{name}": value for key, value in optimizer.state[parameter].items()}
@@ -47,7 +57,7 @@ def captured(trainer: ResponseTrainer, rates: list[float], seconds: float) -> St
     return State(trainer.state.global_step, tensors | drawn, rest)
 
 
-def restore(trainer: ResponseTrainer, state: State) -> None:
+def restore(trainer: Trainer, state: State) -> None:
     """Puts the state into a trainer whose model, optimizer and scheduler are made."""
     restore_weights(trainer, state)
     optimizer = _optimizer(trainer)
@@ -63,11 +73,11 @@ def restore(trainer: ResponseTrainer, state: State) -> None:
     for group, rate in zip(own["param_groups"], state.rest["learning_rates"], strict=True):
         group["lr"] = rate
     optimizer.load_state_dict(own)
-    scheduler: Any = trainer.lr_scheduler
+    scheduler = trainer.lr_scheduler
     scheduler.load_state_dict({**state.rest["schedule"], "lr_lambdas": [None] * len(scheduler.lr_lambdas)})
 
 
-def restore_weights(trainer: ResponseTrainer, state: State) -> None:
+def restore_weights(trainer: Trainer, state: State) -> None:
     """The trained weights, and the losses so far."""
     with torch.no_grad():
         for name, parameter in trained(trainer.model).items():
@@ -97,7 +107,7 @@ def restore_generators(tensors: Mapping[str, torch.Tensor], words: Mapping[str, 
     np.random.set_state({**found, "state": {**found["state"], "key": key}})  # noqa: NPY002
 
 
-def _optimizer(trainer: ResponseTrainer) -> Any:
+def _optimizer(trainer: Trainer) -> Any:
     """The one that accelerate has wrapped."""
     return getattr(trainer.optimizer, "optimizer", trainer.optimizer)
 

@@ -21,6 +21,7 @@ import torch
 
 from core import adapters, hardware, memory, model, resume, saved, signs, summary, tasks, train, trial_rows, warm
 from core import base as bases
+from core.along import on_validation
 from core.data import selection
 from core.errors import BadInput, one_line
 from core.fields import content_hash
@@ -165,11 +166,10 @@ def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result
 
 def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
     """What measures the model along its training on the validation split, if that is asked for."""
-    trial = asked.trial
-    if trial.evaluation.every is None:
+    if asked.trial.evaluation.every is None:
         return None
-    if trial.evaluation.split != "validation":
-        trial = replace(trial, evaluation=replace(trial.evaluation, split="validation"))
+    if asked.trial.evaluation.split != "validation":
+        trial = on_validation(asked.trial)
         chosen = selection.select(trial.data, trial.evaluation, trial.seed)
         trial_rows.check_unchanged(trial, base, chosen, asked.hashes)
         rows = trial_rows.held_out(trial, base, chosen, tuned.seq_len).rows

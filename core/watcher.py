@@ -5,15 +5,14 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from transformers import TrainerCallback
 
 from core import curve, resume, signs, training_state
-
-if TYPE_CHECKING:
-    from core.train import ResponseTrainer, Run
+from core.training import Run
+from core.training_state import Trainer
 
 GPU_LOOKS_EVERY = 20  # steps between looks at the loss on a GPU, where each look waits for it
 
@@ -21,7 +20,7 @@ GPU_LOOKS_EVERY = 20  # steps between looks at the loss on a GPU, where each loo
 class Watcher(TrainerCallback):
     """Called by the Trainer at each step. `planned` steps are `epochs` passes over the rows."""
 
-    def __init__(self, trainer: ResponseTrainer, how: Run, planned: int, epochs: float) -> None:
+    def __init__(self, trainer: Trainer, how: Run, planned: int, epochs: float) -> None:
         self.trainer, self.how, self.planned, self.epochs = trainer, how, planned, epochs
         self.looks_every = 1 if how.device.kind == "cpu" else GPU_LOOKS_EVERY
         self.shown = signs.Steps(Path(how.output), planned)

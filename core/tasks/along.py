@@ -15,12 +15,12 @@ from pathlib import Path
 
 import torch
 
-from core import along, measures, signs, summary, tasks, training_state
+from core import along, measures, signs, tasks, training_state
 from core.curve import Point
 from core.resume import State
 from core.settings import BEST
 from core.signs import Sign
-from core.tasks.measurement import Measurement, Subject
+from core.tasks.measurement import Measurement, Subject, axes
 
 KEPT = "kept|"  # before the names of tensors in a state
 
@@ -73,7 +73,7 @@ class Along:
 
     def _point(self, step: int, epoch: float, after: Sequence[Measurement]) -> Point:
         held_out = {one.name: one.mean for one in after if measures.measure(one.name).held_out}
-        return {"step": step, "epoch": epoch, **summary.axes(self.before, after), **held_out}
+        return {"step": step, "epoch": epoch, **axes(self.before, after), **held_out}
 
     def choose(self) -> int | None:
         """Gives the model its best weights; which step they are of, where one was to be chosen."""

@@ -85,6 +85,23 @@ def weighted_standard_error(scores: np.ndarray, weights: np.ndarray) -> float:
     return float(math.sqrt((residuals**2).sum() * n / (n - 1)) / weights.sum())
 
 
+def axes(before: Sequence[Measurement], after: Sequence[Measurement]) -> dict[str, float]:
+    """The two axes with their standard errors over items."""
+    found: dict[str, float] = {}
+    changes, variances = [], []
+    for old, new in zip(before, after, strict=True):
+        assert old.name == new.name, (old.name, new.name)
+        assert old.items == new.items, new.name
+        if new.axis == "quality":
+            found |= {"quality": new.mean, "quality_se": new.standard_error}
+        elif new.axis == "forgetting":
+            changes.append(new.mean - old.mean)
+            variances.append(weighted_standard_error(new.scores - old.scores, new.weights) ** 2)
+    found["forgetting"] = float(np.mean(changes))
+    found["forgetting_se"] = math.sqrt(sum(variances)) / len(changes)
+    return found
+
+
 def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
     """Indices in batches of similar lengths, so that little is padding."""
     ordered = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
