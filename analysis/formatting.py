@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from analysis.escaping import escaped, printable
 from analysis.stats.estimate import Estimate
+from core import rates
 from core.measures import MEASURES
 
 NONE = "–"
@@ -46,10 +47,7 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
     return f"{value} [{low}, {high}]" + (" %" if percent else "")
 
 
-def rate_text(rate: float) -> str:
-    """A learning rate as people write it: 3.2e-3."""
-    digits, power = f"{rate:.1e}".split("e")
-    return f"{digits.removesuffix('.0')}e{int(power)}"
+rate_text = rates.text
 
 
 def best_rate(e: Estimate) -> str:

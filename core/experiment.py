@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from core.errors import BadInput, nearest
 from core.fields import flatten, parse_value, replace_field
+from core.rates import RATE
 from core.settings import Scalar, Trial
 
 
@@ -108,6 +109,7 @@ class Experiment:
     `also` adds arms beside the grid, each a set of dotted overrides of the base. `with_seed` gives fields a value per
     seed (seed i takes entry i modulo the length), the same in every arm, so that arms stay paired. `without` names arms
     that are left out, by their labels. With `search` there is no grid: the arms are what it finds, and the base beside them.
+    `rates` has the range of the learning rate of models that are not the laboratory's, by model and method (sweeps/moved.py).
     """
 
     name: str
@@ -117,6 +119,8 @@ class Experiment:
     also: tuple[Mapping[str, Scalar], ...] = ()
     tune: Mapping[str, LogUniform] = field(default_factory=dict)
     tune_trials: int = 0
+    tune_beyond: int = 2  # more tuning trials of an arm, at most, while its best learning rate is an end of those tried
+    rates: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     seeds: tuple[int, ...] = (0, 1, 2)
     with_seed: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
@@ -136,6 +140,12 @@ class Experiment:
             )
         if self.search:
             self._check_search(self.search)
+
+    def space(self, name: str, trial: Trial) -> LogUniform:
+        """The range in which a tuned field is searched in an arm with this trial's model and method."""
+        space = self.tune[name]
+        low, high = self.rates.get((trial.model.name, trial.adapter.method), (space.low, space.high))
+        return LogUniform(low, high, space.grid) if name == RATE else space
 
     def _check_search(self, search: OpenSearch) -> None:
         """Every value that the search may try can be set, and nothing else decides it."""

@@ -26,6 +26,7 @@ LAST, BEST = KEEP = ("last", "best")  # train.keep
 MOST_CHARACTERS = 4_000  # of a path
 LEAST_RATE = 1e-12  # far below, steps vanish in float32 and nothing is trained
 LEAST_SHARE = 0.001  # of a training between two measurements
+MOST_RATE = 10  # below it
 MANY = 1_000_000  # of what a trial holds in memory at once
 
 
@@ -182,7 +183,8 @@ class Train(Part):
         self._one_of("loss_on", LOSS_ON)
         self._one_of("keep", KEEP)
         self._one_of("checkpointing", CHECKPOINTING)
-        self._require(LEAST_RATE <= self.learning_rate < 10, "learning_rate", f"at least {LEAST_RATE} and below 10")
+        text = f"at least {LEAST_RATE} and below {MOST_RATE}"
+        self._require(LEAST_RATE <= self.learning_rate < MOST_RATE, "learning_rate", text)
         self._require(0 < self.epochs <= 1_000, "epochs", "above 0 and at most 1000")
         self._whole("steps", 1, 1_000 * MANY, ", or none for what the epochs come to")
         self._whole("batch_size", 1, MANY)

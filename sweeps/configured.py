@@ -12,17 +12,18 @@ from core.fields import flatten
 from core.preflight import Inputs
 from core.settings import Trial
 from sweeps import overrides
+from sweeps.moved import is_given, moved
 from sweeps.options import Options
 from sweeps.plan import Plan
 
 
-def configured(experiment: Experiment, options: Options) -> Experiment:
-    """The experiment as the options change it.
+def configured(asked: Experiment, options: Options) -> Experiment:
+    """The experiment that is asked for as the options change it, its learning rates moved to its model.
 
     Raises:
         BadInput: an option cannot be used; of several every one is told.
     """
-    problems = Problems()
+    problems, experiment = Problems(), asked
     if options.smoke:
         experiment = overrides.smoke(experiment)
     if options.retry and experiment.search:
@@ -38,6 +39,7 @@ def configured(experiment: Experiment, options: Options) -> Experiment:
     n_before = len(problems.found)
     with problems.taken():
         experiment = overrides.apply_settings(experiment, options.set)
+        experiment = moved(experiment, asked, is_given(options.set))
     if len(problems.found) == n_before:  # else labels may be others
         with problems.taken():
             experiment = overrides.without(experiment, options.without)

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from core.data.kinds import Kind, kind_of
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten
+from core.rates import RATE
 from core.settings import Trial
 from core.states import Phase
-from sweeps import ledger, proposals, recipes, scored, times
+from sweeps import ledger, moved, proposals, recipes, scored, times
 from sweeps.parts import Part
 from sweeps.plan import Plan
 from sweeps.progress import clock
@@ -42,13 +43,19 @@ def tuning(experiment: Experiment, asked: Experiment) -> list[str]:
     """What is tuned and where, or that the options turned the tuning off that was `asked` for."""
     proposals = experiment.tune_trials - math.prod(space.grid for space in experiment.tune.values())
     lines = [
-        f"tuned in each arm: {name} from {space.low:g} to {space.high:g} ({space.grid} grid points, {proposals} proposed)"
+        f"tuned in each arm: {name} from {searched(experiment, name)} ({space.grid} grid points, {proposals} proposed)"
         for name, space in experiment.tune.items()
     ]
     fixed = [name for name in asked.tune if name not in experiment.tune]
     values = flatten(experiment.base)
     lines += _searched(experiment.search) if experiment.search else []
     return lines + [f"tuning is off: {name}={values[name]:g} in every arm" for name in fixed]
+
+
+def searched(experiment: Experiment, name: str) -> str:
+    """Where a tuned field is searched."""
+    space = experiment.tune[name]
+    return (moved.ranges(experiment) if name == RATE else "") or f"{space.low:g} to {space.high:g}"
 
 
 def _searched(search: OpenSearch) -> list[str]:
@@ -119,9 +126,15 @@ HEADER = ("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "peak 
 
 
 def _cells(row: Row) -> tuple[str, ...]:
-    counts = (row.n_tuning, row.n_final, row.inputs.steps, row.inputs.tokens, row.inputs.trainable_parameters)
+    sizes = (row.n_tuning, row.n_final, row.inputs.steps, row.inputs.tokens, row.inputs.trainable_parameters)
     seconds = row.final.seconds if row.n_final else row.tuning.seconds
-    return (row.label, *(f"{count:,}" for count in counts), f"{row.fit.peak_gib:.2f}", f"{seconds:.0f} s")
+    return (row.label, *(f"{count:,}" for count in sizes), f"{row.fit.peak_gib:.2f}", f"{seconds:.0f} s")
+
+
+def counts(plan: Plan, n_done: int) -> str:
+    """How many trials a plan has, and how many of them are there."""
+    beyond = f"; at most {plan.n_beyond} more where a best rate is an end of its range" if plan.n_beyond else ""
+    return f"{plan.n_tuning} tuning + {plan.n_final} final trials, {n_done} of them finished{beyond}"
 
 
 def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str], rows: Sequence[Row]) -> str:
@@ -136,7 +149,7 @@ def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str],
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
         _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
         *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows), *late]),
-        f"  {plan.n_tuning} tuning + {plan.n_final} final trials, {len(search.done())} of them finished; "
+        f"  {counts(plan, len(search.done()))}; "
         f"{n_tokens:,} tokens in all; {share}; about {_time_left(search, rows, share)}",
     ])  # fmt: skip
 
@@ -182,7 +195,7 @@ def status(plan: Plan, directory: Path) -> str:
 def _part_line(part: Part) -> str:
     """How far an arm or a rung is, and the setting that it chose."""
     phases = [job.phase for job in part.known_jobs() if job.key in part.outcomes]
-    counts = f"{phases.count(Phase.TUNE)}/{part.n_tune} tuning, {phases.count(Phase.FINAL)}/{part.n_final} final"
-    counts += " (another arm or the rung has fewer)" if part.n_not_run() else ""
+    done = f"{phases.count(Phase.TUNE)}/{part.n_tune} tuning, {phases.count(Phase.FINAL)}/{part.n_final} final"
+    done += " (another arm or the rung has fewer)" if part.n_not_run() else ""
     chosen = recipes.as_text((part.best() if part.tuned() else None) or {})
-    return f"  {part.arm.label:<16} {counts}" + (f", chosen: {chosen}" if chosen else "")
+    return f"  {part.arm.label:<16} {done}" + (f", chosen: {chosen}" if chosen else "")

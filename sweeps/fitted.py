@@ -42,7 +42,8 @@ def fitted(experiment: Experiment, options: Options, share: Resources) -> tuple[
 
     def estimate(asked: Experiment) -> float:
         changed = Plan.of(asked, preflight.provenance)
-        return times.total(changed, share, times.rows(changed, share))
+        rows = times.rows(changed, share)
+        return times.total(changed, share, rows) + times.beyond(changed, share, rows)
 
     lowered, chosen, taken = budget.fit(experiment, order, limit * (1 if smoke else SAFE), estimate)
     if taken > limit and not smoke:

@@ -266,6 +266,7 @@ def smoke(experiment: Experiment) -> Experiment:
         also=tuple(arm for arm in experiment.also if not set(SIZES) & set(arm)),
         tune={name: dataclasses.replace(space, grid=3) for name, space in experiment.tune.items()},
         tune_trials=min(experiment.tune_trials, 3 ** len(experiment.tune)),
+        tune_beyond=0,
         seeds=experiment.seeds[:1],
     )
 

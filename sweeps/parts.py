@@ -52,6 +52,10 @@ class Part(ABC):
         """How many trials of the plan there is nothing to run for."""
         return 0
 
+    def n_more(self) -> int:
+        """How many trials there are beyond those of the plan."""
+        return 0
+
     # What the record of studies (sweeps/studies.py) holds of a tuning trial
 
     def setting(self, number: int) -> Setting:

@@ -11,12 +11,13 @@ import functools
 import math
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
 from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
+from core.rates import RATE, SOURCE
 from core.settings import Scalar, Trial
 from core.states import Phase
 
@@ -92,6 +93,7 @@ class Plan:
     arms: tuple[Arm, ...]  # that are run
     axes: tuple[str, ...]  # the fields in which arms differ, in the order in which the experiment names them
     repeated: tuple[Repeated, ...] = ()  # arms that are not run, as they are the same runs as others
+    priors: Mapping[str, float] = field(default_factory=dict)  # an arm's label → the learning rate that is proposed first
 
     @classmethod
     def of(cls, experiment: Experiment, inspect: Inspect) -> Plan:
@@ -115,6 +117,11 @@ class Plan:
         search = self.experiment.search
         searched = sum(search.sizes()) if search else 0
         return searched + sum(self.experiment.tune_trials for arm in self.arms if arm.tune)
+
+    @property
+    def n_beyond(self) -> int:
+        """How many tuning trials there may be beyond the ends of ranges."""
+        return self.experiment.tune_beyond * sum(RATE in arm.tune for arm in self.arms)
 
     @property
     def n_final(self) -> int:
@@ -192,7 +199,8 @@ def arms(experiment: Experiment) -> list[Arm]:
     labels = _labels(trials, settings)
     found = []
     for label, setting, trial in zip(labels, settings, trials, strict=True):
-        tuned = {name: space for name, space in experiment.tune.items() if name in flatten(trial) and name not in setting}
+        tunable = [name for name in experiment.tune if name in flatten(trial) and name not in setting]
+        tuned = {name: experiment.space(name, trial) for name in tunable}
         found.append(Arm(label, dict(setting), tuned, _grid(tuned, experiment.tune_trials)))
     distinct = {(trial, tuple(arm.tune)) for arm, trial in zip(found, trials, strict=True)}
     if len(set(labels)) != len(labels) or len(distinct) != len(found):
@@ -262,4 +270,5 @@ def _sweep_id(plan: Plan) -> str:
         "inputs": [{kind: value for kind, value in found.items() if kind not in hidden} for found in inputs],
         "version": RESULT_VERSION,
     }
-    return content_hash(what | ({"search": dataclasses.asdict(experiment.search)} if experiment.search else {}))
+    what |= {"search": dataclasses.asdict(experiment.search)} if experiment.search else {}
+    return content_hash(what | ({"rates": SOURCE} if experiment.rates else {}))

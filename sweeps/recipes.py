@@ -50,7 +50,11 @@ def _level(levels: LogUniform | tuple[Scalar, ...], u: float) -> Scalar:
 
 def rounded(levels: LogUniform, value: float) -> float:
     """The value in its range, with three significant digits."""
-    return float(f"{min(max(value, levels.low), levels.high):.{DIGITS}g}")
+    return digits(min(max(value, levels.low), levels.high))
+
+
+def digits(value: float) -> float:
+    return float(f"{value:.{DIGITS}g}")
 
 
 def at_rung(recipe: Recipe, share: float, base: Trial) -> dict[str, Scalar]:

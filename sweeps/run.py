@@ -33,7 +33,7 @@ from core.experiment import Experiment
 from core.preflight import Inputs
 from core.result import write_whole
 from core.settings import Trial
-from sweeps import alike, describe, fits, kept, ledger, scored, times
+from sweeps import alike, describe, fits, kept, ledger, moved, scored, times
 from sweeps.budget import Kept
 from sweeps.configured import check, configured
 from sweeps.fitted import fitted
@@ -186,7 +186,8 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     inputs = check(plan)
     scored.check(plan, inputs)
     plan = plan.once(alike.same_runs(plan, inputs))
-    notes = lowered + describe.tuning(experiment, asked) + [str(one) for one in plan.repeated]
+    notes = lowered + describe.tuning(experiment, asked) + moved.told(experiment, asked, moved.is_given(options.set))
+    notes += [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
     share = dataclasses.replace(share, keep_weights=options.keep_weights, checkpoint_seconds=options.checkpoint_every)

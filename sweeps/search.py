@@ -78,8 +78,8 @@ class Search:
         return [(job, outcome) for job in self.jobs() if (outcome := self.outcome(job)) is not None]
 
     def n_planned(self) -> int:
-        """How many trials the plan has, but for those for which there is nothing to run."""
-        return self.plan.n_trials - sum(part.n_not_run() for part in self.parts)
+        """How many trials the plan has, with those that came beyond it, but for those for which there is nothing to run."""
+        return self.plan.n_trials + sum(part.n_more() - part.n_not_run() for part in self.parts)
 
     def close(self) -> int:
         """Ends the record of studies; how many tuning trials it still lacks (the next run of the sweep adds them)."""

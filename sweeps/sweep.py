@@ -16,7 +16,7 @@ from core.fields import flatten
 from core.settings import Scalar
 from core.states import Phase, State
 from core.tracking import Store, TrialRecord
-from sweeps import ledger, proposals
+from sweeps import describe, ledger, proposals
 from sweeps.ledger import Outcome
 from sweeps.logbook import Logbook
 from sweeps.plan import Job, Plan
@@ -65,7 +65,7 @@ class Sweep:
         source, n_done = f" ({origin})" if origin else "", len(self.search.done())
         return "\n".join([
             f"{self.title}: {self.plan.experiment.question}", *notes,
-            f"{self.plan.n_tuning} tuning + {self.plan.n_final} final trials, {n_done} of them finished; {share}",
+            f"{describe.counts(self.plan, n_done)}; {share}",
             f"in {self.directory}, logged to {redacted(self.uri)}{source}", "",
         ])  # fmt: skip
 
@@ -165,11 +165,10 @@ class Sweep:
     def _ranges(self) -> dict[str, str]:
         """The parent run's tags that say what was tuned, and where."""
         experiment = self.plan.experiment
-        spaces = {**experiment.tune, **(experiment.search.space if experiment.search else {})}
-        return {
-            f"tunelab.tune.{name}": f"{space.low:g} to {space.high:g}" if isinstance(space, LogUniform) else str(space)
-            for name, space in spaces.items()
-        }
+        spaces = {name: describe.searched(experiment, name) for name in experiment.tune}
+        for name, space in experiment.search.space.items() if experiment.search else ():
+            spaces[name] = f"{space.low:g} to {space.high:g}" if isinstance(space, LogUniform) else str(space)
+        return {f"tunelab.tune.{name}": text for name, text in spaces.items()}
 
     def _account(self, book: Logbook) -> bool:
         """Says what failed and what could not be logged; whether there is nothing to say."""

@@ -110,6 +110,12 @@ def total(plan: Plan, share: Resources, found: Sequence[Row]) -> float:
     return START_SECONDS + once(plan, found) + sum(row.seconds for row in found) / at_once(share)
 
 
+def beyond(plan: Plan, share: Resources, found: Sequence[Row]) -> float:
+    """Seconds of a tuning trial more in each arm, for best rates that are an end; an arm may have two, most have none."""
+    one_each = sum(row.tuning.seconds for row in found if row.n_tuning) if plan.n_beyond else 0
+    return one_each / at_once(share)
+
+
 def first(row: Row) -> float:
     """Seconds of a worker's first trial, which measures the base too."""
     phase = row.tuning if row.n_tuning else row.final

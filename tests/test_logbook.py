@@ -37,6 +37,7 @@ EXPERIMENT = Experiment(
     vary={"adapter.rank": (1, 4)},
     tune={"train.learning_rate": LogUniform(1e-4, 1e-1, grid=3)},
     tune_trials=5,
+    tune_beyond=0,
     seeds=(0, 1),
 )
 PLAN = Plan.of(EXPERIMENT, inspect)
