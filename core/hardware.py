@@ -23,6 +23,10 @@ LOST_SIGNS = (  # in messages of errors that torch raises as plain RuntimeError,
     *("cublas_status", "cudnn_status", "unspecified launch failure", "no cuda-capable device", "no cuda gpus"),
 )
 
+# Threads that wait for each other sleep instead of spinning. On two cores with other work on them, spinning makes a forward
+# pass of two threads take eight times the processor's time (1.3 s against 0.17, 135 M parameters).
+PATIENT_THREADS = {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
+
 
 @dataclass(frozen=True)
 class Device:

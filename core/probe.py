@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -18,7 +19,7 @@ from core import cost
 from core.cost import LAYER_STEP_SECONDS, STEP_SECONDS, Sizes, Speed
 from core.errors import BadInput, one_line
 from core.fields import flatten, from_flat
-from core.hardware import Device
+from core.hardware import PATIENT_THREADS, Device
 from core.settings import Trial
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
     """
     task = json.dumps({"trial": flatten(trial), "device": asdict(device), "asked": asdict(asked)})
     command = [sys.executable, "-m", "core.probe", task]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(at_once)]
+    running = [_started(command) for _ in range(at_once)]
     found = []
     try:
         for process in running:
@@ -76,6 +77,11 @@ def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
             process.kill()
             process.wait()
     return Speed(**{name: sum(one[name] for one in found) / len(found) for name in found[0]}, measured=True, device=device.kind)
+
+
+def _started(command: list[str]) -> subprocess.Popen[str]:
+    settings = {**PATIENT_THREADS, **os.environ}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
 
 
 def speeds(one: Sizes, asked: Asked, took: dict[str, float], passes: int) -> dict[str, float]:

@@ -19,6 +19,7 @@ from ray.core.generated.common_pb2 import ActorDiedErrorContext  # type: ignore[
 
 from core import installation
 from core.errors import BadInput, Lost, one_line
+from core.hardware import PATIENT_THREADS
 from core.states import State
 from sweeps import private
 from sweeps.resources import Resources
@@ -53,6 +54,7 @@ def _variables(resources: Resources, address: str | None) -> dict[str, str]:
         values |= {
             "OMP_NUM_THREADS": str(resources.threads),
             "MKL_NUM_THREADS": str(resources.threads),
+            **{name: os.environ.get(name, value) for name, value in PATIENT_THREADS.items()},
             # with clusters ruled out Ray takes 127.0.0.1 as it is, else it listens on every interface (2.60, measured)
             "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
             # of this sweep alone: Ray would write one to ~/.ray, where every cluster that is started later takes it up

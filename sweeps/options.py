@@ -38,6 +38,7 @@ class Options:
     gpus_per_trial: float | None = None
     trial_timeout: float = 6 * 3600.0
     retry: str | None = None
+    no_prior: bool = False
     keep_weights: bool = False
     checkpoint_every: float = 300.0  # seconds of training
     tracking_uri: str | None = None
@@ -85,6 +86,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
     "--base-text": ("plain text whose likelihood measures forgetting", {"metavar": "FILE"}),
     "--skip-bad-rows": ("leave malformed rows of --data and --eval-data out and count them", {"action": "store_true"}),
+    "--no-prior": ("do not propose the learning rates that like sweeps in --output found first", {"action": "store_true"}),
     "--concurrency": ("trials at a time (default: as many as cores or GPUs allow)", {"metavar": "N"}),
     "--gpus-per-trial": (
         "GPUs or a fraction of one for each trial (default: 1 where there is one; laboratory: 0)",

@@ -115,8 +115,17 @@ class Plan:
     @functools.cached_property
     def n_tuning(self) -> int:
         search = self.experiment.search
-        searched = sum(search.sizes()) if search else 0
-        return searched + sum(self.experiment.tune_trials for arm in self.arms if arm.tune)
+        return (sum(search.sizes()) if search else 0) + sum(map(self.n_tuning_of, self.arms))
+
+    def n_tuning_of(self, arm: Arm) -> int:
+        """How many tuning trials an arm has; a prior takes the place of a proposal, or is one more where there is none."""
+        asked = self.experiment.tune_trials if arm.tune else 0
+        return asked + (self.prior_of(arm) is not None and asked == len(arm.grid))
+
+    def prior_of(self, arm: Arm) -> float | None:
+        """The rate that a like sweep has found for this arm, if it is none of the grid."""
+        rate = self.priors.get(arm.label)
+        return rate if set(arm.tune) == {RATE} and rate not in [point[RATE] for point in arm.grid] else None
 
     @property
     def n_beyond(self) -> int:

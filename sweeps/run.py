@@ -33,12 +33,13 @@ from core.experiment import Experiment
 from core.preflight import Inputs
 from core.result import write_whole
 from core.settings import Trial
-from sweeps import alike, describe, fits, kept, ledger, moved, scored, times
+from sweeps import alike, describe, fits, kept, ledger, moved, priors, scored, times
 from sweeps.budget import Kept
 from sweeps.configured import check, configured
 from sweeps.fitted import fitted
 from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
+from sweeps.priors import Prior
 from sweeps.progress import silence
 from sweeps.resources import Resources, cautions, check_cluster, share_out
 from sweeps.sweep import Sweep
@@ -57,6 +58,7 @@ class Prepared:
     share: Resources
     notes: tuple[str, ...]  # what is worth a note before it starts
     inputs: Mapping[Trial, Inputs]  # of the plan's probes
+    priors: Mapping[str, Prior | None]  # of its arms, kept when it starts
     choice: Kept | None = None  # what --budget lowered, kept when it starts
 
     @functools.cached_property
@@ -194,7 +196,10 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
     directory = ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
-    return Prepared(plan, directory, share, tuple(notes), inputs, choice)
+    before = priors.of(plan, directory, options.output.resolve(), not options.no_prior)
+    notes += priors.told(before, not options.no_prior)
+    plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
+    return Prepared(plan, directory, share, tuple(notes), inputs, before, choice)
 
 
 def prepare_output(output: Path) -> Path:
@@ -232,6 +237,7 @@ def start(prepared: Prepared, options: Options, how: str) -> Ran:
     with ledger.locked(directory):
         if prepared.choice:
             prepared.choice.write()
+        priors.keep(directory, prepared.priors)
         run = Sweep(plan, directory, uri, output)
         if options.retry:
             print(run.forget_failed())

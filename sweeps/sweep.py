@@ -16,7 +16,7 @@ from core.fields import flatten
 from core.settings import Scalar
 from core.states import Phase, State
 from core.tracking import Store, TrialRecord
-from sweeps import describe, ledger, proposals
+from sweeps import describe, ledger, priors, proposals
 from sweeps.ledger import Outcome
 from sweeps.logbook import Logbook
 from sweeps.plan import Job, Plan
@@ -100,6 +100,7 @@ class Sweep:
             finally:
                 self._put_known(book)
                 self.unrecorded = self.search.close()
+                priors.keep_tuned(self.directory, self.plan, self.search.parts)
             self._tuning_keys = {job.key for job in self.search.jobs()}
             book.finish(self._superseded)
         return self._account(book)
@@ -168,7 +169,9 @@ class Sweep:
         spaces = {name: describe.searched(experiment, name) for name in experiment.tune}
         for name, space in experiment.search.space.items() if experiment.search else ():
             spaces[name] = f"{space.low:g} to {space.high:g}" if isinstance(space, LogUniform) else str(space)
-        return {f"tunelab.tune.{name}": text for name, text in spaces.items()}
+        first = dict(self.plan.priors)
+        tags = {"tunelab.prior": json.dumps(first)} if first else {}
+        return tags | {f"tunelab.tune.{name}": text for name, text in spaces.items()}
 
     def _account(self, book: Logbook) -> bool:
         """Says what failed and what could not be logged; whether there is nothing to say."""

@@ -81,8 +81,7 @@ def rows(plan: Plan, share: Resources, known: Mapping[Trial, Inputs] | None = No
     for arm in plan.arms:
         middle = search is not None and arm.label != DEFAULT_ARM
         values = recipes.middle(search, experiment.base, 1.0) if search and middle else arm.overrides
-        n_tuning = experiment.tune_trials if arm.tune else 0
-        found.append((arm.label, n_tuning, len(experiment.seeds), plan.trial(0, values)))
+        found.append((arm.label, plan.n_tuning_of(arm), len(experiment.seeds), plan.trial(0, values)))
     return [_row(size, known.get(size[-1]) or preflight.inspect(size[-1]), share) for size in found]
 
 

@@ -36,10 +36,8 @@ class TunedArm(Part):
     """One arm: its tuning trials by number, what is known of them, and its best setting."""
 
     def __init__(self, plan: Plan, arm: Arm, proposals: Proposals) -> None:
-        self.prior = _prior(plan, arm)
-        n_asked = plan.experiment.tune_trials if arm.tune else 0
-        super().__init__(plan, arm, tuple(arm.tune), n_asked + (self.prior is not None and n_asked == len(arm.grid)))
-        self.n_asked, self.n_before_ends = n_asked, self.n_tune
+        super().__init__(plan, arm, tuple(arm.tune), plan.n_tuning_of(arm))
+        self.n_planned, self.prior = self.n_tune, plan.prior_of(arm)
         self.proposals = proposals
         self.points: list[Point] = list(arm.grid)
 
@@ -47,7 +45,7 @@ class TunedArm(Part):
         """Every job known by now. Asks for the next point when all earlier tuning trials are done."""
         tuning = [self._tuning(number) for number in range(len(self.points))]
         while all(job.key in self.outcomes for job in tuning):
-            point = self._propose(len(tuning)) if len(tuning) < self.n_before_ends else self._beyond()
+            point = self._propose(len(tuning)) if len(tuning) < self.n_planned else self._beyond()
             if point is None:
                 return tuning + self._final_jobs()
             self.points.append(point)
@@ -67,7 +65,7 @@ class TunedArm(Part):
         return done and self._beyond() is None
 
     def n_more(self) -> int:
-        return self.n_tune - self.n_asked
+        return self.n_tune - self.n_planned
 
     def setting(self, number: int) -> Setting:
         return self.points[number]
@@ -95,7 +93,7 @@ class TunedArm(Part):
         """A setting beyond the end at which the best learning rate lies, one step of the grid further; half-way to a rate that
         diverged. None where the best lies between others, is not better than they are, or enough was tried."""
         best, space = self.best(), self.arm.tune.get(RATE)
-        if not best or space is None or len(self.points) - self.n_before_ends >= self.plan.experiment.tune_beyond:
+        if not best or space is None or len(self.points) - self.n_planned >= self.plan.experiment.tune_beyond:
             return None
         found = self._finished()
         rates, rate = sorted({point[RATE] for point, _ in found}), float(str(best[RATE]))
@@ -167,12 +165,6 @@ class TunedArm(Part):
     def _inside(self, values: Point) -> Point:
         """In the range, with three significant digits: what a person can read and type again."""
         return {name: recipes.rounded(self._widened(name), value) for name, value in values.items()}
-
-
-def _prior(plan: Plan, arm: Arm) -> float | None:
-    """The rate that a like sweep has found for this arm, if it is none of the grid."""
-    rate = plan.priors.get(arm.label)
-    return rate if set(arm.tune) == {RATE} and rate not in [point[RATE] for point in arm.grid] else None
 
 
 def _distance(one: Point, two: Point) -> float:

@@ -1,0 +1,159 @@
+"""Learning rates that were tuned before, as the first proposals of a sweep of a like model.
+
+A sweep keeps what its arms were tuned to (tuned.json in its directory). A new sweep in the same output directory looks for arms
+of the same architecture, width, method and kind of data, and of nearly the same rank, batch and steps, and proposes the nearest
+one's rate first. What it took is written into its own record when it starts (prior.json) and never asked for again, so that
+what lies beside it later changes nothing. Rates were chosen on validation rows; nothing of a test split is read here.
+
+The laboratory's sweeps neither take nor need priors: they stay the same whatever was run before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from core import architecture, preflight
+from core import base as bases
+from core.data.kinds import kind_of
+from core.data.rows import is_lab
+from core.errors import BadInput
+from core.fields import flatten
+from core.memory import Shape
+from core.rates import RATE, text
+from core.result import write_whole
+from core.settings import LEAST_RATE, MOST_RATE, Trial
+from sweeps.parts import Part
+from sweeps.plan import Arm, Plan
+
+TUNED, PRIOR = "tuned.json", "prior.json"
+# How many times more or less is nearly the same; beyond it a best rate moves by more than a step of a grid.
+NEAR = {"rank": 4.0, "batch_size": 2.0, "steps": 4.0}
+
+
+@dataclass(frozen=True)
+class Like:
+    """What a best learning rate depends on."""
+
+    architecture: str
+    width: int
+    layers: int
+    method: str
+    data: str  # the kind of source
+    scale: float  # alpha over rank
+    schedule: str
+    rank: int
+    batch_size: int
+    steps: int
+
+    @classmethod
+    def of(cls, trial: Trial) -> Like:
+        base, values = bases.read(trial.model), flatten(trial)
+        shape = Shape.of(architecture.read(base.directory, trial.model.trust_remote_code))
+        rank, scale = int(str(values.get("adapter.rank", 1))), float(str(values.get("adapter.alpha_over_rank", 1)))
+        kind, train = kind_of(trial.data.source).default_task, trial.train
+        exact = base.model_type, base.width, shape.layers, trial.adapter.method, kind, scale, train.schedule
+        return cls(*exact, rank, train.batch_size, preflight.inspect(trial).steps)
+
+    def apart(self, other: Like) -> float:
+        """How far apart two are, the sum of logarithms; infinite where they are not alike."""
+        own, theirs = asdict(self), asdict(other)
+        if any(own[name] != theirs[name] for name in own if name not in NEAR):
+            return math.inf
+        logs = {name: abs(math.log(own[name] / theirs[name])) for name in NEAR}
+        return sum(logs.values()) if all(logs[name] <= math.log(most) * (1 + 1e-9) for name, most in NEAR.items()) else math.inf
+
+
+@dataclass(frozen=True)
+class Prior:
+    """A rate and the sweep that found it."""
+
+    rate: float
+    source: str
+
+
+def of(plan: Plan, directory: Path, output: Path, wanted: bool) -> dict[str, Prior | None]:
+    """Each tuned arm's prior: that of its record, else what other sweeps of the output directory have found, if `wanted`."""
+    arms = [arm for arm in plan.arms if set(arm.tune) == {RATE}]
+    if not arms or is_lab(plan.experiment.base.model.name):
+        return {}
+    known = _read(directory / PRIOR)
+    begun = known is None and any(directory.glob("trials/*"))  # before priors, or without them
+    recorded = known or {}
+    found: dict[str, Prior | None] = {}
+    others = _others(output, directory) if wanted and not begun and any(arm.label not in recorded for arm in arms) else []
+    for arm in arms:
+        found[arm.label] = recorded[arm.label] if arm.label in recorded else _nearest(plan, arm, others)
+    return found
+
+
+def keep(directory: Path, priors: Mapping[str, Prior | None]) -> None:
+    """Writes what the sweep took into its record, beside what earlier starts took for other arms."""
+    known = _read(directory / PRIOR) or {}
+    new = {**priors, **known}
+    if priors and new != known:
+        write_whole(directory / PRIOR, json.dumps({label: one and asdict(one) for label, one in new.items()}, indent=1).encode())
+
+
+def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
+    """Keeps what the arms were tuned to, for later sweeps; of an arm whose rates were all as good, nothing."""
+    found = []
+    for part in parts:
+        best = part.best() if part.tuned() and set(part.arm.tune) == {RATE} else None
+        qualities = {one.quality for one in part.outcomes.values() if not one.failed}
+        if best and len(qualities) > 1:
+            found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, part.arm.overrides)))})
+    if found:
+        with suppress(OSError):  # a full disk is told where results are written
+            write_whole(directory / TUNED, json.dumps(found, indent=1).encode())
+
+
+def told(priors: Mapping[str, Prior | None], wanted: bool) -> list[str]:
+    """What is proposed first, in a line for each sweep that it comes from."""
+    by_source: dict[str, list[str]] = {}
+    for label, one in priors.items():
+        if one:
+            by_source.setdefault(one.source, []).append(f"{text(one.rate)} in {label}")
+    how = "--no-prior leaves it out" if wanted else "this sweep began with it, so --no-prior changes nothing"
+    return [f"proposed first: {', '.join(rates)} (tuned in {source}; {how})" for source, rates in by_source.items()]
+
+
+def _read(path: Path) -> dict[str, Prior | None] | None:
+    """The record of a sweep; None where there is none, or none that can be read."""
+    with suppress(OSError, ValueError, TypeError, AttributeError):
+        return {str(label): Prior(**one) if one else None for label, one in json.loads(path.read_text()).items()}
+    return None
+
+
+def _others(output: Path, directory: Path) -> list[tuple[Like, Prior]]:
+    """What the other sweeps in the output directory were tuned to; a damaged record says nothing."""
+    found = []
+    for path in sorted(output.glob(f"*/{TUNED}")):
+        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+            if path.parent != directory:
+                found += [_entry(row, path.parent.name) for row in json.loads(path.read_text())]
+    return found
+
+
+def _entry(row: Mapping[str, Any], source: str) -> tuple[Like, Prior]:
+    rate, like = float(row["rate"]), Like(**{name: value for name, value in row.items() if name != "rate"})
+    if not LEAST_RATE <= rate < MOST_RATE or like.apart(like):
+        raise ValueError(row)
+    return like, Prior(rate, source)
+
+
+def _nearest(plan: Plan, arm: Arm, others: Sequence[tuple[Like, Prior]]) -> Prior | None:
+    """The rate of the arm most like this one."""
+    if not others:
+        return None
+    try:
+        own = Like.of(plan.trial(0, arm.overrides))
+    except BadInput:
+        return None
+    distance, _, prior = min(((own.apart(like), at, prior) for at, (like, prior) in enumerate(others)), key=lambda one: one[:2])
+    return prior if distance < math.inf else None

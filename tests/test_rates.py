@@ -1,0 +1,211 @@
+"""Learning rates on a model that is not the laboratory's: where ranges and fixed rates go, and what like sweeps have found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from driven import drive
+
+import experiments
+from core import preflight, rates
+from core.experiment import Experiment
+from core.rates import RATE
+from core.states import State
+from sweeps import moved, priors
+from sweeps.configured import configured
+from sweeps.ledger import Outcome
+from sweeps.options import Options
+from sweeps.plan import Plan, arms
+from sweeps.priors import Like, Prior
+from sweeps.search import Search
+
+
+@pytest.mark.parametrize(
+    ("width", "kind", "changes_base", "rate"),
+    [
+        (2_000, "llama", False, 5e-4), (2_000, "llama", True, 5e-5), (576, "llama", False, 1.31e-3),
+        (128, "llama", False, 4.2e-3),
+        (4_096, "llama", False, 2.87e-4), (4_096, "gemma3_text", True, 2.87e-5), (4_096, "qwen2", False, 4.73e-4),
+        (896, "qwen3", True, 5.32e-5),
+    ],
+)  # fmt: skip
+def test_the_best_rate_by_width_family_and_method(width: int, kind: str, changes_base: bool, rate: float) -> None:
+    assert rates.best(width, kind, changes_base) == pytest.approx(rate, rel=0.01)
+
+
+def test_a_range_is_as_wide_as_the_questions_and_reaches_eight_times_at_most() -> None:
+    assert rates.around(1.31e-3, 1e-4, 3e-2) == (1.6e-4, 1e-2)
+    assert rates.around(1e-3, 1e-3, 4e-3) == (5e-4, 2e-3)
+
+
+def asked(name: str, model: str = "", *settings: str, **more: object) -> Experiment:
+    return configured(experiments.load(name), Options(model=model or None, set=settings, **more))  # type: ignore[arg-type]
+
+
+def levels(experiment: Experiment) -> list[float]:
+    found = {arm.overrides.get(RATE, experiment.base.train.learning_rate) for arm in arms(experiment)}
+    return sorted(float(str(rate)) for rate in found)
+
+
+def test_the_laboratorys_questions_are_as_they_are_written() -> None:
+    for name in experiments.names():
+        assert asked(name) == experiments.load(name)
+        assert moved.told(asked(name), experiments.load(name), False) == []
+
+
+def test_tuned_ranges_go_by_the_width_and_method_of_each_arm(make_model: Callable[..., str]) -> None:
+    model = make_model("llama")  # 32 wide: the rule says 1.23e-2
+    found = asked("rank_vs_quality", model)
+    by_arm = {arm.label: arm for arm in arms(found)}
+    lora, full = by_arm["lora r=16"].tune[RATE], by_arm["full"].tune[RATE]
+    assert (lora.low, lora.high, lora.grid) == (1.5e-3, 9.9e-2, 5)
+    assert (full.low, full.high, full.grid) == (1.5e-4, 9.9e-3, 5)
+    assert by_arm["full"].grid[0] == {RATE: 1.5e-4}
+    assert moved.ranges(found) == "1.5e-3 to 9.9e-2 for LoRA, 1.5e-4 to 9.9e-3 for full (width 32; Schulman 2025)"
+    fewer = asked("rank_vs_quality", model, tune_trials=3)
+    assert [len(arm.grid) for arm in arms(fewer)] == [3] * 5
+    assert Plan.of(found, preflight.provenance).sweep != Plan.of(asked("rank_vs_quality"), preflight.provenance).sweep
+
+
+def test_models_of_several_widths_have_a_range_each(make_model: Callable[..., str]) -> None:
+    model = make_model("qwen2")
+    found = asked("model_scale", "", f"model.name=lab:base-small-0,lab:base-0,{model}")
+    spaces = {arm.label: arm.tune[RATE] for arm in arms(found)}
+    question = experiments.load("model_scale").tune[RATE]
+    lab = [space for label, space in spaces.items() if "lab:base" in label]
+    assert {(space.low, space.high) for space in lab} == {(question.low, question.high)}
+    assert {(space.low, space.high) for label, space in spaces.items() if model in label} == {
+        rates.around(rates.best(32, "qwen2", False), question.low, question.high)
+    }
+
+
+def test_what_the_user_sets_stays(make_model: Callable[..., str]) -> None:
+    model = make_model("llama")
+    assert asked("rank_vs_quality", model, f"{RATE}=1e-4..1e-1").rates == {}
+    assert asked("epochs", model, f"{RATE}=2e-3").base.train.learning_rate == 2e-3
+    assert levels(asked("learning_rate", model, f"{RATE}=1e-4,1e-3")) == [1e-4, 1e-3]
+    assert moved.told(asked("epochs", model, f"{RATE}=1e-3"), experiments.load("epochs"), True) == []
+
+
+def test_fixed_rates_and_axes_move_with_the_width_and_keep_their_ratios(make_model: Callable[..., str]) -> None:
+    model = make_model("llama")
+    ratio = (128 / 32) ** 0.775
+    found = asked("epochs", model)
+    assert found.base.train.learning_rate == pytest.approx(2e-3 * ratio, rel=0.05)
+    assert moved.told(found, experiments.load("epochs"), False) == [
+        "learning rate: 5.9e-3 (the laboratory's 2e-3, moved to width 32; Schulman 2025)"
+    ]
+    assert asked("epochs", model, "adapter.method=full").base.train.learning_rate == pytest.approx(2e-4 * ratio, rel=0.05)
+    for name in ("learning_rate", "forgetting_tradeoff"):
+        was, now = levels(experiments.load(name)), levels(asked(name, model))
+        assert now == pytest.approx([rate * ratio for rate in was], rel=0.05)
+    recipe = asked("best_recipe", model, "data.n_clusters=none")
+    assert recipe.search is not None
+    assert recipe.search.space[RATE] == dataclasses.replace(
+        experiments.load("best_recipe").search.space[RATE],
+        low=1.5e-3,
+        high=9.9e-2,  # type: ignore[union-attr]
+    )
+
+
+def test_an_experiment_of_ones_own_on_a_model_of_ones_own_keeps_its_rates(make_model: Callable[..., str]) -> None:
+    question = experiments.load("rank_vs_quality")
+    model = dataclasses.replace(question.base.model, name=make_model("llama"))
+    own = dataclasses.replace(question, base=dataclasses.replace(question.base, model=model), with_seed={})
+    assert configured(own, Options()) == own
+
+
+# What like sweeps have found
+
+
+@pytest.fixture
+def plan(make_model: Callable[..., str], rows_file: str) -> Plan:
+    found = asked("rank_vs_quality", make_model("llama"), data=rows_file, tune_trials=5, seeds=1, without=("lora r=64",))
+    return Plan.of(found, preflight.provenance)
+
+
+def truth(best: float) -> Callable[[object], Outcome]:
+    return lambda job: Outcome(State.FINISHED, 1 - abs(job.trial.train.learning_rate / best - 1), 1.0)  # type: ignore[attr-defined]
+
+
+def tuned(plan: Plan, output: Path, name: str, best: float) -> Search:
+    """A sweep that has been tuned, and its record."""
+    directory = output / name
+    directory.mkdir(parents=True)
+    search = Search(plan, {})
+    drive(search, truth(best))
+    priors.keep_tuned(directory, plan, search.parts)
+    return search
+
+
+def test_the_rates_of_a_like_sweep_come_first_and_are_kept_in_the_sweeps_own_record(plan: Plan, tmp_path: Path) -> None:
+    done, new = tuned(plan, tmp_path, "rank_vs_quality-1", 4.1e-3), tmp_path / "target_modules-2"
+    found = priors.of(plan, new, tmp_path, True)
+    best = {part.arm.label: (part.best() or {})[RATE] for part in done.parts}
+    assert {label: one.rate for label, one in found.items() if one} == best
+    said = priors.told(found, True)
+    assert len(said) == 1
+    assert "(tuned in rank_vs_quality-1; --no-prior leaves it out)" in said[0]
+    assert priors.of(plan, new, tmp_path, False) == dict.fromkeys(best)
+    new.mkdir()
+    priors.keep(new, found)
+    tuned(plan, tmp_path, "another-3", 2e-3)
+    (tmp_path / "rank_vs_quality-1" / priors.TUNED).unlink()
+    assert priors.of(plan, new, tmp_path, True) == priors.of(plan, new, tmp_path, False) == found
+    assert "began with it" in priors.told(found, False)[0]
+
+
+def test_a_sweep_that_began_without_a_prior_never_takes_one(plan: Plan, tmp_path: Path) -> None:
+    begun = tmp_path / "begun-1"
+    (begun / "trials" / "a").mkdir(parents=True)
+    tuned(plan, tmp_path, "later-2", 4e-3)
+    assert set(priors.of(plan, begun, tmp_path, True).values()) == {None}
+    fresh = tmp_path / "fresh-1"
+    fresh.mkdir()
+    priors.keep(fresh, priors.of(plan, fresh, tmp_path, False))
+    assert set(priors.of(plan, fresh, tmp_path, True).values()) == {None}
+
+
+def test_nothing_is_learnt_from_rates_that_were_all_as_good_or_from_a_damaged_record(plan: Plan, tmp_path: Path) -> None:
+    directory = tmp_path / "flat-1"
+    directory.mkdir()
+    search = Search(plan, {})
+    drive(search, lambda job: Outcome(State.FINISHED, 0.0, 1.0))
+    priors.keep_tuned(directory, plan, search.parts)
+    assert not (directory / priors.TUNED).exists()
+    for text in ("{", "[1]", json.dumps([{"rate": 1.0}])):
+        (directory / priors.TUNED).write_text(text)
+        assert set(priors.of(plan, tmp_path / "new-2", tmp_path, True).values()) == {None}
+
+
+def test_the_laboratory_takes_no_prior(plan: Plan, tmp_path: Path) -> None:
+    tuned(plan, tmp_path, "real-1", 4e-3)
+    lab = Plan.of(experiments.load("rank_vs_quality"), preflight.provenance)
+    assert priors.of(lab, tmp_path / "lab-2", tmp_path, True) == {}
+
+
+ONE = Like("llama", 576, 30, "lora", "gym", 2.0, "linear", rank=16, batch_size=16, steps=200)
+
+
+@pytest.mark.parametrize(
+    ("change", "alike"),
+    [
+        ({}, True), ({"rank": 64}, True), ({"rank": 4}, True), ({"rank": 1}, False), ({"batch_size": 32}, True),
+        ({"batch_size": 64}, False), ({"steps": 50}, True), ({"steps": 20}, False), ({"width": 577}, False),
+        ({"layers": 12}, False), ({"method": "full"}, False), ({"data": "text"}, False), ({"architecture": "qwen2"}, False),
+        ({"scale": 1.0}, False), ({"schedule": "constant"}, False),
+    ],
+)  # fmt: skip
+def test_what_is_alike(change: dict[str, object], alike: bool) -> None:
+    assert (ONE.apart(dataclasses.replace(ONE, **change)) < float("inf")) is alike  # type: ignore[arg-type]
+
+
+def test_the_nearest_is_taken(plan: Plan) -> None:
+    arm = plan.arms[1]
+    own = Like.of(plan.trial(0, arm.overrides))
+    others = [(dataclasses.replace(own, rank=8), Prior(1e-3, "a")), (own, Prior(2e-3, "b")), (own, Prior(3e-3, "c"))]
+    assert priors._nearest(plan, arm, others) == Prior(2e-3, "b")
