@@ -140,6 +140,8 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     """A trial's time, run with micro-batches of `way`."""
     one, evaluation = sizes(trial.model, how.device), trial.evaluation
     asked: dict[str, Cost] = {name: tasks.TASKS[name].cost(trial, inputs) for name in tasks.chosen(trial)}
+    if phase is not Phase.FINAL:
+        asked = {name: one for name, one in asked.items() if not tasks.TASKS[name].final_only}
     asked |= {"base text": costs.base_text(trial, inputs), "drift": costs.drift(trial, inputs)}
     once = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())
     each = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())

@@ -39,6 +39,9 @@ ADDED_LATER = (
     "train.checkpointing",
     "evaluation.every",
     "train.keep",
+    "evaluation.ifeval",
+    "evaluation.lm_eval",
+    "evaluation.lm_eval_chat",
 )
 
 

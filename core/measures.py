@@ -12,6 +12,8 @@ from core.errors import BadInput, nearest
 
 ACCURACY, NATS, SHARE, TOKENS = "accuracy", "nats/token", "share", "tokens"
 KL = "KL from the base"
+BESIDE = ("ifeval", "constraints", "refusals")  # tasks that write, and may stand beside another that does
+HARNESS = "lm_eval:"  # before the name of a task of lm-eval's, and its metric
 
 
 @dataclass(frozen=True)
@@ -52,8 +54,16 @@ MEASURES: dict[str, Measure] = _table(
     Measure("accuracy/answers", ACCURACY, "right answers"),
     Measure("accuracy/choices", ACCURACY, "multiple choice", change=True),
     Measure("accuracy_norm/choices", ACCURACY, "multiple choice, by length", change=True),
+    Measure("followed/prompts_strict", ACCURACY, "prompts followed"),
+    Measure("followed/prompts_loose", ACCURACY, "prompts followed, loosely"),
+    Measure("followed/instructions_strict", ACCURACY, "instructions followed"),
+    Measure("followed/instructions_loose", ACCURACY, "instructions followed, loosely"),
+    Measure("followed/constraints", ACCURACY, "constraints kept"),
+    Measure("refused/harmless", SHARE, "harmless requests refused", higher_is_better=False),
     Measure("written/stopped", SHARE, "answers that end by themselves"),
     Measure("written/tokens", TOKENS, "length of answers"),
+    *(Measure(f"written/stopped/{of}", SHARE, f"answers that end by themselves, {of}") for of in BESIDE),
+    *(Measure(f"written/tokens/{of}", TOKENS, f"length of answers, {of}") for of in BESIDE),
     Measure("kl/documents", NATS, "KL, documents", change=True, higher_is_better=False, rise=KL),
     Measure("kl/answers", NATS, "KL, answers", change=True, higher_is_better=False, rise=KL),
     Measure("kl/responses", NATS, "KL, right answers", change=True, higher_is_better=False, rise=KL),
@@ -82,6 +92,8 @@ def measure(name: str) -> Measure:
     Raises:
         BadInput: there is none, with the nearest name.
     """
+    if name.startswith(HARNESS):
+        return Measure(name, ACCURACY, name.removeprefix(HARNESS).replace("/", ", "), change=True)
     if name not in MEASURES:
         raise BadInput(f"measure {name!r}: {nearest(name, list(MEASURES))}; a new one needs its line in core/measures.py")
     return MEASURES[name]

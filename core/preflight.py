@@ -22,6 +22,7 @@ from core.fields import flatten
 from core.lab.corpus import DOMAINS
 from core.lab.tokenizer import vocabulary
 from core.settings import Data, Evaluation, Trial
+from core.tasks import task_files
 
 MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 
@@ -255,7 +256,12 @@ def _check_language(trial: Trial, base: BaseFiles, sample: tuple[Row, ...]) -> N
 
 
 # What else a trial reads, by the name of its hash.
-FILES = {"base_text": "evaluation.base_text", "choices": "evaluation.choices", "choices_dev": "evaluation.choices_dev"}
+FILES = {
+    "base_text": "evaluation.base_text",
+    "choices": "evaluation.choices",
+    "choices_dev": "evaluation.choices_dev",
+    "ifeval": "evaluation.ifeval",
+}
 
 
 def provenance(trial: Trial) -> dict[str, str]:
@@ -265,6 +271,8 @@ def provenance(trial: Trial) -> dict[str, str]:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
     if template := chat.template_hash(trial.model.chat_template):
         found["chat_template"] = template
+    if trial.evaluation.lm_eval is not None:
+        found["lm_eval"] = task_files.hash_of(trial.evaluation)
     for kind, name in FILES.items():
         if (path := flatten(trial)[name]) is not None:
             found[kind] = kinds.file_hash(name, str(path))

@@ -241,6 +241,9 @@ class Evaluation(Part):
     choices_dev: str | None = None  # where their examples come from; None: from the file's questions of the other split
     # Quality and forgetting on validation along training: after each so many steps, or each such share of them (0.1); None: not.
     every: float | None = None
+    ifeval: str | None = None  # a file of prompts with verifiable instructions, as IFEval's
+    lm_eval: str | None = None  # task files of the Language Model Evaluation Harness, joined by +
+    lm_eval_chat: bool = False  # whether they are put through the chat template
     tasks: str = AUTO  # of core/tasks, parted by commas (by + on the command line, where commas part levels); auto: by the source
 
     def __post_init__(self) -> None:

@@ -47,7 +47,8 @@ def same_runs(plan: Plan, inputs: Mapping[Trial, Inputs]) -> dict[str, str]:
 def resolved(trial: Trial, inputs: Inputs) -> Resolved:
     """What the trial's settings come to: trials for which it is the same are the same run, but for the seed."""
     n_replayed = selection.n_replayed(trial.data, inputs.n_train_examples)
-    kind, windows = kinds.kind_of(trial.data.source), bool(trial.evaluation.base_text or trial.evaluation.choices)
+    kind, evaluation = kinds.kind_of(trial.data.source), trial.evaluation
+    windows = bool(evaluation.base_text or evaluation.choices or evaluation.ifeval or evaluation.lm_eval)
     unread = RESOLVED | (frozenset() if windows else {"evaluation.max_rows"})
     unread |= (OF_ROWS if kind.laboratory else frozenset()) | (frozenset() if kind.own_questions else OF_QUESTIONS)
     own = {name: value for name, value in flatten(trial).items() if name not in unread and not name.startswith("adapter.")}

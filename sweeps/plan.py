@@ -33,6 +33,8 @@ PROVENANCE_OF = {
     "evaluation.base_text": "base_text",
     "evaluation.choices": "choices",
     "evaluation.choices_dev": "choices_dev",
+    "evaluation.ifeval": "ifeval",
+    "evaluation.lm_eval": "lm_eval",
 }
 Provenance = Mapping[str, str]
 Inspect = Callable[[Trial], Provenance]

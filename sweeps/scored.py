@@ -22,7 +22,9 @@ from sweeps.plan import Plan
 ROWS = ("data.source", "data.eval_source", "data.eval_share", "evaluation.max_rows")  # what decides which rows are held out
 QUESTIONS = ("evaluation.items_per_task", "data.held_out_fold")  # of tasks that make their questions
 # How answers are written and compared, and what is asked beside.
-ANSWERS = ("evaluation.max_new_tokens", "evaluation.answer", "evaluation.shots", "evaluation.choices", "evaluation.choices_dev")
+ANSWERS = tuple(
+    f"evaluation.{name}" for name in ("max_new_tokens", "answer", "choices", "choices_dev", "ifeval", "lm_eval", "lm_eval_chat")
+)
 TEXTS = ("evaluation.base_text", "evaluation.drift_samples", "evaluation.drift_tokens")  # that forgetting is measured on
 TASKS = ("data.source", "evaluation.tasks")
 LENGTH = ("data.seq_len_tokens", "model.name")

@@ -32,6 +32,8 @@ LOWERS = {
     "base text": "evaluation.max_rows",
     "generations": "evaluation.generations",
     "gym": "evaluation.items_per_task or evaluation.max_new_tokens",
+    "ifeval": "evaluation.max_rows or evaluation.max_new_tokens",
+    "lm-eval": "evaluation.max_rows",
     "answers": "evaluation.max_rows or evaluation.max_new_tokens",
     "lab": "evaluation.items_per_task",
     "composed": "evaluation.items_per_task",

@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING
 from core.data.kinds import Kind, kind_of
 from core.errors import BadInput, nearest
 from core.settings import AUTO, Evaluation, Trial
-from core.tasks import costs, examples
+from core.tasks import costs, examples, instructions, task_files
 
 if TYPE_CHECKING:
     from core.tasks.measurement import Measurement, Subject
 
 FIELD = "evaluation.tasks"
 # Settings that would be ignored in silence without a task that uses them.
-ASKED_BY = {"choices": ("choices",), "choices_dev": ("choices",), "answer": ("answers",), "shots": ("answers", "choices", "gym")}
+ASKED_BY = {
+    "choices": ("choices",),
+    "choices_dev": ("choices",),
+    "answer": ("answers",),
+    "shots": ("answers", "choices", "gym", "lm-eval"),
+    "ifeval": ("ifeval",),
+    "lm_eval": ("lm-eval",),
+    "lm_eval_chat": ("lm-eval",),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +40,7 @@ class Task:
     can_ask: Callable[[Kind], bool]
     gives_quality: bool = True
     alone: bool = False  # not beside another that gives quality
+    final_only: bool = False  # asked on the test split alone: nothing is chosen by it
     cost: costs.CostOf = costs.nothing  # about, how many tokens it reads and writes
     check: Callable[[Trial], None] = lambda trial: None  # BadInput for what it cannot ask, before anything starts
 
@@ -69,6 +78,34 @@ TASKS: dict[str, Task] = {
         gives_quality=False,
         check=examples.check_choices,
     ),
+    "ifeval": Task(
+        measure=_measured_by("core.tasks.following"),
+        cost=costs.ifeval,
+        can_ask=lambda kind: not kind.laboratory,
+        check=instructions.check,
+    ),
+    "constraints": Task(
+        measure=_measured_by("core.tasks.constraints"),
+        cost=costs.constraints,
+        can_ask=lambda kind: not kind.laboratory,
+        gives_quality=False,
+        final_only=True,
+    ),
+    "refusals": Task(
+        measure=_measured_by("core.tasks.refusals"),
+        cost=costs.refusals,
+        can_ask=lambda kind: not kind.laboratory,
+        gives_quality=False,
+        final_only=True,
+    ),
+    "lm-eval": Task(
+        measure=_measured_by("core.tasks.harness"),
+        cost=costs.lm_eval,
+        can_ask=lambda kind: not kind.laboratory,
+        gives_quality=False,
+        final_only=True,
+        check=task_files.check,
+    ),
     "text": Task(measure=_measured_by("core.tasks.text"), cost=costs.text, can_ask=lambda kind: not kind.own_questions),
 }
 
@@ -98,6 +135,11 @@ def chosen(trial: Trial) -> tuple[str, ...]:
     return names
 
 
+def asked(trial: Trial) -> tuple[str, ...]:
+    """Those of the trial's tasks that are asked on its split."""
+    return tuple(name for name in chosen(trial) if trial.evaluation.split == "test" or not TASKS[name].final_only)
+
+
 def check(trial: Trial) -> None:
     """Looks at what the trial's tasks need, without torch.
 
@@ -122,7 +164,7 @@ def measure(subject: Subject) -> list[Measurement]:
 
     subject.model.eval()
     with torch.no_grad():
-        found = [one for name in chosen(subject.trial) for one in TASKS[name].measure(subject)]
+        found = [one for name in asked(subject.trial) for one in TASKS[name].measure(subject)]
         if not kind_of(subject.trial.data.source).laboratory:
             from core.tasks import text
 

@@ -9,12 +9,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from core.data.gym import families
 from core.data.kinds import kind_of
-from core.tasks import examples
+from core.tasks import examples, instructions, task_files
+from core.tasks.constraints import CONSTRAINTS, TOPICS
+from core.tasks.constraints import MOST_TOKENS as CONSTRAINT_TOKENS
+from core.tasks.refusals import HARMLESS
+from core.tasks.refusals import MOST_TOKENS as REFUSAL_TOKENS
 from core.writing import CHARACTERS_A_TOKEN
 
 if TYPE_CHECKING:
     from core.settings import Trial
 
+PROBE_TOKENS = 40  # of a probe's prompt, with the template's marks
+HARNESS_TOKENS = 400  # of an item, all its choices together: assumption
 LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say
 MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
 MOST_SHOWN_TOKENS = 128  # of a text that is shown: enough to see how it begins and whether it ends
@@ -111,6 +117,30 @@ def choices(trial: Trial, inputs: Counts) -> Cost:
     read = shots * sum(tokens * n for tokens, (_, n, _) in zip(questions, sizes, strict=True))
     scored = sum(n * longest for _, n, longest in sizes) / CHARACTERS_A_TOKEN
     return Cost(read=read, scored=scored, length=shots * sum(questions) / len(questions))
+
+
+def ifeval(trial: Trial, inputs: Counts) -> Cost:
+    asked = instructions.questions(trial.evaluation, trial.evaluation.split)
+    prompt = sum(len(one.prompt) for one in asked) / len(asked) / CHARACTERS_A_TOKEN
+    return _writing(trial, inputs, len(asked), prompt, trial.evaluation.max_new_tokens or instructions.MOST_TOKENS)
+
+
+def constraints(trial: Trial, inputs: Counts) -> Cost:
+    return _probe(trial, inputs, len(CONSTRAINTS) * len(TOPICS), CONSTRAINT_TOKENS)
+
+
+def refusals(trial: Trial, inputs: Counts) -> Cost:
+    return _probe(trial, inputs, sum(map(len, HARMLESS.values())), REFUSAL_TOKENS)
+
+
+def _probe(trial: Trial, inputs: Counts, n: int, most: int) -> Cost:
+    return _writing(trial, inputs, n, PROBE_TOKENS, trial.evaluation.max_new_tokens or most)
+
+
+def lm_eval(trial: Trial, inputs: Counts) -> Cost:
+    """Of tasks of likelihood, about; the harness alone knows."""
+    n = len(task_files.names(trial.evaluation)) * trial.evaluation.max_rows * (1 + trial.evaluation.shots)
+    return Cost(read=n * HARNESS_TOKENS, scored=n * HARNESS_TOKENS, length=HARNESS_TOKENS)
 
 
 def lab(trial: Trial, inputs: Counts) -> Cost:

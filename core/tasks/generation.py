@@ -55,21 +55,23 @@ class Answers:
     texts: tuple[str, ...]
     written: tuple[Written, ...]
 
-    def measurements(self, groups: tuple[str, ...], ids: tuple[str, ...]) -> list[Measurement]:
-        """How many answers end by themselves, and how long they are, by the groups and ids of the questions."""
+    def measurements(self, groups: tuple[str, ...], ids: tuple[str, ...], of: str = "") -> list[Measurement]:
+        """How many answers end by themselves, and how long they are, by the groups and ids of the questions. `of`: the task,
+        where it may stand beside another that lets the model write."""
         stopped = np.array([one.stopped for one in self.written], dtype=float)
         tokens = np.array([len(one.ids) for one in self.written], dtype=float)
-        scores = {"written/stopped": stopped, "written/tokens": tokens}
+        scores = {"/".join(filter(None, ("written", what, of))): n for what, n in {"stopped": stopped, "tokens": tokens}.items()}
         return [Measurement(name, "other", groups, ids, score, np.ones(len(ids))) for name, score in scores.items()]
 
 
-def answers(subject: Subject, asked: Sequence[Prompt], right: Sequence[str]) -> Answers:
+def answers(subject: Subject, asked: Sequence[Prompt], right: Sequence[str], most: int | None = None) -> Answers:
     """The model's answers to prompts, each up to the end of its turn.
 
-    `evaluation.max_new_tokens` says how long they may be; if it does not, the longest of the `right` ones does.
+    `evaluation.max_new_tokens` says how long they may be; if it does not, `most`, or the longest of the `right` ones.
     """
     tokenizer, evaluation = subject.tokenizer, subject.trial.evaluation
-    how = Decoding(encode.end_ids(tokenizer), room(subject, right), evaluation.batch_size)
+    longest = most if most is not None and evaluation.max_new_tokens is None else room(subject, right)
+    how = Decoding(encode.end_ids(tokenizer), longest, evaluation.batch_size)
     found = write(subject.model, prompt_ids(tokenizer, asked), how)
     return Answers(tuple(texts(tokenizer, found)), tuple(found))
 

@@ -1,0 +1,95 @@
+"""Tasks of the Language Model Evaluation Harness, asked of the model in place, item by item (`pip install -e '.[lm-eval]'`).
+
+`evaluation.lm_eval` names the harness's own task files (YAML; their data_files may be local, which needs no network) or tasks
+that it knows, joined by +. Every number that the harness gives an item and that lies between 0 and 1 (acc, acc_norm, exact_match)
+becomes a measure, lm_eval:TASK/METRIC. `evaluation.shots` are its few-shot examples where above 0, `evaluation.max_rows` its
+limit, `evaluation.lm_eval_chat` its --apply_chat_template.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+import re
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import measures
+from core.errors import BadInput, one_line
+from core.tasks.measurement import Measurement, Subject
+from core.tasks.task_files import FIELD, names
+
+Items = dict[str, list[tuple[str, str, float]]]  # measure → task, item, score
+
+
+def measure(subject: Subject) -> list[Measurement]:
+    """Every score of every item."""
+    evaluation = subject.trial.evaluation
+    asked = names(evaluation)
+    try:
+        found = _scored(evaluated(subject, asked))
+    except BadInput:
+        raise
+    except Exception as error:  # its loaders, templates and metrics raise what they like
+        raise BadInput(f"{FIELD}={evaluation.lm_eval}: the harness fails ({one_line(error)[:300]})", field=FIELD) from error
+    if not found:
+        raise BadInput(f"{FIELD}={evaluation.lm_eval}: gives no score between 0 and 1 for each item", field=FIELD)
+    return [
+        Measurement(
+            name,
+            "other",
+            tuple(task for task, _, _ in items),
+            tuple(item for _, item, _ in items),
+            np.array([score for _, _, score in items]),
+            np.ones(len(items)),
+        )
+        for name, items in found.items()
+    ]
+
+
+def evaluated(subject: Subject, asked: list[str]) -> Mapping[str, Any]:
+    """What the harness says of these tasks, with its samples."""
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    evaluation = subject.trial.evaluation
+    model = HFLM(
+        pretrained=subject.model,  # type: ignore[arg-type]  # a PEFT model does as well
+        tokenizer=copy.deepcopy(subject.tokenizer),
+        batch_size=evaluation.batch_size,
+        truncation=True,
+    )
+    found = simple_evaluate(
+        model,
+        tasks=list(asked),
+        task_manager=TaskManager(include_defaults=not all(Path(one).is_file() for one in asked)),
+        num_fewshot=evaluation.shots or None,
+        limit=evaluation.max_rows,
+        apply_chat_template=evaluation.lm_eval_chat,
+        bootstrap_iters=0,
+        log_samples=True,
+    )
+    return found or {}
+
+
+def _scored(results: Mapping[str, Any]) -> Items:
+    """The scores of items that lie between 0 and 1; a list of them gives an item each."""
+    found: Items = defaultdict(list)
+    for task, samples in results.get("samples", {}).items():
+        for sample in sorted(samples, key=lambda one: int(one["doc_id"])):
+            filtered = "" if sample.get("filter", "none") == "none" else f"/{sample['filter']}"
+            for metric in sample.get("metrics", ()):
+                value = sample.get(metric)
+                several = value if isinstance(value, list | tuple) else [value]
+                for i, score in enumerate(several):
+                    if isinstance(score, bool | int | float | np.number) and 0 <= float(score) <= 1:
+                        item = f"{task}/{sample['doc_id']}" + (f"/{i}" if isinstance(value, list | tuple) else "")
+                        name = f"{measures.HARNESS}{task}/{metric}{filtered}"
+                        found[re.sub(r"[^\w:/. -]", "_", name)].append((task, item, float(score)))
+    return found

@@ -1,0 +1,94 @@
+"""The prompts of `ifeval`: a local file in IFEval's format (key, prompt, instruction_id_list, kwargs). Without torch."""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+from dataclasses import dataclass
+from typing import Any
+
+from core import checkpoint
+from core.data import apart, files, sources
+from core.data.rows import share
+from core.data.wording import normal
+from core.errors import BadInput, nearest
+from core.settings import Evaluation, Trial
+
+FIELD = "evaluation.ifeval"
+INSTALL = "pip install -e '.[ifeval]'"
+MOST_TOKENS = 512  # of an answer, where evaluation.max_new_tokens does not say: prompts ask for up to 400 words and more
+KINDS = (
+    "change_case:capital_word_frequency", "change_case:english_capital", "change_case:english_lowercase",
+    "combination:repeat_prompt", "combination:two_responses", "detectable_content:number_placeholders",
+    "detectable_content:postscript", "detectable_format:constrained_response", "detectable_format:json_format",
+    "detectable_format:multiple_sections", "detectable_format:number_bullet_lists",
+    "detectable_format:number_highlighted_sections", "detectable_format:title", "keywords:existence",
+    "keywords:forbidden_words", "keywords:frequency", "keywords:letter_frequency", "language:response_language",
+    "length_constraints:nth_paragraph_first_word", "length_constraints:number_paragraphs",
+    "length_constraints:number_sentences", "length_constraints:number_words", "punctuation:no_comma", "startend:end_checker",
+    "startend:quotation",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Instructed:
+    """A prompt with its instructions: their kinds, and what each asks for."""
+
+    id: str
+    prompt: str
+    kinds: tuple[str, ...]
+    options: tuple[dict[str, Any], ...]
+
+
+def check(trial: Trial) -> None:
+    """The checkers are installed, and the file has prompts for both splits.
+
+    Raises:
+        BadInput: they are not, or it has not.
+    """
+    for split in apart.SPLITS:
+        questions(trial.evaluation, split)
+    if importlib.util.find_spec("if_verifiable") is None:
+        raise BadInput(f"{FIELD}={trial.evaluation.ifeval}: its checkers are not installed: {INSTALL}", field=FIELD)
+
+
+def questions(evaluation: Evaluation, split: str) -> tuple[Instructed, ...]:
+    """At most `evaluation.max_rows` prompts of a split, in the order of their hashes.
+
+    Raises:
+        BadInput: no file is given, a row of it is malformed, or the split has none.
+    """
+    if evaluation.ifeval is None:
+        text = f"ifeval needs {FIELD}=FILE, prompts in IFEval's format"
+        raise BadInput(f"evaluation.tasks={evaluation.tasks!r}: {text}", field=FIELD)
+    every = _read(evaluation.ifeval, checkpoint.state(files.existing(FIELD, evaluation.ifeval)))
+    mine = [one for one in every if apart.split_of(normal(one.prompt)) == split]
+    if not mine:
+        text = f"has no prompt for the {split} split ({len(every)} in all); give more"
+        raise BadInput(f"{FIELD}={evaluation.ifeval}: {text}", field=FIELD)
+    return tuple(sorted(mine, key=lambda one: (share(one.id, "ifeval"), one.id))[: evaluation.max_rows])
+
+
+@functools.lru_cache(maxsize=4)
+def _read(path: str, state: object) -> tuple[Instructed, ...]:
+    found: dict[str, Instructed] = {}
+    for place, raw in sources.read_file(FIELD, path)[0]:
+        one = _instructed(f"{FIELD}={path}: {place}", raw)
+        found.setdefault(one.id, one)  # a prompt that stands twice is asked once
+    return tuple(found.values())
+
+
+def _instructed(where: str, raw: object) -> Instructed:
+    fields = raw if isinstance(raw, dict) else {}
+    prompt, kinds, options = fields.get("prompt"), fields.get("instruction_id_list"), fields.get("kwargs")
+    if not isinstance(prompt, str) or not prompt.strip():
+        raise BadInput(f"{where}: needs a text 'prompt'", field=FIELD)
+    if not isinstance(kinds, list | tuple) or not kinds or not isinstance(options, list | tuple) or len(options) != len(kinds):
+        raise BadInput(f"{where}: needs a list 'instruction_id_list', and in 'kwargs' an object for each", field=FIELD)
+    for kind, option in zip(kinds, options, strict=True):
+        if kind not in KINDS:
+            raise BadInput(f"{where}: instruction_id_list: {nearest(str(kind), KINDS)}", field=FIELD)
+        if option is not None and not isinstance(option, dict):
+            raise BadInput(f"{where}: kwargs must hold objects, not {type(option).__name__}", field=FIELD)
+    given = tuple({name: value for name, value in (option or {}).items() if value is not None} for option in options)
+    return Instructed(f"{share(f'{prompt}{kinds}{given}', 'id'):.12f}", prompt, tuple(map(str, kinds)), given)
