@@ -150,7 +150,7 @@ def check(trial: Trial) -> None:
     for field, of in ASKED_BY.items():
         value = getattr(evaluation, field)
         if value != getattr(default, field) and not set(of) & set(names):
-            here = f"used by {' and '.join(of)} alone, and {' and '.join(names)} measures here"
+            here = f"used by {', '.join(of)} alone, and {' and '.join(names)} measures here"
             text = f"{here}; leave it out, or add {of[0]} in {FIELD}"
             raise BadInput(f"evaluation.{field}={value}: {text}", field=f"evaluation.{field}")
     for name in names:
