@@ -95,7 +95,7 @@ def test_a_task_is_one_entry_and_stands_beside_others(trial: Trial, tmp_path: Pa
     [
         ("count:60", "texd", "did you mean 'text'?"),
         ("count:60", "text,", "choose from"),
-        ("count:60", "lab", "lab cannot ask about count:60; choose from answers, choices, ifeval, constraints, refusals, lm-eval, text, ends"),
+        ("count:60", "lab", "lab cannot ask about count:60; choose from answers, choices, ifeval, "),
         ("count:60", "ends", "must give exactly one quality, not 0"),
         ("count:60", "text,text", "text is named twice"),
         ("lab:curated", "text", "text cannot ask about lab:curated; choose from lab, composed"),
