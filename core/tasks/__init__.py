@@ -46,8 +46,8 @@ class Task:
 
 
 # The modules are named and not imported: they import torch, and preflight reads this table without it.
-def _measured_by(module: str) -> Callable[[Subject], list[Measurement]]:
-    return lambda subject: importlib.import_module(module).measure(subject)  # type: ignore[no-any-return]
+def _measured_by(module: str, function: str = "measure") -> Callable[[Subject], list[Measurement]]:
+    return lambda subject: getattr(importlib.import_module(module), function)(subject)  # type: ignore[no-any-return]
 
 
 TASKS: dict[str, Task] = {
@@ -85,14 +85,14 @@ TASKS: dict[str, Task] = {
         check=instructions.check,
     ),
     "constraints": Task(
-        measure=_measured_by("core.tasks.constraints"),
+        measure=_measured_by("core.tasks.probes", "constraints"),
         cost=costs.constraints,
         can_ask=lambda kind: not kind.laboratory,
         gives_quality=False,
         final_only=True,
     ),
     "refusals": Task(
-        measure=_measured_by("core.tasks.refusals"),
+        measure=_measured_by("core.tasks.probes", "harmless"),
         cost=costs.refusals,
         can_ask=lambda kind: not kind.laboratory,
         gives_quality=False,

@@ -1,6 +1,6 @@
 """Whether answers keep to what a prompt asks of their form: ten kinds of constraints on the same topics, checked by program.
 
-Made here, so nobody has trained on them. An answer that is cut is checked as it stands. Without torch until it is measured.
+Made here, so nobody has trained on them. An answer that is cut is checked as it stands.
 """
 
 from __future__ import annotations
@@ -9,12 +9,6 @@ import json
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-import numpy as np
-
-if TYPE_CHECKING:
-    from core.tasks.measurement import Measurement, Subject
 
 MOST_TOKENS = 96
 TOPICS = ("the sea", "bread", "a bicycle", "winter", "a library", "bees")
@@ -71,18 +65,3 @@ CONSTRAINTS: dict[str, Constraint] = {
         lambda text: text.rstrip(" *\"'").endswith("That is all."),
     ),
 }
-
-
-def measure(subject: Subject) -> list[Measurement]:
-    """The share of constraints that are kept, and how answers are written."""
-    from core.tasks import generation
-    from core.tasks.measurement import Measurement
-    from core.tasks.prompts import Prompt
-
-    asked = [(kind, topic) for kind in CONSTRAINTS for topic in TOPICS]
-    put = [Prompt.of(CONSTRAINTS[kind].prompt.format(topic=topic)) for kind, topic in asked]
-    answers = generation.answers(subject, put, [], MOST_TOKENS)
-    kept = [CONSTRAINTS[kind].kept(text) for (kind, _), text in zip(asked, answers.texts, strict=True)]
-    groups, ids = tuple(kind for kind, _ in asked), tuple(f"{kind}/{topic}" for kind, topic in asked)
-    found = Measurement("followed/constraints", "other", groups, ids, np.array(kept, dtype=float), np.ones(len(asked)))
-    return [found, *answers.measurements(groups, ids, "constraints")]
