@@ -141,13 +141,13 @@ def inspect(trial: Trial) -> Inputs:
     along.check(trial)
     adapters.method_of(trial)
     base = bases.read(trial.model)
-    rehearsal.check(trial.model, base)
     seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context)
     _check_base_text(trial, base, seq_len)
     hashes = provenance(trial)
     rows = _counted(trial, base, seq_len, hashes)
     if trial.evaluation.every is not None:
         _counted(along.on_validation(trial), base, seq_len, hashes)
+    rehearsal.check(trial.model, base)  # last, as it is dear: what can be told without it is told first
     n_too_long, n_truncated = (round(share * rows.n_train) for share in (rows.too_long, rows.truncated))
     n_used = _some(rows.n_train - n_too_long, trial, seq_len)
     trainable = adapters.n_trained(trial, base)

@@ -58,9 +58,9 @@ class Result:
             known = {one.name: row[one.name] for one in fields(cls) if one.name in row}
             known |= {"fingerprint": row.get("fingerprint", ""), "reason": row.get("reason") or ""}
             known |= {"state": State(row["state"]), "metrics": dict(row["metrics"]), "seconds": float(row["seconds"])}
-            return cls(**known)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-            raise BadInput(f"{path} is damaged ({type(error).__name__}: {error}); delete it and the trial runs again") from None
+            return _checked(cls(**known))
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
+            raise damaged(path, f"{type(error).__name__}: {error}") from None
 
     def write(self, folder: Path) -> Result:
         """Writes result.json and returns what it holds: numbers that are not finite are left out of metrics and history (JSON
@@ -69,6 +69,34 @@ class Result:
         row = {one.name: getattr(finite, one.name) for one in fields(finite)}
         write_whole(folder / FILE, (json.dumps(row, indent=1, allow_nan=False) + "\n").encode())
         return finite
+
+
+def damaged(path: Path, reason: str) -> BadInput:
+    return BadInput(f"{path} is damaged ({reason}); delete it and the trial runs again", field="--output")
+
+
+def _checked(result: Result) -> Result:
+    """The result, if it holds what `write` writes.
+
+    Raises:
+        ValueError: a number is none, or something is of another kind.
+    """
+    kinds: dict[str, type] = {
+        "fingerprint": str,
+        "reason": str,
+        "trial": dict,
+        "provenance": dict,
+        "history": list,
+        "facts": dict,
+    }
+    for name, kind in kinds.items():
+        if not isinstance(value := getattr(result, name), kind):
+            raise ValueError(f"{name}={value!r:.60}: must be {kind.__name__}")
+    for point in [result.metrics, {"seconds": result.seconds}, *result.history]:
+        for name, number in point.items():
+            if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+                raise ValueError(f"{name}={number!r:.60}: must be a finite number")
+    return result
 
 
 def _finite(numbers: Mapping[str, float]) -> dict[str, float]:

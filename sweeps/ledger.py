@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from core.errors import BadInput
-from core.result import FILE, Result, write_whole
+from core.result import FILE, Result, damaged, write_whole
 from core.states import State
 from core.tracking import TrialRecord
 
@@ -57,12 +57,16 @@ def read(sweep_directory: Path) -> dict[str, Outcome]:
 
 
 def outcome(path: Path) -> Outcome:
-    """The outcome that a result.json holds.
+    """The outcome that a trial's result.json holds.
 
     Raises:
-        BadInput: the file is damaged.
+        BadInput: the file is damaged, lacks a finished trial's quality, or is another trial's.
     """
-    result = Result.read(path)
+    result, of = Result.read(path), path.parent.name.rpartition("-")[0]
+    if result.fingerprint != of:
+        raise damaged(path, f"it is the result of trial {result.fingerprint[:40]}, in the folder of {of}")
+    if not result.state.failed and "quality" not in result.metrics:
+        raise damaged(path, "its trial has finished, and it has no quality")
     quality, before, forgetting = (result.metrics.get(name) for name in ("quality", "quality_before", "forgetting"))
     return Outcome(result.state, quality, result.seconds, result.reason, before, forgetting)
 

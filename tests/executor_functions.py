@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from core import installation
 from core.errors import BadInput
 from core.hardware import Device
+from core.result import Result
 from core.settings import Trial
 from sweeps import worker
 
@@ -62,8 +63,8 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
         "device": [device.kind, device.threads, device.memory_fraction],
     }
     (folder / "items.csv.gz").write_bytes(b"items")
-    row = {"state": "finished", "reason": "", "metrics": {"quality": 0.5 + trial.seed / 1000}, "seconds": 0.1, "facts": facts}
-    (folder / "result.json").write_text(json.dumps(row))
+    result = Result.begun(trial, provenance)
+    replace(result, metrics={"quality": 0.5 + trial.seed / 1000}, facts=facts, seconds=0.1).write(folder)
 
 
 def misbehave(trial: Trial) -> None:

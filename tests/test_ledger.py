@@ -33,7 +33,7 @@ with ledger.locked(Path(sys.argv[1])):
 
 
 def write_result(folder: Path, state: State = State.FINISHED, **values: Any) -> None:
-    Result("fingerprint", state, **{"metrics": {"quality": 0.5}, "seconds": 2.0, **values}).write(folder)
+    Result(folder.name.partition("-")[0], state, **{"metrics": {"quality": 0.5}, "seconds": 2.0, **values}).write(folder)
 
 
 @contextmanager
@@ -76,8 +76,38 @@ def test_a_damaged_result_is_one_clear_line(tmp_path: Path, text: str) -> None:
     assert "\n" not in message
 
 
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"fingerprint": "def"}, "it is the result of trial def, in the folder of abc"),
+        ({"fingerprint": None}, "fingerprint=None: must be str"),
+        ({"metrics": {"forgetting": 1.0}}, "its trial has finished, and it has no quality"),
+        ({"metrics": {"quality": float("nan")}}, "quality=nan: must be a finite number"),
+        ({"metrics": {"quality": None}}, "quality=None: must be a finite number"),
+        ({"metrics": {"quality": "0.9"}}, "quality='0.9': must be a finite number"),
+        ({"metrics": {"quality": True}}, "quality=True: must be a finite number"),
+        ({"metrics": {"quality": 0.5, "seconds": float("inf")}}, "seconds=inf: must be a finite number"),
+        ({"seconds": float("nan")}, "seconds=nan: must be a finite number"),
+        ({"history": [{"loss": float("nan")}]}, "loss=nan: must be a finite number"),
+        ({"history": {}}, "history={}: must be list"),
+        ({"provenance": "x"}, "provenance='x': must be dict"),
+        ({"facts": []}, "facts=[]: must be dict"),
+    ],
+)
+def test_a_result_that_was_changed_never_counts(tmp_path: Path, changes: dict[str, Any], says: str) -> None:
+    folder = ledger.trial_directory(tmp_path, "abc-tune")
+    write_result(folder)
+    (folder / FILE).write_text(json.dumps(json.loads((folder / FILE).read_text()) | changes))
+    with pytest.raises(BadInput) as error:
+        ledger.read(tmp_path)
+    assert says in str(error.value)
+    assert str(error.value).startswith(f"{folder / FILE} is damaged")
+    assert str(error.value).endswith("delete it and the trial runs again")
+
+
 def test_the_row_of_a_trial_that_could_not_write_its_own_counts_its_time(tmp_path: Path) -> None:
-    trial, provenance, folder = Trial(seed=3), {"data": "d", "model": "m"}, tmp_path / "new" / "folder"
+    trial, provenance = Trial(seed=3), {"data": "d", "model": "m"}
+    folder = tmp_path / "new" / f"{fingerprint(trial, provenance)}-final"
     Result.failure(trial, provenance, State.CRASHED, "still running after its time limit of 21600 s", 21_600.0).write(folder)
     row = json.loads((folder / FILE).read_text())
     assert row["trial"] == flatten(trial)

@@ -96,14 +96,14 @@ def metrics(result: Result, end_ms: int) -> list[tuple[str, float, int, int]]:
     """(name, value, timestamp, step): timestamps come from the result file, so that logging twice gives the same rows."""
     # the UI shows metrics in the order in which they were logged: the two axes first, then totals, then details
     ordered = sorted(result.metrics.items(), key=lambda metric: (metric[0] not in AXES, "/" in metric[0]))
-    found = [(name, float(value), end_ms, 0) for name, value in ordered if value is not None]
+    found = [(name, float(value), end_ms, 0) for name, value in ordered]
     start_ms, total = end_ms - int(1_000 * result.seconds), max(len(result.history), 1)
     for index, point in enumerate(result.history):
         at = start_ms + int((end_ms - start_ms) * (index + 1) / total)
         found += [
             (f"train/{name}", float(value), at, int(point["step"]))
             for name, value in point.items()
-            if name not in ("step", "epoch", "tokens") and value is not None
+            if name not in ("step", "epoch", "tokens")
         ]
     return found
 
