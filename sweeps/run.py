@@ -231,8 +231,8 @@ def start(prepared: Prepared, options: Options, how: str) -> Ran:
         from sweeps import nodes  # asks a cluster
 
         prepared = dataclasses.replace(prepared, notes=(*prepared.notes, *nodes.check(options.ray_address, prepared.share)))
+    uri, origin = tracking.chosen_uri(options.tracking_uri, options.output.resolve())
     output = prepare_output(options.output)
-    uri, origin = tracking.chosen_uri(options.tracking_uri, output)
     directory.mkdir(parents=True, exist_ok=True)
     with ledger.locked(directory):
         if prepared.choice:

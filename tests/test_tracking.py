@@ -401,6 +401,28 @@ def test_a_store_that_cannot_be_used_is_one_clear_line(uri: str) -> None:
     assert str(error.value).startswith("--tracking-uri")
 
 
+@pytest.mark.parametrize("case", ["/proc/x.db", "/dev/null", "pipe", "artifacts", "directory"])
+def test_places_that_cannot_be_written_to_are_told_at_once(tmp_path: Path, case: str) -> None:
+    file = Path(case) if case.startswith("/") else tmp_path / "store.db"
+    if case == "pipe":
+        os.mkfifo(file)
+    elif case == "artifacts":
+        (tmp_path / "mlartifacts").write_text("")
+    elif case == "directory":
+        file.mkdir()
+    before, started = sorted(tmp_path.rglob("*")), time.monotonic()
+    with pytest.raises(BadInput, match=r"--tracking-uri sqlite:.*(cannot be written to|no regular file)") as error:
+        tracking.chosen_uri(f"sqlite:///{file}", tmp_path / "new")
+    assert "\n" not in str(error.value)
+    assert time.monotonic() - started < 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_store_that_can_be_written_to_is_left_as_it_was(tmp_path: Path) -> None:
+    tracking.chosen_uri(f"sqlite:///{tmp_path}/store.db", tmp_path / "new")
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_server_that_never_answers(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(BadInput, match="no answer"):
         tracking.check_uri(f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_seconds=0.3)

@@ -9,12 +9,13 @@ import sqlite3
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from core.errors import BadInput
 
 BEGINNING = b"SQLite format 3\0"
+LEAST_FREE_BYTES = 1 << 20  # MLflow's empty tables take 0.6 MB
 ARTIFACTS = "mlartifacts"  # the folder of a store's artifacts, beside its file
 OPENING_SECONDS = 120.0  # making the tables takes a few; a process that takes longer than this is stuck
 _PLAIN = re.compile(r"[\w./~ @,=+:-]*")
@@ -59,6 +60,8 @@ def why_unusable(file: Path) -> str:
     """Why the file can't be a store, in a clause; "" where it can, also where it must be made first."""
     if not file.parent.is_dir():
         return f"the directory {file.parent} does not exist"
+    if file.exists() and not file.is_file():  # a pipe would be waited for, and a device replaced
+        return f"cannot be read: {file} is no regular file"
     try:
         with file.open("rb") as opened:
             beginning = opened.read(len(BEGINNING))
@@ -77,6 +80,23 @@ def why_unusable(file: Path) -> str:
     if tables and not {"experiments", "runs", "alembic_version"} <= tables:
         shown = ", ".join(sorted(tables)[:3])
         return f"{file} is not MLflow's: it has the tables {shown}; name another file"
+    return ""
+
+
+def why_unwritable(file: Path) -> str:
+    """Why the file can't be written to, or what lies beside it can't, in a clause; "" where it can. Leaves nothing behind."""
+    for place in (file, file.parent, file.parent / ARTIFACTS):
+        probe = place / f".probe.{os.getpid()}"
+        try:
+            if place.is_file():
+                place.open("r+b").close()
+            if place.is_dir() or place.name == ARTIFACTS and place.exists():
+                probe.write_bytes(bytes(LEAST_FREE_BYTES))
+        except OSError as error:
+            return f"{place} cannot be written to ({error.strerror})"
+        finally:
+            with suppress(OSError):
+                probe.unlink(missing_ok=True)
     return ""
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from core.errors import BadInput, redacted
-from core.tracking.sqlite import normalised, sqlite_file, sqlite_uri, why_unusable
+from core.tracking.sqlite import normalised, sqlite_file, sqlite_uri, why_unusable, why_unwritable
 from core.tracking.views import key
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -20,16 +20,18 @@ DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 def chosen_uri(asked: str | None, output: Path) -> tuple[str, str]:
-    """The store to log to and where its URI comes from: the command line, MLflow's own variable, or the embedded store.
+    """The store to log to and where its URI comes from: the command line, MLflow's own variable, or the embedded store, whose
+    directory may have to be made first.
 
     Raises:
-        BadInput: nothing answers there.
+        BadInput: nothing answers there, or it cannot be written to.
     """
     for uri, origin in ((asked, "--tracking-uri"), (os.environ.get(URI_VARIABLE), URI_VARIABLE)):
         if uri:
-            check_uri(uri, origin)
+            check_uri(uri, origin, writes=True)
             return normalised(uri), origin
-    check_uri(default_uri(output))
+    if output.is_dir():
+        check_uri(default_uri(output), writes=True)
     return default_uri(output), ""
 
 
@@ -42,14 +44,17 @@ class _Unusable(Exception):
     """Why a store cannot be used; `check_uri` adds which store."""
 
 
-def check_uri(uri: str, origin: str = "--tracking-uri", timeout_seconds: float = 4) -> None:
-    """Whether the store answers, before anything is started and without importing MLflow.
+def check_uri(uri: str, origin: str = "--tracking-uri", timeout_seconds: float = 4, writes: bool = False) -> None:
+    """Whether the store answers, before anything is started and without importing MLflow; with `writes`, whether a file can be
+    written too.
 
     Raises:
-        BadInput: the URI is of no known kind, or nothing answers there.
+        BadInput: the URI is of no known kind, nothing answers there, or it cannot be written to.
     """
     try:
         _check(uri, timeout_seconds)
+        if writes and (file := sqlite_file(uri)) and (why := why_unwritable(file)):
+            raise _Unusable(f"{why}; name a file in a directory that can be written to")
     except _Unusable as reason:
         raise BadInput(f"{origin} {redacted(uri)}: {reason}", field=origin) from None
 
