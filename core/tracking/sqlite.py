@@ -90,7 +90,7 @@ def why_unwritable(file: Path) -> str:
         try:
             if place.is_file():
                 place.open("r+b").close()
-            if place.is_dir() or place.name == ARTIFACTS and place.exists():
+            if place.is_dir() or (place.name == ARTIFACTS and place.exists()):
                 probe.write_bytes(bytes(LEAST_FREE_BYTES))
         except OSError as error:
             return f"{place} cannot be written to ({error.strerror})"
