@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from core import checkpoint, targets
 from core.base import BaseFiles
 from core.errors import BadInput, nearest
+from core.quantized import KINDS
 from core.settings import ADAPTERS, Adapter, Full, Lora, Trial
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Method:
     colour: str  # safe for colour-blind readers (Okabe & Ito 2008)
     marker: str  # matplotlib's
     changes_base: bool  # whether the base's own weights change
-    on_quantized_base: bool  # whether it can train on a base whose weights have 4 bits
+    on_quantized_base: bool  # whether it can train on a base whose weights have 4 or 8 bits
     n_trained: Callable[[Any, BaseFiles], int]
     build: Callable[[PreTrainedModel, Any, Sequence[int]], Adapted]
     resolved: Callable[[Any, BaseFiles], tuple[str, ...]] = lambda adapter, base: tuple(base.shapes)
@@ -65,9 +66,13 @@ def method_of(trial: Trial) -> Method:
     name = trial.adapter.method
     if name not in METHODS:
         raise BadInput(f"adapter.method={name!r}: {nearest(name, list(METHODS))}", field="adapter.method")
-    if trial.model.quantization != "none" and not METHODS[name].on_quantized_base:
-        text = f"4-bit weights cannot be trained; {_trains_on_quantized()} or quantization=none"
-        raise BadInput(f"model.quantization={trial.model.quantization!r}: {text}", field="model.quantization")
+    kind = trial.model.quantization
+    if kind != "none" and not METHODS[name].on_quantized_base:
+        text = f"{KINDS[kind].bits}-bit weights cannot be trained; {_trains_on_quantized()} or quantization=none"
+        raise BadInput(f"model.quantization={kind!r}: {text}", field="model.quantization")
+    if not trial.model.double_quantization and (kind == "none" or KINDS[kind].bits == 8):
+        text = f"only nf4 and fp4 have scales of blocks, and model.quantization={kind}; leave it out"
+        raise BadInput(f"model.double_quantization=False: {text}", field="model.double_quantization")
     return METHODS[name]
 
 
@@ -79,8 +84,8 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
     """How many parameters the trial trains on this base.
 
     Raises:
-        BadInput: its method's settings do not fit the base; or it adapts a mixture's experts on a 4-bit base, which keeps them as
-            they are and which PEFT cannot adapt but as layers.
+        BadInput: its method's settings do not fit the base; or it adapts a mixture's experts on a quantized base, which keeps
+            them as they are and which PEFT cannot adapt but as layers.
     """
     adapter, quantization = trial.adapter, trial.model.quantization
     if base.quantization != "none" and not METHODS[adapter.method].on_quantized_base:
@@ -89,7 +94,8 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
     if quantization == "none":
         quantization = base.quantization
     if quantization != "none" and base.has_experts and not getattr(adapter, "targets", "").startswith("attention"):
-        text = "a mixture's experts cannot be adapted on a 4-bit base; use adapter.targets=attention or model.quantization=none"
+        text = f"a mixture's experts cannot be adapted on a base of {KINDS[quantization].bits} bits"
+        text += "; use adapter.targets=attention or model.quantization=none"
         raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")
     return METHODS[adapter.method].n_trained(adapter, base)
 

@@ -71,7 +71,7 @@ def sizes(model: Model, device: str) -> Sizes:
     embedded = sum(math.prod(one) for name, one in base.shapes.items() if EMBEDDING.search(name))
     head = base.vocabulary * base.width
     body = base.n_parameters - embedded - (0 if base.tied else head)
-    return Sizes(shape, body, head, base.n_parameters * memory.WEIGHT_BYTES[memory.held_as(model, base, device)])
+    return Sizes(shape, body, head, memory.weights_bytes(model, base, device))
 
 
 def assumed(one: Sizes, device: Device) -> Speed:
@@ -95,6 +95,7 @@ def _key(trial: Trial, device: Device, slots: int, machine: str) -> list[object]
         "speed",
         base.hash,
         model.quantization,
+        model.double_quantization,
         model.dtype,
         *where,
         remembered.code_hash(("cost.py", "probe.py", "train.py")),

@@ -42,6 +42,7 @@ ADDED_LATER = (
     "evaluation.ifeval",
     "evaluation.lm_eval",
     "evaluation.lm_eval_chat",
+    "model.double_quantization",
 )
 
 

@@ -1,7 +1,7 @@
 """A trained model leaves: from a trial's folder to a directory that plain transformers and PEFT load, here or elsewhere.
 
 An adapter is copied, with its base named as others know it. Merged weights are made on the base in the precision that the trial
-was measured in (an NF4 base is dequantised for it) and compared with the adapter in place.
+was measured in (a quantised base is dequantised for it) and compared with the adapter in place.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from core import chat, checkpoint, saved, unchanged
+from core import chat, checkpoint, quantized, saved, unchanged
 from core.errors import BadInput
 from core.fields import from_flat
 from core.hardware import Device, n_cores
@@ -28,9 +28,6 @@ SNAPSHOT = re.compile(r"models--(?P<owner>[^/]+?)--(?P<name>[^/]+)/snapshots/(?P
 UNKNOWN_LICENCE = "unknown: ask the base's owner"
 LICENCES = ("LICENSE*", "LICENCE*", "NOTICE*", "USE_POLICY*")
 PROBE = "Say in one sentence what you are."
-QUANTIZED = """quantized = BitsAndBytesConfig(
-    load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype="{dtype}"
-)"""
 
 
 @dataclass(frozen=True)
@@ -188,17 +185,23 @@ def _adapter(trial: Source, base: Base, target: Path) -> Left:
     config = json.loads(path.read_text(encoding="utf-8"))
     config |= {"base_model_name_or_path": base.address, "revision": base.revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    dtype, four = trial.result.facts.get("dtype", "auto"), trial.trial.model.quantization == "nf4"
-    options = f', dtype="{dtype}"' + (", quantization_config=quantized" if four else "")
-    head = "from transformers import BitsAndBytesConfig\n\n" + QUANTIZED.format(dtype=dtype) + "\n" if four else ""
+    dtype = trial.result.facts.get("dtype", "auto")
+    head = quantized.code(trial.trial.model, dtype)
+    options = f', dtype="{dtype}"' + (", quantization_config=quantized" if head else "")
     easy = head + saved.LOAD_WITH_PEFT.replace("CausalLM.from_pretrained(FOLDER)", f"CausalLM.from_pretrained(FOLDER{options})")
     n_rows = _rows(target, config)
     resize = f"if base.get_input_embeddings().weight.shape[0] < {n_rows}:\n    base.resize_token_embeddings({n_rows})\n"
     on_base = head + saved.LOAD_ON_BASE.format(resize=resize if n_rows else "").replace("(BASE)", f"(BASE{options})")
     notes = ["It holds rows of the embeddings for tokens that the base does not have."] if n_rows else []
-    notes += ["It was trained on the base quantised to NF4; load the base so, or take merged weights."] if four else []
+    if head:
+        notes.append(f"It was trained on the base quantised to {_kind(trial)}; load the base so, or take merged weights.")
     parts = (("", f"{easy}\n\n{saved.GENERATE}"), ("On a base that is loaded already (BASE: its name or folder)", on_base))
     return Left("adapter in PEFT's format (safetensors)", tuple(notes), parts)
+
+
+def _kind(trial: Source) -> str:
+    """What the base was quantised to, in words."""
+    return quantized.KINDS.get(trial.trial.model.quantization, quantized.KINDS["nf4"]).words
 
 
 def _rows(directory: Path, config: dict[str, Any]) -> int:
@@ -228,8 +231,8 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
         before = _logits(in_place, ids)
         del in_place
         network: Any = loaded.model
-        four = bool(getattr(network, "is_loaded_in_4bit", False))
-        if four:
+        packed = quantized.is_quantized(network)
+        if packed:
             network = network.dequantize()
         tuned: Any = PeftModel.from_pretrained(network.float(), str(trial.weights)).merge_and_unload(safe_merge=True)
         models.round_parameters(tuned, getattr(torch, dtype))
@@ -241,7 +244,8 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
     agreement = Agreement(
         float((after - before).abs().max()), float(before.abs().max()), bool((after.argmax(-1) == before.argmax(-1)).all())
     )
-    notes = ("The base had been quantised to NF4: the adapter is merged into the base dequantised from it.",) if four else ()
+    text = f"The base had been quantised to {_kind(trial)}: the adapter is merged into the base dequantised from it."
+    notes = (text,) if packed else ()
     code = (("", f"{saved.LOAD_FULL}\n\n{saved.GENERATE}"),)
     return Left(f"merged weights in {dtype} (safetensors)", notes, code, agreement)
 

@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, architecture, checkpoint
+from core import adapters, architecture, checkpoint, quantized, targets
 from core.base import BaseFiles
 from core.settings import BEST, Model, Train, Trial
 
 GIB = 2**30
-WEIGHT_BYTES = {"float32": 4.0, "bfloat16": 2.0, "nf4": 0.6}  # nf4 with the scales of its blocks
+WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 TRAINED_BYTES = 16  # float32: weight, gradient, two moments
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
 LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
@@ -79,12 +79,20 @@ class Load:
     device: str
     changes_base: bool
     keeps_best: bool = False  # a copy of what is trained, beside the model
+    n_quantized: int = 0  # of the parameters
+    quantized_bytes: float = 0.0  # of each of these
+    widest: int = 0  # parameters of the largest quantized matrix, which is held unpacked while it is computed with
+
+    @property
+    def base_bytes(self) -> float:
+        """Of the base's weights."""
+        return (self.n_parameters - self.n_quantized) * WEIGHT_BYTES[self.weights] + self.n_quantized * self.quantized_bytes
 
     @property
     def fixed_bytes(self) -> float:
         """Whatever the batch is: the base, which stays as the reference, and what is trained."""
         copied = (self.n_parameters - self.trainable) * 4 if self.changes_base else 0
-        held = self.n_parameters * WEIGHT_BYTES[self.weights] + copied + self.trainable * TRAINED_BYTES
+        held = self.base_bytes + copied + self.trainable * TRAINED_BYTES
         if self.changes_base and self.bf16:
             held += self.n_parameters * 2  # what autocast computes with
         if self.keeps_best and self.device == "cpu":
@@ -112,23 +120,37 @@ def dtype(model: Model, device: str) -> str:
     return ("bfloat16" if device == "cuda" else "float32") if model.dtype == "auto" else model.dtype
 
 
-def held_as(model: Model, base: BaseFiles, device: str) -> str:
-    """How a base's weights are held: a key of WEIGHT_BYTES."""
-    return "nf4" if "nf4" in (model.quantization, base.quantization) else dtype(model, device)
+def in_bits(model: Model, base: BaseFiles) -> tuple[int, float, int]:
+    """Of a base's parameters: how many are held quantized, the bytes of each, and how many its largest such matrix has."""
+    kind = quantized.name_of(model, base.quantization)
+    if kind == "none":
+        return 0, 0.0, 0
+    sizes = [checkpoint.count(base.linear[name]) for name in targets.adaptable(base.linear, ())]
+    return sum(sizes), quantized.KINDS[kind].bytes_each(model.double_quantization), max(sizes, default=0)
+
+
+def weights_bytes(model: Model, base: BaseFiles, device: str) -> float:
+    """Of the base's weights as they are held on a device of this kind."""
+    n_quantized, each, _ = in_bits(model, base)
+    return (base.n_parameters - n_quantized) * WEIGHT_BYTES[dtype(model, device)] + n_quantized * each
 
 
 def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: str = "cpu") -> Load:
     """The trial's sizes on a device of this kind, with a longest row of so many tokens."""
+    n_quantized, each, widest = in_bits(trial.model, base)
     return Load(
         shape=Shape.of(architecture.read(base.directory, trial.model.trust_remote_code)),
         n_parameters=base.n_parameters,
         trainable=trainable,
         longest=longest,
         vocabulary=base.vocabulary,
-        weights=held_as(trial.model, base, device),
+        weights=dtype(trial.model, device),
         device=device,
         changes_base=adapters.METHODS[trial.adapter.method].changes_base,
         keeps_best=trial.train.keep == BEST,
+        n_quantized=n_quantized,
+        quantized_bytes=each,
+        widest=widest,
     )
 
 

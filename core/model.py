@@ -16,7 +16,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from core import architecture, chat, checkpoint, memory, unchanged, warm
+from core import architecture, chat, checkpoint, memory, quantized, unchanged, warm
 from core.data import encode
 from core.errors import BadInput, one_line
 from core.hardware import Device, check_type, is_out_of_memory, prepare
@@ -77,13 +77,14 @@ def read_anew(model: Model, device: Device, place: torch.device | None = None, k
     if packed:
         config.quantization_config["bnb_4bit_compute_dtype"] = str(options["dtype"]).removeprefix("torch.")
         options |= {"device_map": {"": str(place)}}
-    elif model.quantization == "nf4":
-        options |= {"quantization_config": _nf4(options["dtype"]), "device_map": {"": str(place)}}
+    elif model.quantization != "none":
+        how = quantized.config(model, memory.dtype(model, device.kind))
+        options |= {"quantization_config": how, "device_map": {"": str(place)}}
     elif place.type != "cpu":  # straight there: by way of the host, every worker would hold a copy in its memory first
         options |= {"device_map": {"": str(place)}}
     network = _weights(model, path, config, options)
-    if packed or model.quantization == "nf4":
-        _keep_packing(network)
+    if packed or model.quantization != "none":
+        quantized.settle(network)
     else:
         network.to(place)  # type: ignore[arg-type]
     _add_rows(network, tokenizer, new_tokens)
@@ -143,23 +144,6 @@ def load_tokenizer(model: Model, path: str) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
-def _nf4(dtype: torch.dtype) -> Any:
-    from transformers import BitsAndBytesConfig
-
-    return BitsAndBytesConfig(
-        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype
-    )
-
-
-def _keep_packing(network: PreTrainedModel) -> None:
-    """Keeps bitsandbytes from repacking shared weights in place when a layer first infers on a CPU with AVX512-BF16: it
-    refuses widths that are no multiple of 32, and a repacked weight cannot be trained through."""
-    layer: Any
-    for layer in network.modules():
-        if hasattr(layer, "support_avx512bf16_for_cpu"):
-            layer.support_avx512bf16_for_cpu = False
-
-
 def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_tokens: list[int]) -> None:
     """Room in the embeddings for tokens that were added; they start as the mean of the tokens that the base knows."""
     if not new_tokens:
@@ -178,12 +162,12 @@ def _add_rows(network: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, new_
 def trial_copy(base: Base, changes_base: bool) -> PreTrainedModel:
     """A module tree for one trial: sharing the frozen tensors, or with float32 weights of its own to train."""
     if changes_base:
-        if getattr(base.model, "is_loaded_in_4bit", False):
-            raise BadInput("model.name: this base has 4-bit weights, which cannot be trained", field="model.name")
+        if quantized.is_quantized(base.model):
+            raise BadInput("model.name: this base has 4-bit or 8-bit weights, which cannot be trained", field="model.name")
         own = copy.deepcopy(base.model).float()
         own.requires_grad_(True)
         return own
-    tensors = [*base.model.parameters(), *base.model.buffers()]
+    tensors = [*base.model.parameters(), *base.model.buffers(), *quantized.shared_tensors(base.model)]
     return copy.deepcopy(base.model, memo={id(tensor): tensor for tensor in tensors})
 
 

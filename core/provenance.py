@@ -8,7 +8,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from core import checkpoint, hardware, model
+from core import checkpoint, hardware, model, quantized
 from core.adapters import Adapted
 from core.data import encode
 from core.fields import content_hash
@@ -42,9 +42,12 @@ def versions() -> dict[str, str]:
 
 
 def _quantization(trial: Trial, base: Base) -> str:
-    if not getattr(base.model, "is_loaded_in_4bit", False):
+    if not quantized.is_quantized(base.model):
         return "none"
-    return "nf4" if trial.model.quantization == "nf4" else "nf4, the checkpoint's own"
+    kind = trial.model.quantization
+    if kind == "none":
+        return "nf4, the checkpoint's own"
+    return kind if trial.model.double_quantization or quantized.KINDS[kind].bits == 8 else f"{kind}, scales in float32"
 
 
 def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: int) -> dict[str, str]:

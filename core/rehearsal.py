@@ -19,7 +19,7 @@ import tempfile
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from core import architecture, checkpoint, installation, remembered, weights
+from core import architecture, checkpoint, installation, quantized, remembered, weights
 from core import base as bases
 from core.data.rows import is_lab
 from core.errors import BadInput, one_line
@@ -93,7 +93,7 @@ def rehearse(model: Model) -> None:
 
     files = bases.read(model)
     small = sum(path.stat().st_size for path in weights.files(files.directory)) <= SMALL_BYTES
-    if not small and "nf4" in (model.quantization, files.quantization):
+    if not small and quantized.name_of(model, files.quantization) != "none":
         return  # it is packed while its weights are read
     try:
         base = read_anew(model, Device(), None if small else torch.device("meta"))
@@ -144,7 +144,7 @@ def _try_small(base: Base) -> None:
         raise BadInput(f"model.name={base.path}: {text}", field="model.name")
     prompt = ids[0, : max(1, ids.shape[1] // 2)].tolist()
     generation.write(model, [prompt], generation.Decoding((len(base.tokenizer) + 1,), 2, 1))
-    if not getattr(model, "is_loaded_in_4bit", False):  # such weights are never saved
+    if not quantized.is_quantized(model):  # such weights are never saved
         with tempfile.TemporaryDirectory() as directory:
             saved.save(model, base.tokenizer, directory, sys.maxsize)
 

@@ -12,7 +12,7 @@ from core.errors import BadInput, nearest
 
 TARGET_PRESETS = ("attention-qv", "attention", "mlp", "all-linear")
 SCHEDULES = ("linear", "cosine", "constant")
-QUANTIZATIONS = ("none", "nf4")
+QUANTIZATIONS = ("none", "nf4", "fp4", "int8")
 DTYPES = ("auto", "float32", "bfloat16")
 SPLITS = ("validation", "test")
 CHECKPOINTING = ("auto", "on", "off")
@@ -71,7 +71,8 @@ class Model(Part):
     PREFIX = "model."
     name: str = "lab:base-0"
     revision: str | None = None
-    quantization: str = "none"
+    quantization: str = "none"  # of its linear layers, when it is loaded
+    double_quantization: bool = True  # of nf4 and fp4: the scales of the blocks are quantized too
     dtype: str = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
     trust_remote_code: bool = False
     chat_template: str | None = None  # a file with a Jinja template, or chatml; None: the tokenizer's own, or ChatML

@@ -17,7 +17,7 @@ from sweeps.resources import Resources
 def notes(plan: Plan, known: Mapping[Trial, Inputs], share: Resources, output: Path) -> list[str]:
     """Which arms cannot be exported, as their weights are too large to be kept unasked; or what keeping them takes."""
     each = {
-        label: known[trial].n_parameters * int(memory.WEIGHT_BYTES[memory.dtype(trial.model, share.device.kind)])
+        label: known[trial].n_parameters * memory.WEIGHT_BYTES[memory.dtype(trial.model, share.device.kind)]
         for trial, label in plan.probes.items()
         if METHODS[trial.adapter.method].changes_base
     }

@@ -164,6 +164,13 @@ def test_bad_combinations(trial: Trial) -> None:
         preflight.inspect(dataclasses.replace(trial, data=dataclasses.replace(trial.data, seq_len_tokens=512)))
     with pytest.raises(BadInput, match="4-bit"):
         preflight.inspect(dataclasses.replace(trial, model=Model(name=trial.model.name, quantization="nf4"), adapter=Full()))
+    with pytest.raises(BadInput, match="8-bit weights cannot be trained"):
+        preflight.inspect(dataclasses.replace(trial, model=Model(name=trial.model.name, quantization="int8"), adapter=Full()))
+    for kind in ("none", "int8"):
+        with pytest.raises(BadInput, match="only nf4 and fp4 have scales"):
+            preflight.inspect(
+                dataclasses.replace(trial, model=Model(name=trial.model.name, quantization=kind, double_quantization=False))
+            )
     with pytest.raises(BadInput, match="prompt alone fills"):
         preflight.inspect(dataclasses.replace(trial, data=dataclasses.replace(trial.data, seq_len_tokens=8)))
 

@@ -379,14 +379,19 @@ def test_base_text_becomes_the_forgetting_axis(make_model: Callable[..., str], r
     assert "after/kl/documents" in result.metrics
 
 
-def test_nf4_and_bfloat16_train_on_the_cpu(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
+def test_quantized_bases_and_bfloat16_train_on_the_cpu(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
     path = make_model("llama")
-    nf4 = run(tiny(path, rows_file, model=Model(name=path, quantization="nf4")), tmp_path / "nf4")
-    assert (nf4.state, nf4.reason) == ("finished", "")
+    packed = []
+    for kind, double in (("nf4", True), ("fp4", False), ("int8", True)):
+        asked = Model(name=path, quantization=kind, double_quantization=double)
+        packed.append(run(tiny(path, rows_file, model=asked), tmp_path / kind))
+        assert (packed[-1].state, packed[-1].reason) == ("finished", "")
+        assert packed[-1].facts["quantization"] == (kind if double else f"{kind}, scales in float32")
+        assert packed[-1].metrics["quality"] > packed[-1].metrics["quality_before"]
     half = run(tiny(path, rows_file, model=Model(name=path, dtype="bfloat16")), tmp_path / "bf16")
     assert (half.state, half.reason, half.facts["dtype"]) == ("finished", "", "bfloat16")
     plain = run(tiny(path, rows_file), tmp_path / "fp32")
-    for other in (nf4, half):
+    for other in (*packed, half):
         assert other.metrics["quality"] == pytest.approx(plain.metrics["quality"], abs=0.3)
 
 

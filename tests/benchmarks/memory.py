@@ -1,0 +1,150 @@
+"""The estimate of a trial's memory (core/memory.py) against the measured peak: whole trials on the CPU, each in its own process.
+
+    python tests/benchmarks/memory.py [--model DIR] [--only NAME …]
+
+Random Llamas of 10 to 100 M parameters, and with --model that one too (SmolLM2-135M, say), over lengths, methods, checkpointing
+and quantization. Prints predicted and measured GiB and their ratio; exit code 1 where one is off by more than a factor of 1.3.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+FACTOR = 1.3
+ROWS, SCORED = 24, 8
+# vocabulary, width, layers, attention heads, key heads, MLP width
+SHAPES = {
+    "10 M": (16_000, 256, 6, 4, 2, 1_024),
+    "40 M": (32_000, 512, 8, 8, 8, 1_408),
+    "100 M": (16_000, 768, 14, 12, 4, 2_048),
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A trial: the model (of SHAPES, or "given"), the length of its rows, rows a step, method and how it is made to fit."""
+
+    model: str
+    tokens: int
+    rows: int
+    method: str = "lora"
+    checkpointing: str = "off"
+    quantization: str = "none"
+
+    @property
+    def name(self) -> str:
+        return (
+            f"{self.model}, {self.rows} × {self.tokens}, {self.method}, checkpointing {self.checkpointing}, {self.quantization}"
+        )
+
+
+CASES = (
+    Case("10 M", 512, 16),
+    Case("40 M", 128, 16, "full"),
+    Case("40 M", 512, 8, "full", "on"),
+    Case("100 M", 512, 4),
+    Case("100 M", 1_024, 4, checkpointing="on"),
+    Case("100 M", 256, 4, "full"),
+    Case("given", 128, 8),
+    Case("given", 512, 4),
+    Case("given", 1_024, 4, checkpointing="on"),
+    Case("given", 512, 1, "full"),
+    Case("given", 512, 4, "full", "on"),
+    Case("given", 256, 4, quantization="nf4"),
+    Case("given", 256, 4, quantization="fp4"),
+    Case("given", 256, 4, quantization="int8"),
+)
+
+
+def made(shape: str, folder: Path) -> None:
+    """A random model of this shape, whose tokenizer makes a token of every word."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    vocabulary, width, layers, heads, keys, inner = SHAPES[shape]
+    config = LlamaConfig(
+        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
+        num_key_value_heads=keys, intermediate_size=inner, max_position_embeddings=2_048, tie_word_embeddings=True,
+        pad_token_id=0, bos_token_id=1, eos_token_id=2,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    inner_tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "<s>": 1, "</s>": 2, "a": 3}, unk_token="a"))
+    inner_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "a"}
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner_tokenizer, **names)
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    tokenizer.save_pretrained(folder)
+
+
+def measure(case: Case, given: str, folder: Path) -> dict[str, float]:
+    """One trial of two steps: its estimate and its peak in GiB."""
+    from core import preflight
+    from core.fields import from_flat
+    from core.hardware import Device
+    from core.trial import run
+
+    path = given
+    if case.model != "given":
+        path = str(folder / "model")
+        made(case.model, Path(path))
+    rows = folder / "rows.jsonl"
+    half = " ".join(["a"] * (case.tokens // 2))
+    lines = [{"prompt": f"{i} {half}", "completion": f"{half} {half}"} for i in range(ROWS)]
+    rows.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    trial = from_flat(
+        {
+            "model.name": path, "model.quantization": case.quantization, "data.source": str(rows), "data.eval_share": 0.3,
+            "data.seq_len_tokens": case.tokens, "adapter.method": case.method, "train.batch_size": case.rows, "train.steps": 2,
+            "train.micro_batch_size": case.rows, "train.checkpointing": case.checkpointing, "evaluation.max_rows": SCORED,
+            "evaluation.drift_samples": 4, "evaluation.drift_tokens": 16, "evaluation.generations": 0, "seed": 0,
+        }
+    )  # fmt: skip
+    result = run(trial, preflight.provenance(trial), folder / "trial", Device(threads=2))
+    if result.state != "finished":
+        raise SystemExit(f"{case.name}: {result.reason}")
+    return {name: result.metrics[f"{name}_gib"] for name in ("memory_estimate", "peak_memory")}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="")
+    parser.add_argument("--only", nargs="*", default=[], help="parts of the names of cases")
+    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    chosen = parser.parse_args()
+    if chosen.one is not None:
+        warnings.filterwarnings("ignore")
+        logging.disable(logging.WARNING)
+        with tempfile.TemporaryDirectory() as folder:
+            print(json.dumps(measure(CASES[chosen.one], chosen.model, Path(folder))))
+        return 0
+    off = 0
+    print(f"{'trial':<60} predicted  measured  ratio")
+    for i, case in enumerate(CASES):
+        if (case.model == "given" and not chosen.model) or (chosen.only and not any(word in case.name for word in chosen.only)):
+            continue
+        command = [sys.executable, __file__, "--one", str(i), "--model", chosen.model]
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ)
+        if done.returncode:
+            print(f"{case.name:<60} {(done.stderr.strip().splitlines() or ['failed'])[-1]}", flush=True)
+            off += 1
+            continue
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        ratio = found["memory_estimate"] / found["peak_memory"]
+        off += not 1 / FACTOR <= ratio <= FACTOR
+        print(f"{case.name:<60} {found['memory_estimate']:9.2f} {found['peak_memory']:9.2f} {ratio:6.2f}", flush=True)
+    return int(off > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
