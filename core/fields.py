@@ -29,6 +29,7 @@ ADDED_LATER = (
     "data.noise_share",
     "evaluation.tasks",
     "data.skip_bad_rows",
+    "data.fields",
     "evaluation.max_new_tokens",
     "model.chat_template",
     "evaluation.answer",

@@ -68,6 +68,7 @@ class Inputs:
     train_rows_hash: str  # of the rows that are drawn, too long ones among them, in their order
     evaluation_rows_hash: str  # of the trial's split
     notes: tuple[str, ...]  # what may not be meant about how the rows are written
+    by_source: tuple[str, ...]  # of several sources: what of each
     lengths: tuple[int, ...]  # of the sample, in tokens
     mean_taught: float  # about, tokens of a row that are taught
     longest_taught: int  # of the sample
@@ -106,6 +107,7 @@ class _Rows:
     lengths: tuple[int, ...]
     mean_taught: float
     longest_taught: int
+    by_source: tuple[str, ...]
 
     def as_inputs(self) -> dict[str, Any]:
         """What of it is told of a trial as it stands."""
@@ -117,6 +119,7 @@ class _Rows:
             "mean_tokens": self.mean_tokens,
             "longest_tokens": self.longest_tokens,
             "notes": tuple(self.notes),
+            "by_source": tuple(self.by_source),
             "lengths": tuple(self.lengths),
             "mean_taught": self.mean_taught,
             "longest_taught": self.longest_taught,
@@ -137,6 +140,7 @@ def inspect(trial: Trial) -> Inputs:
         BadInput: it cannot run; the message says which field and why.
     """
     _check_sources(trial)
+    _check_fields(trial)
     tasks.check(trial)
     along.check(trial)
     adapters.method_of(trial)
@@ -198,6 +202,7 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
         n_bad=chosen.n_bad,
         n_in_evaluation=chosen.n_in_evaluation,
         unused=chosen.source.unused,
+        by_source=chosen.by_source,
         train_rows_hash=rows_hash(chosen.train),
         evaluation_rows_hash=rows_hash(chosen.evaluation),
         **dataclasses.asdict(written),
@@ -232,6 +237,13 @@ def _check_sources(trial: Trial) -> None:
     if data.eval_source is not None and kinds.kind_of(data.eval_source).own_questions:
         text = "must be a file or a hub id; the laboratory and reasoning-gym have no such rows"
         raise BadInput(f"data.eval_source={data.eval_source}: {text}", field="data.eval_source")
+
+
+def _check_fields(trial: Trial) -> None:
+    fields, source = trial.data.fields, trial.data.source
+    if fields is not None and kinds.kind_of(source).own_questions:
+        text = f"{source} has no columns to name; only for rows of files and of the hub (--data)"
+        raise BadInput(f"data.fields={fields}: {text}", field="data.fields")
 
 
 def _check_base_text(trial: Trial, base: BaseFiles, seq_len: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from core.data import columns
 from core.errors import BadInput, nearest
 
 TARGET_PRESETS = ("attention-qv", "attention", "mlp", "all-linear")
@@ -107,6 +108,7 @@ class Data(Part):
     replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
     replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
     best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
+    fields: str | None = None  # columns of the rows that are taken for others: "cluster=category" (core/data/columns.py)
     skip_bad_rows: bool = False  # malformed rows of real data are left out and counted, not refused
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
 
@@ -114,6 +116,7 @@ class Data(Part):
         self._text("source", "lab:curated, lab:synthetic, a file or a hub id")
         self._text("eval_source", "a file or a hub id")
         self._whole("n_examples", 1, 1_000 * MANY, ", or none for all")
+        columns.parse(self.fields)
         self._require(0 < self.eval_share < 1, "eval_share", "between 0 and 1")
         self._require(self.seq_len_tokens is None or self.seq_len_tokens >= 8, "seq_len_tokens", "at least 8")
         self._require(0 <= self.held_out_fold <= 3, "held_out_fold", "0, 1, 2 or 3")

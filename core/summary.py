@@ -9,6 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from core.data import mixture
 from core.result import Result, write_whole
 from core.states import State
 from core.tasks.measurement import Measurement, axes
@@ -49,6 +52,7 @@ def add_measurements(result: Result, before: Sequence[Measurement], after: Seque
         metrics |= {f"after_se/{new.name}": new.standard_error}
         if new.axis == "quality":
             metrics["quality_before"] = old.mean
+            result.facts |= _by_source(result, old, new)
             result.facts |= {"quality_measure": new.name, "quality_unit": new.unit}
     metrics |= axes(before, after)
     forgetting = [one for one in after if one.axis == "forgetting"]
@@ -56,6 +60,18 @@ def add_measurements(result: Result, before: Sequence[Measurement], after: Seque
         "forgetting_measures": ", ".join(one.name for one in forgetting),
         "forgetting_unit": ", ".join(sorted({one.unit for one in forgetting})),
     }
+
+
+def _by_source(result: Result, old: Measurement, new: Measurement) -> dict[str, str]:
+    """Of rows of several sources: the quality on those of each, before and after."""
+    source = str(result.trial.get("data.eval_source") or result.trial["data.source"])
+    found = []
+    for name, _ in mixture.labels(mixture.parse("data.source", source)) if mixture.recognises(source) else ():
+        own = np.array([group == name or group.startswith(f"{name}: ") for group in new.groups])
+        if own.any():
+            was, now = (float(np.average(one.scores[own], weights=one.weights[own])) for one in (old, new))
+            found.append(f"{name}: {was:.4g} before, {now:.4g} after ({own.sum()} rows)")
+    return {"quality_by_source": "; ".join(found)} if found else {}
 
 
 def write_items(output: Path, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:

@@ -82,6 +82,7 @@ def encoded(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen
         "train_rows_hash": rows_hash(chosen.train),
         "evaluation_rows_hash": rows_hash(chosen.evaluation),
         "data_shapes": ", ".join(chosen.source.shapes),
+        **({"data_sources": "; ".join(chosen.by_source)} if chosen.by_source else {}),
         "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",
     }
     return Tokens(_taught(trial, base, training.rows, metrics), scored.rows)

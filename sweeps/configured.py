@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 
 from core import preflight
+from core.data import columns
 from core.data.rows import is_lab
 from core.errors import BadInput, Problems, message
 from core.experiment import Experiment
@@ -34,6 +36,9 @@ def configured(asked: Experiment, options: Options) -> Experiment:
         if value is not None:
             with problems.taken():
                 experiment = overrides.with_input(experiment, option, value)
+    if options.field:
+        with problems.taken():
+            experiment = _with_fields(experiment, options.field)
     if options.skip_bad_rows:
         experiment = overrides.replace_in_base(experiment, "data.skip_bad_rows", True)
     n_before = len(problems.found)
@@ -54,6 +59,16 @@ def configured(asked: Experiment, options: Options) -> Experiment:
                 experiment = lower(experiment, count)
     problems.raise_all()
     return experiment
+
+
+def _with_fields(experiment: Experiment, words: Sequence[str]) -> Experiment:
+    """The experiment whose rows have columns that are taken for others, each said as OURS=COLUMN."""
+    for word in words:
+        try:
+            columns.parse(word)
+        except BadInput as error:
+            raise BadInput(f"--field {word}: {error.text.partition(': ')[2]}", field="--field") from None
+    return overrides.replace_in_base(experiment, "data.fields", ",".join(sorted(words)))
 
 
 def _check_laboratory(experiment: Experiment, options: Options) -> None:

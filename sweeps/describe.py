@@ -148,6 +148,7 @@ def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str],
     return "\n".join([
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
         _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
+        *(f"    {line}" for line in rows[0].inputs.by_source),
         *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows), *late]),
         f"  {counts(plan, len(search.done()))}; "
         f"{n_tokens:,} tokens in all; {share}; about {_time_left(search, rows, share)}",

@@ -33,6 +33,7 @@ class Options:
     data: str | None = None
     eval_data: str | None = None
     base_text: str | None = None
+    field: tuple[str, ...] = ()
     skip_bad_rows: bool = False
     concurrency: int | None = None
     gpus_per_trial: float | None = None
@@ -82,9 +83,10 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--budget": ("make the sweep fit into a time: 90m, 2h, 1.5h, 1d; it says what it lowers", {"metavar": "TIME"}),
     "--probe": ("measure this machine's speed with the model first, for estimates (a minute)", {"action": "store_true"}),
     "--model": ("base model: lab:base-0, a directory or a hub id", {"metavar": "DIR_OR_ID"}),
-    "--data": ("training rows: lab:curated, lab:synthetic, a file or a hub id", {"metavar": "FILE_OR_ID"}),
+    "--data": ("training rows: lab:curated, a file, a hub id; several in shares: A=0.7,B=0.3", {"metavar": "FILE_OR_ID"}),
     "--eval-data": ("rows that quality is measured on (default: a share of --data)", {"metavar": "FILE_OR_ID"}),
     "--base-text": ("plain text whose likelihood measures forgetting", {"metavar": "FILE"}),
+    "--field": ("take a column of the rows for one that is used: cluster=category, prompt=ask", {"metavar": "OURS=COLUMN"}),
     "--skip-bad-rows": ("leave malformed rows of --data and --eval-data out and count them", {"action": "store_true"}),
     "--no-prior": ("do not propose the learning rates that like sweeps in --output found first", {"action": "store_true"}),
     "--concurrency": ("trials at a time (default: as many as cores or GPUs allow)", {"metavar": "N"}),
@@ -128,7 +130,7 @@ READ: dict[str, tuple[str, Callable[[str], object]]] = {
     "--output": ("a directory", lambda text: _directory(text)),
 }
 QUOTES = "'\""
-SEVERAL = ("--set", "--without")  # may be given more than once
+SEVERAL = ("--set", "--without", "--field")  # may be given more than once
 
 
 class Parser(argparse.ArgumentParser):

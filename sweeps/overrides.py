@@ -10,9 +10,8 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
-from core.data import files
+from core.data import mixture
 from core.data.kinds import kind_of
 from core.errors import BadInput, Problems, nearest
 from core.experiment import Experiment, LogUniform, OpenSearch
@@ -24,7 +23,8 @@ MAX_SEEDS = 100
 MOST_TUNE_TRIALS = 1_000
 LEAST_RANGE = 2
 SHOWN_ARMS = 20  # in a message
-FILES = ("evaluation.choices", "evaluation.choices_dev")
+FILES = ("data.source", "data.eval_source", "evaluation.choices", "evaluation.choices_dev")
+WITH_COMMAS = (*PROVENANCE_OF, "evaluation.answer", "data.fields")  # names and patterns may have commas
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
 INPUTS = {
     "--model": "model.name",
@@ -92,12 +92,10 @@ def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) ->
 
 def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
     """One value of a field that the experiment does not vary."""
-    if "," in text and name not in (*PROVENANCE_OF, "evaluation.answer"):  # names and patterns may have commas
+    if "," in text and name not in WITH_COMMAS:
         fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
         raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas", field=name)
-    value = parse_value(experiment.base, name, text)
-    if name in FILES and value is not None and (path := Path(str(value)).expanduser()).exists():
-        value = str(path.resolve())  # the sweep is the same from every directory
+    value = _absolute(name, parse_value(experiment.base, name, text))
     changed = replace_field(experiment.base, name, value)
     used = (*experiment.vary, *experiment.tune, *(experiment.search.space if experiment.search else ()))
     if lost := [field for field in used if field not in flatten(changed)]:
@@ -107,6 +105,11 @@ def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
         why = "the experiment's arms differ in this field; leave arms out with --without LABEL"
         raise BadInput(f"--set {name}={text}: {why}", field=name)
     return replace_in_base(experiment, name, value)
+
+
+def _absolute(name: str, value: Scalar) -> Scalar:
+    """A path made absolute, so that the sweep is the same from every directory."""
+    return mixture.absolute(value) if name in FILES and isinstance(value, str) else value
 
 
 def _set_searched(experiment: Experiment, search: OpenSearch, name: str, text: str) -> Experiment:
@@ -127,7 +130,10 @@ def _levels(experiment: Experiment, name: str, text: str) -> tuple[Scalar, ...]:
     words = [part.strip() for part in text.split(",")]
     if not all(words):
         raise BadInput(f"--set {name}={text}: a level is empty; levels are parted by one comma: {name}=A,B", field=name)
-    return tuple(dict.fromkeys(parse_value(experiment.base, name, word) for word in words))
+    if name in FILES and len(words) > 1 and mixture.recognises(text):
+        why = f"levels are parted by commas, the sources of one level are joined by +: {text.replace(',', '+')}"
+        raise BadInput(f"--set {name}={text}: {why}", field=name)
+    return tuple(dict.fromkeys(_absolute(name, parse_value(experiment.base, name, word)) for word in words))
 
 
 def _range(experiment: Experiment, name: str, text: str) -> LogUniform:
@@ -161,8 +167,7 @@ def with_input(experiment: Experiment, option: str, value: str) -> Experiment:
     if field in experiment.vary:
         instead = f"--set {field}=A,B replaces {', '.join(map(str, experiment.vary[field]))}"
         raise BadInput(f"{option} {value}: {experiment.name} compares several; {instead}", field=option)
-    found = str(Path(value).expanduser().resolve()) if files.exists(value) else value
-    return replace_in_base(experiment, field, found)
+    return replace_in_base(experiment, field, mixture.absolute(value))
 
 
 def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experiment:

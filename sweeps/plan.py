@@ -14,6 +14,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import product
 
+from core import naming
+from core.data import mixture
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
 from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
@@ -232,13 +234,22 @@ def _labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) -
     method_matters = any(name.startswith("adapter.") for name in names)
     tails = [name.rpartition(".")[2] for name in names]
     short = {name: SHORT.get(name, tail if tails.count(tail) == 1 else name) for name, tail in zip(names, tails, strict=True)}
+    texts = {value for setting in settings for value in setting.values() if isinstance(value, str)}
+    paths = naming.short(name for text in sorted(texts) for name in mixture.names_in(text))
     labels = []
     for trial, setting in zip(trials, settings, strict=True):
         words = [trial.adapter.method] if method_matters else []
-        shown = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in setting.items()}
+        shown = {name: _shown(value, paths) for name, value in setting.items()}
         words += [f"{short[name]}={value}" for name, value in shown.items() if name != "adapter.method"]
         labels.append(" ".join(words) or "base")
     return labels
+
+
+def _shown(value: Scalar, paths: Mapping[str, str]) -> str:
+    """A value in a label; `paths`: the short names of paths."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return mixture.label(value, paths) if isinstance(value, str) else str(value)
 
 
 def _grid(tuned: Mapping[str, LogUniform], tune_trials: int) -> tuple[dict[str, float], ...]:

@@ -53,7 +53,12 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
     if not isinstance(given, dict):
         raise Malformed(f"must be an object with fields, not {type(given).__name__}")
     raw = columns.as_known(columns.renamed(given, fields), KNOWN)
-    name, shape = _shape_of(raw)
+    try:
+        name, shape = _shape_of(raw)
+    except Malformed as error:
+        lacks = next((theirs for theirs in fields.values() if theirs not in given), None)
+        told = f"; it has no column {lacks!r}, which data.fields names" if lacks is not None else ""
+        raise Malformed(f"{error}{told}") from None
     used = {*shape.fields, *USED}
     _refuse_meant(raw, name, shape)
     messages = _with_system(raw, shape.convert(raw))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from core import checkpoint
-from core.data import files, gym, sources
+from core.data import columns, files, gym, mixture, sources
 from core.data.rows import Loaded, build, is_lab
 from core.errors import BadInput, nearest
 from core.fields import content_hash
@@ -22,6 +23,7 @@ class Pool:
     held_out_fold: int = 0  # laboratory, reasoning-gym
     large: bool = False  # laboratory, reasoning-gym: more rows
     skip_bad: bool = False  # others: malformed rows are left out
+    fields: str | None = None  # others: which columns are taken for ours (`data.fields`)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,15 +44,15 @@ class Kind:
     same_prompts: bool = False  # sources of this kind answer the same prompts in other ways: subsets go by prompt, to be paired
 
 
-@functools.lru_cache(maxsize=4)
-def _load_file(field: str, source: str, skip_bad: bool, state: object) -> Loaded:
+@functools.lru_cache(maxsize=8)
+def _load_file(field: str, source: str, pool: Pool, state: object) -> Loaded:
     placed, content = sources.read_file(field, source)
-    return replace(build(placed, source, skip_bad), content=content)
+    return replace(build(placed, source, pool.skip_bad, columns.parse(pool.fields)), content=content)
 
 
 def _file(field: str, source: str, pool: Pool) -> Loaded:
     path = files.existing(field, source)
-    return _load_file(field, source, pool.skip_bad, checkpoint.state(path))  # read again when changed
+    return _load_file(field, source, pool, checkpoint.state(path))  # read again when changed
 
 
 def file_hash(field: str, source: str) -> str:
@@ -58,15 +60,58 @@ def file_hash(field: str, source: str) -> str:
     return checkpoint.file_hash(files.existing(field, source))[:16]
 
 
+@functools.lru_cache(maxsize=8)
 def _hub(field: str, source: str, pool: Pool) -> Loaded:
-    lenient = _load_hub(field, source, True)  # what its hash is told by; the same rows where none is malformed
-    return lenient if pool.skip_bad or not lenient.n_bad else _load_hub(field, source, False)
+    rows, content = _read_hub(field, source)
+    return replace(build(rows, source, pool.skip_bad, columns.parse(pool.fields)), content=content)
 
 
 @functools.lru_cache(maxsize=4)
-def _load_hub(field: str, source: str, skip_bad: bool) -> Loaded:
-    loaded = build(sources.read_hub(field, source), source, skip_bad)
-    return replace(loaded, content=content_hash([(row.id, row.labels, row.score) for row in loaded.rows]))
+def _read_hub(field: str, source: str) -> tuple[list[tuple[str, object]], str]:
+    """What the hub gave, and a hash of it."""
+    rows = list(sources.read_hub(field, source))
+    return rows, content_hash([repr(raw) for _, raw in rows])
+
+
+@functools.lru_cache(maxsize=8)
+def _joined(source: str, shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
+    """The rows of several sources, each with the name of its own."""
+    rows = []
+    for (label, _), part in zip(shares, parts, strict=True):
+        for row in part.rows:
+            group = label if row.group == "all" else f"{label}: {row.group}"
+            rows.append(replace(row, origin=label, group=group, place=f"{label}: {row.place}"))
+    return Loaded(
+        tuple(rows),
+        sum(part.n_empty for part in parts),
+        tuple(sorted({shape for part in parts for shape in part.shapes})),
+        content=_hash_of(tuple(part.content for part in parts)),
+        n_bad=sum(part.n_bad for part in parts),
+        unused=tuple(dict.fromkeys(name for part in parts for name in part.unused)),
+        columns=tuple(dict.fromkeys(name for part in parts for name in part.columns)),
+        shares=shares,
+        parts=tuple((label, part.content) for (label, _), part in zip(shares, parts, strict=True)),
+    )
+
+
+def _hash_of(contents: tuple[str, ...]) -> str:
+    return content_hash(list(contents))
+
+
+def _mixture(field: str, source: str, pool: Pool) -> Loaded:
+    shares = _checked(field, source)
+    parts = tuple(_loaded(field, name, pool) for name, _ in shares)
+    return _joined(source, mixture.labels(shares), parts)
+
+
+def _checked(field: str, source: str) -> mixture.Shares:
+    """The sources of a mixture, which must be of files or of the hub."""
+    shares = mixture.parse(field, source)
+    for name, _ in shares:
+        if kind_of(name).own_questions:
+            way = "reasoning-gym joins families by itself: a+b" if gym.recognises(name) else "give it alone"
+            raise BadInput(f"{field}={source}: {name} makes its own questions and can't be mixed with others; {way}", field=field)
+    return shares
 
 
 @functools.lru_cache(maxsize=8)
@@ -82,7 +127,7 @@ KINDS: dict[str, Kind] = {
     "hub": Kind(
         recognises=lambda source: True,
         load=_hub,
-        content_hash=lambda field, source: load(field, source, Pool(skip_bad=True)).content,  # of the rows that the hub gave
+        content_hash=lambda field, source: _read_hub(field, source)[1],
         default_task="text",
     ),
     "file": Kind(recognises=sources.is_file, load=_file, content_hash=file_hash, default_task="text"),
@@ -111,6 +156,14 @@ KINDS: dict[str, Kind] = {
         own_questions=True,
         in_turn=True,
     ),
+    "mixture": Kind(
+        recognises=mixture.recognises,
+        load=_mixture,
+        content_hash=lambda field, source: _hash_of(
+            tuple(kind_of(name).content_hash(field, name) for name, _ in _checked(field, source))
+        ),
+        default_task="text",
+    ),
 }
 
 
@@ -125,8 +178,25 @@ def load(field: str, source: str, pool: Pool | None = None) -> Loaded:
     Raises:
         BadInput: the source cannot be read, a row is malformed or without a response, or no row is left.
     """
+    loaded = _loaded(field, source, pool := pool or Pool())
+    if field == "data.source":
+        _check_columns(source, loaded, pool.fields)
+    return loaded
+
+
+def _check_columns(source: str, loaded: Loaded, fields: str | None) -> None:
+    """Every column that is taken for one of ours is there, in one row at least."""
+    for ours, theirs in columns.parse(fields).items():
+        if theirs not in loaded.columns:
+            near = difflib.get_close_matches(theirs, loaded.columns, n=1)
+            told = f"did you mean {near[0]!r}? " if near else ""
+            text = f"no row of {source} has a column {theirs!r}; {told}its columns: {', '.join(loaded.columns[:40])}"
+            raise BadInput(f"data.fields={ours}={theirs}: {text}", field="data.fields")
+
+
+def _loaded(field: str, source: str, pool: Pool) -> Loaded:
     try:
-        loaded = kind_of(source).load(field, source, pool or Pool())
+        loaded = kind_of(source).load(field, source, pool)
     except BadInput as error:  # readers do not know which field named their source
         raise BadInput(error.text if error.field else f"{field}={error.text}", field=error.field or field) from None
     if not loaded.rows:

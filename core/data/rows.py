@@ -37,6 +37,7 @@ class Row:
     score: float | None = None  # how good its source holds it to be
     tools: tuple[dict[str, Any], ...] | None = None  # what the chat template is told of callable tools
     solutions: tuple[str, ...] = ()  # what a right final answer may be, by a field "answer" of its source
+    origin: str = ""  # of several sources the one that it is of, by its short name
 
     @functools.cached_property
     def prompt(self) -> str:
@@ -71,6 +72,8 @@ class Loaded:
     n_bad: int = 0  # malformed rows that were left out, where that is asked for
     unused: tuple[str, ...] = ()  # fields of rows that nothing uses
     columns: tuple[str, ...] = ()  # every field that a row has
+    shares: tuple[tuple[str, float], ...] = ()  # of several sources: the short name of each, and which share of rows it gives
+    parts: tuple[tuple[str, str], ...] = ()  # of several sources: the short name of each, and the hash of its content
 
 
 def is_lab(name: str) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from core.data import apart
+from core.data import apart, mixture
 from core.data.kinds import Kind, Pool, kind_of, load
 from core.data.rows import Loaded, Row, identity, share
 from core.data.shapes import LABELS
@@ -40,6 +40,18 @@ class Selection:
         """Malformed rows of both sources, which were left out."""
         return self.source.n_bad + (self.eval_source.n_bad if self.eval_source else 0)
 
+    @property
+    def by_source(self) -> tuple[str, ...]:
+        """Of several sources, each with its share, how many of its rows are trained on and asked, and the hash of its content."""
+        contents = dict((*self.source.parts, *(self.eval_source.parts if self.eval_source else ())))
+        shares = dict(self.source.shares) or dict.fromkeys(contents, None)
+        found = []
+        for name, content in contents.items():
+            share = f"{shares[name]:.3g} of the rows, " if shares.get(name) is not None else ""
+            counts = [sum(row.origin == name for row in rows) for rows in (self.train, self.evaluation)]
+            found.append(f"{name}: {share}{counts[0]:,} trained on, {counts[1]:,} asked (content {content})")
+        return tuple(found)
+
 
 def nested_subset(rows: Iterable[Row], n: int | None, seed: int, by_prompt: bool = False) -> tuple[Row, ...]:
     """The first n rows in a seeded order: a larger n contains the smaller ones. `by_prompt`: in that of their prompts, so that
@@ -56,7 +68,7 @@ def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
     Raises:
         BadInput: the rows have no score, or name no such label, or fewer.
     """
-    rows = _best(rows, data)
+    rows = tuple(row for of_source in _by_origin(rows) for row in _best(of_source, data))
     for at, (label, wanted) in enumerate(zip(LABELS, (data.n_clusters, data.n_tasks, data.n_templates), strict=True)):
         if wanted is None:
             continue
@@ -67,6 +79,14 @@ def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
         chosen = set(names[:wanted])
         rows = tuple(row for row in rows if row.labels[at] in chosen)
     return rows
+
+
+def _by_origin(rows: tuple[Row, ...]) -> list[tuple[Row, ...]]:
+    """The rows of each source by itself: what two of them hold to be good need not be comparable."""
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.origin, []).append(row)
+    return list(map(tuple, found.values()))
 
 
 def _best(rows: tuple[Row, ...], data: Data) -> tuple[Row, ...]:
@@ -128,7 +148,7 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
     loaded, given = _loaded(data)
     aside = _set_aside(loaded, given, data.eval_share)
     asked = aside.asked[evaluation.split]
-    scored = nested_subset(asked, evaluation.max_rows, seed=0)
+    scored = _in_shares(nested_subset(asked, None, seed=0), given or loaded)[: evaluation.max_rows]
     if not scored:
         name = "data.eval_source" if data.eval_source else "data.eval_share"
         value, of = data.eval_source or data.eval_share, given or loaded
@@ -138,9 +158,18 @@ def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
         text = "every row's prompt is in the evaluation rows; none is left to train on"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
     pool = restricted(aside.train, data, seed)  # of training rows alone: every arm is asked the same
-    subset = noisy(nested_subset(pool, data.n_examples, seed), data.noise_share, seed)
+    pool = _in_shares(nested_subset(pool, None, seed), loaded)
+    if not pool:
+        text = "one of the sources has no row left to train on; give it more, or leave it out"
+        raise BadInput(f"data.source={data.source}: {text}", field="data.source")
+    subset = noisy(pool[: data.n_examples], data.noise_share, seed)
     trained = _n_of_trained_tasks(scored, aside.train)
     return Selection(subset, scored, aside.n_in_evaluation, len(pool), loaded, given, trained)
+
+
+def _in_shares(rows: tuple[Row, ...], loaded: Loaded) -> tuple[Row, ...]:
+    """Of several sources as many rows as have their shares, so that every beginning has them; of one source all."""
+    return mixture.in_shares(rows, loaded.shares, lambda row: row.origin) if loaded.shares else rows
 
 
 def trainable(data: Data) -> tuple[Row, ...]:
@@ -149,9 +178,14 @@ def trainable(data: Data) -> tuple[Row, ...]:
     return _set_aside(loaded, given, data.eval_share).train
 
 
+def pool_of(data: Data) -> Pool:
+    """How sources that rows are held out of are read."""
+    return Pool(skip_bad=data.skip_bad_rows, fields=data.fields)
+
+
 def _loaded(data: Data) -> tuple[Loaded, Loaded | None]:
     """The rows of the training source, and those of the evaluation source where there is one."""
-    pool = Pool(skip_bad=data.skip_bad_rows)
+    pool = pool_of(data)
     given = load("data.eval_source", data.eval_source, pool) if data.eval_source is not None else None
     return load("data.source", data.source, pool), given
 

@@ -15,7 +15,6 @@ from typing import Any
 
 from core import checkpoint
 from core.data import apart, files, kinds, selection, sources
-from core.data.kinds import Pool
 from core.data.rows import Row, share
 from core.data.wording import normal
 from core.errors import BadInput
@@ -46,7 +45,7 @@ def check_answers(trial: Trial) -> None:
     data, evaluation = trial.data, trial.evaluation
     field = "data.eval_source" if data.eval_source else "data.source"
     source = data.eval_source or data.source
-    if not any(row.solutions for row in kinds.load(field, source, Pool(skip_bad=data.skip_bad_rows)).rows):
+    if not any(row.solutions for row in kinds.load(field, source, selection.pool_of(data)).rows):
         text = f'no row of {source} has a field "answer" with a text or a number; give one, or evaluation.tasks=text'
         raise BadInput(f"evaluation.tasks={evaluation.tasks!r}: {text}", field="evaluation.tasks")
     answer_shots(data, evaluation)

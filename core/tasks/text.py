@@ -25,7 +25,8 @@ def measure(subject: Subject) -> list[Measurement]:
     """Quality is the log-likelihood of held-out responses."""
     rows, size = subject.rows, subject.trial.evaluation.batch_size
     nll, n_tokens, correct = sequence_nll(subject.model, [row.ids for row in rows], [row.mask for row in rows], size)
-    groups, items = tuple("held-out" for _ in rows), tuple(row.id for row in rows)
+    origins = {row.id: row.origin for row in subject.asked}
+    groups, items = tuple(origins.get(row.id) or "held-out" for row in rows), tuple(row.id for row in rows)
     return [
         Measurement("log_likelihood/response", "quality", groups, items, -nll / n_tokens, n_tokens),
         Measurement("accuracy/response_token", "other", groups, items, correct / n_tokens, n_tokens),

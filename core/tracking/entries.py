@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.data import mixture
 from core.data.files import hash_of
 from core.result import FILE, GENERATIONS, Result
 
@@ -120,7 +121,7 @@ def datasets(result: Result) -> list[DatasetInput]:
         if provenance.get(kind) and trial.get(field):
             n_examples = trial.get("data.n_examples") if kind == "data" else None
             source = json.dumps({"source": trial[field], "n_examples": n_examples})
-            name = Path(str(trial[field])).name or str(trial[field])
+            name = mixture.label(str(trial[field]))
             dataset = Dataset(name=name, digest=provenance[kind][:36], source_type="tunelab", source=source)
             inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", context)]))
     return inputs
