@@ -11,7 +11,8 @@ import pandas as pd
 from analysis import arms as a
 from analysis import edges
 from analysis.arms import Arm, Panel
-from analysis.claims import alike, comparable, repeated, untuned
+from analysis.claims import alike, beside, comparable, repeated, untuned
+from analysis.claims.beside import Beside
 from analysis.claims.fitted import Fitted
 from analysis.claims.published import PublishedCurve
 from analysis.claims.repeated import Repeated
@@ -63,6 +64,7 @@ class Tables(Generic[Own]):
     untuned: tuple[Untuned, ...] = ()  # the bases before tuning
     repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
     same: Mapping[str, str] = field(default_factory=dict)  # an arm that was run → an earlier one that is the same runs
+    beside: Beside = field(default_factory=dict)  # what was measured beside the measures above
     laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
     own: Own = field(default=None)  # type: ignore[assignment]  # what the question prepares for itself
 
@@ -135,6 +137,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.further)) if name in there
     }  # fmt: skip
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
+    bases = untuned.bases(found, in_arms, items, list(panels))
     own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
     rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
     return Tables(
@@ -150,7 +153,8 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         tuned=bool(experiment.tune),
         of_axis=of_axis,
         order=tuple(experiment.vary.get(view.x, ())),
-        untuned=untuned.bases(found, in_arms, items, list(panels)),
+        untuned=bases,
+        beside=beside.means(items, found, bases, [*panels, *(names[0] for names in of_axis.values() if len(names) == 1)]),
         repeated=same,
         same=alike.same_runs(in_arms, found),
     )

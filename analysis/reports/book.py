@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import html
 import itertools
+import re
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -30,6 +31,8 @@ from core.errors import BadInput, message, one_line
 if TYPE_CHECKING:
     from markdown_it.token import Token
 
+# Of reports: what folds, and the ends of lines in a cell. Names and texts in them are escaped.
+OWN_TAGS = re.compile(r"(<details>|</details>|<summary>[^<>]*</summary>|<br>|\s)+")
 VERDICT = "verdict"  # the column that `as_text` and `summary` call so
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; max-width: 84rem; margin: 2rem auto; padding: 0 1rem; }
@@ -155,7 +158,9 @@ def rendered(text: str, anchor: str = "", figure: str = "") -> str:
     image is the `figure` (a data URI), and decisions in a table's column of verdicts are marked for the style sheet."""
     from markdown_it import MarkdownIt
 
-    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown = MarkdownIt("commonmark", {"html": True}).enable("table")
+    for kind in ("html_block", "html_inline"):
+        markdown.add_render_rule(kind, _own_tags)
     tokens = markdown.parse(text)
     if anchor:
         next(token for token in tokens if token.type == "heading_open").attrSet("id", anchor)
@@ -166,6 +171,12 @@ def rendered(text: str, anchor: str = "", figure: str = "") -> str:
             inline.attrSet("href", "#" + str(inline.attrGet("href")).removesuffix("/report.md"))
     _mark_verdicts(tokens)
     return str(markdown.renderer.render(tokens, markdown.options, {}))
+
+
+def _own_tags(renderer: object, tokens: Sequence[Token], index: int, options: object, env: object) -> str:
+    """The tags that reports are written with stand in the page; any other is shown as text."""
+    content = tokens[index].content
+    return content if OWN_TAGS.fullmatch(content) else html.escape(content)
 
 
 def _mark_verdicts(tokens: Sequence[Token]) -> None:

@@ -5,16 +5,20 @@ from __future__ import annotations
 import shutil
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
 from analysis import formatting
 from analysis.claims import comparable
+from analysis.claims.tables import Tables
 from analysis.claims.untuned import Untuned
 from analysis.claims.verdicts import FEW_ITEMS, Verdict, as_text
 from analysis.escaping import escaped, printable
 from analysis.load import field_types
+from analysis.stats.estimate import Estimate
 from core.adapters import METHODS
+from core.measures import measure
 from core.states import FAILED, Phase, State
 
 LEDGER_NOTE = (
@@ -34,8 +38,24 @@ def rate(row: pd.Series) -> str:
 def untuned_row(base: Untuned, shown: Sequence[str]) -> list[str]:
     """The row of an untuned base in the table of arms: levels with their intervals; of changes nothing."""
     means = [base.means.get(name) for name in shown]
-    texts = [formatting.estimate(e) if e is None or e.known else formatting.number(e.value) for e in means]
-    return [base.label, formatting.NONE, *texts, str(len(base.final)), formatting.NONE]
+    return [base.label, formatting.NONE, *map(_shown, means), str(len(base.final)), formatting.NONE]
+
+
+def beside(t: Tables[Any]) -> list[str]:
+    """The section on what else was measured, a row a measure; nothing where nothing was."""
+    if not t.beside:
+        return []
+    labels = [arm.label for arm in t.where({})] + [base.label for base in t.untuned]
+    header = ["measure", *labels]
+    body = [
+        [f"{measure(name).heading} ({measure(name).unit})", *(_shown(means.get(label)) for label in labels)]
+        for name, means in t.beside.items()
+    ]
+    return ["## What else was measured\n", formatting.markdown(header, body)]
+
+
+def _shown(e: Estimate | None) -> str:
+    return formatting.estimate(e) if e is None or e.known else formatting.number(e.value)
 
 
 def failed(row: pd.Series) -> str:

@@ -1,0 +1,41 @@
+"""What was measured beside a question's own measures (other tasks, how answers are written, KL on other texts)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from analysis import arms as a
+from analysis.arms import Arm
+from analysis.claims.untuned import Untuned, before
+from analysis.stats.estimate import Estimate
+from core.measures import measure
+
+OF_THE_LAB = ("exact_match/", "recall/", "raw_accuracy/", "nll/")  # which its questions show where they ask for them
+Beside = Mapping[str, Mapping[str, Estimate]]  # measure → an arm's, or an untuned base's, label → its mean
+
+
+def means(items: pd.DataFrame, arms: Sequence[Arm], bases: Sequence[Untuned], known: Sequence[str]) -> Beside:
+    """Of every measure that is neither in `known` nor the laboratory's own, where all final trials have it; a change is a rise
+    over the base, which has none itself."""
+    final = [name for arm in arms for name in arm.final.values()]
+    own = items[items["fingerprint"].isin(final)]
+    having = own.groupby("measure", observed=True)["fingerprint"].nunique()
+    found = {}
+    for name in map(str, having.index[having == len(set(final))]):
+        if name in known or name.startswith(OF_THE_LAB):
+            continue
+        panel = a.panel(own, final, name)
+        of_arms = {arm.label: a.mean(arm, panel) for arm in arms if arm.final}
+        found[name] = of_arms | ({} if measure(name).change else _of_bases(items, bases, name))
+    return found
+
+
+def _of_bases(items: pd.DataFrame, bases: Sequence[Untuned], name: str) -> dict[str, Estimate]:
+    panels = {base.label: (base, before(items, list(base.final.values()), name)) for base in bases}
+    return {
+        label: a.mean(Arm("", "", None, final=dict(base.final)), panel)
+        for label, (base, panel) in panels.items()
+        if panel is not None
+    }
