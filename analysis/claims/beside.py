@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 
@@ -16,7 +16,7 @@ OF_THE_LAB = ("exact_match/", "recall/", "raw_accuracy/", "nll/")  # which its q
 Beside = Mapping[str, Mapping[str, Estimate]]  # measure → an arm's, or an untuned base's, label → its mean
 
 
-def means(items: pd.DataFrame, arms: Sequence[Arm], bases: Sequence[Untuned], known: Sequence[str]) -> Beside:
+def means(items: pd.DataFrame, arms: Sequence[Arm], bases: Sequence[Untuned], known: Collection[str]) -> Beside:
     """Of every measure that is neither in `known` nor the laboratory's own, where all final trials have it; a change is a rise
     over the base, which has none itself."""
     final = [name for arm in arms for name in arm.final.values()]

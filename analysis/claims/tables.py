@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
@@ -64,7 +65,6 @@ class Tables(Generic[Own]):
     untuned: tuple[Untuned, ...] = ()  # the bases before tuning
     repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
     same: Mapping[str, str] = field(default_factory=dict)  # an arm that was run → an earlier one that is the same runs
-    beside: Beside = field(default_factory=dict)  # what was measured beside the measures above
     laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
     own: Own = field(default=None)  # type: ignore[assignment]  # what the question prepares for itself
 
@@ -80,6 +80,12 @@ class Tables(Generic[Own]):
     def base_levels(self, measure: str) -> dict[str, float]:
         """What each untuned base scores on a measure; nothing for a change, which starts at 0."""
         return {base.label: base.means[measure].value for base in self.untuned if measure in base.means}
+
+    @functools.cached_property
+    def beside(self) -> Beside:
+        """What was measured beside the measures of the panels."""
+        alone = (names[0] for names in self.of_axis.values() if len(names) == 1)  # shown as quality or forgetting
+        return beside.means(self.items, self.arms, self.untuned, {*self.panels, *alone})
 
     @property
     def shown(self) -> list[str]:
@@ -137,7 +143,6 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.further)) if name in there
     }  # fmt: skip
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
-    bases = untuned.bases(found, in_arms, items, list(panels))
     own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
     rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
     return Tables(
@@ -153,8 +158,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         tuned=bool(experiment.tune),
         of_axis=of_axis,
         order=tuple(experiment.vary.get(view.x, ())),
-        untuned=bases,
-        beside=beside.means(items, found, bases, [*panels, *(names[0] for names in of_axis.values() if len(names) == 1)]),
+        untuned=untuned.bases(found, in_arms, items, list(panels)),
         repeated=same,
         same=alike.same_runs(in_arms, found),
     )
