@@ -13,7 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from core.result import Result
 from core.settings import Trial
 from core.signs import Sign
 from core.states import State
-from core.tasks import drift, samples
+from core.tasks import drift, own_texts, samples
 from core.tasks.along import Along
 from core.tasks.measurement import Measurement, Subject
 from core.trial_rows import Tokens
@@ -117,6 +117,8 @@ def _run(asked: _Asked, result: Result) -> None:
     trial_rows.check_unchanged(trial, base, chosen, hashes)
     data = trial_rows.encoded(trial, base, seq_len, result, chosen)
 
+    if content := hashes.get("model"):
+        own_texts.share(base.model, output, [asdict(trial.model), content])
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
     before = _before(asked, base, untouched)  # before there is a second copy of the weights

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Callable, Hashable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -40,6 +41,8 @@ TEXTS = Store(2)  # the tokens of base texts
 BEFORE = Store()  # what the untouched base scores: lists of Measurement
 # Texts that a base has written, by the base. Weak keys: a base that is let go is freed with its samples.
 SAMPLES: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
+# Where such texts are shared (core/tasks/own_texts.py): the folder, and a hash that tells the base.
+SHARED: weakref.WeakKeyDictionary[nn.Module, tuple[Path, str]] = weakref.WeakKeyDictionary()
 # What a base has written to prompts (core/tasks/samples.py), by the base, alike.
 GENERATIONS: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, list[str]]] = weakref.WeakKeyDictionary()
 
@@ -65,5 +68,6 @@ def clear() -> None:
     for store in (TOKENS, TEXTS, BEFORE):
         store.clear()
     SAMPLES.clear()
+    SHARED.clear()
     GENERATIONS.clear()
     drop_base()

@@ -144,3 +144,24 @@ def test_tools_are_in_the_prompts(trial: Trial, tmp_path: Path) -> None:
     )
     assert made.decode(generation.prompt_ids(made, [first])[0]).startswith("<get_weather><u>say ")
     assert samples._said(first).startswith("tools: get_weather\nuser: say ")
+
+
+def test_workers_read_what_the_first_of_them_drew(trial: Trial, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another machine would draw other texts: here another seed stands for it."""
+    told = preflight.inspect(trial)
+
+    def run(name: str, seed: int) -> str:
+        monkeypatch.setattr(drift, "SAMPLING_SEED", seed)
+        warm.clear()
+        return trials.run(trial, told.provenance, tmp_path / name / "trials" / "a-final", Device()).facts["drift_texts"]
+
+    first = run("sweep", 1)
+    (documents,) = [path for path in (tmp_path / "sweep" / "texts").iterdir() if "[[[" in path.read_text()]
+    before = documents.read_bytes()
+    assert run("other", 2) != first  # in another sweep
+    run("sweep", 2)
+    assert documents.read_bytes() == before
+    documents.write_bytes(before[:-20])  # damaged: drawn and written again
+    run("sweep", 1)
+    assert documents.read_bytes() == before
+    assert not [path for path in documents.parent.iterdir() if path.suffix != ".json"]

@@ -10,26 +10,23 @@ there (Shenfeld et al. 2025, RL's Razor, arXiv 2509.04259).
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import checkpoint, head, warm
+from core import checkpoint, head
 from core.data import encode
 from core.data.kinds import kind_of
 from core.data.rows import Row
 from core.errors import BadInput
-from core.tasks import generation, prompts
+from core.tasks import generation, own_texts, prompts
 from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of, padded
 
 DRIFT = "kl/documents"  # measured for every base but the laboratory's
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
-MOST_KEPT = 8  # sets of texts that a base has written
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
 # What models end or begin a document of their pretraining with, where no variable of the tokenizer says so: chat models often
 # name the tokens of turns instead.
@@ -55,8 +52,8 @@ def measure(subject: Subject) -> list[Measurement]:
 
 
 def texts(subject: Subject) -> list[list[int]]:
-    """The tokens of the base's own texts that the trial's drift is measured on. Drawn by each worker: another kind of processor
-    may round another way and draw others, so a trial records their hash."""
+    """The tokens of the base's own texts that the trial's drift is measured on; a trial records their hash. The workers of a
+    sweep share them (core/tasks/own_texts.py)."""
     own = documents(subject).ids
     return [*own, *answers(subject).ids] if encode.brings_template(subject.tokenizer) else own
 
@@ -79,20 +76,10 @@ def _measured(subject: Subject, name: str, found: Texts, axis: str) -> list[Meas
 def documents(subject: Subject) -> Texts:
     """Texts that the base goes on with from where its documents began."""
     n, longest = subject.trial.evaluation.drift_samples, _longest(subject)
-    drawn: list[tuple[list[int], int]] = _kept(
+    drawn: list[tuple[list[int], int]] = own_texts.kept(
         subject.reference, ("documents", n, longest), lambda: _documents(subject.reference, subject.tokenizer, n, longest)
     )
     return Texts([ids for ids, _ in drawn], [[0] * n_begun + [1] * (len(ids) - n_begun) for ids, n_begun in drawn])
-
-
-def _kept(reference: nn.Module, key: Hashable, make: Callable[[], Any]) -> Any:
-    """What the base has written already; of a few sets of prompts."""
-    known = warm.SAMPLES.setdefault(reference, {})
-    if key not in known:
-        while len(known) >= MOST_KEPT:
-            known.pop(next(iter(known)))
-        known[key] = make()
-    return known[key]
 
 
 def _longest(subject: Subject) -> int:
@@ -172,10 +159,14 @@ def answers(subject: Subject) -> Texts:
     ids = [one for one in generation.prompt_ids(tokenizer, asked) if len(one) <= most]
     how = generation.Decoding(encode.end_ids(tokenizer), longest, evaluation.batch_size, SAMPLING_SEED)
     key = ("answers", how, tuple(map(tuple, ids)))
-    written: list[generation.Written] = _kept(subject.reference, key, lambda: generation.write(subject.reference, ids, how))
-    said = [[*one.ids, *([one.end] if one.end is not None else [])] for one in written]
+    said: list[list[int]] = own_texts.kept(subject.reference, key, lambda: _answers(subject.reference, ids, how))
     pairs = [(prompt, answer) for prompt, answer in zip(ids, said, strict=True) if answer]
     return Texts([[*prompt, *answer] for prompt, answer in pairs], [[0] * len(one) + [1] * len(own) for one, own in pairs])
+
+
+def _answers(model: nn.Module, ids: list[list[int]], how: generation.Decoding) -> list[list[int]]:
+    found = generation.write(model, ids, how)
+    return [[*one.ids, *([one.end] if one.end is not None else [])] for one in found]
 
 
 # Responses
