@@ -164,8 +164,12 @@ def tuning(tuned: pd.DataFrame) -> str:
     if tuned.empty:
         return ""
     bases = " and ".join(sorted(map(str, tuned["model.name"].unique())))
-    rates = tuned["train.learning_rate"].astype(float)
-    tried = f"{formatting.rate_text(rates.min())} to {formatting.rate_text(rates.max())}"
+    by_method = {
+        METHODS[str(name)].label: " to ".join(formatting.rate_text(float(end)) for end in (own.min(), own.max()))
+        for name, own in tuned.groupby("adapter.method", sort=False)["train.learning_rate"]
+    }
+    each = [f"{rates} ({label})" for label, rates in by_method.items()]
+    tried = ", ".join(each) if len(set(by_method.values())) > 1 else next(iter(by_method.values()))
     return f"Tuned inside each arm on {bases} and the validation split: learning rates {tried}"
 
 

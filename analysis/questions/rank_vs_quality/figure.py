@@ -204,11 +204,13 @@ def _curve(panel: Axes, own: pd.DataFrame, arm: Arm, bottom: float) -> None:
 def _optimum(panel: Axes, t: Tables[AgainstFull], arm: Arm, height: float) -> None:
     """The fitted optimum with its interval, as a bar above the curves; the reason where there is none."""
     e, name, colour = t.own.optima[arm.label], label(arm.method, arm.rank), style.colour(arm.method, arm.rank)
-    rates = t.own.tuning["train.learning_rate"].astype(float)
-    low, high = rates.min(), rates.max()
+    tuning = t.own.tuning
+    rates = tuning["train.learning_rate"].astype(float)
+    own = rates[tuning["arm"] == arm.label]  # methods have ranges of their own
+    low, high = own.min(), own.max()
     look: dict[str, Any] = {"size": 6.5, "color": style.text_colour(colour), "va": "center"}
     if not e.known:
-        panel.text(low, height, f"{name}: {e.missing.short if e.missing else formatting.NONE}", **look)
+        panel.text(rates.min(), height, f"{name}: {e.missing.short if e.missing else formatting.NONE}", **look)
         return
     panel.plot([max(e.low, low), min(e.high, high)], [height] * 2, color=colour, linewidth=2, solid_capstyle="butt")
     for cut, edge, mark in ((e.low < low, low, "<"), (e.high > high, high, ">")):
