@@ -26,9 +26,12 @@ from core.tasks.costs import Cost
 if TYPE_CHECKING:
     from core.preflight import Inputs
 
-# Assumed: a core of a 2025 server CPU; a GPU of 400 TFLOP/s in bfloat16 of which training uses 30 %.
-CPU_OPERATIONS, GPU_OPERATIONS = 30e9, 120e12  # a second, a thread or a GPU
-CPU_BYTES, GPU_BYTES = 8e9, 1.5e12  # a second: weights are read for every token that is written
+# Assumed: a core of a 2025 server CPU, as measured at widths of 128 and 576 (AMD EPYC, float32: 30e9 and 60e9); a GPU of
+# 400 TFLOP/s in bfloat16 of which training uses 30 %.
+CPU_OPERATIONS, GPU_OPERATIONS = 84e9, 120e12  # a second, a thread or a GPU
+CPU_HALF_WIDTH = 230  # of a model whose matrices are so small that a core does half of that
+WRITING_SLOWER = 3  # a pass that writes one token for each row has small matrices whatever the width
+CPU_BYTES, GPU_BYTES = 16e9, 1.5e12  # a second: weights are read for every token that is written
 LOAD_BYTES = 5e8  # a second, of a base's files
 STEP_SECONDS, LAYER_STEP_SECONDS = 6e-3, 1.5e-3  # of an optimizer step, whatever its size; a layer
 PASS_SECONDS, LAYER_PASS_SECONDS = 1e-3, 4e-4  # of a forward pass
@@ -77,10 +80,15 @@ def sizes(model: Model, device: str) -> Sizes:
 def assumed(one: Sizes, device: Device) -> Speed:
     """The speed of a machine that nobody has measured."""
     on_gpu = device.kind == "cuda"
-    operations = GPU_OPERATIONS if on_gpu else CPU_OPERATIONS * device.threads
+    width = one.shape.hidden
+    operations = GPU_OPERATIONS if on_gpu else CPU_OPERATIONS * device.threads * width / (width + CPU_HALF_WIDTH)
     read = one.weight_bytes / (GPU_BYTES if on_gpu else CPU_BYTES)
     return Speed(
-        operations, operations, operations / 2, PASS_SECONDS + LAYER_PASS_SECONDS * one.shape.layers + read, device=device.kind
+        operations,
+        operations,
+        operations / WRITING_SLOWER,
+        PASS_SECONDS + LAYER_PASS_SECONDS * one.shape.layers + read,
+        device=device.kind,
     )
 
 

@@ -1,7 +1,8 @@
 """`--budget 2h`: a sweep that is made to fit into a time, and `--smoke` of a model that is not the laboratory's.
 
-What is lowered goes in an order that hurts verdicts least: what is only looked at, tuning points, evaluation items, rows and
-steps, seeds. Each is lowered as far as it must be before the next is touched. The choice is kept in the output directory, so that
+What is lowered goes in an order that hurts verdicts least: what is only looked at, tuning points, evaluation items, steps and
+rows, seeds. Each is lowered as far as it must be before the next is touched; where that does not do, again and further, with a
+caution. The choice is kept in the output directory, so that
 the same command goes on with the same sweep, however fast the machine is by then.
 """
 
@@ -32,6 +33,7 @@ SMOKE_SECONDS = 300.0
 STEP = 0.7  # from one value to the next lower one
 LEAST_SEEDS = 3  # for an interval that says something
 DECIDING_SEEDS = 2
+LEAST_STEPS = 30  # of a training that resembles longer ones
 
 Estimate = Callable[[Experiment], float]  # seconds from start to end
 
@@ -63,7 +65,15 @@ class Least:
 
 
 BUDGET = Least(True, 4, 16, 0, 0, 100, 10, 200, 50, LEAST_SEEDS)
+FURTHER = Least(False, 0, 0, 0, 0, 50, 5, 96, 20, DECIDING_SEEDS)  # where that does not do: verdicts suffer
 SMOKE = Least(False, 1, 2, 24, 16, 4, 1, 16, 2, 1)
+
+BEARABLE = {
+    "data.n_examples": BUDGET.rows,
+    "evaluation.items_per_task": BUDGET.items_per_task,
+    "evaluation.max_rows": BUDGET.eval_rows,
+    "--seeds": BUDGET.seeds,
+}
 
 
 def _falling(now: Any, least: int) -> list[int]:
@@ -125,9 +135,14 @@ def _tuning(experiment: Experiment) -> list[Lowering]:
 
 
 def _size(experiment: Experiment, least: Least, n_rows: int) -> list[Lowering]:
-    """Rows, or where they are what varies, the largest levels; then steps or epochs."""
+    """Steps or epochs; then rows, or where they are what varies, the largest levels. One pass over many rows teaches more than
+    several over few."""
     name, train = "data.n_examples", experiment.base.train
     found = []
+    if train.steps is not None:
+        found.append(_field("train.steps", train.steps, _falling(train.steps, least.steps)))
+    elif train.epochs > 1:
+        found.append(_field("train.epochs", train.epochs, [n for n in (2.0, 1.0) if n < train.epochs]))
     if name in experiment.vary:
         levels = experiment.vary[name]
         ordered = sorted(levels, key=lambda level: (level is None, level if isinstance(level, int) else 0))
@@ -135,10 +150,6 @@ def _size(experiment: Experiment, least: Least, n_rows: int) -> list[Lowering]:
         found.append(_field(name, ",".join(map(str, levels)), shorter))
     else:
         found.append(_field(name, n_rows, _falling(n_rows, least.rows)))
-    if train.steps is not None:
-        found.append(_field("train.steps", train.steps, _falling(train.steps, least.steps)))
-    elif train.epochs > 1:
-        found.append(_field("train.epochs", train.epochs, [n for n in (2.0, 1.0) if n < train.epochs]))
     return found
 
 
@@ -167,6 +178,28 @@ def fit(experiment: Experiment, order: Sequence[Lowering], limit: float, estimat
     return experiment, chosen, taken
 
 
+def raise_again(experiment: Experiment, order: Sequence[Lowering], chosen: Chosen, limit: float, estimate: Estimate) -> Chosen:
+    """What was lowered, raised again as far as there is time left: what was lowered last first, step by step. `experiment`:
+    as it was before."""
+    for one in reversed([one for one in order if one.name in chosen]):
+        ladder = [one.now, *one.values]
+        for value in reversed(ladder[: ladder.index(chosen[one.name])]):
+            higher = {name: at for name, at in {**chosen, one.name: value}.items() if (name, at) != (one.name, one.now)}
+            try:
+                if estimate(replay(experiment, order, higher)) > limit:
+                    break
+            except BadInput:
+                break
+            chosen = higher
+    return chosen
+
+
+def together(order: Sequence[Lowering], further: Sequence[Lowering]) -> list[Lowering]:
+    """One list of both: each thing with all its values."""
+    more = {one.name: one.values for one in further}
+    return [dataclasses.replace(one, values=[*one.values, *more.get(one.name, ())]) for one in order]
+
+
 def replay(experiment: Experiment, order: Sequence[Lowering], chosen: Chosen) -> Experiment:
     """The experiment as it was lowered before."""
     for one in order:
@@ -181,10 +214,26 @@ def told(before: Experiment, after: Experiment, order: Sequence[Lowering], chose
     labels = [arm.label for arm in arms(after)]
     if lost := [arm.label for arm in arms(before) if arm.label not in labels]:
         said.append(f"caution: arms lost: {', '.join(lost)}: claims about them cannot be decided")
+    if weak := [name for name, least in BEARABLE.items() if isinstance(now := chosen.get(name), int) and now < least]:
+        least = ", ".join(f"{name} {BEARABLE[name]}" for name in weak)
+        more = f"more time, or fewer arms (--without LABEL), would keep {least}"
+        said.append(f"caution: so little shows large differences alone; {more}")
+    said += _few_steps(after)
     if len(after.seeds) < DECIDING_SEEDS and after.claims:
         names = ", ".join(claim.id for claim in after.claims)
         said.append(f"caution: with {len(after.seeds)} seed no claim can be decided: {names}")
     return said
+
+
+def _few_steps(after: Experiment) -> list[str]:
+    """A caution where trainings are so short that they say little of longer ones."""
+    train, n_rows = after.base.train, after.base.data.n_examples
+    fixed = n_rows is not None and not {"data.n_examples", "train.steps", "train.epochs", "train.batch_size"} & set(after.vary)
+    if not fixed or after.search or (steps := train.n_steps(n_rows or 0)) >= LEAST_STEPS:
+        return []
+    smaller = next((size for size in (8, 4, 2, 1) if steps * train.batch_size / size >= LEAST_STEPS), 1)
+    text = f"trainings of {steps} steps say little of longer ones"
+    return [f"caution: {text}; --set train.batch_size={smaller} takes more and smaller ones in about the same time"]
 
 
 @dataclass(frozen=True)

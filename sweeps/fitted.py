@@ -7,7 +7,7 @@ from core.data.rows import is_lab
 from core.errors import BadInput
 from core.experiment import Experiment
 from sweeps import budget, times
-from sweeps.budget import BUDGET, SAFE, SMOKE, SMOKE_SECONDS, Kept
+from sweeps.budget import BUDGET, FURTHER, SAFE, SMOKE, SMOKE_SECONDS, Kept
 from sweeps.options import Options
 from sweeps.plan import Plan
 from sweeps.resources import Resources
@@ -45,8 +45,17 @@ def fitted(experiment: Experiment, options: Options, share: Resources) -> tuple[
         rows = times.rows(changed, share)
         return times.total(changed, share, rows) + times.beyond(changed, share, rows)
 
-    lowered, chosen, taken = budget.fit(experiment, order, limit * (1 if smoke else SAFE), estimate)
+    most = limit * (1 if smoke else SAFE)
+    lowered, chosen, taken = budget.fit(experiment, order, most, estimate)
+    if taken > most and not smoke:
+        now = chosen.get("data.n_examples", n_rows)
+        further = budget.lowerings(lowered, FURTHER, now if isinstance(now, int) else n_rows, fixed)
+        lowered, more, taken = budget.fit(lowered, further, most, estimate)
+        order, chosen = budget.together(order, further), chosen | more
     if taken > limit and not smoke:
         raise budget.refusal(limit, taken, times.known(found))
+    if not smoke:
+        chosen = budget.raise_again(experiment, order, chosen, most, estimate)
+        lowered = budget.replay(experiment, order, chosen)
     kept = Kept(Kept.place(options.output.resolve(), plan.sweep, experiment, limit), chosen)
     return lowered, budget.told(experiment, lowered, order, chosen), kept

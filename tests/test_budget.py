@@ -12,7 +12,7 @@ from core.errors import BadInput
 from core.experiment import Experiment
 from core.fields import replace_field
 from sweeps import budget
-from sweeps.budget import BUDGET, SMOKE, Kept
+from sweeps.budget import BUDGET, FURTHER, SMOKE, Kept
 from sweeps.options import parse
 from sweeps.plan import arms
 
@@ -44,14 +44,38 @@ def test_each_is_lowered_as_far_as_it_must_be_before_the_next() -> None:
     fewer, chosen, taken = lowered(0.4 * work(REAL))
     assert taken <= 0.4 * work(REAL)
     assert (chosen["--tune-trials"], chosen["evaluation.items_per_task"]) == (3, 10)
-    assert fewer.base.data.n_examples == chosen["data.n_examples"] < 1_000
-    assert "--seeds" not in chosen
+    assert fewer.base.train.epochs == chosen["train.epochs"] < 3
+    assert not {"data.n_examples", "--seeds"} & set(chosen)
+    fewer, chosen, taken = lowered(0.2 * work(REAL))
+    assert (fewer.base.train.epochs, fewer.base.data.n_examples) == (1, chosen["data.n_examples"])
     least, chosen, taken = lowered(1)
     assert (least.base.data.n_examples, least.base.train.epochs, len(least.seeds)) == (200, 1.0, 3)
     assert taken > 1
     said = str(budget.refusal(1, taken, "speed assumed"))
     assert said.startswith("--budget 0:01: even at its smallest this sweep takes about ")
     assert "or leave arms out with --without LABEL" in said
+
+
+def test_what_is_lowered_further_is_raised_again_where_there_is_time_left() -> None:
+    order = budget.lowerings(REAL, BUDGET, 1_000)
+    lowest, chosen, taken = budget.fit(REAL, order, 1, work)
+    further = budget.lowerings(lowest, FURTHER, 200)
+    limit = 0.7 * taken
+    few, more, taken = budget.fit(lowest, further, limit, work)
+    assert taken <= limit
+    assert more["evaluation.items_per_task"] == 5
+    both, chosen = budget.together(order, further), chosen | more
+    said = budget.told(REAL, few, both, chosen)
+    assert any(line.endswith("would keep data.n_examples 200, evaluation.items_per_task 10") for line in said)
+    assert any(line.startswith("caution: trainings of ") for line in said)
+    again = budget.raise_again(REAL, both, chosen, 2 * taken, work)
+    raised = budget.replay(REAL, both, again)
+    assert taken < work(raised) <= 2 * taken
+    assert len(raised.seeds) == len(REAL.seeds)  # what was lowered last comes first
+    assert budget.raise_again(REAL, both, chosen, work(REAL), work) == {}
+    free = {"evaluation.generations", "evaluation.drift_samples"}  # which take no time here
+    assert budget.raise_again(REAL, both, chosen, 0.99 * taken, work) == chosen
+    assert budget.raise_again(REAL, both, chosen, taken, work).keys() >= chosen.keys() - free
 
 
 def test_what_was_given_by_hand_stays() -> None:
