@@ -249,15 +249,15 @@ class Kept:
             write_whole(self.path, json.dumps(self.chosen).encode())
 
     @classmethod
-    def at(cls, output: Path, sweep: str, experiment: Experiment, limit: float) -> Kept | None:
-        """What was chosen before for this sweep, seeds, arms and time; None where it was not."""
-        found = cls(cls.place(output, sweep, experiment, limit), {})
+    def at(cls, path: Path) -> Kept | None:
+        """What was chosen before and is kept there; None where there is nothing."""
         with suppress(OSError, ValueError):
-            return cls(found.path, json.loads(found.path.read_text()))
+            return cls(path, json.loads(path.read_text()))
         return None
 
     @staticmethod
     def place(output: Path, sweep: str, experiment: Experiment, limit: float) -> Path:
+        """Where the choice for this sweep, seeds, arms and time is kept."""
         what = [sweep, list(experiment.seeds), [arm.label for arm in arms(experiment)], limit]
         return output / f"budget-{content_hash(what)[:8]}.json"
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from core import preflight
 from core.data.rows import is_lab
 from core.errors import BadInput
 from core.experiment import Experiment
 from sweeps import budget, times
-from sweeps.budget import BUDGET, FURTHER, SAFE, SMOKE, SMOKE_SECONDS, Kept
+from sweeps.budget import BUDGET, FURTHER, SAFE, SMOKE, SMOKE_SECONDS, Chosen, Kept, Lowering
 from sweeps.options import Options
 from sweeps.plan import Plan
 from sweeps.resources import Resources
@@ -35,27 +38,48 @@ def fitted(experiment: Experiment, options: Options, share: Resources) -> tuple[
     fixed += ["evaluation.items_per_task", "evaluation.max_rows"] if options.eval_rows is not None else []
     n_rows = max(row.inputs.n_train_examples for row in found)
     order = budget.lowerings(experiment, SMOKE if smoke else BUDGET, n_rows, fixed)
-    kept = Kept.at(options.output.resolve(), plan.sweep, experiment, limit)
-    if kept is not None:
-        lowered = budget.replay(experiment, order, kept.chosen)
-        return lowered, budget.told(experiment, lowered, order, kept.chosen), kept
+    place = Kept.place(options.output.resolve(), plan.sweep, experiment, limit)
+    kept = Kept.at(place)
+    if kept is None:
+        asked = Asked(experiment, order, n_rows, fixed, share)
+        chosen, taken = _smoke(asked, limit) if smoke else _in_budget(asked, limit * SAFE)
+        if taken > limit and not smoke:
+            raise budget.refusal(limit, taken, times.known(found))
+        kept = Kept(place, chosen)
+    lowered = budget.replay(experiment, order, kept.chosen)
+    return lowered, budget.told(experiment, lowered, order, kept.chosen), kept
 
-    def estimate(asked: Experiment) -> float:
-        changed = Plan.of(asked, preflight.provenance)
-        rows = times.rows(changed, share)
-        return times.total(changed, share, rows) + times.beyond(changed, share, rows)
 
-    most = limit * (1 if smoke else SAFE)
-    lowered, chosen, taken = budget.fit(experiment, order, most, estimate)
-    if taken > most and not smoke:
-        now = chosen.get("data.n_examples", n_rows)
-        further = budget.lowerings(lowered, FURTHER, now if isinstance(now, int) else n_rows, fixed)
-        lowered, more, taken = budget.fit(lowered, further, most, estimate)
+@dataclass(frozen=True)
+class Asked:
+    """What is to fit into a time: the experiment, what can be lowered, rows that are trained on, and what is given by hand."""
+
+    experiment: Experiment
+    order: Sequence[Lowering]
+    n_rows: int
+    fixed: Sequence[str]
+    share: Resources
+
+    def seconds(self, changed: Experiment) -> float:
+        """Of the experiment as it was changed, from start to end."""
+        plan = Plan.of(changed, preflight.provenance)
+        rows = times.rows(plan, self.share)
+        return times.total(plan, self.share, rows) + times.beyond(plan, self.share, rows)
+
+
+def _smoke(asked: Asked, limit: float) -> tuple[Chosen, float]:
+    """What is lowered, and the seconds that are left of the sweep."""
+    _, chosen, taken = budget.fit(asked.experiment, asked.order, limit, asked.seconds)
+    return chosen, taken
+
+
+def _in_budget(asked: Asked, limit: float) -> tuple[Chosen, float]:
+    """The same; where the usual floors do not do, further, and what time is left then given back."""
+    experiment, order = asked.experiment, asked.order
+    lowered, chosen, taken = budget.fit(experiment, order, limit, asked.seconds)
+    if taken > limit:
+        now = chosen.get("data.n_examples", asked.n_rows)
+        further = budget.lowerings(lowered, FURTHER, now if isinstance(now, int) else asked.n_rows, asked.fixed)
+        lowered, more, taken = budget.fit(lowered, further, limit, asked.seconds)
         order, chosen = budget.together(order, further), chosen | more
-    if taken > limit and not smoke:
-        raise budget.refusal(limit, taken, times.known(found))
-    if not smoke:
-        chosen = budget.raise_again(experiment, order, chosen, most, estimate)
-        lowered = budget.replay(experiment, order, chosen)
-    kept = Kept(Kept.place(options.output.resolve(), plan.sweep, experiment, limit), chosen)
-    return lowered, budget.told(experiment, lowered, order, chosen), kept
+    return budget.raise_again(experiment, order, chosen, limit, asked.seconds), taken

@@ -107,14 +107,15 @@ def test_smoke_goes_lower_and_an_open_search_keeps_its_rungs() -> None:
 
 
 def test_a_choice_is_kept_and_the_same_command_gets_it_again(tmp_path: Path) -> None:
-    assert Kept.at(tmp_path, "s", REAL, 60.0) is None
+    place = Kept.place(tmp_path, "s", REAL, 60.0)
+    assert Kept.at(place) is None
     few, chosen, _ = lowered(0.4 * work(REAL))
-    Kept(Kept.place(tmp_path, "s", REAL, 60.0), chosen).write()
-    again = Kept.at(tmp_path, "s", REAL, 60.0)
+    Kept(place, chosen).write()
+    again = Kept.at(place)
     assert again is not None
     assert budget.replay(REAL, budget.lowerings(REAL, BUDGET, 1_000), again.chosen) == few
-    assert Kept.at(tmp_path, "s", replace(REAL, seeds=(0, 1)), 60.0) is None
-    assert Kept.at(tmp_path, "s", REAL, 61.0) is None
+    assert Kept.place(tmp_path, "s", replace(REAL, seeds=(0, 1)), 60.0) != place
+    assert Kept.place(tmp_path, "s", REAL, 61.0) != place
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2h", 7_200), ("90m", 5_400), ("1.5h", 5_400), ("1d", 86_400), ("1h30m", 5_400)])
