@@ -1,4 +1,5 @@
-"""Writes finished trials to MLflow from one thread, beside the running sweep, and holds on to what the store refuses.
+"""Writes finished trials to MLflow from one thread, beside the running sweep, and holds on to what the store refuses. Of trials
+that run for long the curve so far goes there every few seconds; it is on show only, and the result has all of it.
 
 A store that is locked or away must not stop or slow a sweep: what could not be logged waits here and lies in the trials'
 folders; it is tried again at growing intervals, and the same command logs the rest later.
@@ -10,13 +11,18 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
+from core import signs
 from core.errors import BadInput, one_line
+from core.result import Result
 from core.tracking import Stale, Store, TrialRecord, unusable
 
 LAST_TRIES, PAUSE_SECONDS = 3, 2.0  # at the end, before what is left is reported; and before anything runs
 REST_SECONDS = (1.0, 60.0)  # before a store that refused is tried again: at first, and at most; doubled each time
+LIVE_AFTER_SECONDS, LIVE_SECONDS = 30.0, 10.0  # of a trial before its curve is shown, and between two looks at it
+LIVE_SHARE = 10  # looking takes at most one part in so many of this thread's time
 REFUSALS = 2  # in a row: not the trial's fault, but the store's
 
 
@@ -25,6 +31,8 @@ class Logbook:
 
     def __init__(self, store: Store, params: Mapping[str, object], note: str, tags: Mapping[str, str] | None = None) -> None:
         self.store, self.params, self.note, self.tags = store, params, note, tags or {}
+        self.watched: dict[str, tuple[TrialRecord, Result, float]] = {}  # running trials, and since when
+        self.look_at = 0.0  # when curves are looked at next
         self.incoming: queue.Queue[TrialRecord | None] = queue.Queue()
         self.records: dict[str, TrialRecord] = {}  # all of them
         self.missing: list[TrialRecord] = []
@@ -42,8 +50,13 @@ class Logbook:
         self.incoming.put(None)
         self.thread.join()
 
+    def watch(self, record: TrialRecord, begun: Result) -> None:
+        """A trial was started; if it runs for long its curve is shown."""
+        self.watched[record.key] = (record, begun, time.monotonic())
+
     def put(self, record: TrialRecord) -> None:
         """Hands a finished trial over; returns at once."""
+        self.watched.pop(record.key, None)
         self.incoming.put(record)
 
     def finish(self, superseded: Stale) -> None:
@@ -69,17 +82,32 @@ class Logbook:
         self.closed = None if self.store.parent_id else self.error
         self.opened.set()
         rest, tried = REST_SECONDS[0], 0.0
-        while self._drain(wait_seconds=tried + rest - time.monotonic() if self.missing else None):
+        while self._drain(wait_seconds=tried + rest - time.monotonic() if self.missing else LIVE_SECONDS):
             if self.missing and time.monotonic() >= tried + rest:
                 refused = not self._flush()
                 rest = min(2 * rest, REST_SECONDS[1]) if refused else REST_SECONDS[0]
                 tried = time.monotonic() if refused else 0.0
+            if not self.missing and time.monotonic() >= self.look_at:
+                self._look()
         self._patiently(self._end)
 
-    def _drain(self, wait_seconds: float | None) -> bool:
-        """Takes what was handed over, waiting for the first (for ever with None); whether more can come."""
+    def _look(self) -> None:
+        """Shows how far the curves of long trials have got. A store that does not take it loses nothing: it is asked later."""
+        began, rest = time.monotonic(), LIVE_SECONDS
+        for record, begun, since in list(self.watched.values()):
+            if began - since >= LIVE_AFTER_SECONDS and self.store.parent_id and (points := signs.curve(record.folder)):
+                try:
+                    self.store.log_live(record, replace(begun, seconds=began - since), points)
+                except Exception:  # MLflow raises errors of many kinds
+                    rest = REST_SECONDS[1]
+                    break
+        took = time.monotonic() - began
+        self.look_at = began + took + max(rest, LIVE_SHARE * took)
+
+    def _drain(self, wait_seconds: float) -> bool:
+        """Takes what was handed over, waiting for the first; whether more can come."""
         try:
-            record = self.incoming.get(timeout=None if wait_seconds is None else max(wait_seconds, 0.0))
+            record = self.incoming.get(timeout=max(wait_seconds, 0.0))
             while record is not None:
                 if record.key not in self.records:
                     self.records[record.key] = record

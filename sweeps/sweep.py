@@ -13,6 +13,7 @@ from core import tracking
 from core.errors import redacted
 from core.experiment import LogUniform
 from core.fields import flatten
+from core.result import Result
 from core.settings import Scalar
 from core.states import Phase, State
 from core.tracking import Store, TrialRecord
@@ -43,7 +44,8 @@ def asked(plan: Plan) -> tracking.Asked:
             logs.append(axis)
     labels = tuple(arm.label for arm in plan.arms)
     fields = labels, plan.axes, tuple(spaces), tuple(dict.fromkeys(logs))
-    return tracking.Asked(*fields, plan.n_final, plan.n_tuning, plan.experiment.name in experiments.names())
+    along = plan.experiment.base.evaluation.every is not None or "evaluation.every" in plan.axes
+    return tracking.Asked(*fields, plan.n_final, plan.n_tuning, plan.experiment.name in experiments.names(), along)
 
 
 class Sweep:
@@ -121,7 +123,8 @@ class Sweep:
             with Progress(self.search, share.slots, self.title, directory=self.directory) as progress:
 
                 def started(job: Job) -> None:
-                    ledger.name(self._record(job))
+                    ledger.name(record := self._record(job))
+                    book.watch(record, Result.begun(job.trial, job.provenance))
                     progress.started(job)
 
                 def ended(job: Job, outcome: Outcome) -> None:

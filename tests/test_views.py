@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import re
 import urllib.parse
@@ -181,3 +182,10 @@ def log(store: Store, output: Path, phase: str, arm: str) -> None:
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(found))
     store.log_trial(TrialRecord(folder.name, f"{arm} {phase}", arm, phase, (), folder))
+
+
+def test_a_sweep_that_is_measured_along_its_trainings_shows_that() -> None:
+    for state in of(dataclasses.replace(ASKED, measured_along=True)).values():
+        drawn = charts(state)
+        assert drawn.index(("LINE", "along/quality")) == drawn.index(("LINE", "train/loss")) + 1
+        assert ("LINE", "along/forgetting") in drawn

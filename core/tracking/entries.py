@@ -6,7 +6,7 @@ import gzip
 import json
 import math
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING
 from core.data import mixture
 from core.data.files import hash_of
 from core.result import FILE, GENERATIONS, Result
+from core.tracking.connection import DIGEST, FILE_DIGEST, FINGERPRINT, NOTE, REASON, STATE, TAG_CHARACTERS
 
 if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
+TRAINING = ("loss", "learning_rate")  # in a trial's history; all else is measured along the way
 RATE = "train.learning_rate"
 ITEMS = "items.csv.gz"
 FILES = (FILE, ITEMS, GENERATIONS, "traceback.txt")  # those of a trial's folder that the store gets
@@ -81,6 +83,18 @@ def log_name(field: str) -> str:
     return f"log10.{field}"
 
 
+def ended_tags(result: Result, digest: Digest) -> dict[str, str]:
+    """What a trial's run says of how it ended."""
+    return {
+        FINGERPRINT: result.fingerprint,
+        STATE: str(result.state),
+        REASON: result.reason[:TAG_CHARACTERS],
+        DIGEST: digest.content,
+        FILE_DIGEST: digest.file,
+        NOTE: summary(result),
+    }
+
+
 def params(result: Result, record: TrialRecord) -> dict[str, object]:
     trial = result.trial
     axes = {short: trial[name] for name, short in axis_names(record.axes).items() if name in trial}
@@ -101,12 +115,17 @@ def metrics(result: Result, end_ms: int) -> list[tuple[str, float, int, int]]:
     start_ms, total = end_ms - int(1_000 * result.seconds), max(len(result.history), 1)
     for index, point in enumerate(result.history):
         at = start_ms + int((end_ms - start_ms) * (index + 1) / total)
-        found += [
-            (f"train/{name}", float(value), at, int(point["step"]))
-            for name, value in point.items()
-            if name not in ("step", "epoch", "tokens")
-        ]
+        found += [(name, value, at, int(point["step"])) for name, value in curves(point).items()]
     return found
+
+
+def curves(point: Mapping[str, float]) -> dict[str, float]:
+    """The metrics of one point of a trial's history: of its training, or of what was measured along it."""
+    return {
+        f"{'train' if name in TRAINING else 'along'}/{name}": float(value)
+        for name, value in point.items()
+        if name not in ("step", "epoch", "tokens")
+    }
 
 
 def datasets(result: Result) -> list[DatasetInput]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +23,11 @@ from core.result import FILE, GENERATIONS, Result
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-from core.tracking import entries, views
+from core.tracking import entries, live, views
 from core.tracking.connection import (
     ARM,
     DIGEST,
     FILE_DIGEST,
-    FINGERPRINT,
     FOLDER,
     KEY,
     KIND,
@@ -36,17 +35,15 @@ from core.tracking.connection import (
     NOTE,
     PARENT,
     PHASE,
-    REASON,
-    STATE,
     SUPERSEDED,
     SWEEP,
-    TAG_CHARACTERS,
     arm_of,
     client,
     log_batch,
     search_runs,
 )
 from core.tracking.entries import TrialRecord
+from core.tracking.live import LIVE, LiveRuns, Running
 from core.tracking.sqlite import artifacts_of, opening
 from core.tracking.uri import check_uri
 
@@ -63,13 +60,14 @@ class _Logged:
     status: str
     phase: str
     folder: Path  # of the trial, when it was logged
+    was_live: bool  # it has had points while the trial was running
 
     @classmethod
     def of(cls, run: Run) -> _Logged:
         tags = run.data.tags
         folder = Path(tags.get(FOLDER, ""))
         digests = tags.get(DIGEST, ""), tags.get(FILE_DIGEST, "")
-        return cls(run.info.run_id, *digests, run.info.status, tags.get(PHASE, ""), folder)
+        return cls(run.info.run_id, *digests, run.info.status, tags.get(PHASE, ""), folder, live.TAG in tags)
 
     def of_same(self, digest: entries.Digest) -> bool:
         """Whether it holds this result; one that was only begun must be of the very same file, as parameters can't be changed."""
@@ -103,12 +101,14 @@ class Store:
             self.experiment_id, shown = self._experiment()
             runs = search_runs(self.client, [self.experiment_id], {SWEEP: self.sweep})
             parent_id, started_ms = self._parent_run(runs, note)
-        self.runs = {}
+        self.runs, self.live = {}, LiveRuns(self.client)
         for run in runs:
             if run.data.tags.get(KIND) != "sweep" and run.data.tags.get(PARENT) != parent_id:
                 self.client.set_tag(run.info.run_id, PARENT, parent_id)
             if run.data.tags.get(KIND) == "trial":
                 self.runs.setdefault(run.data.tags[KEY], []).append(_Logged.of(run))
+            if run.data.tags.get(KIND) == LIVE:
+                self.live.found(run.data.tags[KEY], run.info.run_id)
         self.client.update_run(parent_id, status="RUNNING")
         now = {LAST_RUN: str(time.time_ns() // 1_000_000), **(tags or {})}
         # again after a kill between the two: the same values change nothing
@@ -119,7 +119,8 @@ class Store:
         self.parent_id = parent_id
 
     def close(self, status: str) -> None:
-        """Ends the parent run: FINISHED, or KILLED when the sweep was interrupted."""
+        """Ends the parent run: FINISHED, or KILLED when the sweep was interrupted, and with it the runs of running trials."""
+        self.live.close(status)
         self.client.set_terminated(self.parent_id, status=status)
 
     def log_trial(self, record: TrialRecord) -> None:
@@ -132,13 +133,41 @@ class Store:
         found = self.runs.get(record.key) or self._found(record.key)
         same = sorted((run for run in found if run.of_same(digest)), key=lambda run: run.status == "RUNNING")
         others = [run for run in found if run not in same[:1]]
-        logged = self._continued(same[0], record) if same else self._create(record, result, digest)
+        shown = self.live.shown(record.key)
+        if same:
+            logged = self._continued(same[0], record)
+        elif shown and (shown.is_of(result.history, whole=True) or not result.history):
+            logged, shown = self._adopted(shown.run_id, record, result, digest), None
+        else:
+            logged = self._create(record, result, digest)
         if logged.status == "RUNNING":
             logged = self._filled(logged, record, result)
         for run in others:  # after the new one is whole: readers always find one
             self._count(self.replaced, run, record)
             self.client.delete_run(run.run_id)
+        if shown:
+            self.client.delete_run(shown.run_id)
+        self.live.runs.pop(record.key, None)
         self.runs[record.key] = [logged]
+
+    def log_live(self, record: TrialRecord, begun: Result, points: Sequence[Mapping[str, float]]) -> None:
+        """Shows what a running trial's curve has got to. `begun`: its result as far as it is known."""
+        shown = self.live.shown(record.key)
+        if shown and not shown.is_of(points, whole=False):
+            self.client.delete_run(shown.run_id)
+            shown = None
+        if shown is None:
+            tags = self._tags(record) | {KIND: LIVE, live.TAG: "yes", NOTE: "running"}
+            started = time.time_ns() // 1_000_000 - int(1_000 * begun.seconds)
+            run = self.client.create_run(self.experiment_id, start_time=started, run_name=record.name, tags=tags)
+            self.live.runs[record.key] = shown = Running(run.info.run_id, {})
+            log_batch(self.client, shown.run_id, params=entries.params(begun, record))
+        shown.log(self.client, points)
+
+    def _adopted(self, run_id: str, record: TrialRecord, result: Result, digest: entries.Digest) -> _Logged:
+        """The run of a trial that was running becomes that of the one that has ended."""
+        log_batch(self.client, run_id, tags=self._tags(record) | entries.ended_tags(result, digest))
+        return _Logged.of(self.client.get_run(run_id))
 
     def holds(self, record: TrialRecord) -> bool:
         """Whether the trial's result stood in the store, whole and alone, when it was opened."""
@@ -176,7 +205,11 @@ class Store:
     def _filled(self, run: _Logged, record: TrialRecord, result: Result) -> _Logged:
         """Writes what a run holds, and ends it."""
         end_ms = entries.end_ms(record.folder)
-        log_batch(self.client, run.run_id, params=entries.params(result, record), metrics=entries.metrics(result, end_ms))
+        known = live.logged(self.client, run.run_id) if run.was_live else {}
+        metrics = entries.metrics(result, end_ms)
+        if known:  # the rest of a curve comes after what was there while it ran
+            metrics = [(name, value, end_ms, step) for name, value, _, step in metrics if (name, step) not in known]
+        log_batch(self.client, run.run_id, params=entries.params(result, record), metrics=metrics)
         if inputs := entries.datasets(result):
             self.client.log_inputs(run.run_id, datasets=inputs)
         for name in entries.FILES:
@@ -196,27 +229,25 @@ class Store:
             counter[theirs] += 1
 
     def _create(self, record: TrialRecord, result: Result, digest: entries.Digest) -> _Logged:
-        tags = {
-            KIND: "trial",
-            SWEEP: self.sweep,
-            KEY: record.key,
-            FINGERPRINT: result.fingerprint,
-            ARM: record.arm,
-            PHASE: record.phase,
-            STATE: str(result.state),
-            REASON: result.reason[:TAG_CHARACTERS],
-            DIGEST: digest.content,
-            FILE_DIGEST: digest.file,
-            FOLDER: str(record.folder),
-            PARENT: self.parent_id,
-            "mlflow.source.name": "sweeps/run.py",
-        }
-        tags[NOTE] = entries.summary(result)
-        if self.asked and (color := self.asked.color(record.arm)):
-            tags[views.COLOR] = color
+        tags = self._tags(record) | entries.ended_tags(result, digest)
         started = entries.end_ms(record.folder) - int(1_000 * result.seconds)
         run = self.client.create_run(self.experiment_id, start_time=started, run_name=record.name, tags=tags)
         return _Logged.of(run)
+
+    def _tags(self, record: TrialRecord) -> dict[str, str]:
+        """Of a trial, whether it has ended or not."""
+        color = self.asked.color(record.arm) if self.asked else None
+        return {
+            KIND: "trial",
+            SWEEP: self.sweep,
+            KEY: record.key,
+            ARM: record.arm,
+            PHASE: record.phase,
+            FOLDER: str(record.folder),
+            PARENT: self.parent_id,
+            "mlflow.source.name": "sweeps/run.py",
+            **({views.COLOR: color} if color else {}),
+        }
 
     def _parent_run(self, runs: list[Run], note: str) -> tuple[str, int]:
         """The sweep's own run and when it began (in ms), made where there is none. Of several (a deleted one was restored, or two

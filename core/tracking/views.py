@@ -21,7 +21,7 @@ TAG = "mlflow.sharedViewState."
 COLOR = "mlflow.runColor"
 PAGE_RUNS = 100  # that the UI loads at a time: groups and charts know of no others
 HELD_OUT = "after/exact_match/held_out"
-LOSS = "train/loss"
+LOSS, ALONG = "train/loss", ("along/quality", "along/forgetting")  # over the steps of a training
 COLORS = [  # matplotlib's tab20: the dark shades first, so that few arms are told apart at once
     "#1f77b4", "#ff7f0e", "#2ca02c", "#d62728", "#9467bd", "#8c564b", "#e377c2", "#7f7f7f", "#bcbd22", "#17becf",
     "#aec7e8", "#ffbb78", "#98df8a", "#ff9896", "#c5b0d5", "#c49c94", "#f7b6d2", "#c7c7c7", "#dbdb8d", "#9edae5",
@@ -42,10 +42,16 @@ class Asked:
     n_final: int
     n_tuning: int
     reported: bool = True  # whether its arms will have summaries
+    measured_along: bool = False  # whether its trainings are measured along the way
 
     @property
     def on_one_page(self) -> bool:
         return self.n_final <= PAGE_RUNS
+
+    @property
+    def curves(self) -> tuple[str, ...]:
+        """What is drawn over the steps of a training."""
+        return (LOSS, *ALONG) if self.measured_along else (LOSS,)
 
     @property
     def only_tuned(self) -> list[str]:
@@ -91,7 +97,7 @@ def final(sweep: str, asked: Asked) -> State:
     (axes, tuned), (axis_columns, tuned_columns) = asked.drawn(), asked.columns()
     plane = [_scatter("forgetting", "quality"), _bar(HELD_OUT)]
     against = [_scatter(axis, "quality", "PARAM") for axis in axes]
-    rest = [_line(LOSS), _parallel([*axes, *tuned], ["forgetting", "quality"])]
+    rest = [*map(_line, asked.curves), _parallel([*axes, *tuned], ["forgetting", "quality"])]
     columns = [*axis_columns, *_metrics("quality", HELD_OUT, "forgetting"), *tuned_columns, f"tags.`{STATE}`"]
     wanted = f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'final'"
     return {
@@ -108,7 +114,7 @@ def tuning(sweep: str, asked: Asked) -> State:
     columns = [*axis_columns, *tuned_columns, *_metrics("quality", HELD_OUT, "forgetting"), f"tags.`{STATE}`"]
     return {
         **_runs(f"tags.`{SWEEP}` = '{sweep}' AND tags.`{PHASE}` = 'tune'", f"tags.`{ARM}`", True),
-        **_shown(columns, [*against, _line(LOSS), _parallel([*axes, *tuned], ["forgetting", "quality"])]),
+        **_shown(columns, [*against, *map(_line, asked.curves), _parallel([*axes, *tuned], ["forgetting", "quality"])]),
         "groupBy": _BY_ARM,
     }
 
