@@ -67,10 +67,12 @@ class BaseFiles:
 
     def _n_added(self) -> int:
         """Parameters of the rows that ChatML adds; the checkpoint's embeddings may have room for them already."""
+        if not self.new_tokens:
+            return 0
         embedded = max((shape[0] for name, shape in self.shapes.items() if targets.EXCLUDED.search(_layer(name))), default=0)
         inner = chat.tokenizer(self.directory)
         size = inner.get_vocab_size() + self.new_tokens if inner is not None else embedded
-        return max(0, size - embedded) * self._per_token if self.new_tokens else 0
+        return max(0, size - embedded) * self._per_token
 
 
 def _layer(weight: str) -> str:

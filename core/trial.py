@@ -205,7 +205,7 @@ def _way(asked: _Asked, data: Tokens, metrics: dict[str, float]) -> memory.Fit:
     files, trainable = bases.read(asked.trial.model), int(metrics["trainable_parameters"])
     load = memory.load(asked.trial, files, trainable, longest, asked.device.kind)
     way = memory.fit(load, asked.trial.train, asked.available_gib)
-    metrics["memory_estimate_gib"] = way.peak_gib
+    metrics["memory_estimate_gib"], metrics["memory_base_gib"] = way.peak_gib, load.base_bytes / memory.GIB
     return way
 
 

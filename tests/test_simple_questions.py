@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from simulated import ArmState, answered, changed, of_frames, question, real, truths
 
+from analysis import questions
 from analysis.questions import model_scale, replay, task_diversity
 
 
@@ -251,3 +252,20 @@ def test_the_largest_base_is_not_the_largest_that_finished() -> None:
     _, found = of_frames("model_scale", trials, items)
     assert all(found[name].verdict == "not tested" for name in ("rate_carries_over_sizes", "rank_16_enough_on_largest"))
     assert "no final trial of" in found["rank_16_enough_on_largest"].note
+
+
+def test_quantization_tells_the_kinds_of_base_apart_and_shows_their_memory() -> None:
+    arms = changed(truths("quantization", ability=1.0), nf4={"ability": 0.87}, fp4={"ability": 0.2}, int8={"ability": 1.1})
+    trials, items = question(arms, seeds=6, n_items=6_000, seed_sd=0.01)
+    trials["memory_base_gib"], trials["memory_estimate_gib"], trials["peak_memory_gib"] = 0.25, 1.5, 1.25
+    answer = questions.answer("quantization", trials, items)
+    verdicts = {one.id: one for one in answer.verdicts}
+    assert verdicts["nf4_costs_2_to_5_percent"].value == pytest.approx(-0.035, abs=0.012)
+    assert {name: one.verdict for name, one in verdicts.items() if name != "nf4_costs_2_to_5_percent"} == {
+        "nf4_equals_whole_base": "contradicted",
+        "nf4_beats_fp4": "supported",
+        "quantized_scales_cost_nothing": "supported",
+        "int8_costs_nothing": "supported",
+    }
+    text = "\n".join(questions.load("quantization").sections(answer.tables))
+    assert "| lora quantization=nf4 | 0.25 | 1.50 | 1.25 |" in text

@@ -22,7 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 FACTOR = 1.3
-ROWS, SCORED = 24, 8
+ROWS, SCORED = 24, 2
 # vocabulary, width, layers, attention heads, key heads, MLP width
 SHAPES = {
     "10 M": (16_000, 256, 6, 4, 2, 1_024),
@@ -104,13 +104,13 @@ def measure(case: Case, given: str, folder: Path) -> dict[str, float]:
     rows.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     trial = from_flat(
         {
-            "model.name": path, "model.quantization": case.quantization, "data.source": str(rows), "data.eval_share": 0.3,
+            "model.name": path, "model.quantization": case.quantization, "data.source": str(rows), "data.eval_share": 0.2,
             "data.seq_len_tokens": case.tokens, "adapter.method": case.method, "train.batch_size": case.rows, "train.steps": 2,
             "train.micro_batch_size": case.rows, "train.checkpointing": case.checkpointing, "evaluation.max_rows": SCORED,
             "evaluation.drift_samples": 4, "evaluation.drift_tokens": 16, "evaluation.generations": 0, "seed": 0,
         }
     )  # fmt: skip
-    result = run(trial, preflight.provenance(trial), folder / "trial", Device(threads=2))
+    result = run(trial, preflight.provenance(trial), folder / "trial", Device())
     if result.state != "finished":
         raise SystemExit(f"{case.name}: {result.reason}")
     return {name: result.metrics[f"{name}_gib"] for name in ("memory_estimate", "peak_memory")}
