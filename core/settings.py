@@ -240,7 +240,7 @@ class Evaluation(Part):
     max_new_tokens: int | None = None  # that a model may write; None: what the longest right answer needs, and a quarter more
     answer: str = AUTO  # of rows with an answer: "exact", "number" or "regex:PATTERN"; auto: a number where it ends with #### 18
     generations: int = 12  # prompts to which base and tuned model write side by side, in final trials; 0: none
-    shots: int = 0  # examples before each question of `answers` and `choices`
+    shots: int = 0  # examples before each question of tasks that are asked in words
     choices: str | None = None  # a file of multiple-choice questions
     choices_dev: str | None = None  # where their examples come from; None: from the file's questions of the other split
     # Quality and forgetting on validation along training: after each so many steps, or each such share of them (0.1); None: not.

@@ -66,7 +66,11 @@ def test_a_template_that_says_the_same_to_every_conversation_is_refused() -> Non
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [
-        ("evaluation.shots", "3", r"evaluation\.shots=3: used by answers, choices, gym, lm-eval alone, and text measures here"),
+        (
+            "evaluation.shots",
+            "3",
+            r"evaluation\.shots=3: used by answers, choices, gym, lab, lm-eval alone, and text measures here",
+        ),
         ("evaluation.answer", "exact", r"evaluation\.answer=exact: used by answers alone, .*add answers in evaluation\.tasks"),
         ("evaluation.choices", "quiz.jsonl", r"evaluation\.choices=quiz\.jsonl: used by choices alone"),
         ("model.revision", "main", r"model\.revision=main: revisions are the hub's, .*leave it out"),

@@ -24,7 +24,7 @@ ASKED_BY = {
     "choices": ("choices",),
     "choices_dev": ("choices",),
     "answer": ("answers",),
-    "shots": ("answers", "choices", "gym", "lm-eval"),
+    "shots": ("answers", "choices", "gym", "lab", "lm-eval"),
     "ifeval": ("ifeval",),
     "lm_eval": ("lm-eval",),
     "lm_eval_chat": ("lm-eval",),

@@ -145,8 +145,8 @@ def lm_eval(trial: Trial, inputs: Counts) -> Cost:
 
 def lab(trial: Trial, inputs: Counts) -> Cost:
     n = LAB_TASKS * trial.evaluation.items_per_task
-    read = n * LAB_TOKENS + BATTERY_TOKENS
-    return Cost(read=read, scored=read / 3, length=LAB_TOKENS)
+    read = n * LAB_TOKENS * (1 + trial.evaluation.shots) + BATTERY_TOKENS
+    return Cost(read=read, scored=read / 3, length=LAB_TOKENS * (1 + trial.evaluation.shots))
 
 
 def composed(trial: Trial, inputs: Counts) -> Cost:

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import functools
 import random
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from core.lab import corpus, instruct, requests, world
 from core.lab.skills import SKILLS
+from core.settings import SPLITS
 from core.tasks.measurement import Measurement, Subject, sequence_nll
 
 if TYPE_CHECKING:
@@ -97,10 +99,11 @@ class Words:
             "other": [self.eos, *self.ids(f"she said : {text} he said :")],  # words of the world, in no frame
         }[chat]
 
-    def chat(self, question: Question, chat: str = "template") -> Asked:
-        """A question as `exact` takes it."""
+    def chat(self, question: Question, chat: str = "template", told: Sequence[Question] = ()) -> Asked:
+        """A question as `exact` takes it, after others that were `told` with their answers."""
         item = (question.task, question.id, question.prompt, question.answer)
-        return item, self.request(question.prompt, chat), [*self.ids(question.answer), self.eos]
+        before = [token for one in told for token in (*self.request(one.prompt, chat), *self.ids(one.answer), self.eos)]
+        return item, [*before, *self.request(question.prompt, chat)], [*self.ids(question.answer), self.eos]
 
 
 def measure(subject: Subject) -> list[Measurement]:
@@ -108,16 +111,27 @@ def measure(subject: Subject) -> list[Measurement]:
     model, data, evaluation = subject.model, subject.trial.data, subject.trial.evaluation
     words, size = Words(subject.tokenizer), evaluation.batch_size
     chat: dict[bool, list[Asked]] = {True: [], False: []}
+    told = examples(evaluation)
     for question in instruct.questions(evaluation.split, evaluation.items_per_task):
-        chat[instruct.is_seen(question.cluster, data.held_out_fold)].append(words.chat(question, evaluation.chat))
+        asked = words.chat(question, evaluation.chat, told.get(question.task, ()))
+        chat[instruct.is_seen(question.cluster, data.held_out_fold)].append(asked)
     found = [
         exact("exact_match/seen", "quality", model, chat[True], size),
         exact("exact_match/held_out", "other", model, chat[False], size),
     ]
     if data.source == requests.NEW_FACTS:
-        for name, asked in instruct.fact_questions(evaluation.split).items():
-            found.append(exact(f"recall/{name}", "other", model, [words.chat(question) for question in asked], size))
+        for name, facts in instruct.fact_questions(evaluation.split).items():
+            found.append(exact(f"recall/{name}", "other", model, [words.chat(question) for question in facts], size))
     return found + battery(model, words, evaluation)
+
+
+def examples(evaluation: Evaluation) -> dict[str, list[Question]]:
+    """By task, `evaluation.shots` questions of the other split, in the order that they are told in."""
+    found: dict[str, list[Question]] = {}
+    other = next(split for split in SPLITS if split != evaluation.split)
+    for question in instruct.questions(other, evaluation.shots) if evaluation.shots else ():
+        found.setdefault(question.task, []).append(question)
+    return found
 
 
 def battery(model: nn.Module, words: Words, evaluation: Evaluation) -> list[Measurement]:
