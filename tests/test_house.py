@@ -47,6 +47,7 @@ AT_ONCE = (
     "experiments",
     "analysis.report",
     "analysis.compare",
+    "analysis.judge",
     "analysis.export",
     "sweeps.run",
     "sweeps.describe",

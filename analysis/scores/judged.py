@@ -1,0 +1,143 @@
+"""Which of two answers to a prompt is better, by a judge that sees both orders; the win rate of one side over prompts.
+
+A judge that prefers whatever stands first says A both times. A side wins where the judge prefers it in both orders; all else is a
+tie, and counts half.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scipy.special import ndtri
+
+from analysis.stats.estimate import LEVEL
+from core.errors import BadInput
+
+ASK = (
+    "Two assistants have answered the same request. Say which answer is better: more correct, more helpful, closer to what was "
+    "asked. Length alone makes no answer better.\n\n[Request]\n{prompt}\n\n[Answer A]\n{a}\n\n[Answer B]\n{b}\n\n"
+    "Reply with one letter, A or B, or with the word tie."
+)
+REPLY = re.compile(r"\b(A|B|tie)\b", re.IGNORECASE)
+PROMPT_FIELDS = ("prompt", "instruction", "question", "input")
+ANSWER_FIELDS = ("tuned", "answer", "output", "response", "completion")
+Judge = Callable[[str], str]  # what it is asked → "A", "B" or "tie"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prompt with what two sides answered."""
+
+    prompt: str
+    first: str
+    second: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A pair's score for the first side: 1, 0, or 0.5 for a tie; what the judge said in the two orders."""
+
+    pair: Pair
+    score: float
+    said: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often the first side wins over n prompts, with Wilson's 95 % interval (ties make it wider than need be), and how often
+    the judge kept to one side when the order was turned."""
+
+    value: float
+    low: float
+    high: float
+    n: int
+    consistent: float
+
+
+def judge(pairs: Sequence[Pair], ask: Judge) -> list[Outcome]:
+    """Every pair, asked in both orders."""
+    found = []
+    for pair in pairs:
+        forward = ask(ASK.format(prompt=pair.prompt, a=pair.first, b=pair.second))
+        backward = ask(ASK.format(prompt=pair.prompt, a=pair.second, b=pair.first))
+        score = {("A", "B"): 1.0, ("B", "A"): 0.0}.get((forward, backward), 0.5)
+        found.append(Outcome(pair, score, (forward, backward)))
+    return found
+
+
+def reply(text: str) -> str:
+    """What a judge's text says: the first of A, B and tie in it.
+
+    Raises:
+        BadInput: none of them.
+    """
+    match = REPLY.search(text)
+    if match is None:
+        raise BadInput(
+            f"the judge answers neither A nor B nor tie: {' '.join(text.split())[:80]!r}; take another judge", field="--judge"
+        )
+    return "tie" if len(match[0]) > 1 else match[0].upper()
+
+
+def rate(outcomes: Sequence[Outcome]) -> Rate:
+    """The win rate of the first side."""
+    n, value = len(outcomes), sum(one.score for one in outcomes) / len(outcomes)
+    z = float(ndtri(0.5 + LEVEL / 2))
+    middle, half = value + z * z / (2 * n), z * math.sqrt(value * (1 - value) / n + z * z / (4 * n * n))
+    consistent = sum(set(one.said) in ({"A", "B"}, {"tie"}) for one in outcomes) / n
+    low, high = ((middle + sign * half) / (1 + z * z / n) for sign in (-1, 1))
+    return Rate(value, max(0.0, low), min(1.0, high), n, consistent)
+
+
+def paired(first: Sequence[tuple[str, str]], second: Sequence[tuple[str, str]]) -> list[Pair]:
+    """The prompts that both sides answered, in the first one's order.
+
+    Raises:
+        BadInput: there is none.
+    """
+    other = dict(second)
+    found = [Pair(prompt, answer, other[prompt]) for prompt, answer in first if prompt in other]
+    if not found:
+        raise BadInput(f"the two sides share no prompt ({len(first)} and {len(second)} of them)")
+    return found
+
+
+def read(path: str, base: bool = False) -> list[tuple[str, str]]:
+    """Prompts with their answers: a trial's generations.json (`base`: what the base wrote), or JSONL with a prompt and an answer.
+
+    Raises:
+        BadInput: the file cannot be read so.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        rows = _rows(text)
+    except (OSError, ValueError, RecursionError, TypeError) as error:
+        raise BadInput(f"{path}: cannot be read as generations.json or JSONL ({' '.join(str(error).split())[:120]})") from None
+    return [said(row, f"{path}: row {i}", base) for i, row in enumerate(rows, 1)]
+
+
+def _rows(text: str) -> list[Any]:
+    try:
+        whole = json.loads(text)
+    except ValueError:
+        return [json.loads(line) for line in text.splitlines() if line.strip()]
+    if isinstance(whole, dict) and "columns" in whole:
+        return [dict(zip(whole["columns"], row, strict=True)) for row in whole["data"]]
+    return whole if isinstance(whole, list) else [whole]
+
+
+def said(row: Any, where: str, base: bool = False) -> tuple[str, str]:
+    """A row's prompt and answer."""
+    fields = row if isinstance(row, dict) else {}
+    prompt = next((fields[name] for name in PROMPT_FIELDS if isinstance(fields.get(name), str)), None)
+    answer = next((fields[name] for name in (("base",) if base else ANSWER_FIELDS) if isinstance(fields.get(name), str)), None)
+    if prompt is None or answer is None:
+        wanted = f"'{PROMPT_FIELDS[0]}' and '{'base' if base else ANSWER_FIELDS[0]}' or '{ANSWER_FIELDS[1]}'"
+        raise BadInput(f"{where}: needs texts {wanted}; its fields are: {', '.join(map(str, fields))[:120] or 'none'}")
+    return prompt, answer
