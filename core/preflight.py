@@ -69,6 +69,7 @@ class Inputs:
     evaluation_rows_hash: str  # of the trial's split
     notes: tuple[str, ...]  # what may not be meant about how the rows are written
     by_source: tuple[str, ...]  # of several sources: what of each
+    shown: tuple[tuple[str, bool], ...]  # one row as it is written, in pieces, each with whether it is learnt
     lengths: tuple[int, ...]  # of the sample, in tokens
     mean_taught: float  # about, tokens of a row that are taught
     longest_taught: int  # of the sample
@@ -108,6 +109,7 @@ class _Rows:
     mean_taught: float
     longest_taught: int
     by_source: tuple[str, ...]
+    shown: tuple[tuple[str, bool], ...]
 
     def as_inputs(self) -> dict[str, Any]:
         """What of it is told of a trial as it stands."""
@@ -120,6 +122,7 @@ class _Rows:
             "longest_tokens": self.longest_tokens,
             "notes": tuple(self.notes),
             "by_source": tuple(self.by_source),
+            "shown": tuple((str(text), bool(learnt)) for text, learnt in self.shown),
             "lengths": tuple(self.lengths),
             "mean_taught": self.mean_taught,
             "longest_taught": self.longest_taught,
@@ -129,7 +132,7 @@ class _Rows:
 
 
 # What decides the counts of _Rows beside the content of the data and the model.
-WRITING = ("chat.py", "template.py", "spans.py", "sandbox.py", "writing.py")
+WRITING = ("chat.py", "template.py", "spans.py", "sandbox.py", "writing.py", "shown.py")
 COUNTING = ("preflight.py", *WRITING, "settings.py", "targets.py", "data", "lab")
 
 

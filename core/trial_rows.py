@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from core import model, unchanged, warm
-from core.data import encode, kinds, selection
+from core.data import encode, kinds, near, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput
 from core.fields import content_hash, flatten
@@ -78,6 +78,10 @@ def encoded(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen
     }
     if chosen.n_of_trained_tasks is not None:
         metrics["rows/evaluated_of_trained_tasks"] = chosen.n_of_trained_tasks
+    if chosen.evaluation:
+        alike = near.between(chosen.train, chosen.evaluation)
+        metrics["rows/evaluated_near_duplicates"] = alike.n
+        facts["near_duplicates"] = alike.told or "none"
     facts |= {
         "train_rows_hash": rows_hash(chosen.train),
         "evaluation_rows_hash": rows_hash(chosen.evaluation),

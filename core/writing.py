@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from core import chat
+from core import chat, shown
 from core.base import BaseFiles
-from core.data import encode
+from core.data import encode, near
 from core.data.rows import Row
 from core.errors import BadInput
 from core.settings import Trial
@@ -30,9 +30,10 @@ class Written:
     lengths: tuple[int, ...]  # of the kept rows, in the order of the sample
     mean_taught: float  # tokens of a kept row that are taught
     longest_taught: int
+    shown: shown.Pieces  # one row as it is written, what is learnt of it apart
 
 
-def look(trial: Trial, base: BaseFiles, train: Sequence[Row], evaluation: Iterable[Row], seq_len: int) -> Written:
+def look(trial: Trial, base: BaseFiles, train: Sequence[Row], evaluation: Sequence[Row], seq_len: int) -> Written:
     """The rows as the trial will write them.
 
     Raises:
@@ -45,7 +46,8 @@ def look(trial: Trial, base: BaseFiles, train: Sequence[Row], evaluation: Iterab
     for name, rows in (("data.source", train[SAMPLED_ROWS:]), (asked_in, evaluation)):
         for row in chat.kinds_of(rows):
             _text(trial, name, conversation, row)
-    return written
+    told = near.between(train, evaluation).told
+    return replace(written, notes=(*written.notes, told)) if told else written
 
 
 def _conversations(trial: Trial, base: BaseFiles) -> chat.Conversations:
@@ -91,10 +93,11 @@ def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row
         truncated += one is not whole
         kept.append(len(one.ids))
         taught.append(sum(one.mask))
-    notes = chat.notes(conversation, sample, texts, last_only)
+    notes = (*chat.notes(conversation, sample, texts, last_only), *shown.persona_note(conversation.template, sample))
+    one_row = shown.pieces(sample[0], texts[0], last_only)
     lengths = sum(kept) / max(1, len(kept)), max(kept, default=0)
     shares = too_long / len(sample), truncated / len(sample)
-    return Written(*lengths, *shares, notes, tuple(kept), sum(taught) / max(1, len(kept)), max(taught))
+    return Written(*lengths, *shares, notes, tuple(kept), sum(taught) / max(1, len(kept)), max(taught), one_row)
 
 
 def _text(trial: Trial, name: str, conversation: chat.Conversations, row: Row) -> Rendered:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import statistics
+import sys
 import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -122,6 +124,25 @@ def _data_line(inputs: Inputs, kind: Kind) -> str:
     )
 
 
+def _shown_row(row: Row) -> list[str]:
+    """One row as the first arm's model is trained on it, what is learnt in brackets, and in colour where that can be seen."""
+    colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    begin, end = ("\N{MATHEMATICAL LEFT WHITE SQUARE BRACKET}", "\N{MATHEMATICAL RIGHT WHITE SQUARE BRACKET}")
+    if colour:
+        begin, end = f"\033[32m{begin}", f"{end}\033[0m"
+    text = "".join(f"{begin}{_plain(piece)}{end}" if learnt else _plain(piece) for piece, learnt in row.inputs.shown)
+    whole = " (all other tokens are in the loss too)" if row.trial.train.loss_on == "all" else ""
+    return [
+        f"  a row as it is written, its learnt part in brackets{whole}:",
+        *(f"    | {line}" for line in text.rstrip("\n").split("\n")),
+    ]
+
+
+def _plain(text: str) -> str:
+    """Without characters that a terminal takes for more than text."""
+    return "".join(c if c.isprintable() or c == "\n" else "\N{REPLACEMENT CHARACTER}" for c in text.replace("\t", "    "))
+
+
 HEADER = ("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "peak GiB", "about")
 
 
@@ -149,6 +170,7 @@ def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str],
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
         _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
         *(f"    {line}" for line in rows[0].inputs.by_source),
+        *_shown_row(rows[0]),
         *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows), *late]),
         f"  {counts(plan, len(search.done()))}; "
         f"{n_tokens:,} tokens in all; {share}; about {_time_left(search, rows, share)}",
