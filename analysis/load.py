@@ -123,6 +123,21 @@ def generations(uri: str, table: pd.DataFrame) -> dict[str, list[dict[str, str]]
     return {arm: rows for arm, rows in found.items() if rows}
 
 
+def along(uri: str, table: pd.DataFrame) -> pd.DataFrame:
+    """What was measured on validation along the training of final trials: a row a trial and step, with arm, seed, step, epoch,
+    quality and forgetting. Empty where nothing was."""
+    if "evaluation.every" not in table:
+        return pd.DataFrame()
+    done = table[(table["state"] == State.FINISHED) & (table["phase"] == Phase.FINAL) & table["evaluation.every"].notna()]
+    rows = [
+        {"arm": str(trial.arm), "seed": int(str(trial.seed)), **point}
+        for trial in done.itertuples()
+        for point in tracking.read_history(uri, str(trial.run_id), str(trial.artifacts))
+        if "quality" in point
+    ]
+    return pd.DataFrame(rows)
+
+
 def items(uri: str, table: pd.DataFrame) -> pd.DataFrame:
     """Item scores of the finished trials of `table`, long; words are categories. The same trials in the same order give the same
     frame.

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -23,7 +22,8 @@ from analysis.claims.rules import STEPS_VARY, short_of_rows
 from analysis.claims.tables import Tables
 from analysis.escaping import escaped
 from analysis.figures import panels, style
-from analysis.reports import generations, parts, use
+from analysis.reports import parts, use
+from analysis.reports.further import Further
 from core.experiment import Experiment
 from core.states import Phase, State
 
@@ -57,7 +57,7 @@ class Asked:
     experiment: Experiment
     answer: Answer[Any]
     by_base: list[str]  # the section with every claim's effect on each base alone
-    written: tuple[str, ...] = ()  # the section with what models write
+    further: Further = field(default_factory=Further)
     choice: Choice = field(default_factory=Choice)
 
     @property
@@ -73,8 +73,8 @@ class Asked:
 def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
     """The report of one sweep of a question, written to `directory`."""
     trials = load.trials(uri, name, sweep)
-    frames, written = (trials, load.items(uri, trials)), load.generations(uri, trials)
-    return report(questions.load(name), experiments.load(name), frames, directory, written)
+    frames, further = (trials, load.items(uri, trials)), Further.read(uri, trials)
+    return report(questions.load(name), experiments.load(name), frames, directory, further)
 
 
 def report(
@@ -82,13 +82,12 @@ def report(
     experiment: Experiment,
     frames: tuple[pd.DataFrame, pd.DataFrame],
     directory: Path,
-    written: generations.Written = MappingProxyType({}),
+    further: Further | None = None,
 ) -> Report:
-    """Answers the question from the frames (trials, items), draws, and writes everything below `directory`; `written` is what
-    models wrote to a few prompts, by arm."""
+    """Answers the question from the frames (trials, items), draws, and writes everything below `directory`."""
     answered = answer(question, *frames, experiment)
     bases = by_base(question, experiment, frames, answered.tables.arms)
-    asked = Asked(question, experiment, answered, bases, generations.section(written), choose(answered.tables))
+    asked = Asked(question, experiment, answered, bases, further or Further(), choose(answered.tables))
     t, judged = asked.tables, asked.answer.verdicts
     files = write(asked, directory)
     note = f"**{escaped(use.headline(asked.choice))}.**\n\n" + parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
@@ -189,7 +188,7 @@ def markdown(asked: Asked) -> str:
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
         "## Arms\n", formatting.markdown(*table(t)), *parts.beside(t), *asked.by_base,
-        *asked.question.sections(t), *_curves(t), *asked.written,
+        *asked.question.sections(t), *_curves(t), *asked.further.sections(),
         "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
         *use.section(asked.choice, t, asked.experiment),
@@ -260,7 +259,7 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "decision.json": use.to_json(asked.decision),
         "report.md": markdown(asked),
     }
-    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t)}
+    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t), **asked.further.frames()}
     return [*_figures(asked, output), *_save(frames, texts, output)]
 
 
@@ -269,7 +268,8 @@ def _figures(asked: Asked, output: Path) -> list[Path]:
     draw = asked.question.draw or panels.draw
     output.mkdir(parents=True, exist_ok=True)
     page: Figure = draw(asked.tables, False)
-    return [*style.save(page, output / "figure"), style.save_vector(draw(asked.tables, True), output / "figure_column")]
+    files = [*style.save(page, output / "figure"), style.save_vector(draw(asked.tables, True), output / "figure_column")]
+    return [*files, *asked.further.figures(asked.tables, output)]
 
 
 OF_THIS_MACHINE = ["artifacts", "model_path"]  # columns that MLflow keeps

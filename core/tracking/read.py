@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput, one_line, redacted
-from core.result import GENERATIONS
+from core.result import FILE, GENERATIONS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -124,6 +124,13 @@ def read_generations(uri: str, run_id: str, artifacts: str = "") -> list[dict[st
     with _whole(uri, run_id, artifacts, GENERATIONS):
         table = json.loads(text) if text is not None else {"columns": [], "data": []}
         return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def read_history(uri: str, run_id: str, artifacts: str = "") -> list[dict[str, float]]:
+    """The points of a trial's training, and of what was measured along it (those have "quality"), by their steps."""
+    text = _artifact(uri, run_id, artifacts, FILE)
+    with _whole(uri, run_id, artifacts, FILE):
+        return [dict(point) for point in json.loads(text)["history"]] if text is not None else []
 
 
 @contextmanager

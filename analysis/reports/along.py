@@ -1,0 +1,53 @@
+"""The section of a question's page on what was measured along trainings: each arm's mean at its steps, and where it is best."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from analysis import formatting
+from analysis.stats import t_quantile
+
+SHOWN = ("quality", "forgetting")
+NOTE = (
+    "Measured on validation items while the models were trained (`evaluation.every`). The learning rate decays towards the end: "
+    "a shorter training may end elsewhere than an earlier step. Intervals: 95 %, over seeds.\n"
+)
+
+
+def means(found: pd.DataFrame) -> pd.DataFrame:
+    """One row an arm and step: epoch, seeds, and of each measure its mean with the ends of its interval over seeds (nan with
+    one). Steps that not every seed of the arm was measured at are left out."""
+    rows = []
+    for (arm, step), group in found.groupby(["arm", "step"], sort=False):
+        n = len(group)
+        if n < found.loc[found["arm"] == arm, "seed"].nunique():
+            continue
+        row: dict[str, object] = {"arm": arm, "step": int(step), "epoch": float(group["epoch"].mean()), "seeds": n}
+        for name in SHOWN:
+            mean = float(group[name].mean())
+            half = t_quantile(n - 1) * float(group[name].std(ddof=1)) / np.sqrt(n) if n > 1 else np.nan
+            row |= {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def section(found: pd.DataFrame) -> tuple[str, ...]:
+    """Heading, figure and table; nothing where nothing was measured along the way."""
+    if found.empty:
+        return ()
+    table, body = means(found), []
+    for _, group in table.groupby("arm", sort=False):
+        best = group["quality"].idxmax()
+        for at, row in group.iterrows():
+            texts = [_interval(row, name) for name in SHOWN]
+            first = [row["arm"], f"{row['step']:,}", f"{row['epoch']:.3g}"]
+            body.append([*first, *texts, str(row["seeds"]), "highest quality" if at == best else ""])
+    header = ["arm", "step", "epochs", *SHOWN, "seeds", ""]
+    return ("## Along training\n", "![along training](along.png)\n", formatting.markdown(header, body), NOTE)
+
+
+def _interval(row: pd.Series, name: str) -> str:
+    mean = formatting.number(row[name])
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return mean if pd.isna(low) else f"{mean} [{formatting.number(low)}, {formatting.number(high)}]"
