@@ -8,6 +8,7 @@ core/settings.py, its entry in METHODS.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -123,12 +124,18 @@ def _lora_targets(adapter: Lora, base: BaseFiles) -> targets.Chosen:
     """
     checkpoint.check_rank(adapter.rank, base.width)
     experts = {} if adapter.targets.startswith("attention") else base.experts
-    chosen = targets.choose(adapter.targets, list(base.linear), list(experts))
+    chosen = _chosen(adapter.targets, tuple(base.linear), tuple(experts))
     by_weight = chosen.experts or (base.has_experts and any(map(targets.is_taken_for_experts, chosen.layers)))
     if by_weight and adapter.dropout:
         text = "PEFT adapts a mixture's experts without dropout only; use 0, or adapter.targets=attention"
         raise BadInput(f"adapter.dropout={adapter.dropout:g}: {text}", field="adapter.dropout")
     return chosen
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen(preset: str, linear: tuple[str, ...], experts: tuple[str, ...]) -> targets.Chosen:
+    """Once for all arms of a base."""
+    return targets.choose(preset, list(linear), list(experts))
 
 
 def _lora_trains(adapter: Lora, base: BaseFiles) -> int:

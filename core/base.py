@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ class BaseFiles:
     new_tokens: int  # that ChatML has to add
     quantization: str  # of the weights in the files: "nf4" or "none"
 
-    @property
+    @functools.cached_property
     def linear(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the matrices, by the names of their layers: linear layers, and embeddings too, but no expert's and
         none that cannot be adapted."""
@@ -35,7 +37,7 @@ class BaseFiles:
         layers = {_layer(name): shape for name, shape in matrices.items() if not targets.is_of_an_expert(name)}
         return {name: layers[name] for name in targets.supported(self.model_type, layers)}
 
-    @property
+    @functools.cached_property
     def experts(self) -> dict[str, tuple[int, ...]]:
         """The shapes (experts, a, b) of the parameters that hold the experts of a layer once the base is loaded.
 
@@ -44,11 +46,11 @@ class BaseFiles:
         """
         return targets.experts(self.shapes)
 
-    @property
+    @functools.cached_property
     def has_experts(self) -> bool:
         return any(targets.is_of_an_expert(name) or targets.is_fused(name, shape) for name, shape in self.shapes.items())
 
-    @property
+    @functools.cached_property
     def n_parameters(self) -> int:
         """All parameters, with those of the rows that ChatML adds to the embeddings."""
         return (
@@ -79,12 +81,35 @@ def _layer(weight: str) -> str:
     return weight.rpartition(".")[0]
 
 
+_HELD: dict[Model, BaseFiles] = {}
+_HOLDS = [False]
+
+
+@contextmanager
+def held() -> Iterator[None]:
+    """Inside, a base's files are looked at once for all trials of a sweep, and not at every question about one of them."""
+    _HOLDS[0] = True
+    try:
+        yield
+    finally:
+        _HOLDS[0] = False
+        _HELD.clear()
+
+
 def read(model: Model) -> BaseFiles:
     """The base's files, read once in a process as long as they do not change.
 
     Raises:
         BadInput: there is no such base, or its files cannot be used.
     """
+    if _HOLDS[0]:
+        if model not in _HELD:
+            _HELD[model] = _looked_at(model)
+        return _HELD[model]
+    return _looked_at(model)
+
+
+def _looked_at(model: Model) -> BaseFiles:
     directory = checkpoint.locate(model)
     files = [file for file in sorted(directory.iterdir()) if file.is_file()]
     stamps = [(file.name, checkpoint.state(file)) for file in files]

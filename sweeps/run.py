@@ -26,7 +26,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from core import environment, installation, preflight, remembered, tracking
+from core import base, environment, installation, preflight, remembered, tracking
 from core.data.rows import is_lab
 from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
@@ -167,6 +167,7 @@ def answer_all(request: Request) -> int:
     return max(codes)
 
 
+@base.held()
 def prepare(asked: Experiment, options: Options) -> Prepared:
     """The sweep that the options make of the experiment, checked with every input of its arms and seeds.
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import _thread
 import os
+import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -23,6 +25,7 @@ from core.errors import EXIT_INCOMPLETE, GOES_ON, Lost
 LOOK_SECONDS = 2.0  # between two looks
 SILENT_SECONDS = 40.0  # without an answer of the GCS: gone. Ray itself ends the process after 60, without a word
 HOMELESS_SECONDS = 45.0  # without any node that could hold a trial
+STOPPED_LOOKS = 10  # in a row that a process is seen stopped (SIGSTOP): it answers as little as a dead one
 GRACE_SECONDS = 10.0  # for the main thread to leave Ray
 
 
@@ -34,6 +37,7 @@ class Watch:
         self.fits, self.asks, self.reason = fits, asks, ""
         self.answered = self.housed = time.monotonic()
         self.nodes: list[dict[str, Any]] = []
+        self.stopped: dict[int, int] = {}  # process id → in how many looks it was
         self.ended = threading.Event()
 
     def gone(self) -> str:
@@ -42,6 +46,8 @@ class Watch:
         dead = [kind for kind, _ in node.dead_processes() if kind in ("raylet", "gcs_server")] if node else []
         if dead:
             return f"Ray's {dead[0]} died"
+        if stopped := self._stopped(node):
+            return f"Ray's {stopped} is stopped (SIGSTOP) and did not go on within {STOPPED_LOOKS * LOOK_SECONDS:.0f} s"
         if not self.asks:
             return ""
         now = time.monotonic()
@@ -53,6 +59,19 @@ class Watch:
         if now - self.housed > HOMELESS_SECONDS:
             return "no node of the Ray cluster is left that a trial fits on"
         return ""
+
+    def _stopped(self, node: Any) -> str:
+        """Which of Ray's processes has been stopped for long, "" if none. A worker that has been is ended, so that its trial
+        runs again."""
+        own = {one.process.pid: kind for kind, several in node.all_processes.items() for one in several} if node else {}
+        workers = [child for pid, kind in own.items() if kind == "raylet" for child in _children(pid)]
+        self.stopped = {pid: self.stopped.get(pid, 0) + 1 for pid in (*own, *workers) if _is_stopped(pid)}
+        long = [pid for pid, looks in self.stopped.items() if looks > STOPPED_LOOKS]
+        for pid in long:
+            if pid not in own:
+                with suppress(OSError):
+                    os.kill(pid, signal.SIGKILL)
+        return next((own[pid] for pid in long if own.get(pid) in ("raylet", "gcs_server")), "")
 
     def ask(self) -> None:
         """Asks for the nodes again and again, in a thread of its own: a dead GCS does not answer."""
@@ -72,6 +91,20 @@ class Watch:
                 if not self.ended.wait(GRACE_SECONDS):
                     _end(self.reason)
                 return
+
+
+def _is_stopped(pid: int) -> bool:
+    with suppress(OSError):  # it is gone, or this is no Linux
+        return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] == "T"
+    return False
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
 
 
 @contextmanager

@@ -91,7 +91,7 @@ def meet(trial: Trial, place: Path) -> None:
             time.sleep(0.02)
 
 
-def kill_when(who: str, ready: Callable[[], bool], ends: list[float]) -> None:
+def kill_when(who: str, ready: Callable[[], bool], ends: list[float], how: signal.Signals = signal.SIGKILL) -> None:
     """Kills this process's descendants whose command line names `who`, once it is time; says when."""
     while not ready():
         time.sleep(0.1)
@@ -103,5 +103,5 @@ def kill_when(who: str, ready: Callable[[], bool], ends: list[float]) -> None:
     for each in family[1:]:
         with suppress(OSError):
             if who in Path(f"/proc/{each}/cmdline").read_bytes().split(b"--")[0].decode():
-                os.kill(each, signal.SIGKILL)
+                os.kill(each, how)
                 ends.append(time.monotonic())

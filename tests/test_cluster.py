@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import io
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -191,6 +193,49 @@ def test_a_sweep_whose_ray_dies_ends_with_a_line(who: str, tmp_path: Path, monke
     assert ends
     assert time.monotonic() - ends[0] < 55
     assert [job.trial.seed for job, _ in heard.ended] == [0]  # what is finished is kept
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("who", ["raylet", "gcs_server"])
+def test_a_sweep_whose_ray_is_stopped_ends_with_a_line(who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    used, heard, ends = Resources(slots=1, threads=1), Heard(), list[float]()
+    with pytest.raises(Lost, match=rf"^Ray's {who} is stopped \(SIGSTOP\)"), cluster(used):  # noqa: PT012
+        ready = (who, lambda: len(list(tmp_path.glob("trials/*/pid"))) > 1, ends, signal.SIGSTOP)
+        killer = threading.Thread(target=kill_when, args=ready)
+        killer.start()
+        executor.execute(sweep(seeds=(0, 13)), tmp_path, used, heard.events(), FUNCTION)
+    killer.join()
+    assert time.monotonic() - ends[0] < 60
+    assert [job.trial.seed for job, _ in heard.ended] == [0]
+
+
+def test_stopped_processes_are_noticed_and_workers_among_them_ended() -> None:
+    from sweeps import watch
+
+    script = (
+        "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); time.sleep(99)"
+    )
+    with subprocess.Popen([sys.executable, "-c", script]) as raylet:
+        while not (workers := watch._children(raylet.pid)):
+            time.sleep(0.02)
+        node = SimpleNamespace(all_processes={"raylet": [SimpleNamespace(process=raylet)]})
+        seen = watch.Watch(Resources(1, 1).fit, asks=False)
+        assert seen._stopped(node) == ""
+        os.kill(workers[0], signal.SIGSTOP)
+        while not watch._is_stopped(workers[0]):
+            time.sleep(0.02)
+        assert {seen._stopped(node) for _ in range(watch.STOPPED_LOOKS)} == {""}
+        assert watch._is_stopped(workers[0])  # it may go on yet
+        assert seen._stopped(node) == ""
+        while Path(f"/proc/{workers[0]}/stat").exists() and watch._is_stopped(workers[0]):
+            time.sleep(0.02)
+        os.kill(raylet.pid, signal.SIGSTOP)
+        while not watch._is_stopped(raylet.pid):
+            time.sleep(0.02)
+        found = [seen._stopped(node) for _ in range(watch.STOPPED_LOOKS + 1)]
+        assert found == [""] * watch.STOPPED_LOOKS + ["raylet"]
+        raylet.kill()
 
 
 def test_a_joined_cluster_is_lost_when_it_is_silent_or_has_no_room(monkeypatch: pytest.MonkeyPatch) -> None:

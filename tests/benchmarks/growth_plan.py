@@ -10,7 +10,7 @@ A ratio of 1: twice the jobs take twice as long. Nothing is trained, outcomes ar
 | search: next and tell, jobs | 2,000 | 0.14 | 1.00 |
 | search: next and tell, jobs | 8,000 | 0.60 | 1.09 |
 | --dry-run, arms | 1,000 | 3.21 | 0.96 |
-| --status, arms | 1,000 | 2.77 | 1.03 |
+| --status, arms | 1,000 | 1.42 | |
 """
 
 from __future__ import annotations
