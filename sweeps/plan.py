@@ -127,9 +127,12 @@ class Plan:
         return asked + (self.prior_of(arm) is not None and asked == len(arm.grid))
 
     def prior_of(self, arm: Arm) -> float | None:
-        """The rate that a like sweep has found for this arm, if it is none of the grid."""
-        rate = self.priors.get(arm.label)
-        return rate if set(arm.tune) == {RATE} and rate not in [point[RATE] for point in arm.grid] else None
+        """The rate that a like sweep has found for this arm, if it is none of the grid and no further than the arm may go."""
+        rate, space = self.priors.get(arm.label), arm.tune.get(RATE)
+        if rate is None or space is None or len(arm.tune) > 1 or rate in [point[RATE] for point in arm.grid]:
+            return None
+        beyond = (space.high / space.low) ** (self.experiment.tune_beyond / (space.grid - 1))
+        return rate if space.low / beyond <= rate <= space.high * beyond else None
 
     @property
     def n_beyond(self) -> int:

@@ -113,14 +113,18 @@ def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
             write_whole(directory / TUNED, json.dumps(found, indent=1).encode())
 
 
-def told(priors: Mapping[str, Prior | None], wanted: bool) -> list[str]:
+def told(plan: Plan, priors: Mapping[str, Prior | None], wanted: bool) -> list[str]:
     """What is proposed first, in a line for each sweep that it comes from."""
-    by_source: dict[str, list[str]] = {}
-    for label, one in priors.items():
-        if one:
-            by_source.setdefault(one.source, []).append(f"{text(one.rate)} in {label}")
+    found: dict[str, dict[str, list[str]]] = {}  # source → rate → arms
+    for arm in plan.arms:
+        if (one := priors.get(arm.label)) and plan.prior_of(arm) is not None:
+            found.setdefault(one.source, {}).setdefault(text(one.rate), []).append(arm.label)
     how = "--no-prior leaves it out" if wanted else "this sweep began with it, so --no-prior changes nothing"
-    return [f"proposed first: {', '.join(rates)} (tuned in {source}; {how})" for source, rates in by_source.items()]
+    lines = []
+    for source, rates in found.items():
+        each = "; ".join(f"{rate} in {', '.join(labels)}" for rate, labels in rates.items())
+        lines.append(f"proposed first: {each} (tuned in {source}; {how})")
+    return lines
 
 
 def _read(path: Path) -> dict[str, Prior | None] | None:

@@ -198,8 +198,8 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     notes += filter(None, [remembered.trouble()])
     directory = ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
     before = priors.of(plan, directory, options.output.resolve(), not options.no_prior)
-    notes += priors.told(before, not options.no_prior)
     plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
+    notes += priors.told(plan, before, not options.no_prior)
     return Prepared(plan, directory, share, tuple(notes), inputs, before, choice)
 
 

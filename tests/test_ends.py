@@ -140,3 +140,10 @@ def test_the_rate_of_a_like_sweep_is_proposed_first(prior: float, asked: int, tr
     search = Search(inside, {})
     drive(search, top_at(1e-3))
     assert len(rates(search)) == asked
+
+
+def test_a_prior_further_away_than_an_arm_may_go_is_none() -> None:
+    plan = Plan.of(EXPERIMENT, inspect)  # 1e-4 to 1e-2 in steps of 10, and two steps beyond
+    for prior, taken in ((0.9, True), (1.1, False), (1.1e-6, True), (0.9e-6, False)):
+        given = dataclasses.replace(plan, priors={"lora r=1": prior})
+        assert (given.prior_of(given.arms[0]) == prior) is taken
