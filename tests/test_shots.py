@@ -1,0 +1,73 @@
+"""Examples before the question: in the laboratory's chats, as an axis, and against the base that is asked with them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from simulated import question, truths
+
+import experiments
+from analysis import questions
+from core.settings import Evaluation
+from sweeps import plan, scored
+
+
+def test_examples_stand_before_the_question() -> None:
+    pytest.importorskip("torch")
+    from core import model as models
+    from core.hardware import Device
+    from core.lab import instruct
+    from core.settings import Model
+    from core.tasks import lab
+
+    words = lab.Words(models.load(Model(name="lab:base-0"), Device()).tokenizer)
+    asked = instruct.questions("test", 1)
+    told = lab.examples(Evaluation(shots=2, items_per_task=1))
+    assert lab.examples(Evaluation()) == {}
+    plain = words.chat(asked[0])
+    item, prompt, answer = words.chat(asked[0], told=told[asked[0].task])
+    assert (item, answer) == (plain[0], plain[2])
+    assert prompt[-len(plain[1]) :] == plain[1]
+    own = [words.chat(one) for one in told[asked[0].task]]
+    assert prompt[: -len(plain[1])] == [token for _, before, after in own for token in (*before, *after)]
+    assert len(own) == 2
+    prompts = {one.prompt for one in instruct.questions("test", 20)}
+    assert not prompts & {one.prompt for of_task in told.values() for one in of_task}
+    longest = max(len(words.chat(one, told=lab.examples(Evaluation(shots=4))[one.task])[1]) for one in asked)
+    assert longest < 240  # the bases' context is 256
+
+
+def test_arms_with_other_examples_are_compared() -> None:
+    from core import preflight
+
+    made = plan.Plan.of(experiments.load("shots"), preflight.provenance)
+    one, two, _ = [made.trial(0, arm.overrides) for arm in made.arms]
+    assert one != two
+    inputs = preflight.inspect(one)
+    assert scored.ruler(one, inputs) == scored.ruler(two, inputs)
+
+
+def answered(of_base: dict[int, float], of_tuned: dict[int, float]) -> dict[str, str]:
+    """The verdicts on a simulated sweep in which base and tuned answer this share rightly, by the number of examples."""
+    trials, items = question(truths("shots"), seeds=4, n_items=200, tuned=False)
+    rng = np.random.default_rng(0)
+    shots = trials.set_index("fingerprint")["evaluation.shots"].astype(int)
+    seen = items["axis"] == "quality"
+    at = items.loc[seen, "fingerprint"].map(shots)
+    for column, shares in (("before", of_base), ("after", of_tuned)):
+        drawn = pd.Series(rng.random(int(seen.sum())), index=at.index)
+        items.loc[seen, column] = (drawn < at.map(shares).astype(float)).astype(float)
+    found = questions.answer("shots", trials, items)
+    return {one.id: one.verdict for one in found.verdicts}
+
+
+def test_tuning_is_held_against_the_prompted_base() -> None:
+    found = answered({0: 0.1, 1: 0.3, 4: 0.5}, {0: 0.8, 1: 0.8, 4: 0.6})
+    assert [found[name] for name in experiments_ids()] == ["supported", "contradicted", "supported"]
+    found = answered({0: 0.5, 1: 0.7, 4: 0.9}, {0: 0.6, 1: 0.7, 4: 0.8})
+    assert [found[name] for name in experiments_ids()] == ["contradicted", "supported", "supported"]
+
+
+def experiments_ids() -> list[str]:
+    return [claim.id for claim in experiments.load("shots").claims]
