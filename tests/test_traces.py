@@ -247,6 +247,10 @@ def test_final_answers_are_scored(words: Any, monkeypatch: pytest.MonkeyPatch, s
     monkeypatch.setattr(task, "battery", lambda *_: [])
     model = Scripted(words, script)
     found = task.measure(subject(model, Data(source=TRACES)))
+    stopped, tokens = (one for one in found if one.name.startswith("written/"))
+    assert stopped.mean == float("<eos>" in says)
+    assert tokens.mean == task.MAX_ANSWER_TOKENS if "<eos>" not in says else 0 < tokens.mean < task.MAX_ANSWER_TOKENS
+    found = [one for one in found if one.name.startswith("exact_match/")]
     assert [one.name for one in found] == ["exact_match/seen", "exact_match/held_out", "exact_match/single"]
     assert [one.mean for one in found] == [seen, others, others]
     assert [one.axis for one in found] == ["quality", "other", "other"]
@@ -259,8 +263,8 @@ def test_one_fold_is_what_was_never_trained(words: Any, monkeypatch: pytest.Monk
     from core.tasks import composed as task
 
     monkeypatch.setattr(task, "battery", lambda *_: [])
-    monkeypatch.setattr(task, "written", lambda model, prompts, *_: [[]] * len(prompts))
-    found = task.measure(subject(None, Data(source=BARE, held_out_fold=2)))
+    monkeypatch.setattr(task, "written", lambda model, prompts, *_: [task.Written((), True)] * len(prompts))
+    found = [one for one in task.measure(subject(None, Data(source=BARE, held_out_fold=2))) if one.unit == "accuracy"]
     trained = {row["task"] for row in instruct.training_rows(BARE, 2)}
     assert set(found[0].groups) == trained
     assert not set(found[1].groups) & trained
@@ -290,7 +294,8 @@ def test_padding_does_not_change_what_is_written() -> None:
             while len(ids) < len(prompt) + task.MAX_ANSWER_TOKENS and ids[-1] != stop:
                 ids.append(int(model(input_ids=torch.tensor([ids])).logits[0, -1].argmax()))
             greedy.append(ids[len(prompt) : -1])
-    assert together == alone == greedy
+    assert together == alone
+    assert [list(one.ids) for one in together] == greedy
     assert greedy[0] == words.ids("c b a")
 
 
