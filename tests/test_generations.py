@@ -52,6 +52,20 @@ def test_a_final_trial_keeps_what_is_written(make_model: Callable[..., str], row
         assert not (tmp_path / "generations.json").exists(), change
 
 
+def test_examples_of_choices_are_none_of_the_prompts_that_are_shown(make_model: Callable[..., str], rows_file: str) -> None:
+    pytest.importorskip("torch")
+    from core import model as models
+    from core.data import selection
+    from core.tasks import prompts
+    from core.tasks.measurement import Subject
+
+    base = models.load(Model(name=make_model("llama")), Device())
+    trial = Trial(data=Data(source=rows_file, eval_share=0.4), evaluation=Evaluation(tasks="text+choices", shots=3))
+    held_out = selection.select(trial.data, trial.evaluation, 0).evaluation
+    put = prompts.held_out(Subject(base.model, base.tokenizer, trial, (), base.model, 128, asked=held_out))
+    assert {len(one.messages) for one, _ in put} == {1}
+
+
 def test_the_section_shows_arms_side_by_side_and_no_text_becomes_markup() -> None:
     nasty = "<script>|x|</script>\n# head `code` **bold** [a](b) &amp;"
     rows = [{"prompt": nasty, "right answer": "a|b", "base": "", "tuned": "t" * 500}]
