@@ -44,6 +44,11 @@ def silence(stream: TextIO) -> None:
         os.dup2(nowhere.fileno(), stream.fileno())
 
 
+def _some(lines: list[str], most: int, what: str) -> list[str]:
+    """So many of the lines, the last of which says how many more there are."""
+    return lines if len(lines) <= most else [*lines[: most - 1], f"  … and {len(lines) - most + 1} more {what}"]
+
+
 class Progress:
     """Counts and shows trials. Ray's thread calls `started` and `ended`; a thread of its own keeps the display alive."""
 
@@ -95,11 +100,17 @@ class Progress:
                 self._line(f"{job.name}: {reason}")
 
     def eta_seconds(self) -> float | None:
-        """Remaining trials at the mean time of the finished ones, shared out over the slots; None before the first."""
-        if not self.seconds:
-            return None
-        mean = sum(self.seconds) / len(self.seconds)
+        """Remaining trials at the mean time of the finished ones, shared out over the slots. Before the first: at the time that
+        the running ones will have taken when their training ends; None where they do not say."""
         now = time.monotonic()
+        seconds = self.seconds or [
+            now - since + sign.left_seconds
+            for job, since in self.running.values()
+            if (sign := self._sign(job, now - since)) and sign.left_seconds is not None
+        ]
+        if not seconds:
+            return None
+        mean = sum(seconds) / len(seconds)
         spent = sum(min(now - since, mean) for _, since in self.running.values())
         return max(self._remaining() * mean - spent, 0.0) / self.slots
 
@@ -148,33 +159,56 @@ class Progress:
     def _now(self, job: Job, since: float) -> str:
         """ "lora r=4 seed 0 (3:20)"; of a trial that runs for longer also what it does: "step 45/189, loss 1.234, 2:10 left"."""
         spent = time.monotonic() - since
-        sign = None
-        if self.directory and spent >= SIGN_SECONDS:
-            sign = signs.read(ledger.trial_directory(self.directory, job.key))
+        sign = self._sign(job, spent)
         if sign is None:
             return f"{job.name} ({clock(spent)})"
         left = f", {clock(sign.left_seconds)} left" if sign.left_seconds is not None else ""
         return f"{job.name} ({clock(spent)}, {sign}{left})"
 
+    def _sign(self, job: Job, spent: float) -> signs.Sign | None:
+        """What a trial does that runs for longer."""
+        if not self.directory or spent < SIGN_SECONDS:
+            return None
+        return signs.read(ledger.trial_directory(self.directory, job.key))
+
     def _draw(self) -> None:
         """Writes the table over the one drawn before, each line cut to the terminal's width."""
-        width = shutil.get_terminal_size((100, 24)).columns
-        lines = [line[: width - 1] for line in self.table()]
+        size = shutil.get_terminal_size((100, 24))
+        most = size.columns - 1
+        lines = [line if len(line) <= most else line[: most - 1] + "…" for line in self.table(size.lines - 1)]
         up = f"\x1b[{self.drawn_lines}F\x1b[J" if self.drawn_lines else ""
         self._write(up + "".join(line + "\n" for line in lines))
         self.drawn_lines = len(lines)
 
-    def table(self) -> list[str]:
-        """The display: one line of counts, one an arm, and what runs now."""
+    def table(self, most: int = 10**9) -> list[str]:
+        """The display, of at most so many lines: one of counts, one an arm, one a running trial. What has scrolled off a terminal
+        can't be drawn over: where there is no room, the arms that run stay, then those with most trials to come."""
         elapsed = clock(time.monotonic() - self.began)
         counts = f"{self.done}/{self.search.n_planned()} trials · {len(self.running)} running · {self.failed} failed"
+        running = _some([f"  running: {self._now(job, since)}" for job, since in self._by_age()], max(most // 3, 1), "running")
+        shown = self._shown(max(most - 3 - len(running), 1))
         rows = [("arm", "tuning", "best so far (validation)", "final", "mean quality (test)")]
-        rows += [self._part_row(part) for part in self.search.parts]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+        rows += [self._part_row(part) for part in shown]
+        columns = [i for i in range(len(rows[0])) if i not in (1, 2) or any(part.n_tune for part in self.search.parts)]
+        widths = [max(len(row[i]) for row in rows) for i in columns]
         lines = [f"{self.title}   {counts} · elapsed {elapsed} · ETA {self._eta()}"]
-        lines += ["  " + "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) for row in rows]
-        now = ", ".join(self._now(job, since) for job, since in self._by_age())
-        return [*lines, f"  running: {now}"] if now else lines
+        lines += [
+            "  " + "  ".join(row[i].ljust(width) for i, width in zip(columns, widths, strict=True)).rstrip() for row in rows
+        ]
+        if left_out := len(self.search.parts) - len(shown):
+            lines.append(f"  … and {left_out} more arms")
+        return [*lines, *running]
+
+    def _shown(self, room: int) -> list[Part]:
+        """The arms that are shown, in their order."""
+        parts = list(self.search.parts)
+        if len(parts) <= room:
+            return parts
+        running = {job.arm for job, _ in self.running.values()}
+        to_come = {part.arm.label: part.n_tune + part.n_final - len(part.outcomes) for part in parts}
+        first = sorted(parts, key=lambda part: (part.arm.label not in running, -to_come[part.arm.label]))[:room]
+        kept = {part.arm.label for part in first}
+        return [part for part in parts if part.arm.label in kept]
 
     def _part_row(self, part: Part) -> tuple[str, str, str, str, str]:
         found = [(job, part.outcomes[job.key]) for job in list(part.jobs.values()) if job.key in part.outcomes]
