@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from core import chat, shown
 from core.base import BaseFiles
-from core.data import encode, near
+from core.data import encode
 from core.data.rows import Row
 from core.errors import BadInput
 from core.settings import Trial
@@ -46,8 +46,15 @@ def look(trial: Trial, base: BaseFiles, train: Sequence[Row], evaluation: Sequen
     for name, rows in (("data.source", train[SAMPLED_ROWS:]), (asked_in, evaluation)):
         for row in chat.kinds_of(rows):
             _text(trial, name, conversation, row)
-    told = near.between(train, evaluation).told
+    told = _near(train, evaluation) if evaluation else ""
     return replace(written, notes=(*written.notes, told)) if told else written
+
+
+def _near(train: Sequence[Row], evaluation: Sequence[Row]) -> str:
+    """What is told of near-duplicates."""
+    from core.data import near  # numpy, which the laboratory's rows do without
+
+    return near.between(train, evaluation).told
 
 
 def _conversations(trial: Trial, base: BaseFiles) -> chat.Conversations:
