@@ -214,8 +214,13 @@ def kinds_of(rows: Iterable[Row]) -> list[Row]:
     so that trying these tells what a trial will meet."""
     found: dict[object, Row] = {}
     for row in rows:
-        found.setdefault((tuple(map(_kind, row.messages)), row.tools is not None), row)
+        found.setdefault(kind_of(row), row)
     return list(itertools.islice(found.values(), MOST_KINDS))
+
+
+def kind_of(row: Row) -> tuple[object, ...]:
+    """The kind of the row's conversation."""
+    return (tuple(map(_kind, row.messages)), row.tools is not None)
 
 
 def _kind(message: Message) -> tuple[object, ...]:

@@ -37,7 +37,10 @@ class LeftOut:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        counts = {"malformed": self.n_bad, "shared with the evaluation rows": self.n_in_evaluation}
+        counts = {
+            "malformed or refused": self.n_bad,
+            "shared with the evaluation rows": self.n_in_evaluation,
+        }
         words = [f"{self.n_empty} without text", *(f"{n:,} {why}" for why, n in counts.items() if n)]
         told = f"; fields not used: {', '.join(self.unused[:12])}" if self.unused else ""
         return f"{', '.join(words)} skipped{told}"
@@ -83,7 +86,8 @@ def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[
 
 def selected(trial: Trial, hashes: dict[str, str] | None = None) -> selection.Selection:
     """The rows that the trial trains on and is scored on. `hashes`: its provenance, where that is known."""
-    return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
+    chosen = _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
+    return writing.accepted(trial, bases.read(trial.model), chosen) if trial.data.skip_bad_rows else chosen
 
 
 @dataclass(frozen=True)
@@ -113,26 +117,21 @@ class _Rows:
 
     def as_inputs(self) -> dict[str, Any]:
         """What of it is told of a trial as it stands."""
-        return {
+        same = ("mean_tokens", "longest_tokens", "mean_taught", "longest_taught", "train_rows_hash", "evaluation_rows_hash")
+        return {name: getattr(self, name) for name in same} | {
             "n_rows": self.n_source,
             "n_available": self.n_available,
             "n_eval_rows": self.n_evaluation,
             "left_out": LeftOut(self.n_empty, self.n_bad, self.n_in_evaluation, tuple(self.unused)),
-            "mean_tokens": self.mean_tokens,
-            "longest_tokens": self.longest_tokens,
             "notes": tuple(self.notes),
             "by_source": tuple(self.by_source),
             "shown": tuple((str(text), bool(learnt)) for text, learnt in self.shown),
             "lengths": tuple(self.lengths),
-            "mean_taught": self.mean_taught,
-            "longest_taught": self.longest_taught,
-            "train_rows_hash": self.train_rows_hash,
-            "evaluation_rows_hash": self.evaluation_rows_hash,
         }
 
 
 # What decides the counts of _Rows beside the content of the data and the model.
-WRITING = ("chat.py", "template.py", "spans.py", "sandbox.py", "writing.py", "shown.py")
+WRITING = ("chat.py", "template.py", "spans.py", "sandbox.py", "writing.py", "shown.py", "refused.py")
 COUNTING = ("preflight.py", *WRITING, "settings.py", "targets.py", "data", "lab")
 
 
@@ -195,7 +194,7 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
             return _Rows(**known)
     chosen = selected(trial, hashes)
     _check_language(trial, base, chosen.train[: writing.SAMPLED_ROWS])
-    written = writing.look(trial, base, chosen.train, chosen.evaluation, seq_len)
+    written = writing.look(trial, base, chosen, seq_len)
     rows = _Rows(
         n_source=len(chosen.source.rows),
         n_available=chosen.n_available,

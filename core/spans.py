@@ -126,7 +126,12 @@ def _span(template: Template, place: _Place, text: str, message: Message) -> Spa
     turn, start = template.turn, place.start
     if turn.opening:
         found = text.rfind(turn.opening, place.low, place.start + len(turn.opening))
-        start = found + len(turn.opening) if found >= 0 else start
+        bare = turn.opening.lstrip()  # a conversation that an answer begins has no line before it
+        first = text.find(bare) if bare and place.low == 0 else -1
+        if found >= 0:
+            start = found + len(turn.opening)
+        elif 0 <= first <= start - len(bare) and not text[:first].strip() and not text[first + len(bare) : start].strip():
+            start = first + len(bare)
     elif turn.lead and text.endswith(turn.lead, place.low, start):
         start -= len(turn.lead)
     content = str(message.get("content") or "")

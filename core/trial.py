@@ -22,7 +22,6 @@ import torch
 from core import adapters, hardware, memory, model, resume, saved, signs, summary, tasks, train, trial_rows, warm
 from core import base as bases
 from core.along import on_validation
-from core.data import selection
 from core.errors import BadInput, one_line
 from core.fields import content_hash
 from core.hardware import Device
@@ -113,7 +112,7 @@ def _run(asked: _Asked, result: Result) -> None:
     place = hardware.prepare(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
-    chosen = selection.select(trial.data, trial.evaluation, trial.seed)
+    chosen = trial_rows.chosen_for(trial, base)
     trial_rows.check_unchanged(trial, base, chosen, hashes)
     data = trial_rows.encoded(trial, base, seq_len, result, chosen)
 
@@ -172,7 +171,7 @@ def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
         return None
     if asked.trial.evaluation.split != "validation":
         trial = on_validation(asked.trial)
-        chosen = selection.select(trial.data, trial.evaluation, trial.seed)
+        chosen = trial_rows.chosen_for(trial, base)
         trial_rows.check_unchanged(trial, base, chosen, asked.hashes)
         rows = trial_rows.held_out(trial, base, chosen, tuned.seq_len).rows
         tuned = replace(tuned, trial=trial, rows=rows, asked=chosen.evaluation)

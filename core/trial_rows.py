@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from core import model, unchanged, warm
+from core import model, refused, unchanged, warm
 from core.data import encode, kinds, near, selection
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput
@@ -24,6 +24,12 @@ class Tokens:
 
     train: tuple[encode.Encoded, ...]
     held_out: tuple[encode.Encoded, ...]
+
+
+def chosen_for(trial: Trial, base: model.Base) -> selection.Selection:
+    """What the trial trains on and is scored on; without what the chat template refuses, where that may be left out."""
+    chosen = selection.select(trial.data, trial.evaluation, trial.seed)
+    return refused.accepted(encode.template_of(base.tokenizer), chosen) if trial.data.skip_bad_rows else chosen
 
 
 def check_unchanged(trial: Trial, base: model.Base, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from core import chat, shown
+from core import chat, refused, shown
 from core.base import BaseFiles
 from core.data import encode
 from core.data.rows import Row
+from core.data.selection import Selection
 from core.errors import BadInput
 from core.settings import Trial
 from core.spans import Rendered
@@ -33,21 +34,40 @@ class Written:
     shown: shown.Pieces  # one row as it is written, what is learnt of it apart
 
 
-def look(trial: Trial, base: BaseFiles, train: Sequence[Row], evaluation: Sequence[Row], seq_len: int) -> Written:
+def accepted(trial: Trial, base: BaseFiles, chosen: Selection) -> Selection:
+    """The selection without rows that the base's chat template refuses."""
+    return refused.accepted(_conversations(trial, base).template, chosen)
+
+
+def look(trial: Trial, base: BaseFiles, chosen: Selection, seq_len: int) -> Written:
     """The rows as the trial will write them.
 
     Raises:
         BadInput: the tokenizer has no template that can be used, or it refuses rows.
     """
     conversation = _conversations(trial, base)
+    train, evaluation = chosen.train, chosen.evaluation
+    _check(trial, conversation, chosen)
     sample = train[:SAMPLED_ROWS]
     written = _sample(trial, conversation, sample, seq_len)
+    told = [_near(train, evaluation)] if evaluation else []
+    if chosen.n_refused:
+        told.append(f"the chat template refuses {chosen.n_refused:,} rows, which are left out ({chosen.refused})")
+    return replace(written, notes=(*written.notes, *filter(None, told)))
+
+
+def _check(trial: Trial, conversation: chat.Conversations, chosen: Selection) -> None:
+    """A row of every kind of conversation is written as a trial will write it."""
     asked_in = "data.eval_source" if trial.data.eval_source else "data.source"
-    for name, rows in (("data.source", train[SAMPLED_ROWS:]), (asked_in, evaluation)):
+    for name, rows in (("data.source", chosen.train), (asked_in, chosen.evaluation)):
         for row in chat.kinds_of(rows):
-            _text(trial, name, conversation, row)
-    told = _near(train, evaluation) if evaluation else ""
-    return replace(written, notes=(*written.notes, told)) if told else written
+            try:
+                encode.rendered(conversation.template, row)
+            except BadInput as error:
+                whole = refused.refusal(conversation.template, error, row, rows)
+                source = trial.data.eval_source if name == "data.eval_source" else trial.data.source
+                field = name if error.field == "data.source" else error.field
+                raise BadInput(f"{name}={source}: {whole.text}", field=field) from None
 
 
 def _near(train: Sequence[Row], evaluation: Sequence[Row]) -> str:

@@ -34,11 +34,13 @@ class Selection:
     source: Loaded
     eval_source: Loaded | None = None
     n_of_trained_tasks: int | None = None  # evaluation rows whose cluster (where none is named: task) the source has too
+    n_refused: int = 0  # rows that the chat template refuses, left out where that is asked for
+    refused: str = ""  # why the first of them is
 
     @property
     def n_bad(self) -> int:
-        """Malformed rows of both sources, which were left out."""
-        return self.source.n_bad + (self.eval_source.n_bad if self.eval_source else 0)
+        """Rows of both sources that were left out as they are malformed, or refused by the chat template."""
+        return self.source.n_bad + (self.eval_source.n_bad if self.eval_source else 0) + self.n_refused
 
     @property
     def by_source(self) -> tuple[str, ...]:
