@@ -218,3 +218,53 @@ def test_a_short_trial_writes_no_state(
     monkeypatch.setattr(Keeper, "save", lambda self, state: saved.append(state))
     run(tiny(make_model("llama"), rows_file), tmp_path)
     assert not saved
+
+
+def test_a_trial_that_ran_out_of_memory_goes_on_smaller_where_it_was(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import preflight, train, trial
+    from core.hardware import Device
+
+    monkeypatch.setattr(resume, "LEAST_SHARE", 0)
+    loss, calls = train.response_loss, []
+
+    def limited(model: Any, inputs: Any) -> Any:
+        calls.append(len(inputs["n_tokens"]))
+        if len(calls) == 6:
+            raise RuntimeError("CPU: out of memory")
+        return loss(model, inputs)
+
+    monkeypatch.setattr(train, "response_loss", limited)
+    asked = made(make_model("llama"), rows_file, Lora(rank=4), Train())
+    found = trial.run(asked, preflight.provenance(asked), tmp_path, Device(checkpoint_seconds=1e-9))
+    assert found.state == "finished"
+    assert found.facts["ran_out_of_memory"].startswith("micro-batches of ")
+    assert found.facts["resumed"] == "at step 5 of 9"
+    assert found.metrics["train/steps"] == 9
+    assert calls[:5] == [8, 8, 6, 8, 8]
+    assert max(calls[6:]) < 8
+    assert not list(tmp_path.glob(".training*"))
+
+
+def test_a_trial_that_failed_keeps_its_state_for_another_try(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from core import preflight, trial
+    from core.hardware import Device
+
+    monkeypatch.setattr(resume, "LEAST_SHARE", 0)
+    asked = made(make_model("llama"), rows_file, Lora(rank=4), Train())
+
+    def broken(*arguments: object) -> None:
+        raise RuntimeError("it broke")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trial, "_score", broken)
+        failed = trial.run(asked, preflight.provenance(asked), tmp_path, Device(checkpoint_seconds=1e-9))
+    assert (failed.state, failed.reason) == ("crashed", "RuntimeError: it broke")
+    assert list(tmp_path.glob(".training*"))
+    again = trial.run(asked, preflight.provenance(asked), tmp_path, Device(checkpoint_seconds=1e-9))
+    assert (again.state, again.facts["resumed"]) == ("finished", "at step 9 of 9")
+    assert again.history == failed.history
+    assert not list(tmp_path.glob(".training*"))
