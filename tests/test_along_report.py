@@ -14,6 +14,8 @@ from analysis.figures import along as figure
 from analysis.reports import along
 from core import tracking
 
+UNITS = {"quality": "accuracy", "forgetting": "nats/token"}
+
 
 def found(n_seeds: int) -> pd.DataFrame:
     rows = [
@@ -26,20 +28,21 @@ def found(n_seeds: int) -> pd.DataFrame:
 
 
 def test_each_arms_means_and_the_step_where_it_is_best() -> None:
-    heading, image, table, note = along.section(found(3))
+    heading, image, table, note = along.section(found(3), UNITS)
     assert (heading, image) == ("## Along training\n", "![along training](along.png)\n")
     lines = [[cell.strip() for cell in line.strip("| \n").split("|")] for line in table.splitlines()]
     best = [(line[0], line[1]) for line in lines if line[-1] == "highest quality"]
     assert best == [("lora r=4", "10"), ("full", "20")]
     assert any(line[:3] == ["lora r=4", "10", "1"] and line[3].startswith("0.510 [0.485, 0.535]") for line in lines)
     assert "validation" in note
-    assert along.section(pd.DataFrame()) == ()
+    assert along.section(pd.DataFrame(), UNITS) == ()
 
 
 def test_one_seed_has_no_interval_and_steps_that_a_seed_lacks_are_left_out() -> None:
-    assert along.means(found(1))["quality_low"].isna().all()
+    assert along.means(found(1), UNITS)["quality_low"].isna().all()
+    assert (along.means(found(2), UNITS)["quality_low"] >= 0).all()  # no accuracy is below
     fewer = found(2).drop(index=[5])  # the last step of a seed
-    table = along.means(fewer)
+    table = along.means(fewer, UNITS)
     assert table.loc[table["arm"] == "lora r=4", "step"].tolist() == [0, 10]
     assert table.loc[table["arm"] == "full", "step"].tolist() == [0, 10, 20]
 
@@ -47,7 +50,7 @@ def test_one_seed_has_no_interval_and_steps_that_a_seed_lacks_are_left_out() -> 
 @pytest.mark.parametrize("alone", [True, False])
 def test_the_figure_has_a_line_a_seed_and_one_an_arm(alone: bool) -> None:
     arms = [Arm("lora r=4", "lora", 4), Arm("full", "full", None) if alone else Arm("full", "lora", 4)]
-    made = figure.draw(found(3), arms, {"quality": "accuracy", "forgetting": "nats/token"})
+    made = figure.draw(found(3), arms, UNITS)
     assert [len(panel.get_lines()) for panel in made.axes] == [8, 8]
     assert [panel.get_title(loc="left") for panel in made.axes] == [
         "quality (accuracy), validation", "forgetting (nats/token), validation"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from analysis import formatting
 from analysis.stats import t_quantile
+from core.measures import ACCURACY
 
 SHOWN = ("quality", "forgetting")
 NOTE = (
@@ -15,7 +18,7 @@ NOTE = (
 )
 
 
-def means(found: pd.DataFrame) -> pd.DataFrame:
+def means(found: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:
     """One row an arm and step: epoch, seeds, and of each measure its mean with the ends of its interval over seeds (nan with
     one). Steps that not every seed of the arm was measured at are left out."""
     rows = []
@@ -27,23 +30,24 @@ def means(found: pd.DataFrame) -> pd.DataFrame:
         for name in SHOWN:
             mean = float(group[name].mean())
             half = t_quantile(n - 1) * float(group[name].std(ddof=1)) / np.sqrt(n) if n > 1 else np.nan
-            row |= {name: mean, f"{name}_low": mean - half, f"{name}_high": mean + half}
+            low, high = (0.0, 1.0) if units.get(name) == ACCURACY and name == "quality" else (-np.inf, np.inf)
+            row |= {name: mean, f"{name}_low": max(mean - half, low), f"{name}_high": min(mean + half, high)}
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def section(found: pd.DataFrame) -> tuple[str, ...]:
+def section(found: pd.DataFrame, units: Mapping[str, str]) -> tuple[str, ...]:
     """Heading, figure and table; nothing where nothing was measured along the way."""
     if found.empty:
         return ()
-    table, body = means(found), []
+    table, body = means(found, units), []
     for _, group in table.groupby("arm", sort=False):
         best = group["quality"].idxmax()
         for at, row in group.iterrows():
             texts = [_interval(row, name) for name in SHOWN]
             first = [row["arm"], f"{row['step']:,}", f"{row['epoch']:.3g}"]
             body.append([*first, *texts, str(row["seeds"]), "highest quality" if at == best else ""])
-    header = ["arm", "step", "epochs", *SHOWN, "seeds", ""]
+    header = ["arm", "step", "epochs", *(f"{name} ({units.get(name, '')})" for name in SHOWN), "seeds", ""]
     return ("## Along training\n", "![along training](along.png)\n", formatting.markdown(header, body), NOTE)
 
 

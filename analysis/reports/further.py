@@ -27,8 +27,8 @@ class Further:
     def read(cls, uri: str, trials: pd.DataFrame) -> Further:
         return cls(load.generations(uri, trials), load.along(uri, trials))
 
-    def sections(self) -> list[str]:
-        return [*along.section(self.along), *generations.section(self.written)]
+    def sections(self, t: Tables[Any]) -> list[str]:
+        return [*along.section(self.along, t.units), *generations.section(self.written)]
 
     def frames(self) -> Mapping[str, pd.DataFrame]:
         """What is kept as CSV."""

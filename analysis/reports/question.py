@@ -188,7 +188,7 @@ def markdown(asked: Asked) -> str:
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
         "## Arms\n", formatting.markdown(*table(t)), *parts.beside(t), *asked.by_base,
-        *asked.question.sections(t), *_curves(t), *asked.further.sections(),
+        *asked.question.sections(t), *_curves(t), *asked.further.sections(t),
         "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
         *use.section(asked.choice, t, asked.experiment),
