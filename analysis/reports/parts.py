@@ -165,8 +165,9 @@ def tuning(tuned: pd.DataFrame) -> str:
         return ""
     bases = " and ".join(sorted(map(str, tuned["model.name"].unique())))
     by_method = {
-        METHODS[str(name)].label: " to ".join(formatting.rate_text(float(end)) for end in (own.min(), own.max()))
-        for name, own in tuned.groupby("adapter.method", sort=False)["train.learning_rate"]
+        method.label: " to ".join(formatting.rate_text(float(end)) for end in (own.min(), own.max()))
+        for name, method in METHODS.items()
+        if len(own := tuned.loc[tuned["adapter.method"] == name, "train.learning_rate"])
     }
     each = [f"{rates} ({label})" for label, rates in by_method.items()]
     tried = ", ".join(each) if len(set(by_method.values())) > 1 else next(iter(by_method.values()))
