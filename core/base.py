@@ -37,6 +37,11 @@ class BaseFiles:
         layers = {_layer(name): shape for name, shape in matrices.items() if not targets.is_of_an_expert(name)}
         return {name: layers[name] for name in targets.supported(self.model_type, layers)}
 
+    def sizes(self, layer: str) -> tuple[int, int]:
+        """Outputs and inputs of a linear layer."""
+        rows, columns = self.linear[layer]
+        return (columns, rows) if self.model_type in targets.TRANSPOSED else (rows, columns)
+
     @functools.cached_property
     def experts(self) -> dict[str, tuple[int, ...]]:
         """The shapes (experts, a, b) of the parameters that hold the experts of a layer once the base is loaded.

@@ -15,6 +15,7 @@ from core.lab import base_path
 from core.settings import Model
 
 LONGEST_DEFAULT_SEQ = 1_024  # for data.seq_len_tokens=None, where the model's context is longer
+LEAST_ROOM = 8  # tokens of a sequence beside virtual ones
 SMALL_BYTES = 1 << 20  # hashed directly: quicker than the cache
 ADAPTER = "adapter_config.json"
 GGUF_TEXT = "GGUF is for inference; take the model's safetensors weights"
@@ -116,11 +117,17 @@ def context_tokens(settings: dict[str, Any]) -> int | None:
     return next((int(settings[name]) for name in names if settings.get(name)), None)
 
 
-def resolve_seq_len(asked: int | None, context: int | None) -> int:
-    """`data.seq_len_tokens`, or by default the smaller of the model's context and LONGEST_DEFAULT_SEQ."""
-    if asked is not None and context is not None and asked > context:
-        raise BadInput(f"data.seq_len_tokens={asked}: the model's context has {context} tokens", field="data.seq_len_tokens")
-    return asked or min(context or LONGEST_DEFAULT_SEQ, LONGEST_DEFAULT_SEQ)
+def resolve_seq_len(asked: int | None, context: int | None, taken: int = 0) -> int:
+    """`data.seq_len_tokens`, or by default the smaller of the model's context and LONGEST_DEFAULT_SEQ. `taken`: positions of the
+    context that virtual tokens take."""
+    if context is not None and taken + LEAST_ROOM > context:
+        text = f"the model's context has {context} tokens; use at most {max(1, context - LEAST_ROOM)}"
+        raise BadInput(f"adapter.virtual_tokens={taken}: {text}", field="adapter.virtual_tokens")
+    if asked is not None and context is not None and asked + taken > context:
+        beside = f", of which virtual tokens take {taken}" if taken else ""
+        text = f"the model's context has {context} tokens{beside}"
+        raise BadInput(f"data.seq_len_tokens={asked}: {text}", field="data.seq_len_tokens")
+    return asked or min((context or LONGEST_DEFAULT_SEQ + taken) - taken, LONGEST_DEFAULT_SEQ)
 
 
 def drift_tokens(asked: int, context: int | None) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import chat, checkpoint, quantized, saved, unchanged
+from core.adapters import METHODS
 from core.errors import BadInput
 from core.fields import from_flat
 from core.hardware import Device, n_cores
@@ -159,6 +160,9 @@ def _licence(directory: Path) -> dict[str, str]:
 
 def write(trial: Source, base: Base, target: Path, merged: bool) -> Left:
     """Writes the model into `target`, an empty directory, with tokenizer, chat template and generation settings."""
+    method = METHODS[trial.trial.adapter.method]
+    if merged and not method.merges:
+        raise BadInput(f"--merged: what {method.label} learns is no part of any weight; leave it out", "--merged")
     for pattern in LICENCES:
         for file in base.directory.glob(pattern):
             if file.is_file():
@@ -195,7 +199,10 @@ def _adapter(trial: Source, base: Base, target: Path) -> Left:
     notes = ["It holds rows of the embeddings for tokens that the base does not have."] if n_rows else []
     if head:
         notes.append(f"It was trained on the base quantised to {_kind(trial)}; load the base so, or take merged weights.")
-    parts = (("", f"{easy}\n\n{saved.GENERATE}"), ("On a base that is loaded already (BASE: its name or folder)", on_base))
+    parts = (
+        ("", f"{easy}\n\n{saved.generating(config)}"),
+        ("On a base that is loaded already (BASE: its name or folder)", on_base),
+    )
     return Left("adapter in PEFT's format (safetensors)", tuple(notes), parts)
 
 

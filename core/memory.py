@@ -82,6 +82,8 @@ class Load:
     n_quantized: int = 0  # of the parameters
     quantized_bytes: float = 0.0  # of each of these
     widest: int = 0  # parameters of the largest quantized matrix, which is held unpacked while it is computed with
+    copies_base: bool = False  # the adapted weights, beside those that all trials share
+    can_checkpoint: bool = True
 
     @property
     def base_bytes(self) -> float:
@@ -95,6 +97,8 @@ class Load:
         held = self.base_bytes + copied + self.trainable * TRAINED_BYTES
         if self.changes_base and self.bf16:
             held += self.n_parameters * 2  # what autocast computes with
+        if self.copies_base:
+            held += self.base_bytes
         if self.keeps_best and self.device == "cpu":
             held += self.trainable * 4
         return held + PROCESS_BYTES[self.device]
@@ -138,19 +142,22 @@ def weights_bytes(model: Model, base: BaseFiles, device: str) -> float:
 def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: str = "cpu") -> Load:
     """The trial's sizes on a device of this kind, with a longest row of so many tokens."""
     n_quantized, each, widest = in_bits(trial.model, base)
+    method = adapters.METHODS[trial.adapter.method]
     return Load(
         shape=Shape.of(architecture.read(base.directory, trial.model.trust_remote_code)),
         n_parameters=base.n_parameters,
         trainable=trainable,
-        longest=longest,
+        longest=longest + method.virtual_tokens(trial.adapter),
         vocabulary=base.vocabulary,
         weights=dtype(trial.model, device),
         device=device,
-        changes_base=adapters.METHODS[trial.adapter.method].changes_base,
+        changes_base=method.changes_base,
         keeps_best=trial.train.keep == BEST,
         n_quantized=n_quantized,
         quantized_bytes=each,
         widest=widest,
+        copies_base=method.copies_base,
+        can_checkpoint=method.checkpointing,
     )
 
 
@@ -169,8 +176,9 @@ def fit(load: Load, train: Train, available_gib: float) -> Fit:
     asked, batch = train.micro_batch_size, train.batch_size
     sizes = [asked] if asked else [size for size in range(batch, 0, -1) if batch % size == 0]
     quick = [size for size in sizes if size * load.longest >= LEAST_TOKENS[load.device]] or sizes[:1]
+    quick = quick if load.can_checkpoint else sizes
     ways = [(size, False) for size in quick] if train.checkpointing != "on" else []
-    ways += [(size, True) for size in sizes] if train.checkpointing != "off" else []
+    ways += [(size, True) for size in sizes] if train.checkpointing != "off" and load.can_checkpoint else []
     for size, checkpointing in ways:
         peak = load.peak_bytes(size, checkpointing) / GIB
         if peak <= available_gib * HEADROOM:

@@ -177,10 +177,10 @@ def round_parameters(network: torch.nn.Module, dtype: torch.dtype) -> None:
         parameter.data = parameter.data.to(dtype)
 
 
-def seq_len_tokens(base: Base, asked: int | None) -> int:
-    """The longest training sequence.
+def seq_len_tokens(base: Base, asked: int | None, taken: int = 0) -> int:
+    """The longest training sequence, beside so many virtual tokens.
 
     Raises:
         BadInput: more is asked for than the model has positions.
     """
-    return checkpoint.resolve_seq_len(asked, base.context_tokens)
+    return checkpoint.resolve_seq_len(asked, base.context_tokens, taken)

@@ -6,9 +6,11 @@ Generation with what is saved stops where answers were taught to end: at the tok
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core.adapters import lora
 from core.data import encode
 
 if TYPE_CHECKING:
@@ -30,11 +32,36 @@ LOAD_FULL = """from transformers import AutoModelForCausalLM, AutoTokenizer, Gen
 
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = AutoModelForCausalLM.from_pretrained(FOLDER)"""
-GENERATE = """messages = [{"role": "user", "content": "Hello"}]
+_ASKED = """messages = [{"role": "user", "content": "Hello"}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-settings = GenerationConfig.from_pretrained(FOLDER, max_new_tokens=64)
+settings = GenerationConfig.from_pretrained(FOLDER, max_new_tokens=64)"""
+_SHOWN = "print(tokenizer.decode(written, skip_special_tokens=True))"
+GENERATE = f"""{_ASKED}
 written = model.generate(**inputs, generation_config=settings)[0][inputs["input_ids"].shape[1]:]
-print(tokenizer.decode(written, skip_special_tokens=True))"""
+{_SHOWN}"""
+# PEFT 0.21 hands virtual tokens to generate() under the name that the cache had before transformers 5.24: a prefix is left out,
+# and prompts are put before every token again.
+_VIRTUAL = f"""import torch
+
+{_ASKED}
+# Not by model.generate, which loses virtual tokens (PEFT 0.21 with transformers 5.24).
+ids, n, network = inputs["input_ids"], model.active_peft_config.num_virtual_tokens, model.get_base_model()
+mask = ids.new_ones(1, n + ids.shape[1])"""
+_AFTER_PREFIX = f"""{_VIRTUAL}
+ids = torch.cat([ids[:, :1].expand(1, n), ids], dim=1)
+prefix = {{"past_key_values": model.get_prompt(1)}}
+written = network.generate(input_ids=ids, attention_mask=mask, generation_config=settings, **prefix)[0][ids.shape[1]:]
+{_SHOWN}"""
+_AFTER_PROMPT = f"""{_VIRTUAL}
+embedded = torch.cat([model.get_prompt(1), model.word_embeddings(ids)], dim=1)
+written = network.generate(inputs_embeds=embedded, attention_mask=mask, generation_config=settings)[0]
+{_SHOWN}"""
+_GENERATING = {"PREFIX_TUNING": _AFTER_PREFIX, "PROMPT_TUNING": _AFTER_PROMPT, "P_TUNING": _AFTER_PROMPT}
+
+
+def generating(config: Mapping[str, Any]) -> str:
+    """The code that lets an adapter of this configuration (adapter_config.json) write."""
+    return _GENERATING.get(str(config.get("peft_type")), GENERATE)
 
 
 def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:
@@ -45,7 +72,7 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, f
     is_adapter, settings = isinstance(model, PeftModel), _generation(model, tokenizer)
     if isinstance(model, PeftModel):
         # Not the embeddings: rows of new tokens are part of the adapter, the base's own rows did not change.
-        model.save_pretrained(directory, save_embedding_layers=False)
+        _save_adapter(model, directory)
     else:
         size = sum(p.numel() * p.element_size() for p in model.parameters())
         if size > full_limit_bytes:
@@ -57,6 +84,18 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, f
     settings.save_pretrained(directory)
     (Path(directory) / "README.md").write_text(_readme(model, tokenizer, is_adapter), encoding="utf-8")
     return "saved"
+
+
+def _save_adapter(model: Any, directory: str) -> None:
+    if not lora.is_pissa(model):
+        model.save_pretrained(directory, save_embedding_layers=False)
+        return
+    kept = model.peft_config["default"]
+    model.peft_config["default"], state = lora.plain(model)
+    try:
+        model.save_pretrained(directory, state_dict=state, save_embedding_layers=False)
+    finally:
+        model.peft_config["default"] = kept
 
 
 def _ending(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
@@ -101,10 +140,10 @@ def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, is_adapter: bool) ->
     base = model.get_base_model()
     n_rows = base.get_input_embeddings().weight.shape[0]
     resize = f"if base.get_input_embeddings().weight.shape[0] < {n_rows}:\n    base.resize_token_embeddings({n_rows})\n"
-    needed = any(n is not None for n in [model.peft_config["default"].trainable_token_indices])
+    needed = getattr(model.peft_config["default"], "trainable_token_indices", None) is not None
     why = ["It holds rows of the embeddings for tokens that the base does not have."] if needed else []
     parts = [
-        ("", f"{LOAD_WITH_PEFT}\n\n{GENERATE}"),
+        ("", f"{LOAD_WITH_PEFT}\n\n{generating(model.peft_config['default'].to_dict())}"),
         ("On a base that is loaded already (BASE: its name or folder)", LOAD_ON_BASE.format(resize=resize if needed else "")),
     ]
     return _page("An adapter in PEFT's format", [*why, ends], parts)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import ClassVar
+from dataclasses import dataclass
 
 from core.data import columns
-from core.errors import BadInput, nearest
+from core.errors import BadInput
+from core.method_settings import ADAPTERS, TARGET_PRESETS, Adapter, Full, Lora
+from core.part import Part, Scalar
 
-TARGET_PRESETS = ("attention-qv", "attention", "mlp", "all-linear")
+__all__ = [
+    "ADAPTERS", "TARGET_PRESETS", "Adapter", "Data", "Evaluation", "Full", "Lora", "Model", "Part", "Scalar", "Train", "Trial",
+]  # fmt: skip
+
 SCHEDULES = ("linear", "cosine", "constant")
 QUANTIZATIONS = ("none", "nf4", "fp4", "int8")
 DTYPES = ("auto", "float32", "bfloat16")
@@ -24,45 +27,10 @@ CHATS = ("template", "plain", "other")
 LAST, BEST = KEEP = ("last", "best")  # train.keep
 
 
-MOST_CHARACTERS = 4_000  # of a path
 LEAST_RATE = 1e-12  # far below, steps vanish in float32 and nothing is trained
 LEAST_SHARE = 0.001  # of a training between two measurements
 MOST_RATE = 10  # below it
 MANY = 1_000_000  # of what a trial holds in memory at once
-
-
-Scalar = str | int | float | bool | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One part of a trial's settings; `PREFIX` stands before their names in messages, on the command line and in tables."""
-
-    PREFIX: ClassVar[str]
-
-    def _require(self, ok: bool, name: str, valid: str) -> None:
-        if not ok:
-            field = self.PREFIX + name
-            raise BadInput(f"{field}={getattr(self, name)!r}: must be {valid}", field=field)
-
-    def _whole(self, name: str, least: int, most: int, none: str = "") -> None:
-        value = getattr(self, name)
-        if value is not None or not none:
-            self._require(least <= value <= most, name, f"at least {least} and at most {most:,}{none}")
-
-    def _text(self, name: str, valid: str) -> None:
-        """A name or a path that an operating system takes."""
-        value = getattr(self, name)
-        if value is not None:
-            short = (
-                len(value) <= MOST_CHARACTERS and max(len(part.encode("utf-8", "replace")) for part in value.split("/")) <= 255
-            )
-            self._require(bool(value.strip()) and value.isprintable() and short, name, valid)
-
-    def _one_of(self, name: str, choices: Sequence[str]) -> None:
-        field, value = self.PREFIX + name, getattr(self, name)
-        if value not in choices:
-            raise BadInput(f"{field}={value!r}: {nearest(str(value), choices)}", field=field)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,42 +93,6 @@ class Data(Part):
         self._require(0 <= self.replay_share <= 0.9, "replay_share", "between 0 and 0.9")
         self._require(0 < self.best_share <= 1, "best_share", "above 0 and at most 1")
         self._require(0 <= self.noise_share <= 1, "noise_share", "between 0 and 1")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Adapter(Part):
-    """A method's settings. `method` is the name in ADAPTERS; what is known of the method stands in core/adapters.py."""
-
-    PREFIX = "adapter."
-    method: str = field(default="", init=False)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lora(Adapter):
-    """Low-rank adapters (Hu et al. 2021). `alpha_over_rank` is alpha / rank: the scale of the update."""
-
-    method: str = field(default="lora", init=False)
-    rank: int = 16
-    alpha_over_rank: float = 2.0
-    rank_stabilized: bool = False  # scale by alpha / sqrt(rank) instead (Kalajdzievski 2023)
-    dropout: float = 0.0
-    targets: str = "all-linear"
-
-    def __post_init__(self) -> None:
-        self._require(self.rank >= 1, "rank", "at least 1")
-        self._require(self.alpha_over_rank > 0, "alpha_over_rank", "above 0")
-        self._require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1")
-        self._one_of("targets", TARGET_PRESETS)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Full(Adapter):
-    """Full fine-tuning: every parameter of the base is trained."""
-
-    method: str = field(default="full", init=False)
-
-
-ADAPTERS: dict[str, type[Adapter]] = {"lora": Lora, "full": Full}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -271,7 +203,7 @@ class Trial:
 
     model: Model = Model()
     data: Data = Data()
-    adapter: Adapter = Lora()
+    adapter: Adapter = Lora()  # noqa: RUF009  # frozen
     train: Train = Train()
     evaluation: Evaluation = Evaluation()
     seed: int = 0  # data subset and order, adapter initialisation, dropout

@@ -20,6 +20,7 @@ FUSED = frozenset({"c_attn", "qkv_proj", "query_key_value", "Wqkv", "wqkv", "qkv
 EXCLUDED = re.compile(r"(^|\.)(lm_head|output_layer|score|classifier|wte|wpe|router)$|embed|(^|\.)router\.", re.IGNORECASE)
 # transformers reads these layers' weights in kernels of its own, past an adapter on them; PEFT refuses them.
 NOT_BY_PEFT = dict.fromkeys(("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"), "out_proj")
+TRANSPOSED = frozenset({"gpt2", "openai-gpt", "imagegpt"})  # types whose files have matrices as (inputs, outputs)
 GATES = ("gate", "gate.wg", "shared_expert_gate")  # routers' names too, but only beside experts
 EXPERT = re.compile(r"^(?P<block>.*\bexperts)\.(?P<index>\d+)\.(?P<leaf>\w+)\.weight$")
 # Layers of these names PEFT takes for the matrices of experts as older versions had them, and adapts the experts in their place.
@@ -30,6 +31,9 @@ LOADED_AS: dict[frozenset[str], dict[str, tuple[str, ...]]] = {
     frozenset({"gate_proj", "up_proj", "down_proj"}): {"gate_up_proj": ("gate_proj", "up_proj"), "down_proj": ("down_proj",)},
     frozenset({"up_proj", "down_proj"}): {"up_proj": ("up_proj",), "down_proj": ("down_proj",)},
 }
+# What (IA)³ scales: outputs of the first, inputs of the second.
+KEY_VALUE = frozenset({"k_proj", "v_proj", "key", "value", "wk", "wv", "k_lin", "v_lin", "k", "v"})
+FEED_FORWARD_OUT = frozenset({"down_proj", "c_proj", "dense_4h_to_h", "fc2", "fc_out", "lin2", "w2", "wo", "ffn_down"})
 
 Shape = tuple[int, ...]
 
@@ -85,6 +89,23 @@ def choose(preset: str, linear_names: Sequence[str], expert_names: Sequence[str]
             field="adapter.targets",
         )
     return chosen
+
+
+def scaled(linear_names: Iterable[str]) -> tuple[list[str], list[str]]:
+    """What (IA)³ scales: keys and values (a fused projection whole), and the last matrices of the feed-forward parts.
+
+    Raises:
+        BadInput: the layers have names of which it is not known what they are.
+    """
+    names = adaptable(linear_names, ())
+    leaf = {name: name.rpartition(".")[2] for name in names}
+    attention = [name for name in names if is_attention(name) and leaf[name] in KEY_VALUE | FUSED]
+    inner = [name for name in names if not is_attention(name) and leaf[name] in FEED_FORWARD_OUT]
+    if not attention or not inner:
+        what = "keys and values" if not attention else "the last matrix of the feed-forward part"
+        text = f"{what} cannot be told by the names of this model's layers: {', '.join(sorted(set(leaf.values()))) or 'none'}"
+        raise BadInput(f"adapter.method=ia3: {text}; use adapter.method=lora", field="adapter.method")
+    return attention, inner
 
 
 def experts(shapes: Mapping[str, Shape]) -> dict[str, Shape]:

@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core import batches, head, resume, schedule, training_state
+from core import batches, head, optimizers, resume, schedule, training_state
 from core.data.encode import Encoded
 from core.training import Run, Trained
 from core.watcher import Watcher
@@ -69,6 +69,15 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
         share = partial(schedule.rate_share, train.schedule, warmup=warmup, steps=steps)
         self.lr_scheduler = made = LambdaLR(optimizer or self.optimizer, share)  # type: ignore[arg-type]
         return made
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        own: Any = self.model
+        made = optimizers.with_ratios(own, self.get_decay_parameter_names(own), self.how.train.weight_decay)
+        if made is None:
+            return super().create_optimizer(model)
+        kind, options = self.get_optimizer_cls_and_kwargs(self.args, own)
+        self.optimizer = kind([{**group, "lr": options["lr"] * ratio} for ratio, group in made], **options)
+        return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader:
         size = self.args.per_device_train_batch_size

@@ -111,7 +111,7 @@ def _run(asked: _Asked, result: Result) -> None:
     method = adapters.method_of(trial)
     place = hardware.prepare(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
-    seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens)
+    seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens, method.virtual_tokens(trial.adapter))
     chosen = trial_rows.chosen_for(trial, base)
     trial_rows.check_unchanged(trial, base, chosen, hashes)
     data = trial_rows.encoded(trial, base, seq_len, result, chosen)
@@ -137,7 +137,7 @@ def _run(asked: _Asked, result: Result) -> None:
     if result.state is not State.FINISHED:
         return
     adapted.model.to(place).eval()
-    if mixed and method.changes_base:
+    if mixed and (method.changes_base or method.rounded):
         model.round_parameters(adapted.model, torch.bfloat16)  # measured as it would be shipped, like the base
 
     scored = _score(tuned, before, output, result)

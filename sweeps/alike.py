@@ -68,8 +68,9 @@ def resolved(trial: Trial, inputs: Inputs) -> Resolved:
 def _adapter(trial: Trial) -> dict[str, object]:
     """The method's settings, layers in the place of their preset, of LoRA the scale in the place of how it is given."""
     found: dict[str, object] = {one.name: getattr(trial.adapter, one.name) for one in dataclasses.fields(trial.adapter)}
-    if isinstance(trial.adapter, Lora):
+    if "targets" in found:
         found["targets"] = layers(trial)
+    if isinstance(trial.adapter, Lora):
         rank, stabilized = trial.adapter.rank, found.pop("rank_stabilized")
         found["alpha_over_rank"] = trial.adapter.alpha_over_rank * (math.sqrt(rank) if stabilized else 1.0)
     return found

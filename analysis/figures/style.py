@@ -22,8 +22,8 @@ LITTLE = 0.1  # nats a token of forgetting
 TEXT_WIDTH = 6.9  # inches: two columns of a conference paper
 COLUMN_WIDTH = 3.35  # one of them
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#e4e4e4"
-# A method's colour and marker stand in core/adapters.py. The ranks of LoRA, which is blue there, go from light to dark, so that
-# they keep their order in grey print.
+# A method's colour and marker stand in core/adapters/table.py. The ranks of LoRA, which is blue there, go from light to dark, so
+# that they keep their order in grey print.
 RANK_RAMP = {"lora": ("#8CCBF2", "#56B4E9", "#2B8CC9", "#0072B2", "#004C80", "#00264D")}  # lightness falls evenly, 79 to 15
 RANK_RANGE = (1, 256)  # the ends of the ramp, so that a rank has the same colour in every figure
 # Curves that are not methods have neither LoRA's blues nor full fine-tuning's vermillion (Okabe & Ito, and a dark violet).

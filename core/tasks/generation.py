@@ -13,6 +13,7 @@ from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from core import memory
+from core.adapters import virtual
 from core.data import encode
 from core.tasks import costs
 from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of
@@ -136,12 +137,8 @@ def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding
     mask = [[0] * n + [1] * (width - n) for n in padding]
     drawn = {"do_sample": False} if how.seed is None else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
     settings = GenerationConfig(**drawn, max_new_tokens=most, use_cache=True, pad_token_id=ends[0], eos_token_id=list(ends))
-    continued = model.generate(  # type: ignore[operator]
-        input_ids=torch.tensor(ids, device=device),
-        attention_mask=torch.tensor(mask, device=device),
-        generation_config=settings,
-    )
-    return [_until_end(answer, ends) for answer in continued[:, width:].tolist()]
+    continued = virtual.continued(model, torch.tensor(ids, device=device), torch.tensor(mask, device=device), settings)
+    return [_until_end(answer, ends) for answer in continued.tolist()]
 
 
 def _until_end(answer: list[int], ends: tuple[int, ...]) -> Written:

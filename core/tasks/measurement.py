@@ -121,9 +121,11 @@ def device_of(model: nn.Module) -> torch.device:
 
 
 def context_of(model: nn.Module) -> int | None:
-    """The longest sequence that the model knows positions for."""
+    """The longest sequence that the model knows positions for, beside an adapter's virtual tokens."""
     config: Any = model.config
-    return checkpoint.context_tokens(config.get_text_config().to_dict())
+    context = checkpoint.context_tokens(config.get_text_config().to_dict())
+    own = getattr(model, "peft_config", {}).get("default")
+    return None if context is None else context - getattr(own, "num_virtual_tokens", 0)
 
 
 @torch.no_grad()

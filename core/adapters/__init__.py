@@ -1,0 +1,102 @@
+"""Methods of tuning: one table from a method's name to what is known of it and what builds it on a base model.
+
+Preflight, plans and figures read the facts, so this imports in milliseconds; torch, PEFT and transformers are imported where a
+model is built. A builder gets a module tree of the trial's own (core/model.py) and returns the model to train, its random
+initialisation drawn from torch's global generator, which the trial seeds first. To add a method: its settings in
+core/method_settings.py, its entry in METHODS (table.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from core.adapters.lora import expert_names, linear_names
+from core.adapters.method import Adapted, Method
+from core.adapters.table import METHODS
+from core.base import BaseFiles
+from core.errors import BadInput, nearest
+from core.quantized import KINDS
+from core.settings import Adapter, Trial
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "METHODS", "Adapted", "Method", "build", "expert_names", "linear_names", "method_of", "n_trained", "resolved_targets",
+    "trainable_parameters",
+]  # fmt: skip
+
+
+def method_of(trial: Trial) -> Method:
+    """The trial's method.
+
+    Raises:
+        BadInput: there is none of this name, or it cannot train on the trial's quantized base or with its checkpointing.
+    """
+    name = trial.adapter.method
+    if name not in METHODS:
+        raise BadInput(f"adapter.method={name!r}: {nearest(name, list(METHODS))}", field="adapter.method")
+    kind = trial.model.quantization
+    if kind != "none" and not METHODS[name].on_quantized_base:
+        text = f"{KINDS[kind].bits}-bit weights cannot be trained; {_trains_on_quantized()} or quantization=none"
+        raise BadInput(f"model.quantization={kind!r}: {text}", field="model.quantization")
+    if not trial.model.double_quantization and (kind == "none" or KINDS[kind].bits == 8):
+        text = f"only nf4 and fp4 have scales of blocks, and model.quantization={kind}; leave it out"
+        raise BadInput(f"model.double_quantization=False: {text}", field="model.double_quantization")
+    if trial.train.checkpointing == "on" and not METHODS[name].checkpointing:
+        text = f"{METHODS[name].label} cannot train through layers that are computed again; leave it at auto or off"
+        raise BadInput(f"train.checkpointing=on: {text}", field="train.checkpointing")
+    return METHODS[name]
+
+
+def _trains_on_quantized() -> str:
+    return "use adapter.method=" + " or ".join(name for name, method in METHODS.items() if method.on_quantized_base)
+
+
+def n_trained(trial: Trial, base: BaseFiles) -> int:
+    """How many parameters the trial trains on this base.
+
+    Raises:
+        BadInput: its method or its settings do not fit the base.
+    """
+    adapter, quantization, method = trial.adapter, trial.model.quantization, METHODS[trial.adapter.method]
+    if base.quantization != "none" and not method.on_quantized_base:
+        text = f"this base has 4-bit weights, which cannot be trained; {_trains_on_quantized()} or the unquantized base"
+        raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    if quantization == "none":
+        quantization = base.quantization
+    presets = getattr(adapter, "targets", "attention")
+    if quantization != "none" and base.has_experts and not presets.startswith("attention"):
+        # which keeps them as they are and which PEFT cannot adapt but as layers
+        text = f"a mixture's experts cannot be adapted on a base of {KINDS[quantization].bits} bits"
+        text += "; use adapter.targets=attention or model.quantization=none"
+        raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")
+    if base.new_tokens and not method.trains_new_tokens:
+        text = (
+            f"this base has no chat template, and {method.label} cannot train the tokens that ChatML adds; "
+            "give model.chat_template=FILE, a template of tokens that it has, or use adapter.method=lora"
+        )
+        raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    return method.n_trained(adapter, base)
+
+
+def build(model: PreTrainedModel, adapter: Adapter, new_tokens: Sequence[int]) -> Adapted:
+    """The model with the adapter on it. Seed before calling: PEFT draws the initial weights here."""
+    return METHODS[adapter.method].build(model, adapter, new_tokens)
+
+
+def resolved_targets(adapter: Adapter, base: BaseFiles) -> tuple[str, ...]:
+    """What a method's settings come to on a base: the names of the weights that it changes or adapts. Two settings that differ
+    in nothing else and come to the same are one arm. Names are the files' own.
+
+    Raises:
+        BadInput: the settings do not fit that base.
+    """
+    return METHODS[adapter.method].resolved(adapter, base)
+
+
+def trainable_parameters(model: nn.Module) -> int:
+    """Parameters that training changes. PEFT's layers for single tokens share one tensor between tied heads: counted once."""
+    return sum(p.numel() for p in {id(p): p for p in model.parameters() if p.requires_grad}.values())

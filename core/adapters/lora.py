@@ -1,0 +1,181 @@
+"""LoRA and its relatives: which weights they adapt, how many parameters that takes, and how PEFT builds them."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from core import checkpoint, targets
+from core.adapters.method import Adapted
+from core.base import BaseFiles
+from core.errors import BadInput
+from core.method_settings import Dora, Lora, LoraPlus, Pissa
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+    from transformers import PreTrainedModel
+
+PISSA: Literal["pissa"] = "pissa"  # of PEFT's init_lora_weights: the exact decomposition, the same bits every time
+
+
+def _targets(adapter: Lora, base: BaseFiles) -> targets.Chosen:
+    """What the preset means on this base.
+
+    Raises:
+        BadInput: it fits nothing, or PEFT cannot adapt it so.
+    """
+    checkpoint.check_rank(adapter.rank, base.width)
+    experts = {} if adapter.targets.startswith("attention") else base.experts
+    chosen = _chosen(adapter.targets, tuple(base.linear), tuple(experts))
+    by_weight = chosen.experts or (base.has_experts and any(map(targets.is_taken_for_experts, chosen.layers)))
+    if by_weight and adapter.dropout:
+        text = "PEFT adapts a mixture's experts without dropout only; use 0, or adapter.targets=attention"
+        raise BadInput(f"adapter.dropout={adapter.dropout:g}: {text}", field="adapter.dropout")
+    if by_weight and isinstance(adapter, Dora | Pissa):
+        text = "PEFT adapts a mixture's experts by plain LoRA only; use adapter.targets=attention"
+        raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    narrow = min((min(base.linear[name]) for name in chosen.layers), default=adapter.rank)
+    if isinstance(adapter, Pissa) and adapter.rank > narrow:
+        text = f"the narrowest adapted layer has {narrow} singular vectors; use at most that"
+        raise BadInput(f"adapter.rank={adapter.rank}: {text}", field="adapter.rank")
+    return chosen
+
+
+@functools.lru_cache(maxsize=64)
+def _chosen(preset: str, linear: tuple[str, ...], experts: tuple[str, ...]) -> targets.Chosen:
+    """Once for all arms of a base."""
+    return targets.choose(preset, list(linear), list(experts))
+
+
+def resolved(adapter: Lora, base: BaseFiles) -> tuple[str, ...]:
+    return _targets(adapter, base).names
+
+
+def n_trained(adapter: Lora, base: BaseFiles) -> int:
+    """Rank × (inputs + outputs) of every targeted matrix, an expert's too, DoRA's magnitude of each output, and the rows of new
+    tokens."""
+    chosen, linear = _targets(adapter, base), base.linear
+    sums = [sum(linear[name]) for name in chosen.layers]
+    if chosen.experts:
+        sums += [n * (rows + columns) for n, rows, columns in (base.experts[name] for name in chosen.experts)]
+    magnitudes = sum(base.sizes(name)[0] for name in chosen.layers) if isinstance(adapter, Dora) else 0
+    return adapter.rank * sum(sums) + magnitudes + base.new_token_parameters
+
+
+def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> Adapted:
+    from peft import LoraConfig, get_peft_model
+    from transformers.pytorch_utils import Conv1D
+
+    checkpoint.check_rank(adapter.rank, checkpoint.hidden_size(model.config.get_text_config().to_dict()))
+    linear = targets.supported(model.config.get_text_config().model_type, linear_names(model))
+    experts = expert_names(model)
+    chosen = targets.choose(adapter.targets, linear, experts)
+    by_weight = [name for name in chosen.layers if experts and targets.is_taken_for_experts(name)]
+    layers = dict(model.named_modules())
+    if isinstance(adapter, Pissa):
+        _own_weights([layers[name] for name in chosen.layers])
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha_over_rank * adapter.rank,  # type: ignore[arg-type]  # a float works and may be needed
+        use_rslora=adapter.rank_stabilized,
+        lora_dropout=adapter.dropout,
+        target_modules=[name for name in chosen.layers if name not in by_weight],
+        target_parameters=[*chosen.experts, *(f"{name}.weight" for name in by_weight)] or None,
+        fan_in_fan_out=any(isinstance(layers[name], Conv1D) for name in chosen.layers),
+        trainable_token_indices=_token_layers(model, new_tokens),
+        use_dora=isinstance(adapter, Dora),
+        init_lora_weights=PISSA if isinstance(adapter, Pissa) else True,
+        task_type="CAUSAL_LM",
+    )
+    adapted = get_peft_model(model, config)
+    _check_adapted(adapted, chosen)
+    if isinstance(adapter, Pissa):
+        _keep_start(adapted)
+    if isinstance(adapter, LoraPlus):
+        for name, parameter in adapted.named_parameters():
+            if "lora_B" in name:
+                parameter.rate_ratio = adapter.rate_ratio  # type: ignore[attr-defined]  # core/optimizers.py asks for it
+    return Adapted(adapted, chosen.names)
+
+
+def _check_adapted(adapted: nn.Module, chosen: targets.Chosen) -> None:
+    """PEFT changes what it is asked for in models whose layers have got other names; a few are known, see `targets`.
+
+    Raises:
+        BadInput: it adapts more or fewer weights than were chosen.
+    """
+    from peft.tuners.lora import LoraLayer
+
+    n_adapted = sum(isinstance(layer, LoraLayer) for layer in adapted.modules())
+    if n_adapted != len(chosen.names):
+        text = f"of this model PEFT adapts {n_adapted} weights where {len(chosen.names)} were chosen; use another preset"
+        raise BadInput(f"adapter.targets: {text}", field="adapter.targets")
+
+
+def expert_names(model: PreTrainedModel) -> list[str]:
+    """The names of the model's 3-D parameters that hold the experts of a layer."""
+    return [name for name, parameter in model.named_parameters() if targets.is_fused(name, parameter.shape)]
+
+
+def linear_names(model: PreTrainedModel) -> list[str]:
+    """The names of the model's linear layers (also Conv1D and 4-bit), without the output head."""
+    from torch import nn
+    from transformers.pytorch_utils import Conv1D
+
+    head = model.get_output_embeddings()
+    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not head]
+
+
+def _token_layers(model: PreTrainedModel, new_tokens: Sequence[int]) -> dict[str, list[int]] | None:
+    """Which rows of which embeddings are trained. PEFT follows a tied output head by itself; an untied one is named."""
+    if not new_tokens:
+        return None
+    embedding, head = model.get_input_embeddings(), model.get_output_embeddings()
+    tied = head is None or head.weight is embedding.weight
+    layers = [embedding] if tied else [embedding, head]
+    names = {id(layer): name for name, layer in model.named_modules()}
+    return {names[id(layer)].rpartition(".")[2]: list(new_tokens) for layer in layers}
+
+
+def _own_weights(layers: Sequence[Any]) -> None:
+    """Copies of the weights that PiSSA takes its part from: the base's are shared by all trials."""
+    from torch import nn
+
+    for layer in layers:
+        layer.weight = nn.Parameter(layer.weight.detach().clone(), requires_grad=False)
+
+
+def _layers(adapted: Any) -> dict[str, Any]:
+    from peft.tuners.lora import LoraLayer
+
+    return {name: layer for name, layer in adapted.named_modules() if isinstance(layer, LoraLayer)}
+
+
+def _keep_start(adapted: Any) -> None:
+    """Keeps where PiSSA's matrices began, which is what was taken from the base's weights."""
+    for layer in _layers(adapted).values():
+        layer.start = tuple(part["default"].weight.detach().clone().cpu() for part in (layer.lora_A, layer.lora_B))
+
+
+def is_pissa(adapted: Any) -> bool:
+    return getattr(adapted.peft_config["default"], "init_lora_weights", None) == PISSA
+
+
+def plain(adapted: Any) -> tuple[Any, dict[str, torch.Tensor]]:
+    """PiSSA as LoRA of twice the rank on the base as it was: what it learnt, less where it began. PEFT's configuration of that,
+    and the whole model's state with its matrices."""
+    import torch
+
+    config = copy.copy(adapted.peft_config["default"])
+    alpha = config.lora_alpha * (math.sqrt(2) if config.use_rslora else 2)
+    config.r, config.lora_alpha, config.init_lora_weights = 2 * config.r, alpha, True
+    state = adapted.state_dict()
+    for name, layer in _layers(adapted).items():
+        first_A, first_B = layer.start
+        state[f"{name}.lora_A.default.weight"] = torch.cat([state[f"{name}.lora_A.default.weight"].cpu(), first_A])
+        state[f"{name}.lora_B.default.weight"] = torch.cat([state[f"{name}.lora_B.default.weight"].cpu(), -first_B], dim=1)
+    return config, state
