@@ -222,3 +222,12 @@ def test_selection_does_not_depend_on_the_evaluation_of_other_fields() -> None:
     data = Data(n_examples=20)
     other = dataclasses.replace(data, eval_share=0.5)
     assert selection.select(data, Evaluation(), 1).train == selection.select(other, Evaluation(items_per_task=3), 1).train
+
+
+@pytest.mark.parametrize("source", ["lab:curated", "lab:new-facts", "lab:composed-traces"])
+def test_rows_of_the_laboratory_are_made_as_others_are_built(source: str) -> None:
+    from core.data.rows import build, made
+    from core.lab import instruct
+
+    raws = instruct.training_rows(source, 1)[:500]
+    assert made(raws).rows == build(((f"row {i}", raw) for i, raw in enumerate(raws, 1)), source).rows

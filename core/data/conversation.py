@@ -109,8 +109,8 @@ def _printable(name: object) -> str:
 
 
 def _refuse_meant(raw: Raw, named: str, shape: Shape) -> None:
-    for name in MEANT:
-        value = raw.get(name)
+    for name in [name for name in MEANT if name in raw]:
+        value = raw[name]
         if name in shape.fields or name in USED or value is None or value in ("", [], {}) or (value == 1 and "weight" in name):
             continue
         if shape.is_whole and name in ("input", "context"):  # such rows are whole without them

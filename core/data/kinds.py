@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from core import checkpoint
 from core.data import columns, files, gym, mixture, sources
-from core.data.rows import Loaded, build, is_lab
+from core.data.rows import Loaded, build, is_lab, made
 from core.errors import BadInput, nearest
 from core.fields import content_hash
 from core.lab import instruct, version
@@ -118,8 +118,8 @@ def _checked(field: str, source: str) -> mixture.Shares:
 def _load_lab(field: str, source: str, pool: Pool) -> Loaded:
     if source not in ALL_SOURCES:
         raise BadInput(f"{field}={source!r}: {nearest(source, ALL_SOURCES)}", field=field)
-    placed = ((f"row {i}", raw) for i, raw in enumerate(instruct.training_rows(source, pool.held_out_fold, pool.large), 1))
-    return replace(build(placed, source), content=version.version_of(source))
+    raws = instruct.training_rows(source, pool.held_out_fold, pool.large)
+    return replace(made(raws), content=version.version_of(source))
 
 
 # The later an entry stands, the earlier it is asked: what nobody else recognises is a hub id.

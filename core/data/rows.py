@@ -141,6 +141,19 @@ def build(
     return Loaded(tuple(rows), n_empty, tuple(sorted(shapes)), n_bad=len(bad), unused=tuple(unused), columns=told)
 
 
+def made(raws: Iterable[dict[str, Any]]) -> Loaded:
+    """Rows of the laboratory, which are right by construction: as `build` makes them, in a third of the time."""
+    rows = []
+    for i, raw in enumerate(raws, 1):
+        messages: tuple[Message, ...] = tuple(raw["messages"])
+        cluster, task, template = (str(raw.get(label) or "") for label in LABELS)
+        group = group if isinstance(group := raw.get("task"), str) else "all"
+        rows.append(
+            Row(identity(messages), messages, group, f"row {i}", (cluster, task, template), _score(raw), None, _solutions(raw))
+        )
+    return Loaded(tuple(rows), 0, ("messages",))
+
+
 def _is_empty(message: Message) -> bool:
     """An answer that should be learned and says nothing."""
     learned = message["role"] == "assistant" and message.get("weight") != 0 and "tool_calls" not in message

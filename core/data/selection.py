@@ -70,7 +70,8 @@ def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
     Raises:
         BadInput: the rows have no score, or name no such label, or fewer.
     """
-    rows = tuple(row for of_source in _by_origin(rows) for row in _best(of_source, data))
+    if data.best_share < 1:
+        rows = tuple(row for of_source in _by_origin(rows) for row in _best(of_source, data))
     for at, (label, wanted) in enumerate(zip(LABELS, (data.n_clusters, data.n_tasks, data.n_templates), strict=True)):
         if wanted is None:
             continue
@@ -93,8 +94,6 @@ def _by_origin(rows: tuple[Row, ...]) -> list[tuple[Row, ...]]:
 
 def _best(rows: tuple[Row, ...], data: Data) -> tuple[Row, ...]:
     """The `data.best_share` of the rows with the highest scores, in the order given."""
-    if data.best_share == 1:
-        return rows
     if unscored := sum(row.score is None for row in rows):
         lack = f'{unscored:,} rows of {data.source} have no number in a field "score"'
         raise BadInput(f"data.best_share={data.best_share}: {lack}", field="data.best_share")

@@ -63,6 +63,8 @@ ROLE_KEYS, TEXT_KEYS = ("role", "from", "speaker"), ("content", "value", "text")
 
 def _keys(said: list[Raw]) -> tuple[str, str]:
     """The fields of these turns that hold who speaks and what is said; tables fill in others with nulls."""
+    if all("role" in turn and turn.get("content") is not None for turn in said):
+        return "role", "content"
     role = next((key for key in ROLE_KEYS if all(turn.get(key) is not None for turn in said)), "role")
     usual = "value" if role == "from" else "content"
     there = [
