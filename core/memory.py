@@ -22,6 +22,7 @@ TRAINED_BYTES = 16  # float32: weight, gradient, two moments
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
 LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
+HOLES = {"cpu": 1.25, "cuda": 1.0}  # of an adapter's activations: a CPU's heap keeps holes between them (measured: 0.95 to 1.7)
 LEAST_TOKENS = {"cpu": 1, "cuda": 2_048}  # of a micro-batch: fewer leave a GPU idle, so layers are computed twice instead
 HEADROOM = 0.9  # of the memory there is: the estimate is good to a factor of 1.3, and allocators leave holes
 
@@ -116,7 +117,8 @@ class Load:
             kept *= self.shape.layers
         tokens = rows * self.longest
         logits = min(tokens * self.vocabulary, LARGEST_PIECE) * LOGITS_BYTES
-        return self.fixed_bytes + logits + tokens * (kept + self.shape.passing_bytes(self.bf16))
+        held = tokens * (kept + self.shape.passing_bytes(self.bf16))
+        return self.fixed_bytes + logits + held * (1.0 if self.changes_base else HOLES[self.device])
 
 
 def dtype(model: Model, device: str) -> str:

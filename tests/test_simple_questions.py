@@ -268,4 +268,4 @@ def test_quantization_tells_the_kinds_of_base_apart_and_shows_their_memory() -> 
         "int8_costs_nothing": "supported",
     }
     text = "\n".join(questions.load("quantization").sections(answer.tables))
-    assert "| lora quantization=nf4 | 0.25 | 1.50 | 1.25 |" in text
+    assert "| lora quantization=nf4 | 0.250 | 1.500 | 1.250 |" in text

@@ -183,6 +183,12 @@ def _means(arm_rows: pd.DataFrame, name: str) -> tuple[list[float], list[float]]
     return own["x"].astype(float).to_list(), own[name].astype(float).to_list()
 
 
+def _colours(one: Series, own: pd.DataFrame, layout: Layout) -> list[Colour]:
+    """The curve's colour, or each point its method's, where methods stand side by side on x and no curve has one's look."""
+    several = own["method"].nunique() > 1 and layout.axis.scale == "even" and len(layout.series) == 1
+    return [style.colour(str(method)) if several else one.colour for method in own["method"]]
+
+
 def _points(panel: Axes, one: Series, layout: Layout, name: str, joined: bool) -> dict[str, Artist]:
     """Means and intervals of one curve; its handle for the legend. Arms without a rank have their method's marker and stand apart
     from those with one: their number of parameters is no rank."""
@@ -193,10 +199,12 @@ def _points(panel: Axes, one: Series, layout: Layout, name: str, joined: bool) -
     apart = own["rank"].isna().to_numpy() & (own["method"].nunique() > 1)
     look: dict[str, Any] = {"color": one.colour, "mec": "white", "mew": 0.7, "markersize": 5, "zorder": 4}
     (line,) = panel.plot(at[~apart], own.loc[~apart, name], one.marker + ("-" if joined else ""), **look)
-    for x, y, method in zip(at[apart], own.loc[apart, name], own.loc[apart, "method"], strict=True):
-        panel.plot(x, y, style.marker(method), **look)
-    for x, low, high in zip(at, own[name + "_low"], own[name + "_high"], strict=True):
-        style.interval(panel, x, (low, high), one.colour, linewidth=0.9)
+    colours = _colours(one, own, layout)
+    for x, y, method, own_colour in zip(at, own[name], own["method"], colours, strict=True):
+        if own_colour != one.colour or method in set(own.loc[apart, "method"]):
+            panel.plot(x, y, style.marker(method), **look | {"color": own_colour})
+    for x, low, high, own_colour in zip(at, own[name + "_low"], own[name + "_high"], colours, strict=True):
+        style.interval(panel, x, (low, high), own_colour, linewidth=0.9)
     if not one.level:
         return {"here": line}
     return {METHODS[str(one.level)].label if layout.tables.view.curves == "adapter.method" else shown(one.level): line}

@@ -84,6 +84,8 @@ def interval(panel: Axes, x: float, ends: tuple[float, float], colour: Colour, *
 def untuned(panel: Axes, levels: Mapping[str, float]) -> None:
     """A thin dashed line at what each untuned base scores, with its name. The limits, which must be set, are widened for it by as
     much as they span at most; of one that lies further off the edge says where."""
+    if len(levels) > 2 and len({f"{y:.3g}" for y in levels.values()}) == 1:  # one line and one name for all
+        levels = {"untuned bases": next(iter(levels.values()))}
     low, high = panel.get_ylim()
     near = [y for y in levels.values() if 2 * low - high <= y <= 2 * high - low]
     low, high = min([low, *(y - 0.04 * (high - low) for y in near)]), max([high, *(y + 0.04 * (high - low) for y in near)])

@@ -30,7 +30,7 @@ def kind(trials: pd.DataFrame) -> pd.DataFrame:
 
 VIEW = View(
     x="base",
-    x_label="how the base is held (full: fine-tuning of the whole base)",
+    x_label="how the base is held, and full fine-tuning",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
     scale="even",
     derive=kind,

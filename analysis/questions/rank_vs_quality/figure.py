@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from analysis.claims.tables import Tables
     from analysis.questions.rank_vs_quality.against_full import AgainstFull
 
+WIDE, HIGH = 0.021, 0.062  # of a letter, in shares of a panel
+
 
 def draw(t: Tables[AgainstFull], narrow: bool = False) -> Figure:
     """The four panels; `narrow`: below each other, for one column of print."""
@@ -127,24 +129,54 @@ def _plane(panel: Axes, arms: pd.DataFrame, front: Sequence[str]) -> None:
 
 
 def _direct_labels(panel: Axes, arms: pd.DataFrame) -> None:
-    """Names beside the points, moved up or down until none covers another."""
+    """Names beside the points, on either side, above or below: where they cover no point and no other name, and as few lines as
+    can be. Boxes and distances are in shares of the panel, whose size is about the same in every figure."""
     from matplotlib.patheffects import withStroke
 
-    height = 0.062 * float(np.ptp(panel.get_ylim()))
-    left, right = panel.get_xlim()
-    taken: list[tuple[float, float]] = []
-    for arm in arms.sort_values("quality", ascending=False).to_dict("records"):
-        x, y = float(arm["forgetting"]), float(arm["quality"])
-        spots = [y + sign * height * (0.45 + 0.5 * step) for step in range(12) for sign in (1, -1)]
-        near = [other for at, other in taken if abs(at - x) < 0.16 * (right - left)]
-        spot = next((s for s in spots if all(abs(s - other) >= height for other in near)), spots[0])
-        taken.append((x, spot))
+    points = np.array([_at(panel, x, y) for x, y in zip(arms["forgetting"], arms["quality"], strict=True)])
+    taken: list[tuple[float, float, float]] = []  # middles of names, and half of their widths
+    for index, arm in enumerate(arms.to_dict("records")):
+        name = label(str(arm["method"]), arm["rank"])
+        half = len(name) * WIDE / 2
+        spots = [
+            (points[index, 0] + sign * (half + 0.022 + 0.03 * far), points[index, 1] + HIGH * (0.6 + 0.55 * step) * up)
+            for step in range(9) for far in (0, 1) for sign in (1, -1) for up in (1, -1)
+        ]  # fmt: skip
+        costs = [
+            _covered(spot, half, points, taken) + 3.0 * _nearer_to_another(spot, half, points, index) + 0.01 * place
+            for place, spot in enumerate(spots)
+        ]
+        spot = spots[int(np.argmin(costs))]
+        taken.append((*spot, half))
+        far_off = abs(spot[1] - points[index, 1]) > 1.2 * HIGH
         line = {"arrowstyle": "-", "color": _colour(arm), "lw": 0.5, "shrinkA": 0, "shrinkB": 2}
         panel.annotate(
-            label(str(arm["method"]), arm["rank"]), (x, y), (x + 0.025 * (right - left), spot), size=7, va="center", zorder=5,
-            color=style.text_colour(_colour(arm)), arrowprops=line if abs(spot - y) > height else None,
+            name, (float(arm["forgetting"]), float(arm["quality"])), spot, textcoords="axes fraction", size=7, va="center",
+            ha="center", zorder=5, color=style.text_colour(_colour(arm)), arrowprops=line if far_off else None,
             path_effects=[withStroke(linewidth=2, foreground="white")],
         )  # fmt: skip
+
+
+def _at(panel: Axes, x: float, y: float) -> tuple[float, float]:
+    """A point in shares of the panel."""
+    (left, right), (low, high) = panel.get_xlim(), panel.get_ylim()
+    return (x - left) / (right - left), (y - low) / (high - low)
+
+
+def _nearer_to_another(spot: tuple[float, float], half: float, points: np.ndarray, own: int) -> bool:
+    """Whether a name would stand nearer to another arm's point than to its own."""
+    distances = np.hypot(np.maximum(abs(points[:, 0] - spot[0]) - half, 0), points[:, 1] - spot[1])
+    return bool(np.delete(distances, own).min(initial=np.inf) < distances[own])
+
+
+def _covered(spot: tuple[float, float], half: float, points: np.ndarray, taken: Sequence[tuple[float, float, float]]) -> float:
+    """How bad a place for a name is: points and names that it would cover, the panel's edges, and lines through points."""
+    x, y = spot
+    over = int(((abs(points[:, 0] - x) < half + 0.018) & (abs(points[:, 1] - y) < HIGH / 2 + 0.022)).sum())
+    over += sum(abs(a - x) < half + size and abs(b - y) < HIGH for a, b, size in taken)
+    outside = not (half <= x <= 1 - half and HIGH <= y <= 1 - HIGH / 2)
+    lines = int((abs(points[:, 0] - x) < half).sum() + (abs(points[:, 1] - y) < HIGH / 2).sum())
+    return 10.0 * over + 10.0 * outside + 0.15 * lines
 
 
 def _rates(panel: Axes, t: Tables[AgainstFull]) -> None:
