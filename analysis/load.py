@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 import typing
 from collections.abc import Iterable, Mapping, Sequence
@@ -50,27 +51,53 @@ def typed(name: str, text: str | None, types: dict[str, type]) -> object:
         return None
     if kind is bool:
         return text.lower() == "true"
-    return kind(text)
+    try:
+        return kind(text)
+    except ValueError:
+        raise ValueError(f"{name}={text!r:.60} is no {kind.__name__}") from None
 
 
-def frame(runs: Iterable[dict[str, typing.Any]]) -> pd.DataFrame:
-    """What `tracking.read_trials` returns as one row a trial: fields, provenance and facts, metrics, tags, run id."""
+def frame(runs: Iterable[dict[str, typing.Any]], uri: str = "") -> pd.DataFrame:
+    """What `tracking.read_trials` returns as one row a trial: fields, provenance and facts, metrics, tags, run id.
+
+    Raises:
+        BadInput: a run is none of a trial, or damaged.
+    """
     types = field_types()
     defaults = flatten(Trial())
     later = {name: defaults[name] for name in ADDED_LATER}  # a trial from before has the default and does not say so
     rows = []
     for run in runs:
         row: dict[str, object] = {name: run[name] for name in ("run_id", "artifacts", "status")}
-        row |= later | {name: typed(name, text, types) for name, text in run["params"].items()}
+        try:
+            row |= later | {name: typed(name, text, types) for name, text in run["params"].items()}
+        except ValueError as error:
+            raise tracking.damaged(uri, run["run_id"], str(error)) from None
         row |= {name: run["tags"].get(tag) for name, tag in _TAGS.items()}
         row |= run["metrics"]
         row["state"] = row["state"] or str(run["status"]).lower()
+        _check(uri, row)
         rows.append(row)
     if not rows:
         return pd.DataFrame()
     table = pd.DataFrame(rows)
     rest = [name for name in table.columns if name not in ("arm", "phase", "seed", "state", "reason")]
     return table[["arm", "phase", "seed", "state", "reason", *rest]].sort_values(["arm", "phase", "seed"], kind="stable")
+
+
+def _check(uri: str, row: Mapping[str, object]) -> None:
+    """A trial has a seed, a state and a phase, and its quality where it has finished.
+
+    Raises:
+        BadInput: this one has not.
+    """
+    needed = {"seed": int, "state": str, "phase": str} | ({"quality": float} if row["state"] == State.FINISHED else {})
+    for name, kind in needed.items():
+        value = row.get(name)
+        if not isinstance(value, kind) or (isinstance(value, float) and not math.isfinite(value)):
+            raise tracking.damaged(uri, str(row["run_id"]), f"{name} is {value!r:.60}")
+    if row["state"] not in list(State):
+        raise tracking.damaged(uri, str(row["run_id"]), f"state is {row['state']!r:.60}")
 
 
 def told(trials: pd.DataFrame, same: Sequence[Mapping[str, object]]) -> pd.DataFrame:
@@ -106,7 +133,7 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
     Raises:
         BadInput: there is no such sweep, or it has no trial yet.
     """
-    table = frame(tracking.read_trials(uri, experiment, sweep))
+    table = frame(tracking.read_trials(uri, experiment, sweep), uri)
     if table.empty:
         where = f"sweep {sweep or '(latest)'} in {redacted(uri)}"
         raise BadInput(f"{experiment}: no trial of {where}; run `python sweeps/run.py {experiment}` first")

@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 
 import experiments
 from core import environment, tracking
-from core.errors import BadInput, Problems, message, nearest, unknown_words
+from core.errors import DISK, EXIT_INCOMPLETE, PLACES, BadInput, Problems, message, nearest, one_line, unknown_words
 
 if TYPE_CHECKING:
     from analysis.claims.accept import Judged
@@ -102,6 +102,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"error: {message(problem)}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if error.errno not in (*DISK, *PLACES):  # a defect, which its traceback shows
+            raise
+        print(f"error: {one_line(error)}; the report before stays as it was", file=sys.stderr)
+        return EXIT_INCOMPLETE
 
 
 def everything(uri: str, chosen: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -47,6 +48,9 @@ class Problems:
             raise BadInput("; ".join(one.text for one in self.found), field=self.found[0].field, problems=self.found)
 
 
+# Of an OSError: a disk that is full, gone, or not ours; a file where a directory must be, or the other way round.
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)
+PLACES = (errno.EFBIG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG)
 EXIT_INCOMPLETE = 3  # of a process whose work came to an end with something missing
 GOES_ON = "what is finished is kept, the same command goes on"
 

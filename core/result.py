@@ -6,7 +6,9 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -116,3 +118,23 @@ def write_whole(path: Path, data: bytes) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def whole_folder(directory: Path) -> Iterator[Path]:
+    """A folder to write into, whose files take their places in `directory` when all of them are there; else none does.
+
+    Raises:
+        OSError: one cannot be written.
+    """
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    temporary = directory.with_name(f".{directory.name}.{os.getpid()}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        directory.mkdir(exist_ok=True)
+        for path in sorted(temporary.iterdir()):
+            path.replace(directory / path.name)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -9,7 +9,6 @@ From Python: `run_question("rank_vs_quality", output="runs", overrides=["adapter
 from __future__ import annotations
 
 import dataclasses
-import errno
 import functools
 import os
 import shlex
@@ -28,7 +27,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 import experiments
 from core import base, environment, installation, preflight, remembered, tracking
 from core.data.rows import is_lab
-from core.errors import EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
+from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.preflight import Inputs
 from core.result import write_whole
@@ -45,7 +44,6 @@ from sweeps.resources import Resources, cautions, check_cluster, share_out
 from sweeps.sweep import Sweep
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
-DISK = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM)  # full, gone or not ours
 LEAST_FREE_BYTES = 1 << 20  # in the output directory, for a sweep to start: tables and results, without models
 
 

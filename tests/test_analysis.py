@@ -326,7 +326,8 @@ def test_parameters_come_back_with_the_types_of_their_definitions() -> None:
     types = load.field_types()
     assert set(flatten(Trial())) <= set(types)
     params = {name: str(value) for name, value in flatten(Trial()).items()}
-    run = {"run_id": "r", "artifacts": "", "status": "FINISHED", "params": params, "metrics": {"quality": 0.5}, "tags": {}}
+    tags = {"tunelab.phase": "final", "tunelab.state": "finished"}
+    run = {"run_id": "r", "artifacts": "", "status": "FINISHED", "params": params, "metrics": {"quality": 0.5}, "tags": tags}
     row = load.frame([run]).iloc[0]
     assert all(row[name] == value or (value is None and pd.isna(row[name])) for name, value in flatten(Trial()).items())
 

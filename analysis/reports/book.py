@@ -27,6 +27,7 @@ from analysis.reports.question import Report, analysed
 from analysis.stats import Decision
 from core import tracking
 from core.errors import BadInput, message, one_line
+from core.result import whole_folder
 
 if TYPE_CHECKING:
     from markdown_it.token import Token
@@ -112,21 +113,26 @@ def _reports(
 
 def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Path) -> None:
     """ledger.md, ledger.csv, summary.md and report.html in `directory`."""
-    directory.mkdir(parents=True, exist_ok=True)
+    with whole_folder(directory) as temporary:
+        _write(made, missing, directory, temporary)
+
+
+def _write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Path, output: Path) -> None:
+    """Into `output`; the reports of the questions lie in `directory`."""
     rows = [
         {"question": name, "about": one.about, **dataclasses.asdict(row)} for name, one in made.items() for row in one.verdicts
     ]
-    pd.DataFrame(rows).to_csv(directory / "ledger.csv", index=False)
+    pd.DataFrame(rows).to_csv(output / "ledger.csv", index=False)
     header, _ = as_text([])
     body = [[_link(name), *texts] for name, one in made.items() for texts in as_text(one.verdicts)[1]]
     ledger = formatting.markdown(["question", *header], body)
     ran = [[_link(name), Markup(f"`python sweeps/run.py {name}`"), one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
-    (directory / "ledger.md").write_text(ledger, encoding="utf-8")
-    (directory / "summary.md").write_text(
+    (output / "ledger.md").write_text(ledger, encoding="utf-8")
+    (output / "summary.md").write_text(
         formatting.markdown(*summary({name: one.verdicts for name, one in made.items()})), encoding="utf-8"
     )
-    (directory / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
+    (output / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
 
 
 def _link(name: str) -> Markup:

@@ -25,6 +25,7 @@ from analysis.figures import panels, style
 from analysis.reports import parts, use
 from analysis.reports.further import Further
 from core.experiment import Experiment
+from core.result import whole_folder
 from core.states import Phase, State
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def report(
     bases = by_base(question, experiment, frames, answered.tables.arms)
     asked = Asked(question, experiment, answered, bases, further or Further(), choose(answered.tables))
     t, judged = asked.tables, asked.answer.verdicts
-    files = write(asked, directory)
+    with whole_folder(directory) as temporary:
+        files = [directory / path.name for path in write(asked, temporary)]
     note = f"**{escaped(use.headline(asked.choice))}.**\n\n" + parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
     small = smoke(t)
     terminal = small + "\n" * bool(small) + parts.terminal_text(table(t), measured(t), judged, cautions(asked))

@@ -2,7 +2,16 @@
 
 from core.tracking.connection import ARM, NOTE, PARAM_CHARACTERS, PHASE, REPEATED, SWEEP, TAG_CHARACTERS, client, unusable
 from core.tracking.entries import TrialRecord
-from core.tracking.read import latest_sweep, read_generations, read_history, read_items, read_repeated, read_trials, sweeps
+from core.tracking.read import (
+    damaged,
+    latest_sweep,
+    read_generations,
+    read_history,
+    read_items,
+    read_repeated,
+    read_trials,
+    sweeps,
+)
 from core.tracking.sqlite import sqlite_uri
 from core.tracking.store import Stale, Store
 from core.tracking.uri import URI_VARIABLE, check_uri, chosen_uri, default_uri, page
@@ -11,7 +20,7 @@ from core.tracking.write import write_analysis, write_arms
 
 __all__ = [
     "ARM", "NOTE", "PARAM_CHARACTERS", "PHASE", "REPEATED", "SWEEP", "TAG_CHARACTERS",
-    "URI_VARIABLE", "Asked", "Stale", "Store", "TrialRecord", "check_uri", "chosen_uri", "client", "default_uri", "latest_sweep",
-    "page", "read_generations", "read_history", "read_items", "read_repeated", "read_trials", "sqlite_uri", "sweeps", "unusable",
-    "write_analysis", "write_arms",
+    "URI_VARIABLE", "Asked", "Stale", "Store", "TrialRecord", "check_uri", "chosen_uri", "client", "damaged", "default_uri",
+    "latest_sweep", "page", "read_generations", "read_history", "read_items", "read_repeated", "read_trials", "sqlite_uri",
+    "sweeps", "unusable", "write_analysis", "write_arms",
 ]  # fmt: skip

@@ -7,7 +7,7 @@ import json
 import tempfile
 import urllib.parse
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,11 +17,14 @@ from core.result import FILE, GENERATIONS
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import Run
 from core.tracking.connection import (
     ARM,
+    FINGERPRINT,
     KEY,
     KIND,
     LAST_RUN,
+    OLD_ARM,
     PHASE,
     REPEATED,
     SUPERSEDED,
@@ -82,6 +85,7 @@ def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dic
     wanted = sweep or latest_sweep(uri, experiment)
     with _experiment(uri, experiment) as (reader, ids):
         runs = search_runs(reader, ids, {SWEEP: wanted, KIND: "trial"})
+    _check_tags(uri, runs)
     whole = [run for run in runs if run.info.status != "RUNNING" and run.data.tags[PHASE] != SUPERSEDED]
     by_key = {run.data.tags[KEY]: run for run in sorted(whole, key=lambda run: (run.info.status, run.info.end_time))}
     return [
@@ -96,6 +100,24 @@ def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dic
         }
         for run in sorted(by_key.values(), key=lambda run: (arm_of(run), run.data.tags[PHASE], run.info.start_time))
     ]
+
+
+def _check_tags(uri: str, runs: Sequence[Run]) -> None:
+    """Every trial's run has the tags that it is known by.
+
+    Raises:
+        BadInput: one lacks some: another version wrote it, or a person took them away.
+    """
+    for run in runs:
+        tags = run.data.tags.keys() | ({ARM} if OLD_ARM in run.data.tags else set())
+        if lost := [name for name in (ARM, PHASE, KEY, FINGERPRINT) if name not in tags]:
+            raise damaged(uri, run.info.run_id, f"it lacks the tag {lost[0]}")
+
+
+def damaged(uri: str, run_id: str, reason: str) -> BadInput:
+    """What to say of a run that cannot be read."""
+    text = f"run {run_id} is no trial that this version reads ({reason}); delete this run, and the sweep's command logs it anew"
+    return BadInput(f"{redacted(uri)}: {text}", field="--tracking-uri")
 
 
 def read_repeated(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:
