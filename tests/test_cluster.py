@@ -195,13 +195,12 @@ def test_a_sweep_whose_ray_dies_ends_with_a_line(who: str, tmp_path: Path, monke
     assert [job.trial.seed for job, _ in heard.ended] == [0]  # what is finished is kept
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("who", ["raylet", "gcs_server"])
-def test_a_sweep_whose_ray_is_stopped_ends_with_a_line(who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow  # of a stopped GCS the main thread hangs inside Ray, and the watch ends the whole process
+def test_a_sweep_whose_raylet_is_stopped_ends_with_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
     used, heard, ends = Resources(slots=1, threads=1), Heard(), list[float]()
-    with pytest.raises(Lost, match=rf"^Ray's {who} is stopped \(SIGSTOP\)"), cluster(used):  # noqa: PT012
-        ready = (who, lambda: len(list(tmp_path.glob("trials/*/pid"))) > 1, ends, signal.SIGSTOP)
+    with pytest.raises(Lost, match=r"^Ray's raylet is stopped \(SIGSTOP\)"), cluster(used):  # noqa: PT012
+        ready = ("raylet", lambda: len(list(tmp_path.glob("trials/*/pid"))) > 1, ends, signal.SIGSTOP)
         killer = threading.Thread(target=kill_when, args=ready)
         killer.start()
         executor.execute(sweep(seeds=(0, 13)), tmp_path, used, heard.events(), FUNCTION)
