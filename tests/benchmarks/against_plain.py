@@ -36,8 +36,9 @@ LOOK_SECONDS = 0.25
 
 
 def cases(n: int) -> list[tuple[int, int]]:
-    """(rank, seed) of the first n trials."""
-    return [(rank, seed) for seed in SEEDS for rank in RANKS][:n]
+    """(rank, seed) of the first n trials: some ranks with one seed, or all ranks with whole seeds, as a sweep has them."""
+    whole = n if n < len(RANKS) else n - n % len(RANKS)
+    return [(rank, seed) for seed in SEEDS for rank in RANKS][:whole]
 
 
 def ours(n: int, slots: int) -> None:
@@ -172,7 +173,9 @@ def main() -> None:
     for _ in range(chosen.rounds):
         for road, taken in found.items():
             taken.append(timed(road, chosen.trials, chosen.slots))
-            print(f"{road:<6} {chosen.trials} trials: {taken[-1][0]:7.1f} s wall, {taken[-1][1]:7.1f} s CPU", flush=True)
+            print(
+                f"{road:<6} {len(cases(chosen.trials))} trials: {taken[-1][0]:7.1f} s wall, {taken[-1][1]:7.1f} s CPU", flush=True
+            )
     for index, what in enumerate(("wall", "CPU")):
         medians = {road: statistics.median(one[index] for one in taken) for road, taken in found.items()}
         print(f"{what:<4} plain / ours: {medians['plain'] / medians['ours']:.2f}")
