@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -33,10 +33,38 @@ class Panel:
     crossed: bool
     limits: tuple[float, float] = (-math.inf, math.inf)  # what a mean can be
     groups: tuple[str, ...] = ()  # which group each stratum is; none where not crossed
+    base_of: Mapping[str, str] = field(default_factory=dict)  # fingerprint → the base model; empty where not told
+    fold_of: Mapping[str, str] = field(default_factory=dict)  # fingerprint → which clusters were held out
 
     def of(self, fingerprints: list[str]) -> np.ndarray:
         """Scores of these trials: (trials, items)."""
         return self.scores_FI[[self.rows[name] for name in fingerprints]]
+
+    def bases(self, arms: Sequence[Arm], seeds: Sequence[int]) -> np.ndarray | None:
+        """A number for the base of each seed (S,), or where the arms have different ones for the combination of theirs; None
+        where nothing is known of bases."""
+        return _numbered(self.base_of, arms, seeds)
+
+    def folds(self, arms: Sequence[Arm], seeds: Sequence[int]) -> np.ndarray | None:
+        """The same for the clusters that each seed holds out."""
+        return _numbered(self.fold_of, arms, seeds)
+
+    def by_cluster(self) -> Panel:
+        """With a column for each cluster (group) instead of each item, and the same means of rows: clusters are what is drawn."""
+        names = np.array(self.groups)[self.strata_I]
+        sums_FG = np.stack([self.scores_FI[:, names == name].sum(axis=1) for name in dict.fromkeys(self.groups)], axis=1)
+        counts_G = np.array([np.sum(names == name) for name in dict.fromkeys(self.groups)])
+        n_groups, mean_F1 = len(counts_G), self.scores_FI.mean(axis=1, keepdims=True)
+        scores_FG = mean_F1 + n_groups / len(names) * (sums_FG - counts_G * mean_F1)
+        return replace(self, scores_FI=scores_FG, strata_I=np.zeros(n_groups, dtype=int), n_items=n_groups)
+
+
+def _numbered(of: Mapping[str, str], arms: Sequence[Arm], seeds: Sequence[int]) -> np.ndarray | None:
+    if not of:
+        return None
+    combined = [tuple(of[arm.final[seed]] for arm in arms) for seed in seeds]
+    numbers = {one: i for i, one in enumerate(sorted(set(combined)))}
+    return np.array([numbers[one] for one in combined], dtype=int)
 
 
 def is_change(measure: str) -> bool:
@@ -190,31 +218,36 @@ def seeds_of(*arms: Arm) -> list[int]:
 
 
 def mean(arm: Arm, scores: Panel) -> Estimate:
-    """The arm's mean, for new seeds and items on these bases; of accuracies the interval ends at 0 and 1."""
-    e = mean_interval(scores.of([arm.final[s] for s in sorted(arm.final)]), scores.strata_I, scores.n_items)
+    """The arm's mean, for new seeds and items; of accuracies the interval ends at 0 and 1."""
+    seeds = sorted(arm.final)
+    bases_S = scores.bases([arm], seeds)
+    e = mean_interval(scores.of([arm.final[s] for s in seeds]), scores.strata_I, scores.n_items, bases_S=bases_S)
     bottom, top = scores.limits
     return replace(e, low=max(e.low, bottom), high=min(e.high, top)) if e.known else e
 
 
-def _pair(first: Arm, second: Arm, scores: Panel) -> tuple[np.ndarray, np.ndarray]:
+def _pair(first: Arm, second: Arm, scores: Panel) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     seeds = seeds_of(first, second)
-    return scores.of([first.final[s] for s in seeds]), scores.of([second.final[s] for s in seeds])
+    sides = (scores.of([arm.final[s] for s in seeds]) for arm in (first, second))
+    return (*sides, scores.bases([first, second], seeds))  # type: ignore[return-value]
 
 
 def difference(first: Arm, second: Arm, scores: Panel) -> Estimate:
     """First less second, paired by seed and item."""
-    a, b = _pair(first, second, scores)
-    return mean_interval(a - b, scores.strata_I, scores.n_items)
+    a, b, bases_S = _pair(first, second, scores)
+    return mean_interval(a - b, scores.strata_I, scores.n_items, bases_S=bases_S)
 
 
 def relative(first: Arm, second: Arm, scores: Panel) -> Estimate:
     """(First less second) over |second|, paired by seed and item."""
-    return relative_difference(*_pair(first, second, scores), scores.strata_I, scores.n_items)
+    a, b, bases_S = _pair(first, second, scores)
+    return relative_difference(a, b, scores.strata_I, scores.n_items, bases_S)
 
 
 def ratio(first: Arm, second: Arm, scores: Panel) -> Estimate:
     """First over second, paired by seed and item."""
-    return ratio_interval(*_pair(first, second, scores), scores.strata_I, scores.n_items)
+    a, b, bases_S = _pair(first, second, scores)
+    return ratio_interval(a, b, scores.strata_I, scores.n_items, bases_S)
 
 
 def columns(name: str, e: Estimate | None) -> dict[str, float]:

@@ -16,9 +16,17 @@ RATE = "train.learning_rate"
 
 
 def scored(own: pd.DataFrame) -> pd.DataFrame:
-    """The tuning trials that say where the top is: a rate whose trial crashed, ran out of memory or diverged has no quality, so
-    it does not show that quality falls again before it."""
+    """The tuning trials that have a quality. A rate whose trial crashed or ran out of memory says nothing of where the top is;
+    one at which training diverged does (`bounded`)."""
     return own[(own["phase"] == Phase.TUNE) & (own["state"] == State.FINISHED) & own["quality"].notna()]
+
+
+def bounded(own: pd.DataFrame, rate: float) -> bool:
+    """Whether every trial that finished lies below a rate at which training diverged, and the best of them is the highest: the
+    top is not beyond that rate, as nothing is learned there."""
+    tried = scored(own)
+    lost = own.loc[(own["phase"] == Phase.TUNE) & (own["state"] == State.DIVERGED), RATE].astype(float)
+    return bool(len(tried) > 1 and rate == tried[RATE].max() and (lost > rate).any())
 
 
 def at_an_end(tried: pd.DataFrame, rate: float) -> bool:
@@ -66,7 +74,8 @@ def _error(own: pd.DataFrame) -> float:
 def ends(arms: Sequence[Arm], trials: pd.DataFrame, items: pd.DataFrame) -> dict[str, dict[str, bool]]:
     """An arm's label → `at_edge`, and `flat_to_the_end` where the best rate is an end and yet not at the edge."""
     by_arm = {str(label): scored(own) for label, own in trials.groupby("arm", sort=False)}
-    there = {arm.label for arm in arms if at_an_end(by_arm[arm.label], arm.rate)}
+    inside = {str(label): own for label, own in trials.groupby("arm", sort=False)}
+    there = {arm.label for arm in arms if at_an_end(by_arm[arm.label], arm.rate) and not bounded(inside[arm.label], arm.rate)}
     wanted = {name for label in there for name in by_arm[label]["fingerprint"]}
     chosen = items[(items["axis"] == "quality") & items["fingerprint"].isin(wanted)]
     by_trial = {str(name): own for name, own in chosen.groupby("fingerprint", sort=False, observed=True)}

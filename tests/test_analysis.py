@@ -60,14 +60,20 @@ def test_claims_that_hold_are_supported() -> None:
     abilities = {1: 0.9, 4: 1.4, 16: 1.6, 64: 1.6}
     held = {f"lora r={rank}": ArmTruth(ability, 6e-3, 0.15) for rank, ability in abilities.items()}
     found = verdicts(sweep({**held, "full": ArmTruth(1.6, 6e-4, 0.7)}, seeds=8, seed_sd=0.03, items_per_task=250))
+    equal, ratio = found.pop("rank_64_equals_full"), found.pop("lora_rate_10_times_full_tuning")
     assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(found, Decision.SUPPORTED)
+    assert equal.verdict is not Decision.CONTRADICTED
+    assert ratio.verdict is Decision.UNDECIDED  # so few rates do not say within a factor of 2 where a top is
+    assert (ratio.low or 1) < 10 < (ratio.high or 1)
 
 
 def test_claims_that_fail_are_contradicted() -> None:
     abilities = {1: 1.2, 4: 1.2, 16: 0.9, 64: 0.7}
     wrong = {f"lora r={rank}": ArmTruth(ability, 3e-3, 1.2) for rank, ability in abilities.items()}
     found = verdicts(sweep({**wrong, "full": ArmTruth(2.2, 2.5e-3, 0.3)}, seeds=6, seed_sd=0.03, items_per_task=120))
+    ratio = found.pop("lora_rate_10_times_full_tuning")
     assert {name: one.verdict for name, one in found.items()} == dict.fromkeys(found, Decision.CONTRADICTED)
+    assert ratio.verdict is Decision.UNDECIDED
     assert "LoRA forgets more" in found["lora_forgets_5_to_8_times_less"].note
 
 
@@ -246,7 +252,7 @@ def test_the_report_says_on_which_bases_the_rate_was_tuned_and_how_lora_was_set(
     text = "\n".join(page.design(asked((trials, items))))
     assert "adapter.targets = all-linear" in text
     assert "Tuned inside each arm on lab:base-0 and the validation split: learning rates 1e-4 to 3e-2" in text
-    assert "on these bases" in text
+    assert "for these two bases" in text
 
 
 def test_arms_give_mean_sd_interval_and_n(usual: Asked) -> None:

@@ -66,7 +66,6 @@ def test_rates_are_compared_row_by_row(scores: Sequence[Scores], edge: bool, fla
     ("scores", "edge"),
     [
         ((None, None, EASY), True),
-        ((WORSE, EASY, None), True),  # the highest rate that has a quality is the best
         ((None, EASY, WORSE), True),
         ((None, None, None), False),
     ],
@@ -76,6 +75,13 @@ def test_a_rate_that_failed_does_not_show_that_the_top_is_inside(scores: Sequenc
     best = trials.set_index("train.learning_rate")["quality"].dropna()
     end = ends([Arm("a", "lora", 1, float(best.idxmax()) if len(best) else np.nan)], trials, items)["a"]
     assert end["at_edge"] is edge
+
+
+@pytest.mark.parametrize(("state", "edge"), [("diverged", False), ("oom", True), ("crashed", True)])
+def test_a_rate_that_diverged_bounds_the_top_and_one_that_crashed_says_nothing(state: str, edge: bool) -> None:
+    """The best is the highest rate that has a quality, and the next one failed."""
+    assert found(*frames((WORSE, EASY, None), state)) == (edge, False)
+    assert found(*frames((None, EASY, WORSE), state))[0] is True  # diverged below the others: that is no rule of rates
 
 
 def test_several_seeds_are_paired_and_their_noise_counts() -> None:

@@ -297,10 +297,13 @@ def test_an_optimum_that_goes_on_beyond_the_rates_tried_ends_in_an_arrow() -> No
 
     t = questions.answer("rank_vs_quality", *sweep({"lora r=4": ArmTruth(), "full": ArmTruth(best_rate=1e-3)})).tables
     rates = t.own.tuning["train.learning_rate"].astype(float)
-    e = t.own.optima["full"]
-    for low, high, arrows in ((e.low, e.high, set()), (e.low, 2 * rates.max(), {">"}), (rates.min() / 2, e.high, {"<"})):
-        optima = {label: dataclasses.replace(one, low=low, high=high) for label, one in t.own.optima.items()}
-        panel = draw_ranks(dataclasses.replace(t, own=dataclasses.replace(t.own, optima=optima))).axes[3]
+    inside = 1.5 * rates.min(), rates.max() / 1.5
+    for low, high, arrows in ((*inside, set()), (inside[0], 2 * rates.max(), {">"}), (rates.min() / 2, inside[1], {"<"})):
+        good = {
+            label: dataclasses.replace(one, best=dataclasses.replace(one.best, low=low, high=high, missing=None))
+            for label, one in t.own.good.items()
+        }
+        panel = draw_ranks(dataclasses.replace(t, own=dataclasses.replace(t.own, good=good))).axes[3]
         assert {line.get_marker() for line in panel.lines} & {"<", ">"} == arrows
 
 

@@ -274,7 +274,7 @@ def test_seeds_that_agree_to_the_last_digit_are_flat() -> None:
     ("x", "y", "direction", "message"),
     [
         (X, X, "up", "direction='up'"),
-        (X - 25, X, "rising", "every x above 0"),
+        (X - 26, X, "rising", "every x above 0"),
         (X, X[:-1], "rising", "one finite y for every x"),
         (X, X * math.nan, "rising", "one finite y for every x"),
         (np.full(9, 5.0), X, "rising", "at least two different x"),
@@ -297,7 +297,7 @@ def test_a_law_of_other_variables_or_another_name_is_refused() -> None:
 
 def test_flan_clusters_follow_a_logarithm() -> None:
     points = Points(FLAN[0], FLAN[1], "rising", limits=(0, 100))
-    assert scaling.compare(points).as_good == ("logarithmic",)
+    assert scaling.compare(points).as_good == ("logarithmic", "power_without_limit")
     found = scaling.curve(points, "logarithmic", rng=np.random.default_rng(0)).parameters["slope"]
     assert found.value == pytest.approx(np.polyfit(np.log(FLAN[0]), FLAN[1], 1)[0], abs=0.1)  # 6.7 points per e-fold
     assert 4 < found.low < 6.7 < found.high < 9
@@ -327,7 +327,7 @@ def test_tk_instruct_grows_with_the_logarithm_of_size() -> None:
     found = scaling.curve(points, "logarithmic", rng=np.random.default_rng(0)).parameters["slope"]
     assert found.value == pytest.approx(np.polyfit(np.log(SIZES[0]), SIZES[1], 1)[0], abs=0.1)
     assert found.low > 3
-    assert scaling.compare(points).conclusion() == "not compared: too few levels or seeds"  # five points
+    assert scaling.compare(points).conclusion().startswith("not compared: too few levels or seeds; error at levels left out: ")
 
 
 def test_zhangs_joint_laws_come_back_from_their_parameters(shared: Path) -> None:

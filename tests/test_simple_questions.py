@@ -23,10 +23,14 @@ def test_learning_rate_finds_a_rise_and_the_ratio_of_the_tops() -> None:
         ability, forgetting = curve(str(truth.fields["adapter.method"]), float(str(truth.fields["train.learning_rate"])))
         arms[label] = dataclasses.replace(truth, ability=ability, forgetting=forgetting)
     _, found = answered("learning_rate", arms, tuned=False, n_items=2_000, seed_sd=0.02)
+    ratio = found.pop("lora_rate_10_times_full")
     assert {name: row.verdict for name, row in found.items()} == dict.fromkeys(
-        ("lower_rate_forgets_less_lora", "lower_rate_forgets_less_full", "lora_rate_10_times_full"), "supported"
+        ("lower_rate_forgets_less_lora", "lower_rate_forgets_less_full"), "supported"
     )
-    assert found["lora_rate_10_times_full"].value == pytest.approx(10, rel=0.35)
+    assert ratio.low is not None
+    assert ratio.high is not None
+    assert 1 < ratio.low < 10 < ratio.high
+    assert "within 2 points of the best, lora: " in ratio.note
 
 
 def test_epochs_tells_a_plateau_from_a_rise() -> None:

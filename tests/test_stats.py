@@ -22,6 +22,7 @@ from analysis.stats.equal_quality import (
     matched_over_seeds,
 )
 from analysis.stats.front import Scores, front_probability, on_front
+from analysis.stats.good_rates import Rated, good_rates, ratio_of_best
 from analysis.stats.optimum import learning_rate_optimum, log_ratios, ratio_over_seeds, spacing
 from core.experiment import Claim, Published
 
@@ -212,6 +213,37 @@ def test_ratio_over_seeds_is_covered_although_all_seeds_run_at_the_same_rates(
             hits.append(e.low <= 10 ** (tops[0] - tops[1]) <= e.high)
     assert len(hits) > 90
     assert np.mean(hits) >= 0.93
+
+
+@pytest.mark.parametrize(("one", "other"), [("cliff", "parabola"), ("slow", "steep"), ("parabola", "cliff"), ("steep", "slow")])
+@pytest.mark.parametrize("n_seeds", [1, 4])
+def test_the_best_rate_and_the_ratio_of_two_are_covered_although_shapes_differ(one: str, other: str, n_seeds: int) -> None:
+    rng, tops_hit, ratios_hit = np.random.default_rng(15), [], []
+    fine = np.linspace(-2, 2, 4_001)
+    for _ in range(60):
+        tops, rated = rng.uniform((-2.7, -3.6), (-2.3, -2.4)), []
+        for name, top in zip((one, other), tops, strict=True):
+            x = top + rng.uniform(-0.3, 0.3) + np.linspace(-1.25, 1.25, 6)
+            quality_K = FRONTIERS[name](x - top + fine[np.argmax(FRONTIERS[name](fine))])
+            noise_SK = rng.normal(0, 0.008, (n_seeds, 6)) + rng.normal(0, 0.02, (n_seeds, 1))
+            rated.append(Rated(10**x, quality_K + noise_SK, None if n_seeds > 1 else 0.008 * 2**0.5))
+        found, ratio = good_rates(rated[0], 100), ratio_of_best(*rated, 100)
+        tops_hit += [found.best.low <= 10 ** tops[0] <= found.best.high] if found.best.known else []
+        ratios_hit += [ratio.low <= 10 ** (tops[0] - tops[1]) <= ratio.high] if ratio.known else []
+        assert found.low <= found.best.value <= found.high
+    assert min(len(tops_hit), len(ratios_hit)) >= 50
+    assert min(np.mean(tops_hit), np.mean(ratios_hit)) >= 0.95
+
+
+def test_good_rates_are_those_beside_the_best_within_two_points() -> None:
+    rates, quality = np.geomspace(1e-4, 1e-1, 7), np.array([[0.2, 0.79, 0.6, 0.79, 0.8, 0.785, 0.1]])
+    found = good_rates(Rated(rates, quality, 0.005), 100)
+    assert (found.best.value, found.low, found.high) == pytest.approx((1e-2, rates[3], rates[5]))
+    assert not good_rates(Rated(rates[:5], quality[:, :5], 0.005), 100).best.known  # the best is the highest tried
+    bounded = good_rates(Rated(rates[:5], quality[:, :5], 0.005, ends=(False, True)), 100)  # beyond it trainings diverge
+    assert rates[4] < bounded.best.high < rates[5]
+    assert not good_rates(Rated(rates, quality), 100).best.known  # one run, and nothing known of the noise
+    assert good_rates(Rated(rates[:2], quality[:, :2]), 100).best.why == "needs 3 learning rates"
 
 
 def test_an_optimum_at_the_edge_is_called_not_bracketed() -> None:

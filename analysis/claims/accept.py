@@ -172,7 +172,10 @@ def _gain(t: Tables[Any], measure: str, arm: Arm, base: Untuned) -> Estimate | N
     """The arm less its base, paired by seed and item."""
     panel, seeds = t.panels[measure], sorted(arm.final)
     own = untuned.scores(base, t.items, panel, measure, seeds)
-    return None if own is None else mean_interval(panel.of([arm.final[s] for s in seeds]) - own, panel.strata_I, panel.n_items)
+    if own is None:
+        return None
+    gain_SI, bases_S = panel.of([arm.final[s] for s in seeds]) - own, panel.bases([arm], seeds)
+    return mean_interval(gain_SI, panel.strata_I, panel.n_items, bases_S=bases_S)
 
 
 def overall(judged: Sequence[Judged]) -> Outcome:

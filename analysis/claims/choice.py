@@ -47,6 +47,7 @@ class Measured:
     scores_KSI: np.ndarray
     panel: Panel
     pairs: Pairwise
+    bases_S: np.ndarray | None = None  # of each seed
 
     def index(self, label: str) -> int:
         return self.labels.index(label)
@@ -54,7 +55,7 @@ class Measured:
     def better(self, first: str, second: str) -> Estimate:
         """How far the first lies above the second."""
         difference_SI = self.scores_KSI[self.index(first)] - self.scores_KSI[self.index(second)]
-        return mean_interval(difference_SI, self.panel.strata_I, self.panel.n_items)
+        return mean_interval(difference_SI, self.panel.strata_I, self.panel.n_items, bases_S=self.bases_S)
 
     def set_of(self, labels: Sequence[str], alpha: float) -> list[str]:
         """Which of these cannot be told from the best of them."""
@@ -172,8 +173,9 @@ def _measured(t: Tables[Any], name: str, arms: Sequence[Arm], bases: Sequence[Un
         own = {base.label: untuned.scores(base, t.items, panel, name, seeds) for base in bases}
         rows |= {label: scores for label, scores in own.items() if scores is not None}
     scores_KSI = sign * np.stack(list(rows.values()))
-    pairs = best.pairwise(scores_KSI, panel.strata_I, panel.n_items)
-    return Measured(name, tuple(rows), scores_KSI, panel, pairs)
+    bases_S = panel.bases(arms, seeds)
+    pairs = best.pairwise(scores_KSI, panel.strata_I, panel.n_items, bases_S)
+    return Measured(name, tuple(rows), scores_KSI, panel, pairs, bases_S)
 
 
 def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], blank: Choice) -> Choice:

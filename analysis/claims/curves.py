@@ -40,6 +40,7 @@ def matched_arms(
     trials = {arm.final[seed] for arms in sides for arm in arms for seed in seeds}
     before = float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())
     rates = np.array([arm.rate for arm in first]), np.array([arm.rate for arm in second])
-    pair = SeedPair(rates, Scores(both[0], both[1], *strata, t.panels["quality"].n_items), before)
+    quality = t.panels["quality"]
+    pair = SeedPair(rates, Scores(both[0], both[1], *strata, quality.n_items, quality.bases([*first, *second], seeds)), before)
     crossing = None if place is None else np.random.default_rng((RANDOM_STATE, place))
     return matched_over_seeds(pair, np.random.default_rng(RANDOM_STATE), crossing)

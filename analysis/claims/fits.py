@@ -35,7 +35,8 @@ def fits(t: Tables) -> tuple[Fitted, ...]:
             points, scores_SK = points_of(t, arms, measure, np.array([t.x_of(arm) for arm in arms]), direction)
             comparison = compare(points)
             law = next(row.law for row in comparison.rows)
-            best = curve(points, law, seed_draws(scores_SK, np.random.default_rng(RANDOM_STATE)))
+            bases_S = t.panels[measure].bases(arms, seeds_of(*arms))
+            best = curve(points, law, seed_draws(scores_SK, np.random.default_rng(RANDOM_STATE), bases_S=bases_S))
             error = comparison.rows[0].held_out_error
             found.append(Fitted(str(level), measure, comparison, best, error, line_of(best)))
     return tuple(found)

@@ -59,6 +59,8 @@ class Fitted:
 NAMED = {
     "flat": ("flat", "level"),
     "logarithmic": ("logarithmic", "slope"),
+    "power_without_limit": ("power law", "exponent"),
+    "hump": ("parabola in the logarithm", "turn"),
     "power": ("power law with limit", "exponent"),
     "exponential": ("exponential", "scale"),
     "michaelis": ("Michaelis–Menten", "half"),

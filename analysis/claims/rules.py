@@ -22,7 +22,8 @@ from analysis.claims.tables import Fields, Tables, has
 from analysis.claims.verdicts import Finding, untested
 from analysis.formatting import joined, readable
 from analysis.stats.decision import Region
-from analysis.stats.estimate import Estimate
+from analysis.stats.drawn import LEAST_BASES
+from analysis.stats.estimate import Estimate, Over
 from analysis.stats.intervals import mean_interval
 from core.measures import ACCURACY
 
@@ -35,21 +36,40 @@ Rule = Callable[[Tables[Any]], Finding]
 @dataclass(frozen=True)
 class Ask:
     """What a claim is about: a measure, the region in which the claim is right, and the effect in words. `in_points`: the region,
-    or a share of a quality, is in points of accuracy, so that it says nothing about a measure in other units."""
+    or a share of a quality, is in points of accuracy, so that it says nothing about a measure in other units. `new_clusters`: the
+    claim is about clusters of tasks that nobody has drawn yet."""
 
     measure: str
     region: Region
     effect: str
     in_points: bool = False
+    new_clusters: bool = False
 
 
-def contrast(weights: Sequence[tuple[Arm, float]], scores: Panel) -> Estimate | None:
-    """Σ weight × the arm's mean over the seeds that all of them share; None without a common seed."""
+def contrast(weights: Sequence[tuple[Arm, float]], scores: Panel, new_clusters: bool = False) -> Estimate | None:
+    """Σ weight × the arm's mean over the seeds that all of them share; None without a common seed. `new_clusters`: with an
+    interval for new clusters of tasks, where the scores have several or the seeds hold out at least three sets of them."""
     seeds = a.seeds_of(*(arm for arm, _ in weights))
     if not seeds:
         return None
+    if new_clusters and (found := _over_clusters(weights, scores, seeds)):
+        return found
     combined = sum(weight * scores.of([arm.final[seed] for seed in seeds]) for arm, weight in weights)
-    return mean_interval(np.asarray(combined), scores.strata_I, scores.n_items)
+    bases_S = scores.bases([arm for arm, _ in weights], seeds)
+    return mean_interval(np.asarray(combined), scores.strata_I, scores.n_items, bases_S=bases_S)
+
+
+def _over_clusters(weights: Sequence[tuple[Arm, float]], scores: Panel, seeds: Sequence[int]) -> Estimate | None:
+    """The contrast with clusters as what is drawn: crossed with the seeds, or in folds, one a seed."""
+    arms = [arm for arm, _ in weights]
+    units_S, clusters = scores.folds(arms, seeds), len(set(scores.groups))
+    if scores.crossed and clusters >= LEAST_BASES:
+        scores, units_S = scores.by_cluster(), scores.bases(arms, seeds)
+    elif units_S is None or len(set(units_S.tolist())) < LEAST_BASES:
+        return None
+    combined = sum(weight * scores.of([arm.final[seed] for seed in seeds]) for arm, weight in weights)
+    e = mean_interval(np.asarray(combined), scores.strata_I, scores.n_items, bases_S=units_S)
+    return replace(e, over=Over.NEW_CLUSTERS) if e.known else e
 
 
 def slope_weights(x_K: np.ndarray) -> np.ndarray:
@@ -70,7 +90,7 @@ def combination(t: Tables[Any], parts: Sequence[tuple[Fields, float]], ask: Ask)
         return untested(ask.region, ask.effect, f"no {readable(ask.measure)} of {', '.join(without)}")
     if why := alike.compared_with_itself((arm for arm, _ in found), t.same):
         return untested(ask.region, ask.effect, why)
-    e = contrast(found, t.panels[ask.measure])
+    e = contrast(found, t.panels[ask.measure], ask.new_clusters)
     if e is None:
         return untested(ask.region, ask.effect, "no common seed")
     sides = [arm for arm, _ in found]
@@ -105,7 +125,7 @@ def trend(t: Tables[Any], fields: Fields, ask: Ask) -> Finding:
     if len(found) < 3:
         return untested(ask.region, ask.effect, f"{len(found)} arms finished, a trend needs 3")
     weights = slope_weights(np.log([t.x_of(arm) for arm in found]))
-    e = contrast(list(zip(found, map(float, weights), strict=True)), t.panels[ask.measure])
+    e = contrast(list(zip(found, map(float, weights), strict=True)), t.panels[ask.measure], ask.new_clusters)
     if e is None:
         return untested(ask.region, ask.effect, "no common seed")
     missing = ", ".join(arm.label for arm in wanted if arm not in found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Generic, Literal, TypeVar
 
 import pandas as pd
@@ -138,10 +138,8 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     of_axis = a.measures_of_axes(items[items["fingerprint"] == first["fingerprint"]])
     # Quality, or forgetting where it is one measure, under its own name would stand there twice.
     there = {"quality", "forgetting", *items["measure"].unique()} - {names[0] for names in of_axis.values() if len(names) == 1}
-    panels = {
-        name: a.panel(items, _measured(items, final, name), name)
-        for name in dict.fromkeys((*view.measures, *EVERYWHERE, *view.further)) if name in there
-    }  # fmt: skip
+    wanted = dict.fromkeys((*view.measures, *EVERYWHERE, *view.further))
+    panels = _panels(in_arms, items, final, [name for name in wanted if name in there])
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
     own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
     rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
@@ -162,6 +160,22 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         repeated=same,
         same=alike.same_runs(in_arms, found),
     )
+
+
+def _panels(trials: pd.DataFrame, items: pd.DataFrame, final: list[str], names: Iterable[str]) -> dict[str, Panel]:
+    """The scores of the final trials on these measures, and on which base and held-out clusters each was."""
+    base_of, fold_of = (_named(trials, final, name) for name in ("model.name", "data.held_out_fold"))
+    return {
+        name: replace(a.panel(items, _measured(items, final, name), name), base_of=base_of, fold_of=fold_of) for name in names
+    }
+
+
+def _named(trials: pd.DataFrame, final: list[str], column: str) -> dict[str, str]:
+    """The base, or the fold, of each final trial; empty where trials do not say it."""
+    if column not in trials:
+        return {}
+    names = dict(zip(trials["fingerprint"], trials[column].astype(str), strict=True))
+    return {fingerprint: names[fingerprint] for fingerprint in final}
 
 
 def _axes(experiment: Experiment) -> frozenset[str]:

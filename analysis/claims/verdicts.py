@@ -14,10 +14,11 @@ import numpy as np
 from analysis import formatting
 from analysis.escaping import Markup, escaped
 from analysis.stats.decision import Decision, Form, Region, holm, verdict
-from analysis.stats.estimate import LEVEL, Estimate
+from analysis.stats.estimate import LEVEL, Estimate, Over
 from core.experiment import Claim
 
 MOST_SEEDS = 100  # that a sweep takes
+ANY_SEEDS = 1_000_000  # leave of an error what seeds do not lessen
 SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
 RATIO = "ratio"  # a unit
 FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
@@ -73,6 +74,7 @@ class Verdict:
     published_effect: str
     published_source: str
     published_url: str
+    over: str = ""  # for which models, or tasks, the interval speaks; "" in verdicts from before this was said
 
     @property
     def with_note(self) -> str:
@@ -128,7 +130,9 @@ def _after_holm(finding: Finding, alone: Judged, n_tested: int) -> Judged:
         notes.append((f"{decision} but for this: " if decision.decided else "") + obstacle)
         decision = Decision.UNDECIDED if e is not None else decision
     elif decision is Decision.UNDECIDED and e and e.known and e.n_seeds > 1:
-        notes.append(_seeds_text(seeds_needed(finding, n_tested)))
+        notes.append(_more_text(finding, n_tested))
+    if e is not None and e.known and e.over is Over.NEW_CLUSTERS:
+        notes.append("the interval is for new clusters")
     return replace(alone, decision=decision, note=formatting.joined(*notes))
 
 
@@ -156,6 +160,7 @@ def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int) -> Verdi
         published_effect=claim.published.effect,
         published_source=claim.published.source,
         published_url=claim.published.url,
+        over=e.over if e and e.known else "",
     )
 
 
@@ -177,14 +182,20 @@ def seeds_needed(finding: Finding, n_tests: int) -> int | None:
         bounds = [bound for bound in bounds if bound > 0]
     distance = min((abs(e.on_scale(e.value) - e.on_scale(bound)) for bound in bounds), default=0.0)
     needed = e.on_scale(e.minimum_detectable(n_tests))
-    if distance < max(needed / 30, e.fixed):  # a thousand times the seeds: no plan
+    if distance < max(needed / 30, e.on_scale(e.minimum_detectable(n_tests, ANY_SEEDS))):  # a thousand times the seeds: no plan
         return None
     counts = range(e.n_seeds + 1, MOST_SEEDS + 1)
     return next((n for n in counts if e.on_scale(e.minimum_detectable(n_tests, n)) <= distance), MOST_SEEDS + 1)
 
 
-def _seeds_text(n: int | None) -> str:
+def _more_text(finding: Finding, n_tests: int) -> str:
+    """What would decide a claim that is undecided."""
+    n, e = seeds_needed(finding, n_tests), finding.estimate
     if n is None:
+        no_items = e is not None and seeds_needed(replace(finding, estimate=replace(e, lasting=0.0)), n_tests) is not None
+        what = "more bases or clusters" if e is not None and e.over in (Over.NEW_BASES, Over.NEW_CLUSTERS) else "more items"
+        if no_items:
+            return f"more seeds alone would not decide it, were the effect as estimated: {what} would"
         return "it lies so near the rule's limit that more seeds need not decide it"
     how_many = f"about {n}" if n <= MOST_SEEDS else f"more than {MOST_SEEDS}"
     return f"{how_many} seeds would decide it, were the effect as estimated"

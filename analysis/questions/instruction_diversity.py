@@ -20,7 +20,7 @@ RULES: dict[str, Rule] = {
     ),
     "templates_hardly_matter_held_out": lambda t: difference(
         t, {"data.n_templates": 10}, {"data.n_templates": 1},
-        Ask("exact_match/held_out", WITHIN_TWO_POINTS, "held-out tasks, 10 templates − 1", in_points=True),
+        Ask("exact_match/held_out", WITHIN_TWO_POINTS, "held-out tasks, 10 templates − 1", in_points=True, new_clusters=True),
     ),
 }  # fmt: skip
 QUESTION: Question[None] = Question(VIEW, RULES)

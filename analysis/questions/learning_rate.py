@@ -10,8 +10,9 @@ from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, trend
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import RATIO, SEEDS_ALONE, Finding, untested
+from analysis.formatting import joined, rate_text
 from analysis.stats import ABOVE_ZERO, Form, Region
-from analysis.stats.optimum import log_ratios, ratio_over_seeds, spacing
+from analysis.stats.good_rates import Rated, good_rates, ratio_of_best
 
 VIEW = View(
     x="train.learning_rate",
@@ -29,8 +30,8 @@ def rises(method: str) -> Rule:
 
 
 def ratio_of_optima(t: Tables[None]) -> Finding:
-    """The tops of each seed's two curves; over the seeds, Student's t on the logarithm of their ratio."""
-    effect = "best learning rate of LoRA ÷ full's, seed by seed"
+    """Between which rates each curve has its top, whatever its shape."""
+    effect = "best learning rate of LoRA ÷ full's"
     arms = {method: t.where({"adapter.method": method}) for method in ("lora", "full")}
     seeds = seeds_of(*(arm for found in arms.values() for arm in found))
     if min(map(len, arms.values())) < 3 or not seeds:
@@ -40,11 +41,11 @@ def ratio_of_optima(t: Tables[None]) -> Finding:
         method: (np.array([t.x_of(arm) for arm in found]), scores(t, found, seeds, "quality").mean(axis=2))
         for method, found in arms.items()
     }
-    logs_S, without_top = log_ratios(curves, seeds, quality.n_items)
-    if without_top:
-        return untested(ABOUT_TEN, effect, "; ".join(one.text for one in without_top))
-    ratio = ratio_over_seeds(logs_S, [spacing(rates_K) for rates_K, _ in curves.values()], quality.n_items)
-    return Finding(ratio, ABOUT_TEN, effect, RATIO, SEEDS_ALONE)
+    found = {method: Rated(rates_K, quality_KS.T) for method, (rates_K, quality_KS) in curves.items()}
+    ratio = ratio_of_best(found["lora"], found["full"], quality.n_items)
+    good = {method: good_rates(one, quality.n_items) for method, one in found.items()}
+    ranges = "; ".join(f"{method}: {rate_text(one.low)} to {rate_text(one.high)}" for method, one in good.items())
+    return Finding(ratio, ABOUT_TEN, effect, RATIO, joined(f"within 2 points of the best, {ranges}", SEEDS_ALONE))
 
 
 RULES: dict[str, Rule] = {

@@ -51,7 +51,9 @@ def carries_over(unit: str) -> Rule:
 
     def rule(t: Tables[None]) -> Finding:
         if HELD_OUT in t.panels or t.trials["data.eval_source"].isna().any():
-            return trend(t, {"unit": unit}, Ask(HELD_OUT, ABOVE_ZERO, f"rise of held-out exact match with {unit}"))
+            return trend(
+                t, {"unit": unit}, Ask(HELD_OUT, ABOVE_ZERO, f"rise of held-out exact match with {unit}", new_clusters=True)
+            )
         effect = f"rise of quality on the rows of --eval-data with {unit}"
         found = trend(t, {"unit": unit}, Ask("quality", ABOVE_ZERO, effect))
         return replace(found, hindrance=joined(found.hindrance, _not_held_out(t.trials)))

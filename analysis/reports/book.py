@@ -10,6 +10,7 @@ import base64
 import dataclasses
 import html
 import itertools
+import math
 import re
 import sys
 import traceback
@@ -17,14 +18,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 
 import experiments
 from analysis import formatting
-from analysis.claims.verdicts import as_text, summary
+from analysis.claims.verdicts import Verdict, as_text, summary
 from analysis.escaping import Markup
+from analysis.formatting import NONE
 from analysis.reports.question import Report, analysed
-from analysis.stats import Decision
+from analysis.stats.decision import Decision, q_values
 from core import tracking
 from core.errors import BadInput, message, one_line
 from core.result import whole_folder
@@ -122,10 +125,9 @@ def _write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pa
     rows = [
         {"question": name, "about": one.about, **dataclasses.asdict(row)} for name, one in made.items() for row in one.verdicts
     ]
-    pd.DataFrame(rows).to_csv(output / "ledger.csv", index=False)
-    header, _ = as_text([])
-    body = [[_link(name), *texts] for name, one in made.items() for texts in as_text(one.verdicts)[1]]
-    ledger = formatting.markdown(["question", *header], body)
+    q_values_of = q_values(np.array([math.nan if row["p"] is None else row["p"] for row in rows]))
+    pd.DataFrame(rows).assign(q=q_values_of).to_csv(output / "ledger.csv", index=False)
+    ledger = ledger_text({name: one.verdicts for name, one in made.items()})
     ran = [[_link(name), Markup(f"`python sweeps/run.py {name}`"), one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
     (output / "ledger.md").write_text(ledger, encoding="utf-8")
@@ -133,6 +135,17 @@ def _write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pa
         formatting.markdown(*summary({name: one.verdicts for name, one in made.items()})), encoding="utf-8"
     )
     (output / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
+
+
+def ledger_text(found: Mapping[str, Sequence[Verdict]]) -> str:
+    """The ledger of all questions, with a q value over all of their claims."""
+    header, _ = as_text([])
+    at = header.index("p (Holm)") + 1
+    p_values = [math.nan if one.p is None else one.p for verdicts in found.values() for one in verdicts]
+    texts = [NONE if math.isnan(q) else f"{q:.2g}" for q in q_values(np.array(p_values))]
+    rows = [(name, row) for name, verdicts in found.items() for row in as_text(verdicts)[1]]
+    body = [[_link(name), *row[:at], q, *row[at:]] for (name, row), q in zip(rows, texts, strict=True)]
+    return formatting.markdown(["question", *header[:at], "q", *header[at:]], body)
 
 
 def _link(name: str) -> Markup:
@@ -148,7 +161,10 @@ def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, di
         f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
         rendered(ledger),
     ]
-    parts.append("<p>Two-sided at 5 %, Holm over the claims of each question. Differences are paired by seed and item.</p>")
+    parts.append(
+        "<p>Two-sided at 5 %, Holm over the claims of each question. q: Benjamini and Hochberg over all claims of the page; of "
+        "those with q up to 0.05 at most 5 % are expected to be decided wrongly. Differences are paired by seed and item.</p>"
+    )
     for name in made:
         figure = base64.b64encode((directory / name / "figure.png").read_bytes()).decode()
         text = (directory / name / "report.md").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from analysis.claims.untuned import Untuned
 from analysis.claims.verdicts import FEW_ITEMS, Verdict, as_text
 from analysis.escaping import escaped, printable
 from analysis.load import field_types
-from analysis.stats.estimate import Estimate
+from analysis.stats.estimate import Estimate, Over
 from core.adapters import METHODS
 from core.measures import measure
 from core.states import FAILED, Phase, State
@@ -85,6 +85,16 @@ def _labels(methods: Sequence[str]) -> str:
 def _plain(value: object) -> object:
     """Whole numbers without a point, as a column with gaps makes floats of them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def speak_for(found: Sequence[Verdict], final: pd.DataFrame) -> str:
+    """For whom the intervals of a report speak."""
+    names = sorted(map(str, final["model.name"].unique()))
+    if any(one.over == Over.NEW_BASES for one in found):
+        return f"for new bases like the {len(names)} that were drawn, new seeds and new items"
+    if any(one.over == Over.THESE_BASES for one in found):
+        return f"for these two bases ({' and '.join(names)}), new seeds and new items on them, and not for new bases"
+    return f"for new seeds and new items on {', '.join(names)}"
 
 
 def failures(trials: pd.DataFrame) -> str:

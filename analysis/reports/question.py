@@ -207,8 +207,8 @@ def design(asked: Asked) -> list[str]:
         f"- Held equal: {escaped(parts.held_equal(final))}.",
         *(f"- {escaped(line)}." for line in [parts.tuning(done[done["phase"] == Phase.TUNE])] if line),
         f"- Final seeds {seeds}, scored on the test split. {measured(t)}",
-        "- Intervals: 95 %, over new seeds and items on these bases, where a note does not say otherwise; differences and trends "
-        "are paired by seed and item.",
+        f"- Intervals: 95 %, {parts.speak_for(asked.answer.verdicts, final)}, where a note does not say otherwise; differences "
+        "and trends are paired by seed and item.",
         *(f"- **Caution:** {escaped(line)}." for line in cautions(asked)),
     ]
 
@@ -239,7 +239,8 @@ def by_base(
         return []
     body = [[claim.id, *(texts[claim.id] for texts in found.values())] for claim in experiment.claims]
     note = (
-        "Each from its own trials alone. The verdicts take all seeds together, and what differs between bases as their noise.\n"
+        "Each from its own trials alone. The verdicts take all seeds together: of two bases each is a block, from three on they "
+        "are what was drawn.\n"
     )
     tuned = trials.loc[trials["phase"] == Phase.TUNE, "model.name"].unique()
     if 0 < len(tuned) < len(found):

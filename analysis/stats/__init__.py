@@ -1,7 +1,7 @@
 """Statistics of paired runs: arrays in, estimates out. Imports numpy and scipy only, and may be used alone (README.md)."""
 
 from analysis.stats.decision import ABOVE_ZERO, BELOW_ZERO, Decision, Form, Region, holm, verdict
-from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, NO_SPREAD, POWER, Estimate, Missing, Why, no_interval, t_quantile
+from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, NO_SPREAD, POWER, Estimate, Missing, Over, Why, no_interval, t_quantile
 from analysis.stats.intervals import (
     bootstrap_means,
     from_draws,
@@ -18,8 +18,8 @@ from analysis.stats.intervals import (
 )
 
 __all__ = [
-    "ABOVE_ZERO", "BELOW_ZERO", "LEVEL", "NEEDS_SEEDS", "NO_SPREAD", "POWER", "Decision", "Estimate", "Form", "Missing", "Region",
-    "Why", "bootstrap_means", "from_draws", "holm",
+    "ABOVE_ZERO", "BELOW_ZERO", "LEVEL", "NEEDS_SEEDS", "NO_SPREAD", "POWER", "Decision", "Estimate", "Form", "Missing", "Over",
+    "Region", "Why", "bootstrap_means", "from_draws", "holm",
     "interquartile_mean", "item_interval",
     "mean_interval", "mean_products", "no_interval", "percentile_interval", "quotient_of_estimates",
     "ratio_interval", "relative_difference", "resampled_counts", "t_quantile", "variance_and_df", "verdict",

@@ -22,6 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
+from analysis.stats.drawn import centred, drawn_arms
 from analysis.stats.estimate import Estimate
 from analysis.stats.intervals import variance_and_df
 
@@ -42,21 +43,28 @@ class Pairwise:
     df_2KK: np.ndarray
     n_seeds: int
     n_items: int
+    span: float = 0.0  # from the lowest score to the highest
+    n_signs: int = 1  # that a sign test counts: items, or seeds where each has its own
 
     def p_KK(self) -> np.ndarray:
-        """One-sided p values of "arm j is better than arm i": the larger of both errors'; where the pair has none, that of a sign
-        test over the items."""
-        certain_KK = np.where(self.gain_KK > 0, 0.5**self.n_items, 1.0)
+        """One-sided p values of "arm j is better than arm i": the larger of both errors'; where the pair has none of its
+        own, that of a sign test stands for it."""
+        certain_KK = np.where(self.gain_KK > 0, 0.5**self.n_signs, 1.0)
         known_2KK = self.error_2KK > 0
         gain_2KK = np.broadcast_to(self.gain_KK, known_2KK.shape)
         t_2KK = np.divide(gain_2KK, self.error_2KK, out=np.zeros(known_2KK.shape), where=known_2KK)
-        found: np.ndarray = np.where(known_2KK[0], stdtr(self.df_2KK, -t_2KK).max(axis=0), certain_KK)
+        p_2KK = np.where(known_2KK, stdtr(self.df_2KK, -t_2KK), 0.0)
+        found: np.ndarray = np.maximum(np.where(known_2KK[0], p_2KK[0], certain_KK), p_2KK[1])
         return found
 
     def upper_KK(self, alpha: float) -> np.ndarray:
-        """One-sided upper limits of the gains, wrong with a chance of `alpha` each: the higher of both errors'."""
+        """One-sided upper limits of the gains, wrong with a chance of `alpha` each: the higher of both errors'. Where a pair
+        has no error of its own none of n items differed: a share up to 1 − α^(1/n), that differ by all there is, goes unseen."""
         limits_2KK = self.gain_KK + stdtrit(self.df_2KK, 1 - alpha) * self.error_2KK
-        limits: np.ndarray = np.where(self.error_2KK[0] > 0, limits_2KK.max(axis=0), self.gain_KK)
+        unseen = self.span * (1 - alpha ** (1 / self.n_items))
+        limits: np.ndarray = np.where(
+            self.error_2KK[0] > 0, limits_2KK.max(axis=0), np.fmax(self.gain_KK + unseen, limits_2KK[1])
+        )
         return limits
 
     def each(self, alpha: float) -> float:
@@ -64,9 +72,14 @@ class Pairwise:
         return alpha / max(len(self.gain_KK) - 1, 1)
 
 
-def pairwise(scores_KSI: np.ndarray, strata_I: np.ndarray, n_items: int | None = None) -> Pairwise:
+def pairwise(
+    scores_KSI: np.ndarray, strata_I: np.ndarray, n_items: int | None = None, bases_S: np.ndarray | None = None
+) -> Pairwise:
     """All differences of arms (K) over the same seeds (S) and items (I), by the same analysis of variance as `mean_interval`; of
     one seed for new items alone, as `item_interval`. `n_items`: how many items each score stands for, where I is 1."""
+    n_drawn = scores_KSI.shape[1]
+    units = drawn_arms(scores_KSI, bases_S)
+    scores_KSI, blocks_S = units.scores_CUI, units.blocks_U
     _, n_seeds, width = scores_KSI.shape
     codes = np.unique(strata_I, return_inverse=True)[1]
     sizes = np.bincount(codes)
@@ -74,9 +87,10 @@ def pairwise(scores_KSI: np.ndarray, strata_I: np.ndarray, n_items: int | None =
     within_KSI = scores_KSI - (scores_KSI @ members_IG / sizes)[:, :, codes]
     item_KI = within_KSI.mean(axis=1)
     mean_KS = scores_KSI.mean(axis=2)
-    df = np.array([n_seeds - 1, width - len(sizes), (n_seeds - 1) * (width - len(sizes))], dtype=float)
+    n_free = n_seeds - 1 - int(blocks_S.max())
+    df = np.array([n_free, width - len(sizes), n_free * (width - len(sizes))], dtype=float)
     weights = (float(width), float(n_seeds), 1.0)
-    deviations = (mean_KS - mean_KS.mean(axis=1, keepdims=True), item_KI, (within_KSI - item_KI[:, None, :]))
+    deviations = (_centred(mean_KS, blocks_S), item_KI, _centred(within_KSI, blocks_S))
     parts = [
         weight * _squares(one.reshape(len(one), -1)) / max(n, 1.0) / (n_seeds * width) if n > 0 else np.zeros((len(one),) * 2)
         for one, weight, n in zip(deviations, weights, df, strict=True)
@@ -86,7 +100,12 @@ def pairwise(scores_KSI: np.ndarray, strata_I: np.ndarray, n_items: int | None =
     error_2KK = np.sqrt(np.stack([own[0], pooled[0]]))
     error_2KK[error_2KK <= exact] = 0.0
     df_2KK = np.stack([own[1], pooled[1]])
-    return Pairwise(mean_K[None, :] - mean_K[:, None], error_2KK, df_2KK, n_seeds, width if n_items is None else n_items)
+    asked, span = width if n_items is None else n_items, float(np.ptp(scores_KSI))
+    return Pairwise(mean_K[None, :] - mean_K[:, None], error_2KK, df_2KK, n_drawn, asked, span, width if width > 1 else n_seeds)
+
+
+def _centred(x_KS: np.ndarray, blocks_S: np.ndarray) -> np.ndarray:
+    return centred(x_KS.swapaxes(0, 1), blocks_S).swapaxes(0, 1)
 
 
 def _own_and_pooled(parts_3KK: np.ndarray, df_3: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:

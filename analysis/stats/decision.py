@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from scipy.stats import false_discovery_control
 
 from analysis.stats.estimate import LEVEL, Estimate
 
@@ -21,6 +22,16 @@ def holm(p_values: np.ndarray) -> np.ndarray:
         running = max(running, min(1.0, (len(order) - position) * float(p_values[index])))
         adjusted[index] = running
     return adjusted
+
+
+def q_values(p_values: np.ndarray) -> np.ndarray:
+    """Benjamini and Hochberg's adjusted p values: of the claims whose q is at most 5 %, at most that share is expected to be
+    decided wrongly. A nan stays nan and does not count."""
+    found = np.full(len(p_values), math.nan)
+    tested = ~np.isnan(p_values)
+    if tested.any():
+        found[tested] = false_discovery_control(p_values[tested])
+    return found
 
 
 class Decision(StrEnum):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.interpolate import PchipInterpolator
@@ -149,13 +149,13 @@ def forgetting_at_matched_quality(pair: Pair, noise: TrainingNoise | None, rng: 
     return _over_shares(point_T, np.diff(_levels(pair.rates, means, pair.quality_before, moved), axis=0)[0], 1, n_items)
 
 
-def _over_shares(point_T: np.ndarray, draws_TN: np.ndarray, n_seeds: int, n_items: int) -> Estimate:
+def _over_shares(point_T: np.ndarray, draws_TN: np.ndarray, n_seeds: int, n_items: int, df: float = 1e6) -> Estimate:
     """The mean over those shares of the gain that both curves pass on their way up, with its percentile interval."""
     usable = ~np.isnan(point_T)
     if not usable.any():
         why = "not bracketed: a curve starts above the common quality; try lower learning rates"
         return no_interval(math.nan, n_seeds, n_items, Missing(Why.NOT_BRACKETED, why))
-    return _from_draws(float(point_T[usable].mean()), _mean_over_shares(point_T, draws_TN), n_seeds, n_items)
+    return _from_draws(float(point_T[usable].mean()), _mean_over_shares(point_T, draws_TN), (n_seeds, n_items), df)
 
 
 def _mean_over_shares(point_T: np.ndarray, draws_TN: np.ndarray) -> np.ndarray:
@@ -163,13 +163,13 @@ def _mean_over_shares(point_T: np.ndarray, draws_TN: np.ndarray) -> np.ndarray:
     return np.ma.masked_invalid(draws_TN[~np.isnan(point_T)]).mean(axis=0).filled(np.nan)  # type: ignore[no-any-return]
 
 
-def _from_draws(value: float, draws_N: np.ndarray, n_seeds: int, n_items: int) -> Estimate:
+def _from_draws(value: float, draws_N: np.ndarray, counts: tuple[int, int], df: float) -> Estimate:
     """A value with the percentile interval of its draws, if nearly all of them are known."""
     unknown = float(np.isnan(draws_N).mean())
     if unknown > 0.05:
         why = f"not bracketed in {unknown:.0%} of the bootstrap; try lower learning rates"
-        return no_interval(value, n_seeds, n_items, Missing(Why.NOT_BRACKETED, why))
-    return from_draws(value, draws_N[~np.isnan(draws_N)], (n_seeds, n_items), 1e6 if n_seeds < 2 else n_seeds - 1)
+        return no_interval(value, *counts, Missing(Why.NOT_BRACKETED, why))
+    return from_draws(value, draws_N[~np.isnan(draws_N)], counts, df)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def matched_over_seeds(
     """Forgetting at equal quality where every learning rate ran with every seed. Random are the seeds (the same in both arms),
     the items and the place of the crossing between two rates (`CROSSING`). With the same state of `rng` two pairs of arms meet
     the same seeds and items; `crossing` (None: `rng`) must then differ, as they cross at different places."""
-    n_seeds, n_items = pair.scores.n_seeds, pair.scores.n_items_shown
+    n_seeds, n_items, units = pair.scores.n_seeds, pair.scores.n_items_shown, pair.scores.units
     means = pair.split(*(mean_C[None] for mean_C in pair.scores.means))
     point_2T = _levels(pair.rates, means, pair.quality_before, [0.0, 0.0])[..., 0]
     points_3T = [*point_2T, point_2T[1] - point_2T[0]]
@@ -201,7 +201,10 @@ def matched_over_seeds(
     moved: list[np.ndarray | float] = [CROSSING * places.normal(size=quality_NK.shape) for quality_NK, _ in means]
     draws_2TN = _levels(pair.rates, means, pair.quality_before, moved)
     draws_3TN = [*draws_2TN, draws_2TN[1] - draws_2TN[0]]
-    one, two, more = (_over_shares(*both, n_seeds, n_items) for both in zip(points_3T, draws_3TN, strict=True))
+    one, two, more = (
+        replace(_over_shares(*both, n_seeds, n_items, units.df), over=units.over)
+        for both in zip(points_3T, draws_3TN, strict=True)
+    )
     return Matched(one, two, more, _mean_over_shares(points_3T[2], draws_3TN[2]))
 
 
@@ -212,4 +215,4 @@ def further(one: Matched, other: Matched) -> Estimate:
     value = e.value - reference.value
     if not (e.known and reference.known):
         return no_interval(value, e.n_seeds, e.n_items, e.missing or reference.missing)
-    return _from_draws(value, one.draws_N - other.draws_N, e.n_seeds, e.n_items)
+    return replace(_from_draws(value, one.draws_N - other.draws_N, (e.n_seeds, e.n_items), e.df), over=e.over)

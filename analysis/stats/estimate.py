@@ -29,6 +29,15 @@ class Why(StrEnum):
     NO_SPREAD = "no spread"  # nothing varies, so that nothing says how large the error is
 
 
+class Over(StrEnum):
+    """For which models beside those of the sweep an interval speaks."""
+
+    SEEDS = "new seeds"  # of one base, or of bases that nothing is known of
+    THESE_BASES = "these bases"  # each alone is a block: what differs between them is no noise
+    NEW_BASES = "new bases"  # of the same kind: bases are what was drawn
+    NEW_CLUSTERS = "new clusters"  # of tasks: clusters, or folds of them, are what was drawn
+
+
 @dataclass(frozen=True)
 class Missing:
     """Why there is no interval: a kind, which code decides by, and a sentence for the reader."""
@@ -57,8 +66,10 @@ class Estimate:
     n_items: int
     scale: str = "linear"
     missing: Missing | None = None
-    fixed: float = 0.0  # the part of the half width, in quadrature and on the scale, that more seeds do not lessen
+    fixed: float = 0.0  # the part of the half width, in quadrature and on the scale, that is a bias: nothing lessens it
     n_draws: int = 0  # from how many resampled values the interval comes; 0: it does not
+    lasting: float = 0.0  # the part of the standard error, on the scale, that more seeds do not lessen: items, and bases
+    over: Over = Over.SEEDS
 
     @property
     def known(self) -> bool:
@@ -99,18 +110,26 @@ class Estimate:
     def minimum_detectable(self, n_tests: int = 1, n_seeds: int | None = None) -> float:
         """How far beyond a bound a true effect must lie for a repetition to see that with 80 % power, two-sided at 5 %
         over `n_tests` (the first step of Holm). A ratio's is a factor above 1. `n_seeds`: of the repetition (None: as many as
-        here); the error falls with their square root, which the items' part of it does not, and its degrees of freedom rise."""
+        here); of the error's variance the seeds' part falls with their number, `lasting` does not."""
         if not self.known:
             return math.nan
-        half_width = (self.on_scale(self.high) - self.on_scale(self.low)) / 2
-        standard_error = math.sqrt(max(half_width**2 - self.fixed**2, 0.0)) / t_quantile(self.df)
-        df = self.df
-        if n_seeds is not None:
-            standard_error *= math.sqrt(self.n_seeds / n_seeds)
-            df *= (n_seeds - 1) / (self.n_seeds - 1)
-        effect = (t_quantile(df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(df, POWER))) * standard_error
+        variance, df = self._repeated(n_seeds)
+        effect = (t_quantile(df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(df, POWER))) * math.sqrt(variance)
         effect = math.hypot(effect, self.fixed)
         return math.exp(effect) if self.scale == "log" else effect
+
+    def _repeated(self, n_seeds: int | None) -> tuple[float, float]:
+        """Variance and degrees of freedom of a repetition with so many seeds. Satterthwaite's, of the seeds' part alone: items
+        are many."""
+        half_width = (self.on_scale(self.high) - self.on_scale(self.low)) / 2
+        variance = max(half_width**2 - self.fixed**2, 0.0) / t_quantile(self.df) ** 2
+        seeds = max(variance - self.lasting**2, 0.0)
+        if n_seeds is None or not seeds or self.n_seeds < 2:
+            return variance, self.df
+        df_of_seeds = self.df * (seeds / variance) ** 2 * (n_seeds - 1) / (self.n_seeds - 1)
+        fewer = seeds * self.n_seeds / n_seeds
+        found = fewer + variance - seeds
+        return found, max(df_of_seeds * (found / fewer) ** 2, 1.0)
 
 
 NEEDS_SEEDS = Missing(Why.TOO_FEW, "needs 2 seeds")

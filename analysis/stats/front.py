@@ -7,12 +7,13 @@ widened to Student's t, as in analysis/stats/scaling.py: plain percentiles of fe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.stats.estimate import NEEDS_SEEDS, NO_SPREAD, Estimate, no_interval, t_quantile
-from analysis.stats.intervals import bootstrap_means, no_spread, percentile_interval
+from analysis.stats.drawn import DrawnArms, drawn_arms
+from analysis.stats.estimate import NEEDS_SEEDS, Estimate, no_interval, t_quantile
+from analysis.stats.intervals import bootstrap_means, from_draws
 
 
 def on_front(quality_C: np.ndarray, forgetting_C: np.ndarray) -> np.ndarray:
@@ -33,10 +34,16 @@ class Scores:
     strata_I: np.ndarray
     strata_J: np.ndarray
     n_items: int | None = None  # behind the quality, where seeds were asked different ones and I is 1, a column of means
+    bases_S: np.ndarray | None = None  # of each seed; drawn.py says what follows
 
     @property
     def n_seeds(self) -> int:
         return int(self.quality_CSI.shape[1])
+
+    @property
+    def units(self) -> DrawnArms:
+        """The quality by what was drawn."""
+        return drawn_arms(self.quality_CSI, self.bases_S)
 
     @property
     def n_items_shown(self) -> int:
@@ -46,19 +53,21 @@ class Scores:
     @property
     def means(self) -> tuple[np.ndarray, np.ndarray]:
         """Quality and forgetting of each arm: (C,), (C,)."""
-        return self.quality_CSI.mean(axis=(1, 2)), self.forgetting_CSJ.mean(axis=(1, 2))
+        both = (drawn_arms(scores, self.bases_S).scores_CUI for scores in (self.quality_CSI, self.forgetting_CSJ))
+        quality_C, forgetting_C = (scores_CUI.mean(axis=(1, 2)) for scores_CUI in both)
+        return quality_C, forgetting_C
 
 
 def joint_draws(scores: Scores, rng: np.random.Generator, n: int = 1_000, widened: bool = True) -> tuple[np.ndarray, np.ndarray]:
     """Means of quality and of forgetting, each (n, C), when seeds and items are resampled: the same seeds for both."""
     state = rng.bit_generator.state
-    quality_NC = bootstrap_means(scores.quality_CSI, scores.strata_I, rng, n)
+    quality, forgetting = scores.units, drawn_arms(scores.forgetting_CSJ, scores.bases_S)
+    quality_NC = bootstrap_means(quality.scores_CUI, scores.strata_I, rng, n, quality.blocks_U)
     rng.bit_generator.state = state  # bootstrap_means draws the seeds first: the same seeds again
-    forgetting_NC = bootstrap_means(scores.forgetting_CSJ, scores.strata_J, rng, n)
-    n_seeds = scores.n_seeds
-    if not widened or n_seeds < 2:
+    forgetting_NC = bootstrap_means(forgetting.scores_CUI, scores.strata_J, rng, n, forgetting.blocks_U)
+    if not widened or scores.n_seeds < 2:
         return quality_NC, forgetting_NC
-    factor = math.sqrt(n_seeds / (n_seeds - 1)) * t_quantile(n_seeds - 1) / t_quantile(math.inf)
+    factor = quality.widening * t_quantile(quality.df) / t_quantile(math.inf)
     quality_C, forgetting_C = scores.means
     return quality_C + factor * (quality_NC - quality_C), forgetting_C + factor * (forgetting_NC - forgetting_C)
 
@@ -98,8 +107,6 @@ def hypervolume_interval(scores: Scores, box: Box, rng: np.random.Generator, n: 
     value = float(hypervolume(*scores.means, box))
     if n_seeds < 2:
         return no_interval(value, n_seeds, n_items, NEEDS_SEEDS)
-    low, high = percentile_interval(hypervolume(*joint_draws(scores, rng, n), box))
-    low, high = min(2 * value - high, value), max(2 * value - low, value)
-    if no_spread((high - low) ** 2, np.array([value])):
-        return no_interval(value, n_seeds, n_items, NO_SPREAD)
-    return Estimate(value, low, high, n_seeds - 1, n_seeds, n_items, n_draws=n)
+    draws_N = hypervolume(*joint_draws(scores, rng, n), box)
+    units = scores.units
+    return replace(from_draws(value, 2 * value - draws_N, (n_seeds, n_items), units.df), over=units.over)

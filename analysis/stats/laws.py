@@ -50,6 +50,8 @@ class Law(NamedTuple):
     bends: tuple[Bend, ...] = ()
     simpler: tuple[str, ...] = ()  # laws without the bends: where one of them does as well, the bends are not identified
     variables: int = 1  # 0: any number
+    constant: bool = True  # whether the first linear parameter is the height of a constant
+    at_zero: bool = False  # whether it has a value at x = 0
 
     @property
     def n_parameters(self) -> int:
@@ -58,17 +60,33 @@ class Law(NamedTuple):
 
 
 def _logistic(u: Array, b: Array) -> Array:
-    return -expit(b[1] * np.log(b[0] / u)) / expit(b[1] * np.log(b[0]))
+    with np.errstate(divide="ignore"):  # at x = 0 its logarithm is infinite, and the curve at its start
+        return -expit(b[1] * np.log(b[0] / u)) / expit(b[1] * np.log(b[0]))
+
+
+def _hump(u: Array, b: Array) -> Array:
+    return np.column_stack([np.log(u), np.log(u) ** 2])
 
 
 FLOORED, SIMPLER, JOINT_SIMPLER = ("limit", "gain"), ("flat", "logarithmic"), ("flat", "joint_logarithmic")
 LAWS: dict[str, Law] = {
-    "flat": Law(lambda u, b: np.empty((len(u), 0)), ("level",), variables=0),
+    "flat": Law(lambda u, b: np.empty((len(u), 0)), ("level",), variables=0, at_zero=True),
     "logarithmic": Law(lambda u, b: np.log(u), ("intercept", "slope")),  # slope: per e-fold, in the direction stated
+    # y = c·x^a, the commonest published form (Kaplan 2020): it has no limit, and falls where its exponent is below 0.
+    "power_without_limit": Law(
+        lambda u, b: u ** b[0], ("gain",), (Bend("exponent", -5, 5, log=False),), SIMPLER, constant=False
+    ),
+    "hump": Law(_hump, ("intercept", "slope", "curvature")),  # a parabola in ln x: turns where −slope / (2 curvature)
     "power": Law(lambda u, b: -(u ** -b[0]), FLOORED, (Bend("exponent", 0.01, 5),), SIMPLER),
-    "exponential": Law(lambda u, b: -np.exp((1 - u) / b[0]), FLOORED, (Bend("scale", 0.3, 3, place=True),), SIMPLER),
-    "michaelis": Law(lambda u, b: -(1 + b[0]) / (u + b[0]), FLOORED, (Bend("half", 0.03, 10, place=True),), SIMPLER),
-    "logistic": Law(_logistic, FLOORED, (Bend("midpoint", 0.1, 10, place=True), Bend("steepness", 0.3, 8)), SIMPLER),
+    "exponential": Law(
+        lambda u, b: -np.exp((1 - u) / b[0]), FLOORED, (Bend("scale", 0.3, 3, place=True),), SIMPLER, at_zero=True
+    ),
+    "michaelis": Law(
+        lambda u, b: -(1 + b[0]) / (u + b[0]), FLOORED, (Bend("half", 0.03, 10, place=True),), SIMPLER, at_zero=True
+    ),
+    "logistic": Law(
+        _logistic, FLOORED, (Bend("midpoint", 0.1, 10, place=True), Bend("steepness", 0.3, 8)), SIMPLER, at_zero=True
+    ),
     "joint_logarithmic": Law(lambda u, b: np.log(u), ("intercept", "slope_1", "slope_2"), variables=2),
     # Zhang 2024 (arXiv 2402.17193), A·X^-α·D^-β + E: its table 4 has exponents of 0 and below, so the bounds hold them.
     "joint_product": Law(
@@ -90,7 +108,7 @@ class Fit:
     theta: Array
     scale: float  # of the noise, in standard errors where given, else in units of y
     aicc: float  # inf where there are too few levels
-    extent_2V: Array  # smallest and largest x
+    extent_2V: Array  # smallest x above 0, and largest x
 
     @property
     def n_parameters(self) -> int:
@@ -111,7 +129,9 @@ def bends_of(law: Law, theta: Array) -> Array:
 
 
 def _design(law: Law, u_KV: Array, sign: float, theta: Array) -> Array:
-    """(K, P): a column of ones and the law's columns, rising with the measure."""
+    """(K, P): a column of ones and the law's columns, rising with the measure; of a law without a constant its own alone."""
+    if not law.constant:
+        return law.shape(u_KV, bends_of(law, theta))
     return np.column_stack([np.ones(len(u_KV)), sign * law.shape(u_KV, bends_of(law, theta))])
 
 
@@ -124,7 +144,7 @@ def curves_at(fit: Fit, theta_NT: Array, x: Array) -> Array:
 
 def bounds_of(law: Law, points: Points) -> Array:
     """(2, T) bounds of theta."""
-    span = points.x_KV.max() / points.x_KV.min()
+    span = points.x_KV.max() / points.unit_V.min()
     bends = [(b.low, b.high * span if b.place else b.high) for b in law.bends]
     bends = [(math.log(low), math.log(high)) if b.log else (low, high) for b, (low, high) in zip(law.bends, bends, strict=True)]
     first = points.limits if law.linear[0] == "limit" else (-math.inf, math.inf)
@@ -136,7 +156,7 @@ class Solver:
 
     def __init__(self, law: Law, points: Points, near: Array | None = None) -> None:
         self.law, self.sign = law, SIGN[points.direction]
-        self.u = points.x_KV / points.x_KV.min(axis=0)
+        self.u = points.x_KV / points.unit_V
         self.se = np.ones(len(self.u)) if points.se_K is None else np.asarray(points.se_K, dtype=float)
         self.bounds = bounds_of(law, points)
         n = {0: 1, 1: 60, 2: 16}[len(law.bends)]
@@ -186,6 +206,8 @@ def known_law(name: str, points: Points) -> Law:
         raise ValueError(f"law={name!r}: " + (f"did you mean {near[0]!r}?" if near else f"must be one of {', '.join(LAWS)}"))
     if LAWS[name].variables not in (0, points.x_KV.shape[1]):
         raise ValueError(f"law={name!r}: has {LAWS[name].variables} variables, the curve {points.x_KV.shape[1]}")
+    if points.has_zero and not LAWS[name].at_zero:
+        raise ValueError(f"law={name!r}: has no value at x = 0")
     if len(points.y_K) < LAWS[name].n_parameters:
         raise ValueError(f"law={name!r}: needs {LAWS[name].n_parameters} levels, the curve has {len(points.y_K)}")
     return LAWS[name]
@@ -229,26 +251,44 @@ def fit(points: Points, law: str, huber: float = HUBER, scale: float | None = No
         noise = seen if points.se_K is None or scale is not None else max(seen, 1.0)
         if noise > least and math.isfinite(huber):  # else: the curve goes through the points, or has no noise to speak of
             cost, theta = min((solver.polish(start, y, huber * noise) for start in [theta, *starts]), key=lambda found: found[0])
-    extent = np.array([points.x_KV.min(axis=0), points.x_KV.max(axis=0)])
+    extent = np.array([points.unit_V, points.x_KV.max(axis=0)])
     aicc = _misfit(points, 2 * cost, solver.se) + size_penalty(points, n_parameters)
     return Fit(law, points, theta, noise, aicc, extent)
 
 
 # Which variables belong to each gain of a power law: the coefficient at x = 1 is the gain × Π smallest xᵢ^exponentᵢ.
 COEFFICIENTS = {"gain": "coefficient", "gain_1": "coefficient_1", "gain_2": "coefficient_2"}
-POWERS = {"power": [[0]], "joint_product": [[0, 1]], "joint_additive": [[0], [1]]}
+# c·x^a: its exponent is the other way round.
+POWERS = {"power": [[0]], "power_without_limit": [[0]], "joint_product": [[0, 1]], "joint_additive": [[0], [1]]}
 
 
 def natural(fitted: Fit, theta_NT: Array) -> dict[str, Array]:
     """{parameter: (N,)} in the units of x and y: intercepts and coefficients at x = 1, gains at the smallest x measured."""
     law, sign, smallest = LAWS[fitted.law], SIGN[fitted.points.direction], fitted.extent_2V[0]
-    n = len(law.bends)
+    n, rising = len(law.bends), -1 if law.constant else 1  # u^-exponent, or u^exponent
     values = {b.name: np.exp(t) if b.log else t for b, t in zip(law.bends, theta_NT.T, strict=False)}
-    powers = [smallest[i] ** values[b.name] for i, b in enumerate(law.bends)] if fitted.law in POWERS else []
+    powers = [smallest[i] ** (-rising * values[b.name]) for i, b in enumerate(law.bends)] if fitted.law in POWERS else []
     values |= {b.name: values[b.name] * smallest[0] for b in law.bends if b.place}
     linear = dict(zip(law.linear, theta_NT.T[n:], strict=True))
-    if "intercept" in linear:
+    if fitted.law == "hump":
+        linear = _hump_natural(linear, math.log(smallest[0]), sign)
+    elif "intercept" in linear:
         linear["intercept"] = linear["intercept"] - sign * (theta_NT[:, n + 1 :] @ np.log(smallest))
-    for variables, name in zip(POWERS.get(fitted.law, []), law.linear[1:], strict=True) if powers else ():
+    gains = law.linear[1:] if law.constant else law.linear
+    for variables, name in zip(POWERS.get(fitted.law, []), gains, strict=True) if powers else ():
         linear[COEFFICIENTS[name]] = linear[name] * np.prod([powers[i] for i in variables], axis=0)
     return linear | values
+
+
+def _hump_natural(linear: dict[str, Array], shift: float, sign: float) -> dict[str, Array]:
+    """Intercept and slope at x = 1, and where the curve turns."""
+    intercept, slope, curvature = (linear[name] for name in ("intercept", "slope", "curvature"))
+    at_one = slope - 2 * curvature * shift
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        turn = np.exp(-at_one / (2 * curvature))
+    return {
+        "intercept": intercept + sign * (-slope * shift + curvature * shift**2),
+        "slope": at_one,
+        "curvature": curvature,
+        "turn": turn,
+    }

@@ -16,48 +16,47 @@ of the curves) hold it in 83 %: they are the lucky ones. Uncertainty between law
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit, logit
 
+from analysis.stats.comparison import AS_GOOD, Comparison, compare, defined, held_out_error, too_few
+from analysis.stats.drawn import drawn_arms
 from analysis.stats.estimate import NO_SPREAD, Estimate, Missing, Why, no_interval, t_quantile
-from analysis.stats.intervals import no_spread, percentile_interval
+from analysis.stats.intervals import no_spread, percentile_interval, resampled_counts
 from analysis.stats.laws import (
     COEFFICIENTS,
     HUBER,
     LAWS,
-    SPARE,
     Fit,
     Solver,
     bends_of,
     bounds_of,
     curves_at,
     fit,
-    known_law,
     natural,
-    size_penalty,
 )
 from analysis.stats.points import Array, Points, from_seeds
 
 __all__ = ["LAWS", "Comparison", "Curve", "Fit", "Points", "compare", "curve", "fit", "from_seeds", "held_out_error"]
 
-AS_GOOD = 2.0  # AICc
 WIDEST_FACTOR = 100.0  # an interval of a scale (half, exponent, ...) beyond this factor says nothing
 WIDEST_RANGES = 3.0  # an interval of a limit or gain beyond this many times the range of y says nothing
 PLATEAU = 0.95
+LEAST_DF = 2  # residuals beyond the parameters: of one the size of the noise is a guess
 
 
-def seed_draws(scores_SK: Array, rng: np.random.Generator, n: int = 400) -> Array:
-    """Level means under n draws of seeds, (n, K), every seed with all its levels. Deviations are widened so that the
-    percentile interval of a mean is about Student's t interval."""
-    scores = np.asarray(scores_SK, dtype=float)
-    n_seeds = len(scores)
-    if n_seeds < 2:
+def seed_draws(scores_SK: Array, rng: np.random.Generator, n: int = 400, bases_S: Array | None = None) -> Array:
+    """Level means under n draws of seeds, or of what else drawn.py says, (n, K), every seed with all its levels. Deviations are
+    widened so that the percentile interval of a mean is about Student's t interval."""
+    if len(scores_SK) < 2:
         raise ValueError("seed_draws: needs 2 seeds; published_draws resamples residuals")
-    means_NK = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=n) @ scores / n_seeds
-    widen = math.sqrt(n_seeds / (n_seeds - 1)) * t_quantile(n_seeds - 1) / t_quantile(math.inf)
+    units = drawn_arms(np.asarray(scores_SK, dtype=float).T[:, :, None], bases_S)
+    scores = units.scores_CUI[:, :, 0].T
+    means_NK = resampled_counts(units.blocks_U, rng, n) @ scores / len(scores)
+    widen = units.widening * t_quantile(units.df) / t_quantile(math.inf)
     return np.asarray(scores.mean(axis=0) + widen * (means_NK - scores.mean(axis=0)))
 
 
@@ -69,7 +68,7 @@ def published_draws(fitted: Fit, rng: np.random.Generator, n: int = 400) -> Arra
     if points.se_K is not None:
         noise_NK = rng.standard_normal((n, len(fitted_K))) * np.asarray(points.se_K) * max(fitted.scale, 1.0)
         return np.asarray(fitted_K + noise_NK)
-    if df < 1:
+    if df < LEAST_DF:
         return np.empty((0, len(fitted_K)))
     residual_K = points.y_K - fitted_K
     widen = math.sqrt(len(residual_K) / df) * t_quantile(df) / t_quantile(math.inf)
@@ -82,7 +81,7 @@ class Curve:
 
     fit: Fit
     parameters: dict[str, Estimate]
-    plateau: Estimate  # the x where PLATEAU of the gain beyond the smallest x is reached
+    plateau: Estimate  # the x where PLATEAU of the gain beyond the smallest x, be it 0, is reached
     theta_NT: Array
 
     def band(self, x: Array) -> tuple[Array, Array]:
@@ -125,18 +124,14 @@ def _estimate(fitted: Fit, value: float, draws_N: Array, missing: Missing | None
     return Estimate(value, float(low), float(high), df, n_seeds, n_levels, scale, n_draws=len(draws_N))
 
 
-def _too_few(points: Points, law: str) -> str:
-    needed = LAWS[law].n_parameters + SPARE
-    return f"too few levels or seeds ({points.n} degrees of freedom, needs {needed})" if points.n < needed else ""
-
-
 def _simpler(fitted: Fit) -> str:
     """Why none of the law's parameters is identified, if so."""
     if not LAWS[fitted.law].bends:
         return ""
     if not math.isfinite(fitted.aicc):
-        return "not identified: " + _too_few(fitted.points, fitted.law)
-    rivals = [fit(fitted.points, name, scale=fitted.scale) for name in LAWS[fitted.law].simpler]
+        return "not identified: " + too_few(fitted.points, fitted.law)
+    usable = [name for name in LAWS[fitted.law].simpler if defined(fitted.points, name)]
+    rivals = [fit(fitted.points, name, scale=fitted.scale) for name in usable]
     best = min(rivals, key=lambda rival: rival.aicc)
     if best.aicc <= fitted.aicc + AS_GOOD:
         return f"not identified: {best.law} fits as well (AICc {best.aicc:.1f} against {fitted.aicc:.1f})"
@@ -147,7 +142,7 @@ def _reasons(fitted: Fit, theta_NT: Array) -> dict[str, Missing | None]:
     """{parameter: why it is not identified, or None}."""
     law, values = LAWS[fitted.law], natural(fitted, theta_NT)
     if not len(theta_NT):
-        few = Missing(Why.NOT_IDENTIFIED, "not identified: needs more levels, no residual to estimate noise from")
+        few = Missing(Why.NOT_IDENTIFIED, "not identified: needs more levels, too few residuals to estimate noise from")
         return dict.fromkeys(values, few)
     if common := _simpler(fitted):
         return dict.fromkeys(values, Missing(Why.NOT_IDENTIFIED, common))
@@ -162,12 +157,18 @@ def _reasons(fitted: Fit, theta_NT: Array) -> dict[str, Missing | None]:
         if name in names and _at_bound(theta_NT[:, names.index(name)], bounds[:, names.index(name)]):
             what = "ends at a bound"
         elif (bend and bend.log) or name in COEFFICIENTS.values():
-            if low <= 0 or high / low > WIDEST_FACTOR:
+            if _factor(low, high) > WIDEST_FACTOR:
                 what = f"spans a factor above {WIDEST_FACTOR:.0f}"
         elif law.bends and not bend and high - low > WIDEST_RANGES * fitted.points.spread:
             what = f"is {WIDEST_RANGES:.0f} times wider than the measure's range"
         found[name] = Missing(Why.NOT_IDENTIFIED, f"not identified: its interval {spans} {what}") if what else None
     return found
+
+
+def _factor(low: float, high: float) -> float:
+    """By what factor an interval spans, whatever its sign; inf where it holds 0."""
+    near, far = sorted((abs(low), abs(high)))
+    return far / near if low * high > 0 else math.inf
 
 
 def _at_bound(draws_N: Array, bounds_2: Array) -> bool:
@@ -177,7 +178,7 @@ def _at_bound(draws_N: Array, bounds_2: Array) -> bool:
     return bool(low <= bounds_2[0] + 0.01 * width or high >= bounds_2[1] - 0.01 * width)
 
 
-# The x, in units of the smallest measured, at which a law's h has fallen to 1 − PLATEAU of what it was there.
+# The x, in units of the smallest measured, at which a law's h has fallen to 1 − PLATEAU of what it was there, or at 0.
 LEFT = 1 - PLATEAU
 REACHED: dict[str, Callable[..., Array]] = {
     "power": lambda exponent: LEFT ** (-1 / exponent),
@@ -187,14 +188,22 @@ REACHED: dict[str, Callable[..., Array]] = {
 }
 
 
+REACHED_FROM_ZERO: dict[str, Callable[..., Array]] = {
+    "exponential": lambda scale: -scale * np.log(LEFT),
+    "michaelis": lambda half: half * (1 / LEFT - 1),
+    "logistic": lambda middle, steep: middle * np.exp(-logit(LEFT) / steep),
+}
+
+
 def _plateau(fitted: Fit, theta_NT: Array, parameters: dict[str, Estimate]) -> Estimate:
     """Where 95 % of the gain beyond the smallest x is reached, if that is within what was measured."""
     (smallest, largest), points = fitted.extent_2V[:, 0], fitted.points
     if fitted.law not in REACHED:
         none = Missing(Why.NO_SUCH_THING, f"the {fitted.law} law has no plateau")
         return no_interval(math.nan, points.n_seeds, len(points.y_K), none, "log")
+    reached = REACHED_FROM_ZERO if points.has_zero else REACHED
     with np.errstate(over="ignore"):
-        value, *draws = (smallest * REACHED[fitted.law](*bends_of(LAWS[fitted.law], t)) for t in (fitted.theta, *theta_NT))
+        value, *draws = (smallest * reached[fitted.law](*bends_of(LAWS[fitted.law], t)) for t in (fitted.theta, *theta_NT))
     missing = parameters["limit"].missing or parameters["gain"].missing
     if not missing and parameters["gain"].low <= 0:
         no_gain = parameters["gain"].high >= 0
@@ -205,72 +214,3 @@ def _plateau(fitted: Fit, theta_NT: Array, parameters: dict[str, Estimate]) -> E
         why = f"not reached: its interval [{low:.3g}, {high:.3g}] ends beyond the largest x measured, {largest:.3g}"
         missing = Missing(Why.NOT_REACHED, why)
     return _estimate(fitted, float(value), np.array(draws), missing, True)
-
-
-@dataclass(frozen=True)
-class Row:
-    """One law in a comparison; `difference` is AICc above the best, `weight` Akaike's, `penalty` the part of AICc for size."""
-
-    law: str
-    aicc: float
-    difference: float
-    weight: float
-    penalty: float
-    held_out_error: float  # root mean square at the largest x, which the fit did not see; units of y
-    why: str = ""  # not compared
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """Laws by AICc. A larger law may be far behind for its parameters alone and yet be true: it is `not_excluded`."""
-
-    rows: tuple[Row, ...]  # best first
-
-    @property
-    def as_good(self) -> tuple[str, ...]:
-        """The laws that the points don't tell from the best; none where fewer than two could be compared."""
-        compared = [row for row in self.rows if not row.why]
-        return tuple(row.law for row in compared if row.difference <= AS_GOOD) if len(compared) > 1 else ()
-
-    @property
-    def not_excluded(self) -> tuple[str, ...]:
-        """Laws further behind that fit no worse than the best: only their number of parameters speaks against them."""
-        further = [row for row in self.rows if not row.why and row.difference > AS_GOOD]
-        return tuple(row.law for row in further if row.difference - row.penalty + self.rows[0].penalty <= 0)
-
-    def conclusion(self, names: Mapping[str, str] | None = None) -> str:
-        """The best law, or between which the points don't decide, and which larger ones they don't exclude. `names`: what laws
-        are called in it, by their key in LAWS."""
-        if not self.as_good:
-            return "not compared: too few levels or seeds"
-        good, further = (", ".join((names or {}).get(law, law) for law in laws) for laws in (self.as_good, self.not_excluded))
-        best = good if len(self.as_good) == 1 else f"indistinguishable: {good}"
-        return best + (f"; not excluded, with more parameters: {further}" if further else "")
-
-
-def held_out_error(points: Points, law: str, axis: int = 0) -> float:
-    """Root mean square error at the largest x of `axis`, predicted by the law fitted to all others; nan if those are too few."""
-    kept_K = points.x_KV[:, axis] < points.x_KV[:, axis].max()
-    x_KV = np.unique(points.x_KV[kept_K], axis=0)
-    if len(x_KV) <= LAWS[law].n_parameters or np.any(x_KV.min(axis=0) == x_KV.max(axis=0)):
-        return math.nan
-    predicted = fit(points.only(kept_K), law).predict(points.x_KV[~kept_K])
-    return float(np.sqrt(np.mean((predicted - points.y_K[~kept_K]) ** 2)))
-
-
-def compare(points: Points, laws: Sequence[str] = (), axis: int = 0) -> Comparison:
-    """All laws of as many variables (or those named) by AICc, at one noise scale, and by extrapolation along `axis`."""
-    names = laws or [name for name, law in LAWS.items() if law.variables in (0, points.x_KV.shape[1])]
-    n_levels = len(points.y_K)
-    enough = [name for name in names if n_levels >= LAWS[name].n_parameters and known_law(name, points)]
-    alone = [fit(points, name) for name in enough]
-    scale = min((f.scale for f in alone if n_levels - f.n_parameters >= 2), default=None)
-    aicc = {name: fit(points, name, scale=scale).aicc if name in enough else math.inf for name in names}
-    best = min(aicc.values())
-    difference = {name: a - best if math.isfinite(a) else math.inf for name, a in aicc.items()}
-    total = sum(math.exp(-d / 2) for d in difference.values()) or math.nan
-    penalty = {name: size_penalty(points, LAWS[name].n_parameters) for name in names}
-    weight = {name: math.exp(-d / 2) / total for name, d in difference.items()}
-    held_out = {name: held_out_error(points, name, axis) for name in names}
-    rows = [Row(n, aicc[n], difference[n], weight[n], penalty[n], held_out[n], _too_few(points, n)) for n in names]
-    return Comparison(tuple(sorted(rows, key=lambda row: row.aicc)))

@@ -123,7 +123,8 @@ def _scores(t: Tables[Any], arms: Sequence[Arm]) -> Scores | None:
     if not seeds:
         return None
     quality, forgetting = (scores(t, arms, seeds, name) for name in ("quality", "forgetting"))
-    return Scores(quality, forgetting, t.panels["quality"].strata_I, t.panels["forgetting"].strata_I)
+    strata = (t.panels[name].strata_I for name in ("quality", "forgetting"))
+    return Scores(quality, forgetting, *strata, bases_S=t.panels["quality"].bases(arms, seeds))
 
 
 def _front(t: Tables[Any]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from analysis.claims.tables import Tables
 from analysis.questions.rank_vs_quality import retuning
 from analysis.stats import Estimate, interquartile_mean
 from analysis.stats.front import Scores, front_probability, on_front
+from analysis.stats.good_rates import GoodRates, Rated, good_rates
 from core.errors import BadInput
 
 
@@ -26,11 +27,17 @@ class AgainstFull:
     full: Arm | None  # full fine-tuning, if the sweep has an arm of it with a final trial
     tuning: pd.DataFrame  # one row a tuning trial
     n_tuning_items: int
-    optima: Mapping[str, Estimate]  # the learning rate at the top of an arm's curve
+    rated: Mapping[str, Rated]  # an arm's curve along the learning rate
+    good: Mapping[str, GoodRates]  # its best rate, whatever the shape of the curve, and the rates that are good
     differences: Mapping[str, Mapping[str, Estimate]]  # axis → the arm less full, on test
     at_equal_quality: Mapping[str, Estimate]  # forgetting of full less the arm's, on validation
     rows: pd.DataFrame  # one row an arm: all of these, the interquartile mean, and how surely it is on the front
     front: tuple[str, ...]  # the arms that no other beats in both means, along forgetting
+
+    @property
+    def optima(self) -> dict[str, Estimate]:
+        """The best learning rate of every arm."""
+        return {label: one.best for label, one in self.good.items()}
 
 
 def prepare(t: Tables[Any]) -> AgainstFull:
@@ -45,10 +52,13 @@ def prepare(t: Tables[Any]) -> AgainstFull:
     tuned = retuning.scored(tuning)
     panels = retuning.panels_of(t, tuned)
     n_items = panels["quality"].n_items
-    optima, matched = retuning.optima(t.arms, tuned, n_items), retuning.at_equal_quality(t, tuned, panels)
+    rated, matched = retuning.rated(t, tuning, panels), retuning.at_equal_quality(t, tuned, panels)
+    good = {label: good_rates(one, n_items) for label, one in rated.items()}
+    optima = {label: one.best for label, one in good.items()}
     differences = {axis: _differences(t, full, axis) for axis in AXES}
     rows = _rows(t, {"optimum": optima, "forgetting_saved_at_equal_quality": matched}, differences)
-    return AgainstFull(full, tuning, n_items, optima, differences, matched, rows, _front(t))
+    rows = rows.assign(**{f"good_{end}": [getattr(good[label], end) for label in rows["arm"]] for end in ("low", "high")})
+    return AgainstFull(full, tuning, n_items, rated, good, differences, matched, rows, _front(t))
 
 
 def one_arm_a_rank(t: Tables[Any]) -> None:
@@ -101,7 +111,8 @@ def _front_probability(t: Tables[Any]) -> dict[str, float]:
     if len(seeds) < 2:
         return {}
     quality, forgetting = (np.stack([t.panels[axis].of([arm.final[s] for s in seeds]) for arm in ready]) for axis in AXES)
-    scores = Scores(quality, forgetting, t.panels["quality"].strata_I, t.panels["forgetting"].strata_I)
+    strata = (t.panels[axis].strata_I for axis in AXES)
+    scores = Scores(quality, forgetting, *strata, bases_S=t.panels["quality"].bases(ready, seeds))
     share = front_probability(scores, np.random.default_rng(retuning.RANDOM_STATE))
     return {arm.label: float(p) for arm, p in zip(ready, share, strict=True)}
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import chi2
 
-from analysis.arms import AXES, Arm, Panel, panel, seeds_of
+from analysis.arms import AXES, Panel, panel, seeds_of
 from analysis.claims.tables import Tables
 from analysis.stats import Estimate, mean_products
 from analysis.stats.equal_quality import Curve, Pair, TrainingNoise, forgetting_at_matched_quality
-from analysis.stats.optimum import learning_rate_optimum
+from analysis.stats.good_rates import Rated
 from core.states import Phase, State
 
 RANDOM_STATE = 20_250_701  # of every bootstrap of this question: the same trials give the same report
@@ -44,13 +46,42 @@ def panels_of(t: Tables[Any], tuned: pd.DataFrame) -> dict[str, Panel]:
     return {axis: panel(t.items, list(tuned["fingerprint"]), axis) for axis in AXES}
 
 
-def optima(arms: Sequence[Arm], tuned: pd.DataFrame, n_items: int) -> dict[str, Estimate]:
-    """Arm → the learning rate at the top of its curve."""
-    by_arm = {arm.label: tuned[tuned["arm"] == arm.label] for arm in arms}
-    curves = {
-        label: (rows["train.learning_rate"].to_numpy(float), rows["quality"].to_numpy(float)) for label, rows in by_arm.items()
-    }
-    return learning_rate_optimum(curves, n_items)
+def rated(t: Tables[Any], tuning: pd.DataFrame, panels: Mapping[str, Panel]) -> dict[str, Rated]:
+    """Arm → its curve along the rates, one run each. The noise of a difference of two runs is that between final runs and that of
+    the items on which they differ."""
+    noise, found = _usual_spread(t), {}
+    for arm in t.arms:
+        own = tuning[tuning["arm"] == arm.label].sort_values("train.learning_rate")
+        done = scored(own)
+        rates_K = done["train.learning_rate"].to_numpy(float)
+        scores_KI = panels["quality"].of(list(done["fingerprint"]))
+        sd = None if noise is None else math.hypot(math.sqrt(2) * noise[0], _item_error(scores_KI))
+        lost = own.loc[own["state"] == State.DIVERGED, "train.learning_rate"].astype(float)
+        ends = (bool(len(done) and (lost < rates_K[0]).any()), bool(len(done) and (lost > rates_K[-1]).any()))
+        df = noise[1] if noise else math.inf
+        found[arm.label] = Rated(rates_K, done["quality"].to_numpy(float)[None], sd, df, ends)
+    return found
+
+
+def _usual_spread(t: Tables[Any]) -> tuple[float, float] | None:
+    """The standard deviation between final runs of one arm on one base, and its degrees of freedom: from the median of their
+    variances, as one arm that is unstable at its rate says nothing of the others (half of a sample's efficiency counts)."""
+    panel, variances, df = t.panels["quality"], [], 0
+    for arm in t.arms:
+        by_base: dict[str, list[str]] = {}
+        for name in arm.final.values():
+            by_base.setdefault(panel.base_of.get(name, ""), []).append(name)
+        for names in by_base.values():
+            if len(names) > 1:
+                variances.append(float(panel.of(names).mean(axis=1).var(ddof=1)) * (len(names) - 1) / chi2.median(len(names) - 1))
+                df += len(names) - 1
+    return (math.sqrt(float(np.median(variances))), df / 2) if df > 1 else None
+
+
+def _item_error(scores_KI: np.ndarray) -> float:
+    """The standard error over items of a difference of two runs, on average over neighbouring rates."""
+    differences = np.diff(scores_KI, axis=0)
+    return float(np.sqrt(np.mean(differences.var(axis=1)) / scores_KI.shape[1])) if len(differences) else 0.0
 
 
 def at_equal_quality(t: Tables[Any], tuned: pd.DataFrame, panels: Mapping[str, Panel]) -> dict[str, Estimate]:

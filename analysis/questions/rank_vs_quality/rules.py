@@ -14,7 +14,8 @@ from analysis.claims.verdicts import Finding, direction, untested
 from analysis.formatting import joined
 from analysis.questions.rank_vs_quality.against_full import AgainstFull
 from analysis.questions.rank_vs_quality.retuning import scored
-from analysis.stats import ABOVE_ZERO, Form, Missing, Region, Why, no_interval, quotient_of_estimates
+from analysis.stats import ABOVE_ZERO, Form, Missing, Region, Why, no_interval
+from analysis.stats.good_rates import ratio_of_best
 from core.states import Phase
 
 MARGIN = 0.03  # "within 2–3 % of full fine-tuning"
@@ -125,11 +126,11 @@ def learning_rate_ratio(t: Tables[AgainstFull]) -> Finding:
     if arm is None or full is None:
         return _no_arms(ABOUT_TEN, effect, _near_and_paired(GOOD_RANK))
     top, bottom = t.own.optima[arm.label], t.own.optima[full.label]
-    if math.isnan(top.value) or math.isnan(bottom.value):
+    if not (top.known and bottom.known):
         lost = [(name, e.missing) for name, e in (("LoRA", top), ("full", bottom)) if e.missing]
         why = Missing(lost[0][1].kind if lost else Why.NOT_LOCATED, " and ".join(f"{name} {one.text}" for name, one in lost))
-        return Finding(no_interval(math.nan, 1, t.own.n_tuning_items, why, "log"), ABOUT_TEN, effect, "ratio")
-    e = quotient_of_estimates(top, bottom)
+        return Finding(no_interval(top.value / bottom.value, 1, t.own.n_tuning_items, why, "log"), ABOUT_TEN, effect, "ratio")
+    e = ratio_of_best(t.own.rated[arm.label], t.own.rated[full.label], t.own.n_tuning_items)
     which_way = direction(e, 1.0, "LoRA's is higher", "LoRA's is lower")
     where = "from the tuning trials, one a rate: learning_rate asks it with seeds"
     return Finding(e, ABOUT_TEN, effect, "ratio", joined(_stands_for((arm, GOOD_RANK)), which_way, where))

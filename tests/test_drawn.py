@@ -1,0 +1,139 @@
+"""For whom an interval speaks: one base, two that are blocks, three and more that were drawn, clusters of tasks; simulated."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from analysis import stats
+from analysis.arms import Arm, Panel
+from analysis.claims.rules import contrast
+from analysis.claims.verdicts import Finding, seeds_needed
+from analysis.stats import Over
+from analysis.stats.best import pairwise
+
+STRATA = np.repeat(np.arange(4), 10)
+MEAN = 0.3
+
+
+def scores(rng: np.random.Generator, bases_S: np.ndarray, share: float) -> tuple[np.ndarray, float]:
+    """Paired differences (S, I) of which bases have this share of the seeds' variance, and their mean on these very bases."""
+    base_B = 0.1 * rng.normal(0, share**0.5, bases_S.max() + 1)
+    seed_S = 0.1 * rng.normal(0, (1 - share) ** 0.5, len(bases_S))
+    noise_SI = rng.normal(0, 0.05, (1, len(STRATA))) + rng.normal(0, 0.1, (len(bases_S), len(STRATA)))
+    return MEAN + (base_B[bases_S] + seed_S)[:, None] + noise_SI, MEAN + float(base_B[bases_S].mean())
+
+
+@pytest.mark.parametrize(
+    ("n_seeds", "n_bases", "over"),
+    [(8, 2, Over.THESE_BASES), (4, 2, Over.THESE_BASES), (8, 4, Over.NEW_BASES), (8, 8, Over.NEW_BASES)],
+)
+@pytest.mark.parametrize("share", [0.5, 0.7])
+def test_intervals_cover_what_they_speak_for(n_seeds: int, n_bases: int, over: Over, share: float) -> None:
+    """A standard error of 500 draws is a point."""
+    rng, hits, longer = np.random.default_rng(n_seeds + n_bases), [], []
+    bases_S = np.arange(n_seeds) % n_bases
+    for _ in range(500):
+        one, on_these = scores(rng, bases_S, share)
+        e = stats.mean_interval(one, STRATA, bases_S=bases_S)
+        assert e.over is over
+        truth = on_these if over is Over.THESE_BASES else MEAN
+        hits.append(e.low <= truth <= e.high)
+        plain = stats.mean_interval(one, STRATA)
+        longer.append((e.high - e.low) / (plain.high - plain.low))
+    assert 0.91 <= np.mean(hits) <= 0.985
+    assert np.mean(longer) < 1 if (n_seeds, n_bases) == (8, 2) else True
+
+
+def test_one_seed_a_base_is_students_t_and_uneven_blocks_are_left() -> None:
+    rng = np.random.default_rng(0)
+    one = rng.normal(size=(4, 40))
+    alone = stats.mean_interval(one, STRATA)
+    for bases in (np.arange(4), np.array(["a", "b", "c", "d"])):
+        assert stats.mean_interval(one, STRATA, bases_S=bases).low == pytest.approx(alone.low)
+    uneven = stats.mean_interval(one[:3], STRATA, bases_S=np.array([0, 1, 0]))
+    assert (uneven.low, uneven.over) == (pytest.approx(stats.mean_interval(one[:3], STRATA).low), Over.THESE_BASES)
+    assert stats.mean_interval(one, STRATA, bases_S=np.zeros(4)).over is Over.SEEDS
+
+
+def test_ratios_relative_differences_and_pairs_of_arms_block_alike() -> None:
+    rng, bases_S = np.random.default_rng(1), np.array([0, 1, 0, 1, 0, 1])
+    one, other = (5 + scores(rng, bases_S, 0.9)[0] for _ in range(2))
+    difference = stats.mean_interval(one - other, STRATA, bases_S=bases_S)
+    assert stats.ratio_interval(one, other, STRATA, bases_S=bases_S).over is Over.THESE_BASES
+    assert stats.relative_difference(one, other, STRATA, bases_S=bases_S).over is Over.THESE_BASES
+    pairs = pairwise(np.stack([other, one]), STRATA, bases_S=bases_S)
+    assert pairs.df_2KK[0, 0, 1] == pytest.approx(difference.df)
+    assert pairs.gain_KK[0, 1] == pytest.approx(difference.value)
+
+
+def test_skewed_seeds_are_covered_better_than_by_students_t() -> None:
+    rng, hits, plain = np.random.default_rng(2), [], []
+    for _ in range(1_500):
+        seed_S = rng.exponential(size=(8, 1))
+        e = stats.mean_interval(seed_S, n_items=50)
+        half = stats.t_quantile(7) * float(seed_S.std(ddof=1)) / 8**0.5
+        hits.append(e.low <= 1 <= e.high)
+        plain.append(abs(seed_S.mean() - 1) <= half)
+    assert np.mean(hits) >= 0.93
+    assert np.mean(plain) <= 0.915
+
+
+def test_more_seeds_do_not_lessen_the_part_of_the_items() -> None:
+    """With 40 items that differ much, a hundred times the seeds leave most of the error, and only items would decide."""
+    rng = np.random.default_rng(3)
+    one = 0.08 + 0.02 * rng.normal(size=(4, 1)) + 0.3 * rng.normal(size=(1, 40)) + 0.05 * rng.normal(size=(4, 40))
+    one += 0.08 - one.mean()
+    e = stats.mean_interval(one)
+    assert e.lasting == pytest.approx(0.3 / 40**0.5, rel=0.3)
+    assert e.minimum_detectable(1, 4) == pytest.approx(e.minimum_detectable())
+    assert e.minimum_detectable(1, 10**6) == pytest.approx((1.96 + 0.84) * e.lasting, rel=0.01)
+    assert seeds_needed(Finding(e, stats.ABOVE_ZERO, ""), 1) is None
+
+
+@pytest.mark.parametrize("n_seeds", [8, 32])
+def test_the_detectable_effect_at_other_numbers_of_seeds_is_detected_four_times_in_five(n_seeds: int) -> None:
+    rng = np.random.default_rng(4)
+
+    def drawn(seeds: int) -> np.ndarray:
+        return rng.normal(0, 0.1, (seeds, 1)) + rng.normal(0, 0.3, (1, 40)) + rng.normal(0, 0.3, (seeds, 40))
+
+    effect = float(np.median([stats.mean_interval(drawn(4)).minimum_detectable(1, n_seeds) for _ in range(200)]))
+    assert 0.7 <= np.mean([stats.mean_interval(effect + drawn(n_seeds)).low > 0 for _ in range(300)]) <= 0.9
+
+
+def arms_on_clusters(rng: np.random.Generator, n_seeds: int, n_clusters: int) -> tuple[Panel, Arm]:
+    """One arm's scores whose clusters differ by as much as its items."""
+    cluster_G = rng.normal(0, 0.3, n_clusters)
+    strata_I = np.repeat(np.arange(n_clusters), 20)
+    one = MEAN + cluster_G[strata_I] + rng.normal(0, 0.3, len(strata_I)) + rng.normal(0, 0.05, (n_seeds, 1))
+    names = [str(seed) for seed in range(n_seeds)]
+    groups = tuple(f"cluster {g}" for g in range(n_clusters))
+    panel = Panel(one, strata_I, {name: i for i, name in enumerate(names)}, len(strata_I), crossed=True, groups=groups)
+    return panel, Arm("a", "lora", 1, final=dict(enumerate(names)))
+
+
+def test_claims_about_new_clusters_resample_clusters() -> None:
+    rng, hits, plain = np.random.default_rng(5), [], []
+    for _ in range(400):
+        panel, arm = arms_on_clusters(rng, 4, 6)
+        e, fixed = contrast([(arm, 1.0)], panel, new_clusters=True), contrast([(arm, 1.0)], panel)
+        assert e is not None
+        assert fixed is not None
+        assert e.over is Over.NEW_CLUSTERS
+        assert e.value == pytest.approx(fixed.value)
+        hits.append(e.low <= MEAN <= e.high)
+        plain.append(fixed.low <= MEAN <= fixed.high)
+    assert np.mean(hits) >= 0.92
+    assert np.mean(plain) <= 0.75
+
+
+def test_clusters_that_each_seed_draws_anew_are_units_too() -> None:
+    rng = np.random.default_rng(6)
+    one = MEAN + np.repeat(rng.normal(0, 0.1, 4), 2)[:, None]
+    names = [str(seed) for seed in range(8)]
+    folds = {name: str(i // 2) for i, name in enumerate(names)}
+    panel = Panel(one, np.zeros(1, dtype=int), {n: i for i, n in enumerate(names)}, 90, crossed=False, fold_of=folds)
+    e = contrast([(Arm("a", "lora", 1, final=dict(enumerate(names))), 1.0)], panel, new_clusters=True)
+    assert e is not None
+    assert (e.over, e.df) == (Over.NEW_CLUSTERS, pytest.approx(3))
