@@ -9,7 +9,7 @@ from fractions import Fraction
 
 from core.errors import BadInput, nearest
 from core.fields import flatten, parse_value, replace_field
-from core.rates import RATE
+from core.rates import RATE, rounded
 from core.settings import Scalar, Trial
 
 
@@ -121,6 +121,7 @@ class Experiment:
     tune_trials: int = 0
     tune_beyond: int = 2  # more tuning trials of an arm, at most, while its best learning rate is an end of those tried
     rates: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
+    rate_times: Mapping[str, float] = field(default_factory=dict)  # method → its range of the learning rate over that of `tune`
     seeds: tuple[int, ...] = (0, 1, 2)
     with_seed: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     without: tuple[str, ...] = ()
@@ -144,7 +145,9 @@ class Experiment:
     def space(self, name: str, trial: Trial) -> LogUniform:
         """The range in which a tuned field is searched in an arm with this trial's model and method."""
         space = self.tune[name]
-        low, high = self.rates.get((trial.model.name, trial.adapter.method), (space.low, space.high))
+        times = self.rate_times.get(trial.adapter.method, 1.0)
+        own = rounded(space.low * times), rounded(space.high * times)
+        low, high = self.rates.get((trial.model.name, trial.adapter.method), own if times != 1.0 else (space.low, space.high))
         return LogUniform(low, high, space.grid) if name == RATE else space
 
     def _check_search(self, search: OpenSearch) -> None:

@@ -27,19 +27,16 @@ from sweeps.plan import arms, overridden
 def moved(experiment: Experiment, asked: Experiment, given: bool) -> Experiment:
     """The experiment as the options made it of the one that was `asked`, with rates for its models. `given`: the user has set
     the rate."""
-    if given or not is_lab(asked.base.model.name):
+    if given:
+        return dataclasses.replace(experiment, rate_times={})
+    if not is_lab(asked.base.model.name):
         return experiment
     files = _files(experiment)
     found = {name: read for name, read in files.items() if not is_lab(name)}
     if not found:
         return experiment
     if RATE in experiment.tune:
-        space = experiment.tune[RATE]
-        ranges = {
-            (name, method): _around(space, read, known.changes_base)
-            for name, read in found.items()
-            for method, known in METHODS.items()
-        }
+        ranges = {(name, method): _range(experiment, read, method) for name, read in found.items() for method in METHODS}
         return dataclasses.replace(experiment, rates=ranges)
     own = found.get(experiment.base.model.name)
     return _moved_levels(experiment, asked, own) if own else experiment
@@ -55,6 +52,14 @@ def _files(experiment: Experiment) -> dict[str, BaseFiles]:
         with suppress(BadInput):
             found[name] = bases.read(dataclasses.replace(experiment.base.model, name=name))
     return found
+
+
+def _range(experiment: Experiment, read: BaseFiles, method: str) -> tuple[float, float]:
+    """Of a method that the question gives a range of its own: as far from LoRA's as there."""
+    space, times = experiment.tune[RATE], experiment.rate_times.get(method)
+    if times is None:
+        return _around(space, read, METHODS[method].changes_base)
+    return rates.around(rates.best(read.width, read.model_type, False) * times, space.low, space.high)
 
 
 def _around(space: LogUniform, read: BaseFiles, changes_base: bool) -> tuple[float, float]:
@@ -85,6 +90,8 @@ def _moved_levels(experiment: Experiment, asked: Experiment, read: BaseFiles) ->
 def ranges(experiment: Experiment) -> str:
     """Where the arms' rates are searched, and why there: "1.6e-4 to 1e-2 for LoRA, 1.6e-5 to 1e-3 for full (width 576;
     Schulman 2025)"; "" where the question's own range is."""
+    if experiment.rate_times and not experiment.rates:
+        return _own_ranges(experiment)
     files, found = _files(experiment), dict[str, None]()
     for arm in arms(experiment) if experiment.rates else ():
         trial = overridden(experiment.base, arm.overrides)
@@ -94,6 +101,17 @@ def ranges(experiment: Experiment) -> str:
             found[f"{rates.text(space.low)} to {rates.text(space.high)} for {label}{where}"] = None
     widths = "" if len(files) > 1 else f"width {files[experiment.base.model.name].width}; "
     return f"{', '.join(found)} ({widths}{rates.SOURCE})" if found else ""
+
+
+def _own_ranges(experiment: Experiment) -> str:
+    """Of the laboratory's models, where the question has a range for each method."""
+    found = dict[str, list[str]]()
+    for arm in arms(experiment):
+        if RATE in arm.tune:
+            name = METHODS[overridden(experiment.base, arm.overrides).adapter.method].label
+            where = f"{rates.text(arm.tune[RATE].low)} to {rates.text(arm.tune[RATE].high)}"
+            found.setdefault(where, []).append(name)
+    return "; ".join(f"{where} for {', '.join(names)}" for where, names in found.items())
 
 
 def told(experiment: Experiment, asked: Experiment, given: bool) -> list[str]:

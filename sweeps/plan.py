@@ -296,4 +296,5 @@ def _sweep_id(plan: Plan) -> str:
         "version": RESULT_VERSION,
     }
     what |= {"search": dataclasses.asdict(experiment.search)} if experiment.search else {}
+    what |= {"rate_times": dict(experiment.rate_times)} if experiment.rate_times else {}
     return content_hash(what | ({"rates": SOURCE} if experiment.rates else {}))

@@ -190,3 +190,20 @@ def test_files_tell_exactly_what_is_trained(make_model: Callable[..., str], arch
         assert len(resolved) == len(built.target_modules) or name == "full"
         logits(built.model)
     assert not any(parameter.requires_grad for parameter in base.model.parameters())
+
+
+def test_each_method_of_the_question_has_a_range_of_its_own() -> None:
+    from core.experiment import LogUniform
+    from experiments.adapter_methods import EXPERIMENT
+    from sweeps import moved
+
+    rate = "train.learning_rate"
+    ranges = {
+        name: EXPERIMENT.space(rate, replace_field(EXPERIMENT.base, "adapter.method", name))
+        for name in ("lora", "full", "prompt")
+    }
+    assert ranges == {
+        "lora": EXPERIMENT.tune[rate], "full": LogUniform(3e-5, 3e-3, 4), "prompt": LogUniform(9e-3, 0.9, 4),
+    }  # fmt: skip
+    assert "9e-3 to 9e-1 for prompt tuning" in moved.ranges(EXPERIMENT)
+    assert moved.moved(EXPERIMENT, EXPERIMENT, given=True).rate_times == {}

@@ -1,0 +1,77 @@
+"""Which method gives the most quality for its forgetting, each at its own best learning rate?"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from analysis.claims.question import Question
+from analysis.claims.rules import NOT_WORSE, Ask, Rule, difference
+from analysis.claims.tables import Tables, View
+from analysis.figures import style
+from analysis.formatting import heading
+from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
+from core.adapters import METHODS
+from core.measures import measure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HELD_OUT = "exact_match/held_out"
+VIEW = View(
+    x="adapter.method",
+    x_label="method",
+    measures=("quality", HELD_OUT, "forgetting", "raw_accuracy/skills"),
+    scale="even",
+)
+CAPTION = (
+    "Each method at its best learning rate: quality on the tasks trained on, and on held-out ones, against forgetting. Lines are "
+    "95 % intervals. Colours are of kinds of methods, markers of single ones."
+)
+
+
+def draw(t: Tables[Any], narrow: bool = False) -> Figure:
+    """The plane of quality and forgetting: tasks trained on, and held-out ones where there are such."""
+    names = [name for name in ("quality", HELD_OUT) if name in t.panels]
+    shape = (len(names), 1, 2.9 * len(names) + 0.8, style.COLUMN_WIDTH) if narrow else (1, len(names), 3.9, style.TEXT_WIDTH)
+    figure, panels = style.figure(*shape)
+    for panel, name in zip(panels, names, strict=True):
+        _plane(panel, t, name)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper left", ncols=3 if narrow else 7, borderaxespad=0.2)
+    return figure
+
+
+def _plane(panel: Axes, t: Tables[Any], name: str) -> None:
+    rows = t.arm_rows[t.arm_rows["seeds"] > 0].dropna(subset=[name, "forgetting"])
+    for row in rows.to_dict("records"):
+        colour, mark = style.colour(str(row["method"])), style.marker(str(row["method"]))
+        x, y = row["forgetting"], row[name]
+        panel.plot([x, x], [row[f"{name}_low"], row[f"{name}_high"]], color=colour, linewidth=0.8, zorder=2)
+        panel.plot([row["forgetting_low"], row["forgetting_high"]], [y, y], color=colour, linewidth=0.8, zorder=2)
+        label = METHODS[str(row["method"])].label
+        panel.plot(x, y, mark, color=colour, mec="white", mew=0.6, markersize=6.5, linestyle="", zorder=3, label=label)
+    ends = (rows[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))
+    panel.set_ylim(*style.limits(rows[name].to_numpy(float), *ends))
+    style.from_zero(panel, rows["forgetting"].to_numpy(float))
+    style.untuned(panel, t.base_levels(name))
+    panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
+    panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
+    panel.set_title("Tasks trained on" if name == "quality" else measure(name).words.capitalize())
+
+
+def against_lora(method: str, region: Region, name: str = "quality", in_points: bool = False) -> Rule:
+    """A method less LoRA."""
+    ask = Ask(name, region, f"{METHODS[method].label} − LoRA, {name}", in_points=in_points)
+    return lambda t: difference(t, {"adapter.method": method}, {"adapter.method": "lora"}, ask)
+
+
+RULES: dict[str, Rule] = {
+    "prompt_tuning_falls_behind_lora": against_lora("prompt", BELOW_ZERO),
+    "dora_beats_lora": against_lora("dora", ABOVE_ZERO),
+    "pissa_beats_lora": against_lora("pissa", ABOVE_ZERO),
+    "lora_plus_beats_lora": against_lora("lora-plus", ABOVE_ZERO),
+    "vera_equals_lora": against_lora("vera", NOT_WORSE, in_points=True),
+    "scales_forget_less_than_lora": against_lora("ia3", BELOW_ZERO, "forgetting"),
+}
+QUESTION: Question[None] = Question(VIEW, RULES, draw=draw, caption=CAPTION)
