@@ -123,8 +123,8 @@ def _scores(t: Tables[Any], arms: Sequence[Arm]) -> Scores | None:
     if not seeds:
         return None
     quality, forgetting = (scores(t, arms, seeds, name) for name in ("quality", "forgetting"))
-    strata = (t.panels[name].strata_I for name in ("quality", "forgetting"))
-    return Scores(quality, forgetting, *strata, bases_S=t.panels["quality"].bases(arms, seeds))
+    strata_I, strata_J = (t.panels[name].strata_I for name in ("quality", "forgetting"))
+    return Scores(quality, forgetting, strata_I, strata_J, bases_S=t.panels["quality"].bases(arms, seeds))
 
 
 def _front(t: Tables[Any]) -> dict[str, float]:

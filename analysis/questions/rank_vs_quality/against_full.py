@@ -111,8 +111,8 @@ def _front_probability(t: Tables[Any]) -> dict[str, float]:
     if len(seeds) < 2:
         return {}
     quality, forgetting = (np.stack([t.panels[axis].of([arm.final[s] for s in seeds]) for arm in ready]) for axis in AXES)
-    strata = (t.panels[axis].strata_I for axis in AXES)
-    scores = Scores(quality, forgetting, *strata, bases_S=t.panels["quality"].bases(ready, seeds))
+    strata_I, strata_J = (t.panels[axis].strata_I for axis in AXES)
+    scores = Scores(quality, forgetting, strata_I, strata_J, bases_S=t.panels["quality"].bases(ready, seeds))
     share = front_probability(scores, np.random.default_rng(retuning.RANDOM_STATE))
     return {arm.label: float(p) for arm, p in zip(ready, share, strict=True)}
 
