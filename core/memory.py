@@ -82,7 +82,6 @@ class Load:
     keeps_best: bool = False  # a copy of what is trained, beside the model
     n_quantized: int = 0  # of the parameters
     quantized_bytes: float = 0.0  # of each of these
-    widest: int = 0  # parameters of the largest quantized matrix, which is held unpacked while it is computed with
     copies_base: bool = False  # the adapted weights, beside those that all trials share
     can_checkpoint: bool = True
 
@@ -126,24 +125,24 @@ def dtype(model: Model, device: str) -> str:
     return ("bfloat16" if device == "cuda" else "float32") if model.dtype == "auto" else model.dtype
 
 
-def in_bits(model: Model, base: BaseFiles) -> tuple[int, float, int]:
-    """Of a base's parameters: how many are held quantized, the bytes of each, and how many its largest such matrix has."""
+def in_bits(model: Model, base: BaseFiles) -> tuple[int, float]:
+    """Of a base's parameters: how many are held quantized, and the bytes of each."""
     kind = quantized.name_of(model, base.quantization)
     if kind == "none":
-        return 0, 0.0, 0
-    sizes = [checkpoint.count(base.linear[name]) for name in targets.adaptable(base.linear, ())]
-    return sum(sizes), quantized.KINDS[kind].bytes_each(model.double_quantization), max(sizes, default=0)
+        return 0, 0.0
+    n_quantized = sum(checkpoint.count(base.linear[name]) for name in targets.adaptable(base.linear, ()))
+    return n_quantized, quantized.KINDS[kind].bytes_each(model.double_quantization)
 
 
 def weights_bytes(model: Model, base: BaseFiles, device: str) -> float:
     """Of the base's weights as they are held on a device of this kind."""
-    n_quantized, each, _ = in_bits(model, base)
+    n_quantized, each = in_bits(model, base)
     return (base.n_parameters - n_quantized) * WEIGHT_BYTES[dtype(model, device)] + n_quantized * each
 
 
 def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: str = "cpu") -> Load:
     """The trial's sizes on a device of this kind, with a longest row of so many tokens."""
-    n_quantized, each, widest = in_bits(trial.model, base)
+    n_quantized, each = in_bits(trial.model, base)
     method = adapters.METHODS[trial.adapter.method]
     return Load(
         shape=Shape.of(architecture.read(base.directory, trial.model.trust_remote_code)),
@@ -157,7 +156,6 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
         keeps_best=trial.train.keep == BEST,
         n_quantized=n_quantized,
         quantized_bytes=each,
-        widest=widest,
         copies_base=method.copies_base,
         can_checkpoint=method.checkpointing,
     )

@@ -172,9 +172,11 @@ def trial_copy(base: Base, changes_base: bool) -> PreTrainedModel:
 
 
 def round_parameters(network: torch.nn.Module, dtype: torch.dtype) -> None:
-    """Casts the parameters alone: buffers such as the frequencies of rotary positions stay as exact as the base has them."""
+    """Casts the parameters alone: buffers such as the frequencies of rotary positions stay as exact as the base has them, and
+    weights of 4 or 8 bits, which are whole numbers or packed into others, as they are."""
     for parameter in network.parameters():
-        parameter.data = parameter.data.to(dtype)
+        if parameter.is_floating_point() and getattr(parameter, "quant_state", None) is None:
+            parameter.data = parameter.data.to(dtype)
 
 
 def seq_len_tokens(base: Base, asked: int | None, taken: int = 0) -> int:

@@ -24,10 +24,10 @@ REACH = 8.0  # times lower and higher than the rule: above its known error, and 
 DIGITS = 2  # of a rate that nobody typed
 
 
-def best(width: int, model_type: str, changes_base: bool) -> float:
-    """The learning rate at which a model of this width is expected to learn best; `changes_base`: full fine-tuning."""
+def best(width: int, model_type: str, full: bool) -> float:
+    """The learning rate at which a model of this width is expected to learn best: of full fine-tuning, or of LoRA."""
     power = QWEN_EXPONENT if model_type.startswith("qwen") else EXPONENT
-    return FULL_RATE * (1 if changes_base else LORA_OVER_FULL) * (AT_WIDTH / width) ** power
+    return FULL_RATE * (1 if full else LORA_OVER_FULL) * (AT_WIDTH / width) ** power
 
 
 def moved(rate: float, width: int, model_type: str, over_lora: float = 1.0) -> float:

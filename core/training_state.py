@@ -84,7 +84,7 @@ def restore_weights(trainer: Trainer, state: State) -> None:
             parameter.copy_(state.tensors[WEIGHT + name])
     device = trainer.args.device
     trainer.losses = list(state.tensors["losses"].to(device))
-    trainer.token_counts = list(state.tensors["token_counts"])
+    trainer.token_counts = list(state.tensors["token_counts"].to(device))  # beside those of steps to come
 
 
 def generators() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -58,12 +58,12 @@ def _range(experiment: Experiment, read: BaseFiles, method: str) -> tuple[float,
     """Of a method that the question gives a range of its own: as far from LoRA's as there."""
     space, times = experiment.tune[RATE], experiment.rate_times.get(method)
     if times is None:
-        return _around(space, read, METHODS[method].changes_base)
+        return _around(space, read, METHODS[method].rates_of_full)
     return rates.around(rates.best(read.width, read.model_type, False) * times, space.low, space.high)
 
 
-def _around(space: LogUniform, read: BaseFiles, changes_base: bool) -> tuple[float, float]:
-    return rates.around(rates.best(read.width, read.model_type, changes_base), space.low, space.high)
+def _around(space: LogUniform, read: BaseFiles, full: bool) -> tuple[float, float]:
+    return rates.around(rates.best(read.width, read.model_type, full), space.low, space.high)
 
 
 def _moved_levels(experiment: Experiment, asked: Experiment, read: BaseFiles) -> Experiment:
@@ -75,7 +75,7 @@ def _moved_levels(experiment: Experiment, asked: Experiment, read: BaseFiles) ->
     def arm(changes: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
         return {**changes, RATE: rate(changes[RATE])} if RATE in changes else changes
 
-    full, was_full = (METHODS[one.base.adapter.method].changes_base for one in (experiment, asked))
+    full, was_full = (METHODS[one.base.adapter.method].rates_of_full for one in (experiment, asked))
     over = 1 / rates.LORA_OVER_FULL if full and not was_full else 1.0  # the question's one rate is LoRA's
     fixed = rates.moved(asked.base.train.learning_rate, read.width, read.model_type, over)
     vary = {name: tuple(map(rate, levels)) if name == RATE else levels for name, levels in experiment.vary.items()}

@@ -28,6 +28,7 @@ from core.memory import Shape
 from core.rates import RATE, text
 from core.result import write_whole
 from core.settings import LEAST_RATE, MOST_RATE, Trial
+from core.states import Phase
 from sweeps.parts import Part
 from sweeps.plan import Arm, Plan
 
@@ -105,9 +106,10 @@ def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
     found = []
     for part in parts:
         best = part.best() if part.tuned() and set(part.arm.tune) == {RATE} else None
-        qualities = {one.quality for one in part.outcomes.values() if not one.failed}
-        if best and len(qualities) > 1:
-            found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, part.arm.overrides)))})
+        tuning = [part.outcomes.get(job.key) for (phase, _), job in part.jobs.items() if phase is Phase.TUNE]
+        if best and len({one.quality for one in tuning if one and not one.failed}) > 1:
+            with suppress(BadInput):  # an input that changed meanwhile, which trials refuse
+                found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, part.arm.overrides)))})
     if found:
         with suppress(OSError):  # a full disk is told where results are written
             write_whole(directory / TUNED, json.dumps(found, indent=1).encode())

@@ -1,4 +1,4 @@
-"""What of a model is trained by each method and what that takes, from its config.json alone: `python sweeps/sizes.py DIR_OR_ID`.
+"""What full fine-tuning and LoRA train of a model and what that takes, by config.json alone: `python sweeps/sizes.py DIR_OR_ID`.
 
 Parameters are exact for any architecture that transformers builds: no weights are read. Memory (core/memory.py) is a trial's peak
 on a GPU in bfloat16 or on a CPU in float32: at the least (one row at a time, layers computed twice), and with a whole batch at
@@ -87,7 +87,7 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def rows(base: BaseFiles, ranks: Sequence[int], tokens: int, batch: int, device: str) -> list[Row]:
-    """Every method, preset and rank that fits the model, on every kind of base that the method can train on."""
+    """Full fine-tuning, and LoRA with every preset and rank that fits the model, on every kind of base that they can train on."""
     found, whole = [], Trial(train=Train(batch_size=batch))
     for adapter in [Full(), *(Lora(targets=preset, rank=rank) for preset in TARGET_PRESETS for rank in ranks)]:
         for kind in QUANTIZATIONS:

@@ -51,6 +51,9 @@ def test_prompts_are_split_by_their_words(prompts: str) -> None:
         (prompt(1, [COMMA], []), "needs a list 'instruction_id_list', and in 'kwargs' an object for each"),
         (prompt(1, ["punctuation:no_coma"], [{}]), "did you mean 'punctuation:no_comma'?"),
         (prompt(1, [COMMA], ["x"]), "kwargs must hold objects, not str"),
+        (prompt(1, [[COMMA]], [{}]), "instruction_id_list"),
+        (prompt(1, [COMMA, WORDS], [{}, {"num_words": 3}]), f"kwargs of {WORDS} must be num_words, relation, not num_words"),
+        (prompt(1, [COMMA], [{"relation": "at least"}]), f"kwargs of {COMMA} must be none, not relation"),
     ],
 )
 def test_a_file_that_is_no_ifeval_is_refused(tmp_path: Path, row: Any, says: str) -> None:
@@ -102,6 +105,18 @@ def test_task_files_are_hashed_with_what_they_read(tmp_path: Path, monkeypatch: 
         with pytest.raises(BadInput, match=says) as error:
             task_files.check(Trial(evaluation=evaluation))
         assert error.value.field == "evaluation.lm_eval"
+
+
+def test_of_the_harness_metrics_that_are_shares_for_every_item_are_taken() -> None:
+    pytest.importorskip("torch")
+    from core.tasks import harness
+
+    scores = {"acc": (1, 0.0), "perplexity": (0.5, 7.0), "words": ((0.2, 0.4), (1.0,)), "nothing": (0.0, None)}
+    samples = [{"doc_id": i, "metrics": [*scores], **{name: of[i] for name, of in scores.items()}} for i in (1, 0)]
+    assert harness._scored({"samples": {"t": samples}}) == {
+        "lm_eval:t/acc": [("t", "t/0", 1.0), ("t", "t/1", 0.0)],
+        "lm_eval:t/words": [("t", "t/0/0", 0.2), ("t", "t/0/1", 0.4), ("t", "t/1/0", 1.0)],
+    }
 
 
 @pytest.mark.parametrize(

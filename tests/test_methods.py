@@ -95,6 +95,25 @@ def test_it_trains_is_counted_saved_loaded_merged_and_repeated(
     torch.testing.assert_close(logits(loaded(base, target)), logits(one), atol=1e-4, rtol=1e-3)
 
 
+@pytest.mark.parametrize("kind", ["nf4", "int8"])
+def test_what_is_rounded_after_training_leaves_quantized_weights_as_they_are(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path, kind: str
+) -> None:
+    from core import model as models
+    from core import trial as trials
+
+    base = Model(name=make_model("qwen2", MARKED), quantization=kind, dtype="bfloat16")
+    trial = replace_field(made("layernorm", base.name, rows_file), "model.quantization", kind)
+    trial = replace_field(trial, "model.dtype", "bfloat16")
+    before = models.load(base, Device()).model.state_dict()
+    kept = {name: value.clone() for name, value in before.items() if isinstance(value, torch.Tensor)}
+    results = [trials.run(trial, {}, tmp_path / which, Device()) for which in ("first", "second")]
+    assert [(one.state, one.reason) for one in results] == [("finished", "")] * 2
+    assert results[0].metrics["quality"] == results[1].metrics["quality"] > results[0].metrics["quality_before"]
+    for name, value in models.load(base, Device()).model.state_dict().items():
+        assert not isinstance(value, torch.Tensor) or torch.equal(value, kept[name]), name
+
+
 @pytest.mark.parametrize(
     ("name", "architecture", "says"),
     [

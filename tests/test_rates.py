@@ -12,9 +12,10 @@ from driven import drive
 
 import experiments
 from core import preflight, rates
+from core.errors import BadInput
 from core.experiment import Experiment
 from core.rates import RATE
-from core.states import State
+from core.states import Phase, State
 from sweeps import moved, priors
 from sweeps.configured import configured
 from sweeps.ledger import Outcome
@@ -80,6 +81,14 @@ def test_models_of_several_widths_have_a_range_each(make_model: Callable[..., st
         spaces[arm.overrides["model.name"] == model].add((arm.tune[RATE].low, arm.tune[RATE].high))
     assert spaces[False] == {(question.low, question.high)}
     assert spaces[True] == {rates.around(rates.best(32, "qwen2", False), question.low, question.high)}
+
+
+def test_methods_that_change_the_base_have_fulls_rates_only_where_these_are_theirs(make_model: Callable[..., str]) -> None:
+    found = asked("rank_vs_quality", model := make_model("qwen2"))
+    spaces = {method: found.rates[model, method] for method in ("lora", "full", "last-layers", "bitfit", "layernorm")}
+    assert spaces["full"] == spaces["last-layers"]
+    assert spaces["lora"] == spaces["bitfit"] == spaces["layernorm"]  # ten times full's: Ben Zaken et al. 2021
+    assert spaces["lora"][0] > 5 * spaces["full"][0]
 
 
 def test_what_the_user_sets_stays(make_model: Callable[..., str]) -> None:
@@ -175,12 +184,23 @@ def test_nothing_is_learnt_from_rates_that_were_all_as_good_or_from_a_damaged_re
     directory = tmp_path / "flat-1"
     directory.mkdir()
     search = Search(plan, {})
-    drive(search, lambda job: Outcome(State.FINISHED, 0.0, 1.0))
+    drive(search, lambda job: Outcome(State.FINISHED, 0.5 if job.phase is Phase.FINAL else 0.0, 1.0))  # on the test split
     priors.keep_tuned(directory, plan, search.parts)
     assert not (directory / priors.TUNED).exists()
     for text in ("{", "[1]", json.dumps([{"rate": 1.0}])):
         (directory / priors.TUNED).write_text(text)
         assert set(priors.of(plan, tmp_path / "new-2", tmp_path, True).values()) == {None}
+
+
+def test_an_input_that_changed_meanwhile_keeps_no_sweep_from_its_end(
+    plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def changed(trial: object) -> Like:
+        raise BadInput("data.source: no such file")
+
+    monkeypatch.setattr(Like, "of", changed)
+    tuned(plan, tmp_path, "rank_vs_quality-1", 4e-3)
+    assert not list(tmp_path.glob(f"*/{priors.TUNED}"))
 
 
 def test_the_laboratory_takes_no_prior(plan: Plan, tmp_path: Path) -> None:

@@ -268,3 +268,14 @@ def test_a_trial_that_failed_keeps_its_state_for_another_try(
     assert (again.state, again.facts["resumed"]) == ("finished", "at step 9 of 9")
     assert again.history == failed.history
     assert not list(tmp_path.glob(".training*"))
+
+
+def test_what_goes_on_lies_where_the_steps_to_come_will_be() -> None:
+    from types import SimpleNamespace
+
+    from core import training_state
+
+    trainer: Any = SimpleNamespace(model=torch.nn.Linear(1, 1, bias=False), args=SimpleNamespace(device="meta"))
+    tensors = {"weight|weight": torch.ones(1, 1), "losses": torch.ones(2), "token_counts": torch.tensor([7, 9])}
+    training_state.restore_weights(trainer, State(2, tensors, {}))
+    assert [one.device.type for one in (*trainer.losses, *trainer.token_counts)] == ["meta"] * 4

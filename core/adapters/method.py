@@ -47,6 +47,7 @@ class Method:
     checkpointing: bool = True  # whether layers can be computed again for the backward pass
     rounded: bool = False  # whether what it trains has to have the base's type when the model is used
     virtual_tokens: Callable[[Any], int] = lambda adapter: 0  # positions of the context that it takes
+    rates_of_full: bool = False  # whether its best learning rates are those of full fine-tuning; else LoRA's, ten times higher
     copies_base: bool = False  # whether the weights that it adapts are its own copies
 
     def __post_init__(self) -> None:

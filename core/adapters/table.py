@@ -77,12 +77,12 @@ METHODS: dict[str, Method] = {
         n_trained=pieces.n_norms, build=pieces.layernorm, resolved=pieces.norms, **_ON_LAYERS,
     ),
     "last-layers": Method(
-        settings=LastLayers, label="last layers", colour="#F0A373", marker="8",
+        settings=LastLayers, label="last layers", colour="#F0A373", marker="8", rates_of_full=True,
         changes_base=True, on_quantized_base=False, trains_new_tokens=False,
         n_trained=pieces.n_last_blocks, build=pieces.last_layers, resolved=pieces.last_blocks,
     ),
     "full": Method(
-        settings=Full, label="full", colour="#D55E00", marker="D", changes_base=True, on_quantized_base=False,
+        settings=Full, label="full", colour="#D55E00", marker="D", changes_base=True, on_quantized_base=False, rates_of_full=True,
         n_trained=lambda adapter, base: base.n_parameters, build=lambda model, adapter, new_tokens: Adapted(model, ()),
     ),
 }  # fmt: skip

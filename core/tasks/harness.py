@@ -1,8 +1,8 @@
 """Tasks of the Language Model Evaluation Harness, asked of the model in place, item by item (`pip install -e '.[lm-eval]'`).
 
 `evaluation.lm_eval` names the harness's own task files (YAML; their data_files may be local, which needs no network) or tasks
-that it knows, joined by +. Every number that the harness gives an item and that lies between 0 and 1 (acc, acc_norm, exact_match)
-becomes a measure, lm_eval:TASK/METRIC. `evaluation.shots` are its few-shot examples where above 0, `evaluation.max_rows` its
+that it knows, joined by +. Every metric whose numbers lie between 0 and 1 for all items (acc, acc_norm, exact_match) becomes a
+measure, lm_eval:TASK/METRIC. `evaluation.shots` are its few-shot examples where above 0, `evaluation.max_rows` its
 limit, `evaluation.lm_eval_chat` its --apply_chat_template.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from core import measures
+from core import hardware, measures
 from core.errors import BadInput, one_line
 from core.tasks.measurement import Measurement, Subject
 from core.tasks.task_files import FIELD, names
@@ -35,6 +35,8 @@ def measure(subject: Subject) -> list[Measurement]:
     except BadInput:
         raise
     except Exception as error:  # its loaders, templates and metrics raise what they like
+        if hardware.is_out_of_memory(error) or hardware.is_lost(error):  # nobody's input is to blame
+            raise
         raise BadInput(f"{FIELD}={evaluation.lm_eval}: the harness fails ({one_line(error)[:300]})", field=FIELD) from error
     if not found:
         raise BadInput(f"{FIELD}={evaluation.lm_eval}: gives no score between 0 and 1 for each item", field=FIELD)
@@ -79,17 +81,21 @@ def evaluated(subject: Subject, asked: list[str]) -> Mapping[str, Any]:
 
 
 def _scored(results: Mapping[str, Any]) -> Items:
-    """The scores of items that lie between 0 and 1; a list of them gives an item each."""
+    """The scores of items, a list of them an item each, by metrics that are shares: one that is elsewhere than between 0 and 1
+    for any item (a perplexity, a difference of likelihoods) is left out whole, as the mean of the rest would say nothing."""
     found: Items = defaultdict(list)
+    others = set[str]()
     for task, samples in results.get("samples", {}).items():
         for sample in sorted(samples, key=lambda one: int(one["doc_id"])):
             filtered = "" if sample.get("filter", "none") == "none" else f"/{sample['filter']}"
             for metric in sample.get("metrics", ()):
                 value = sample.get(metric)
                 several = value if isinstance(value, list | tuple) else [value]
+                name = re.sub(r"[^\w:/. -]", "_", f"{measures.HARNESS}{task}/{metric}{filtered}")
                 for i, score in enumerate(several):
                     if isinstance(score, bool | int | float | np.number) and 0 <= float(score) <= 1:
                         item = f"{task}/{sample['doc_id']}" + (f"/{i}" if isinstance(value, list | tuple) else "")
-                        name = f"{measures.HARNESS}{task}/{metric}{filtered}"
-                        found[re.sub(r"[^\w:/. -]", "_", name)].append((task, item, float(score)))
-    return found
+                        found[name].append((task, item, float(score)))
+                    else:
+                        others.add(name)
+    return {name: items for name, items in found.items() if name not in others}

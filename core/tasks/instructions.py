@@ -17,17 +17,34 @@ from core.settings import Evaluation, Trial
 FIELD = "evaluation.ifeval"
 INSTALL = "pip install -e '.[ifeval]'"
 MOST_TOKENS = 512  # of an answer, where evaluation.max_new_tokens does not say: prompts ask for up to 400 words and more
-KINDS = (
-    "change_case:capital_word_frequency", "change_case:english_capital", "change_case:english_lowercase",
-    "combination:repeat_prompt", "combination:two_responses", "detectable_content:number_placeholders",
-    "detectable_content:postscript", "detectable_format:constrained_response", "detectable_format:json_format",
-    "detectable_format:multiple_sections", "detectable_format:number_bullet_lists",
-    "detectable_format:number_highlighted_sections", "detectable_format:title", "keywords:existence",
-    "keywords:forbidden_words", "keywords:frequency", "keywords:letter_frequency", "language:response_language",
-    "length_constraints:nth_paragraph_first_word", "length_constraints:number_paragraphs",
-    "length_constraints:number_sentences", "length_constraints:number_words", "punctuation:no_comma", "startend:end_checker",
-    "startend:quotation",
-)  # fmt: skip
+# Kinds of instructions with the options that each needs: a checker makes one up, at random, where it is not given.
+KINDS: dict[str, tuple[str, ...]] = {
+    "change_case:capital_word_frequency": ("capital_frequency", "capital_relation"),
+    "change_case:english_capital": (),
+    "change_case:english_lowercase": (),
+    "combination:repeat_prompt": ("prompt_to_repeat",),
+    "combination:two_responses": (),
+    "detectable_content:number_placeholders": ("num_placeholders",),
+    "detectable_content:postscript": ("postscript_marker",),
+    "detectable_format:constrained_response": (),
+    "detectable_format:json_format": (),
+    "detectable_format:multiple_sections": ("num_sections", "section_spliter"),
+    "detectable_format:number_bullet_lists": ("num_bullets",),
+    "detectable_format:number_highlighted_sections": ("num_highlights",),
+    "detectable_format:title": (),
+    "keywords:existence": ("keywords",),
+    "keywords:forbidden_words": ("forbidden_words",),
+    "keywords:frequency": ("frequency", "keyword", "relation"),
+    "keywords:letter_frequency": ("let_frequency", "let_relation", "letter"),
+    "language:response_language": ("language",),
+    "length_constraints:nth_paragraph_first_word": ("first_word", "nth_paragraph", "num_paragraphs"),
+    "length_constraints:number_paragraphs": ("num_paragraphs",),
+    "length_constraints:number_sentences": ("num_sentences", "relation"),
+    "length_constraints:number_words": ("num_words", "relation"),
+    "punctuation:no_comma": (),
+    "startend:end_checker": ("end_phrase",),
+    "startend:quotation": (),
+}
 
 
 @dataclass(frozen=True)
@@ -86,9 +103,13 @@ def _instructed(where: str, raw: object) -> Instructed:
     if not isinstance(kinds, list | tuple) or not kinds or not isinstance(options, list | tuple) or len(options) != len(kinds):
         raise BadInput(f"{where}: needs a list 'instruction_id_list', and in 'kwargs' an object for each", field=FIELD)
     for kind, option in zip(kinds, options, strict=True):
-        if kind not in KINDS:
-            raise BadInput(f"{where}: instruction_id_list: {nearest(str(kind), KINDS)}", field=FIELD)
+        if not isinstance(kind, str) or kind not in KINDS:
+            raise BadInput(f"{where}: instruction_id_list: {nearest(str(kind), list(KINDS))}", field=FIELD)
         if option is not None and not isinstance(option, dict):
             raise BadInput(f"{where}: kwargs must hold objects, not {type(option).__name__}", field=FIELD)
     given = tuple({name: value for name, value in (option or {}).items() if value is not None} for option in options)
+    for kind, own in zip(kinds, given, strict=True):
+        if sorted(own) != sorted(KINDS[kind]):
+            needs, has = (", ".join(sorted(some)) or "none" for some in (KINDS[kind], own))
+            raise BadInput(f"{where}: kwargs of {kind} must be {needs}, not {has}", field=FIELD)
     return Instructed(f"{share(f'{prompt}{kinds}{given}', 'id'):.12f}", prompt, tuple(map(str, kinds)), given)

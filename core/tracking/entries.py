@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from core.data import mixture
 from core.data.files import hash_of
+from core.rates import RATE
 from core.result import FILE, GENERATIONS, Result
 from core.tracking.connection import DIGEST, FILE_DIGEST, FINGERPRINT, NOTE, REASON, STATE, TAG_CHARACTERS
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
 TRAINING = ("loss", "learning_rate")  # in a trial's history; all else is measured along the way
-RATE = "train.learning_rate"
 ITEMS = "items.csv.gz"
 FILES = (FILE, ITEMS, GENERATIONS, "traceback.txt")  # those of a trial's folder that the store gets
 
