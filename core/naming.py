@@ -8,8 +8,8 @@ MARKS = ("/", "./", "../", "~")  # how a path begins; a hub id ("owner/name") do
 
 
 def is_path(value: object) -> bool:
-    """Whether the value is written as a path."""
-    return isinstance(value, str) and value.startswith(MARKS)
+    """Whether the value is written as a path: by how it begins, or by more slashes than a hub id has."""
+    return isinstance(value, str) and (value.startswith(MARKS) or (value.count("/") > 1 and ":" not in value))
 
 
 def short(values: Iterable[str]) -> dict[str, str]:

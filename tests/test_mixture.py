@@ -183,6 +183,7 @@ def test_labels_have_the_last_parts_that_tell_paths_apart(tmp_path: Path) -> Non
         "/a/x/r.jsonl": "x/r.jsonl", "/a/y/r.jsonl": "y/r.jsonl", "/a/s.jsonl": "s.jsonl", "owner/name": "owner/name",
         "lab:curated": "lab:curated",
     }  # fmt: skip
+    assert naming.short(["a/b/r.jsonl", "regex:a/b/c"]) == {"a/b/r.jsonl": "r.jsonl", "regex:a/b/c": "regex:a/b/c"}
     assert naming.short(["/r.jsonl", "/a/r.jsonl"]) == {"/r.jsonl": "/r.jsonl", "/a/r.jsonl": "a/r.jsonl"}
     x, y = rows(tmp_path, "x/r.jsonl", 50), rows(tmp_path, "y/r.jsonl", 50)
     found = asked_for("quality_vs_quantity", "--set", f"data.source={x},{y}", "--model", "m", "--eval-data", x)
@@ -190,6 +191,14 @@ def test_labels_have_the_last_parts_that_tell_paths_apart(tmp_path: Path) -> Non
     assert {word for arm in found.arms for word in arm.label.split() if word.startswith("source=")} == {
         "source=x/r.jsonl", "source=y/r.jsonl",
     }  # fmt: skip
+
+
+def test_a_file_is_the_same_sweep_from_every_directory(sources: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "t.txt").write_text("a b")
+    for name in ("evaluation.base_text", "evaluation.ifeval", "evaluation.choices", "data.eval_source"):
+        found = asked_for("data_quantity", "--data", sources, "--set", f"{name}=t.txt").experiment.base
+        assert flatten(found)[name] == str(tmp_path / "t.txt")
 
 
 def test_a_trial_on_a_mixture_says_what_each_source_gave(sources: str, make_model, tmp_path: Path) -> None:
