@@ -23,10 +23,7 @@ MAX_SEEDS = 100
 MOST_TUNE_TRIALS = 1_000
 LEAST_RANGE = 2
 SHOWN_ARMS = 20  # in a message
-FILES = (
-    *("data.source", "data.eval_source"),
-    *(f"evaluation.{name}" for name in ("base_text", "choices", "choices_dev", "ifeval")),
-)
+FILES = tuple(name for name in PROVENANCE_OF if name not in ("model.name", "model.chat_template", "evaluation.lm_eval"))
 WITH_COMMAS = (*PROVENANCE_OF, "evaluation.answer", "data.fields")  # names and patterns may have commas
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
 INPUTS = {
