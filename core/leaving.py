@@ -77,7 +77,7 @@ class Source:
 
     @property
     def weights(self) -> Path:
-        return self.folder / "adapter"
+        return self.folder / saved.FOLDER
 
     @property
     def is_adapter(self) -> bool:
@@ -95,14 +95,17 @@ def source(folder: Path) -> Source:
     result = Result.read(folder / FILE)
     found = Source(folder, from_flat(result.trial), result)
     if not any(found.weights.glob("*.safetensors")):
-        raise BadInput(f"{folder}: {why_not_kept(result)}")
+        raise BadInput(f"{folder}: {why_not_kept(folder, result)}")
     return found
 
 
-def why_not_kept(result: Result) -> str:
+def why_not_kept(folder: Path, result: Result) -> str:
     """Why there are no weights, and what brings them."""
     if "kept_on" in result.facts:
         return f"its weights are on {result.facts['kept_on']}; copy them here, or export there"
+    if option := saved.removed_under(folder):
+        again = f"delete its {FILE} to train it again, with a larger budget or none"
+        return f"its weights were removed under {option}; {again}"
     again = f"delete its {FILE}, and the sweep's command with --keep-weights runs that trial again"
     return f"its weights were measured and not kept; {again}"
 

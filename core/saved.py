@@ -6,17 +6,24 @@ Generation with what is saved stops where answers were taught to end: at the tok
 from __future__ import annotations
 
 import copy
+import json
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.adapters import lora
 from core.data import encode
+from core.result import write_whole
 
 if TYPE_CHECKING:
     from torch import nn
     from transformers import PreTrainedTokenizerBase
 
+FOLDER = "adapter"  # of a trial's folder, adapter or not
+REMOVED = "weights-removed.json"  # beside it, where the weights were removed: under which option, and how many bytes
+LEFTOVERS = f".{FOLDER}-removed"  # what is being removed
 FULL_WEIGHTS_BYTES = 100_000_000  # larger fully tuned models are measured, not kept, unless asked for: a sweep makes dozens
 LOAD_WITH_PEFT = """from peft import AutoPeftModelForCausalLM
 from transformers import AutoTokenizer, GenerationConfig
@@ -84,6 +91,43 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, f
     settings.save_pretrained(directory)
     (Path(directory) / "README.md").write_text(_readme(model, tokenizer, is_adapter), encoding="utf-8")
     return "saved"
+
+
+def n_bytes(trial_folder: Path) -> int:
+    """What a trial's weights take on the disk, with the tokenizer and all that lies beside them."""
+    return sum(path.stat().st_size for path in (trial_folder / FOLDER).rglob("*") if path.is_file())
+
+
+def remove(trial_folder: Path, option: str) -> None:
+    """Removes a trial's weights and records under which option; nobody sees half of them.
+
+    Raises:
+        OSError: they cannot be removed; they are there as before.
+    """
+    weights, record = trial_folder / FOLDER, trial_folder / REMOVED
+    row = json.dumps({"option": option, "bytes": n_bytes(trial_folder)}).encode()
+    with suppress(OSError):  # a full disk has room afterwards
+        write_whole(record, row)
+    try:
+        weights.replace(trial_folder / LEFTOVERS)
+    except OSError:
+        record.unlink(missing_ok=True)
+        raise
+    clear_leftovers(trial_folder)
+    if not record.exists():
+        write_whole(record, row)
+
+
+def clear_leftovers(trial_folder: Path) -> None:
+    """Ends a removal that was interrupted."""
+    shutil.rmtree(trial_folder / LEFTOVERS, ignore_errors=True)
+
+
+def removed_under(trial_folder: Path) -> str | None:
+    """The option under which a trial's weights were removed, as it was given; None where none were."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        return str(json.loads((trial_folder / REMOVED).read_bytes())["option"])
+    return None
 
 
 def _save_adapter(model: Any, directory: str) -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import nn
 
 from core import adapters, hardware, memory, model, resume, saved, signs, summary, tasks, train, trial_rows, warm
 from core import base as bases
@@ -40,7 +41,7 @@ __all__ = ["Device", "run"]
 
 
 def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Device) -> Result:
-    """Runs one trial and writes `output`/result.json, items.csv.gz and adapter/; returns what stands in result.json.
+    """Runs one trial and writes `output`/result.json, items.csv.gz, if it is final adapter/; returns what the first holds.
 
     Raises:
         BadInput: the trial cannot be run as asked; nothing is written.
@@ -48,7 +49,8 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
     began = time.perf_counter()
     result = Result.begun(trial, provenance)
     output.mkdir(parents=True, exist_ok=True)
-    (output / "traceback.txt").unlink(missing_ok=True)  # of an earlier attempt
+    for name in ("traceback.txt", saved.REMOVED):  # of an earlier attempt
+        (output / name).unlink(missing_ok=True)
     gc.collect()  # what the trial before left in reference cycles goes first
     signs.show(output, Sign("loading"))
     try:
@@ -143,7 +145,7 @@ def _run(asked: _Asked, result: Result) -> None:
     scored = _score(tuned, before, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
-        facts["adapter"] = saved.save(adapted.model, base.tokenizer, str(output / "adapter"), _most_bytes(trial, device))
+        facts["adapter"] = _save(asked, adapted.model, base)
 
 
 def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> None:
@@ -178,9 +180,12 @@ def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
     return Along(tuned, _before(asked, base, replace(tuned, model=base.model)), asked.output)
 
 
-def _most_bytes(trial: Trial, device: Device) -> int:
-    """Of fully tuned weights that are kept: any number of a final trial where that was asked for."""
-    return sys.maxsize if device.keep_weights and trial.evaluation.split == "test" else saved.FULL_WEIGHTS_BYTES
+def _save(asked: _Asked, tuned: nn.Module, base: model.Base) -> str:
+    """Saves a final trial's weights; what was done. Of fully tuned ones any number where that was asked for."""
+    if asked.trial.evaluation.split != "test":
+        return "not saved: tuning trials choose a setting, and nothing uses their weights"
+    most = sys.maxsize if asked.device.keep_weights else saved.FULL_WEIGHTS_BYTES
+    return saved.save(tuned, base.tokenizer, str(asked.output / saved.FOLDER), most)
 
 
 def _score(tuned: Subject, before: list[Measurement], output: Path, result: Result) -> bool:

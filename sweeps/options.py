@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 import experiments
 from core.errors import BadInput, Problems, nearest, unknown_words
+from sweeps import disk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +42,7 @@ class Options:
     retry: str | None = None
     no_prior: bool = False
     keep_weights: bool = False
+    disk_budget: int | str | None = None  # bytes, or as on the command line
     checkpoint_every: float = 300.0  # seconds of training
     tracking_uri: str | None = None
     output: Path = Path("runs")
@@ -100,6 +102,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "keep fully tuned weights of final trials, however large, so that they can be exported",
         {"action": "store_true"},
     ),
+    "--disk-budget": ("what the trials' weights may take together: 20GB; those go that can win least", {"metavar": "SIZE"}),
     "--checkpoint-every": (
         "time of training between the states from which a trial that was killed goes on (5m)",
         {"metavar": "TIME"},
@@ -125,6 +128,7 @@ READ: dict[str, tuple[str, Callable[[str], object]]] = {
     "--concurrency": ("a whole number", lambda text: _number(text, int)),
     "--gpus-per-trial": ("a number between 0 and 1", lambda text: _number(text, float)),
     "--trial-timeout": ("a number of seconds", lambda text: _number(text, float)),
+    "--disk-budget": (disk.LIKE, lambda text: disk.size(text)),
     "--checkpoint-every": ("a time like 5m, 90s or 1h", lambda text: _duration(text)),
     "--retry": ("failed", lambda text: {"failed": text}[text]),
     "--output": ("a directory", lambda text: _directory(text)),

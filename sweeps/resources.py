@@ -25,6 +25,7 @@ class Resources:
     trial_timeout_seconds: float = 6 * 3600
     local: bool = True  # trials run on this machine and share its memory
     keep_weights: bool = False  # of final trials, however large
+    disk_bytes: int | None = None  # for all weights that are kept
     checkpoint_seconds: float = 300.0  # of training, between states from which a killed trial goes on
 
     @property

@@ -32,7 +32,7 @@ from core.experiment import Experiment
 from core.preflight import Inputs
 from core.result import write_whole
 from core.settings import Trial
-from sweeps import alike, describe, fits, kept, ledger, moved, priors, scored, times
+from sweeps import alike, describe, disk, fits, kept, ledger, moved, priors, scored, times
 from sweeps.budget import Kept
 from sweeps.configured import check, configured
 from sweeps.fitted import fitted
@@ -63,6 +63,11 @@ class Prepared:
     def rows(self) -> list[times.Row]:
         """Its arms with what they cost; `--status` asks for nothing of it."""
         return times.rows(self.plan, self.share, self.inputs)
+
+    def disk(self) -> disk.Disk | None:
+        """What keeps its weights below --disk-budget, where that is given."""
+        limit = self.share.disk_bytes
+        return None if limit is None else disk.Disk(limit, kept.sizes(self.plan, self.inputs, self.share))
 
 
 @dataclass(frozen=True)
@@ -192,6 +197,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     fits.check(plan, inputs, share)
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
     share = dataclasses.replace(share, keep_weights=options.keep_weights, checkpoint_seconds=options.checkpoint_every)
+    share = dataclasses.replace(share, disk_bytes=disk.limit_bytes(options.disk_budget))
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
     directory = ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
@@ -241,7 +247,7 @@ def start(prepared: Prepared, options: Options, how: str) -> Ran:
         if options.retry:
             print(run.forget_failed())
         print(run.opening(prepared.share, prepared.notes, origin), flush=True)
-        complete = run.run(prepared.share, options.ray_address, how)
+        complete = run.run(prepared.share, options.ray_address, how, prepared.disk())
         reported = report(plan, uri, directory)
     print("\n".join(["", *run.closing()]))
     return Ran(plan.sweep, directory, complete and reported)

@@ -27,6 +27,7 @@ from sweeps.resources import START_SECONDS
 from sweeps.search import Search
 
 if TYPE_CHECKING:
+    from sweeps.disk import Disk
     from sweeps.resources import Resources
 
 # A learning rate so high that training diverges is an answer of the tuning, not a failure of the sweep.
@@ -57,6 +58,7 @@ class Sweep:
         self.store = Store(uri, plan.experiment.name, plan.sweep, asked(plan))
         self.search = self._search()
         self.unrecorded = 0  # tuning trials that Optuna's file lacks
+        self.disk: Disk | None = None  # what keeps weights below a limit
 
     def _search(self) -> Search:
         kept = Proposals(self.directory / proposals.FILE, writes=True)
@@ -91,8 +93,11 @@ class Sweep:
         self.search = self._search()
         return f"{len(failed)} failed trials run again" if failed else "nothing to retry: no trial failed"
 
-    def run(self, share: Resources, ray_address: str | None, command: str) -> bool:
+    def run(self, share: Resources, ray_address: str | None, command: str, disk: Disk | None = None) -> bool:
         """Runs and logs what is missing; whether nothing failed or stayed unlogged in the end."""
+        if disk:
+            self.disk = disk
+            disk.open(self.directory, self._known(), self.search.known)
         note = f"{self.plan.experiment.question}\n\n`{command}`"
         with Logbook(self.store, self._params(), note, self._ranges() | {tracking.REPEATED: self.repeated()}) as book:
             self._put_known(book)
@@ -103,6 +108,8 @@ class Sweep:
                 self._put_known(book)
                 self.unrecorded = self.search.close()
                 priors.keep_tuned(self.directory, self.plan, self.search.parts)
+                for line in disk.lines() if disk else ():
+                    print(line)
             self._tuning_keys = {job.key for job in self.search.jobs()}
             book.finish(self._superseded)
         return self._account(book)
@@ -110,9 +117,12 @@ class Sweep:
     def _put_known(self, book: Logbook) -> None:
         """Hands over every trial that has a result: those of the search, those that it sees only now (results that were there
         before the ones that they follow from), and those of earlier calls with other seeds or arms."""
-        known = {job.key: self._record(job) for job, _ in self.search.done()}
-        for record in (ledger.names(self.directory) | known).values():
+        for record in self._known().values():
             book.put(record)
+
+    def _known(self) -> dict[str, TrialRecord]:
+        """The finished trials, also those of earlier calls, by their keys."""
+        return ledger.names(self.directory) | {job.key: self._record(job) for job, _ in self.search.done()}
 
     def _execute(self, book: Logbook, share: Resources, ray_address: str | None) -> None:
         from sweeps import cluster, executor  # ray takes seconds to import, and a finished sweep does not need it
@@ -124,10 +134,14 @@ class Sweep:
 
                 def started(job: Job) -> None:
                     ledger.name(record := self._record(job))
+                    if self.disk:
+                        self.disk.started(record)
                     book.watch(record, Result.begun(job.trial, job.provenance))
                     progress.started(job)
 
                 def ended(job: Job, outcome: Outcome) -> None:
+                    if self.disk:
+                        self.disk.finished(self._record(job), outcome)
                     book.put(self._record(job))
                     progress.ended(job, outcome)
 

@@ -576,12 +576,14 @@ def once(output: Path) -> None:
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     output = tmp_path_factory.mktemp("swept") / "runs"
-    return output, ran(output)
+    return output, ran(output, "--disk-budget", "100MB")  # no part of what the sweep is
 
 
 def test_a_sweep_ends_with_report_table_and_verdicts(swept: tuple[Path, str]) -> None:
     output, said = swept
     assert "[ 12/12]" in said
+    assert "--disk-budget 100MB: 3 trials keep their weights" in said
+    assert {path.parent.name[-6:] for path in output.glob(f"{NAME}-*/trials/*/adapter")} == {"-final"}
     assert re.search(r"^starting \d+ workers? \(about", said, re.MULTILINE)
     assert "lora r=4" in said
     assert "lora_rate_10_times_full_tuning" in said
