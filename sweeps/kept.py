@@ -80,7 +80,7 @@ def notes(plan: Plan, known: Mapping[Trial, Inputs], share: Resources, output: P
     total = n_seeds * sum(each.values())
     if share.disk_bytes is not None:
         _check_budget(each, n_seeds, share)
-        told.append(_held(each, n_seeds, share.disk_bytes))
+        told.append(_held(each, n_seeds, share.slots, share.disk_bytes))
     elif (large and share.keep_weights) or total >= LARGE_BYTES:
         told.append(f"weights of final trials are kept: {in_words(total)}; {disk.OPTION} SIZE keeps those that can win")
     if share.disk_bytes is not None and not share.local:
@@ -91,15 +91,16 @@ def notes(plan: Plan, known: Mapping[Trial, Inputs], share: Resources, output: P
     return told
 
 
-def _held(each: Mapping[str, int], n_seeds: int, limit: int) -> str:
-    """Whether the budget holds what is kept, and if not, one seed of each arm, so that each can be exported."""
-    total, one_each = n_seeds * sum(each.values()), sum(each.values())
+def _held(each: Mapping[str, int], n_seeds: int, at_once: int, limit: int) -> str:
+    """Whether the budget holds what is kept, and if not, one seed of each arm beside trials that run, so that each arm can be
+    exported."""
+    total, one_each = n_seeds * sum(each.values()), sum(each.values()) + at_once * max(each.values())
     come = f"weights of final trials come to {in_words(total)}, and {disk.OPTION} {in_words(limit, 6)}"
     if total <= limit:
         return f"{come} holds them"
     if one_each <= limit:
-        return f"{come} holds part of them: at least one seed of each arm ({in_words(one_each)})"
-    return f"caution: {come} does not hold one seed of each arm ({in_words(one_each)}): those of the lowest mean quality go"
+        return f"{come} holds part of them, at least one seed of each arm"
+    return f"caution: {come} may not hold one seed of each arm, which takes {disk.at_least(one_each)}"
 
 
 def _check_budget(each: Mapping[str, int], n_seeds: int, share: Resources) -> None:

@@ -222,6 +222,7 @@ def test_a_dry_run_says_which_arms_cannot_be_exported_and_what_keeping_them_take
     assert note.startswith("caution: full: ")
     assert "cannot be exported; --keep-weights keeps" in note
     (note,) = told(keep_weights=True)
-    assert note.startswith("weights of final trials are kept: full: ")
+    assert note.startswith("weights of final trials are kept: ")
+    assert note.endswith("; --disk-budget SIZE keeps those that can win")
     assert told(without=("full",)) == []
     assert run.prepare(experiments.load("rank_vs_quality"), Options(keep_weights=True)).share.device.keep_weights
