@@ -243,5 +243,7 @@ def test_likelihoods_are_those_of_each_choice_alone(make_model: Callable[..., st
                 assert score == pytest.approx(expected, abs=1e-3)
         plain, normed = choices.measure(subject)
     assert plain.scores.tolist() == [float(scores.argmax() == one.right) for one, scores in zip(questions, found, strict=True)]
+    ids, n = choices._tokens(base.tokenizer, "a b", " c" * 400, 128)  # a choice that is longer than the context
+    assert len(ids) == n == 128
     by_length = [(scores / [len(text) for text in one.choices]).argmax() for one, scores in zip(questions, found, strict=True)]
     assert normed.scores.tolist() == [float(place == one.right) for one, place in zip(questions, by_length, strict=True)]

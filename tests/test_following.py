@@ -119,6 +119,23 @@ def test_of_the_harness_metrics_that_are_shares_for_every_item_are_taken() -> No
     }
 
 
+def test_a_harness_that_runs_out_of_memory_blames_nobodys_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
+    from types import SimpleNamespace
+
+    from core.tasks import harness
+
+    subject: Any = SimpleNamespace(trial=Trial(evaluation=Evaluation(lm_eval="arc_easy")))
+    for error, raised in ((MemoryError(), MemoryError), (RuntimeError("CUDA error"), RuntimeError), (KeyError("x"), BadInput)):
+
+        def fails(*_: object, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(harness, "evaluated", fails)
+        with pytest.raises(raised):
+            harness.measure(subject)
+
+
 @pytest.mark.parametrize(
     ("kind", "kept", "broken"),
     [

@@ -74,7 +74,7 @@ def _read_hub(field: str, source: str) -> tuple[list[tuple[str, object]], str]:
 
 
 @functools.lru_cache(maxsize=8)
-def _joined(source: str, shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
+def _joined(shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
     """The rows of several sources, each with the name of its own."""
     rows = []
     for (label, _), part in zip(shares, parts, strict=True):
@@ -101,7 +101,7 @@ def _hash_of(contents: tuple[str, ...]) -> str:
 def _mixture(field: str, source: str, pool: Pool) -> Loaded:
     shares = _checked(field, source)
     parts = tuple(_loaded(field, name, pool) for name, _ in shares)
-    return _joined(source, mixture.labels(shares), parts)
+    return _joined(mixture.labels(shares), parts)
 
 
 def _checked(field: str, source: str) -> mixture.Shares:

@@ -67,9 +67,10 @@ def _question(asked: Choice) -> str:
 
 
 def _tokens(tokenizer: PreTrainedTokenizerBase, before: str, choice: str, context: int | None) -> tuple[list[int], int]:
-    """The ids of both together, and how many of them are the choice's: those beyond the ids of the text before it."""
+    """The ids of both together, as many of the last as the context holds, and how many of these are the choice's: those beyond
+    the ids of the text before it."""
     begin = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
     whole, first = (tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] for text in (before + choice, before))
     n = max(1, len(whole) - len(first))
-    ids = [*begin, *whole]
-    return (ids if context is None else ids[-context:]), n
+    ids = [*begin, *whole] if context is None else [*begin, *whole][-context:]
+    return ids, min(n, len(ids))
