@@ -114,8 +114,9 @@ def remove(trial_folder: Path, option: str) -> None:
         record.unlink(missing_ok=True)
         raise
     clear_leftovers(trial_folder)
-    if not record.exists():
-        write_whole(record, row)
+    with suppress(OSError):
+        if not record.exists():
+            write_whole(record, row)
 
 
 def clear_leftovers(trial_folder: Path) -> None:

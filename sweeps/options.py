@@ -102,7 +102,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
         "keep fully tuned weights of final trials, however large, so that they can be exported",
         {"action": "store_true"},
     ),
-    "--disk-budget": ("what the trials' weights may take together: 20GB; those go that can win least", {"metavar": "SIZE"}),
+    "--disk-budget": ("what a sweep's weights may take together: 20GB; those go that can win least", {"metavar": "SIZE"}),
     "--checkpoint-every": (
         "time of training between the states from which a trial that was killed goes on (5m)",
         {"metavar": "TIME"},
