@@ -50,7 +50,7 @@ SETTINGS: dict[str, tuple[str, ...]] = {
     "Adapter.Rank=8": ("did you mean 'adapter.rank'?",),
     "rank=8": ("did you mean 'adapter.rank'?",),
     "adapter=lora": ("no such field",),
-    "adapter.method=x": ("'x'", "choose from lora, full"),
+    "adapter.method=x": ("'x'", "choose from lora, dora, "),
     "adapter.alpha_over_rank=0": ("above 0",),
     "adapter.dropout=1": ("below 1",),
     "adapter.targets=attn": ("did you mean 'attention'?",),
@@ -168,7 +168,7 @@ COMMANDS: list[tuple[list[str], tuple[str, ...]]] = [
     ([Q, "--status", "--dry-run"], ("--dry-run and --status: one at a time",)),
     ([], ("name an experiment",)),
     (["", "--dry-run"], ("experiment '' is unknown",)),
-    (["nosuch"], ("'nosuch' is unknown: choose from best_recipe",)),
+    (["nosuch"], ("'nosuch' is unknown: choose from adapter_methods",)),
     (["RANK_VS_QUALITY"], ("did you mean 'rank_vs_quality'?",)),
     (["rank-vs-quality"], ("did you mean 'rank_vs_quality'?",)),
     (["experiments/epochs.py"], ("did you mean 'epochs'?",)),
@@ -184,7 +184,7 @@ COMMANDS: list[tuple[list[str], tuple[str, ...]]] = [
 ]  # fmt: skip
 
 REPORTS: list[tuple[list[str], tuple[str, ...]]] = [
-    (["nosuch"], ("question 'nosuch': choose from best_recipe",)),
+    (["nosuch"], ("question 'nosuch': choose from adapter_methods",)),
     (["Epochs"], ("did you mean 'epochs'?",)),
     ([Q, "epochs"], ("epochs: unknown; one question at a time",)),
     ([Q, "--sweep"], ("--sweep: needs a value",)),
