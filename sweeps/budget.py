@@ -18,7 +18,7 @@ from typing import Any
 
 from core.data.kinds import kind_of
 from core.data.rows import is_lab
-from core.errors import BadInput
+from core.errors import BadInput, one_line
 from core.experiment import Experiment
 from core.fields import content_hash, flatten
 from core.result import write_whole
@@ -250,10 +250,18 @@ class Kept:
 
     @classmethod
     def at(cls, path: Path) -> Kept | None:
-        """What was chosen before and is kept there; None where there is nothing."""
-        with suppress(OSError, ValueError):
-            return cls(path, json.loads(path.read_text()))
-        return None
+        """What was chosen before and is kept there; None where there is nothing.
+
+        Raises:
+            BadInput: the file is damaged: another choice would be another sweep.
+        """
+        try:
+            return cls(path, dict(json.loads(path.read_text())))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError) as error:
+            text = "bring it back, or delete it and a new choice is made"
+            raise BadInput(f"{path}: cannot be read ({one_line(error)}); {text}", field=LONG) from None
 
     @staticmethod
     def place(output: Path, sweep: str, experiment: Experiment, limit: float) -> Path:

@@ -22,7 +22,7 @@ from core import architecture, preflight
 from core import base as bases
 from core.data.kinds import kind_of
 from core.data.rows import is_lab
-from core.errors import BadInput
+from core.errors import BadInput, one_line
 from core.fields import flatten
 from core.memory import Shape
 from core.rates import RATE, text
@@ -79,7 +79,11 @@ class Prior:
 
 
 def of(plan: Plan, directory: Path, output: Path, wanted: bool) -> dict[str, Prior | None]:
-    """Each tuned arm's prior: that of its record, else what other sweeps of the output directory have found, if `wanted`."""
+    """Each tuned arm's prior: that of its record, else what other sweeps of the output directory have found, if `wanted`.
+
+    Raises:
+        BadInput: the record is damaged: without it the arms' proposals would be others.
+    """
     arms = [arm for arm in plan.arms if set(arm.tune) == {RATE}]
     if not arms or is_lab(plan.experiment.base.model.name):
         return {}
@@ -130,10 +134,14 @@ def told(plan: Plan, priors: Mapping[str, Prior | None], wanted: bool) -> list[s
 
 
 def _read(path: Path) -> dict[str, Prior | None] | None:
-    """The record of a sweep; None where there is none, or none that can be read."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    """The record of a sweep; None where there is none."""
+    try:
         return {str(label): Prior(**one) if one else None for label, one in json.loads(path.read_text()).items()}
-    return None
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        text = "bring it back; without the file the sweep goes on as one that took no rates of others"
+        raise BadInput(f"{path}: cannot be read ({one_line(error)}); {text}", field="--output") from None
 
 
 def _others(output: Path, directory: Path) -> list[tuple[Like, Prior]]:

@@ -127,3 +127,12 @@ def test_times_are_read(text: str, seconds: float) -> None:
 def test_other_times_are_refused(text: str) -> None:
     with pytest.raises(BadInput, match="must be a time like 90m"):
         parse(["rank_vs_quality", "--budget", text], "")
+
+
+def test_a_damaged_choice_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "budget-1.json"
+    assert budget.Kept.at(path) is None
+    for text in ("{", "[1]", "7"):
+        path.write_text(text)
+        with pytest.raises(BadInput, match=r"budget-1\.json: cannot be read .*delete it and a new choice is made"):
+            budget.Kept.at(path)

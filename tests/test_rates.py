@@ -203,6 +203,13 @@ def test_an_input_that_changed_meanwhile_keeps_no_sweep_from_its_end(
     assert not list(tmp_path.glob(f"*/{priors.TUNED}"))
 
 
+def test_a_damaged_record_of_what_was_taken_is_told(plan: Plan, tmp_path: Path) -> None:
+    for text in ("{", "[1]", '{"lora r=1": {"rate": 1.0}}'):
+        (tmp_path / priors.PRIOR).write_text(text)
+        with pytest.raises(BadInput, match=r"prior\.json: cannot be read"):
+            priors.of(plan, tmp_path, tmp_path, True)
+
+
 def test_the_laboratory_takes_no_prior(plan: Plan, tmp_path: Path) -> None:
     tuned(plan, tmp_path, "real-1", 4e-3)
     lab = Plan.of(experiments.load("rank_vs_quality"), preflight.provenance)

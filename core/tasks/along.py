@@ -8,7 +8,6 @@ Measuring changes nothing of the training: its random numbers go on where they w
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,7 +42,6 @@ class Along:
     before: Sequence[Measurement]
     output: Path
     points: list[Point] = field(default_factory=list)
-    seconds: float = 0.0  # that measuring took
     best: Best | None = None
     stops: frozenset[int] = frozenset()
 
@@ -57,7 +55,6 @@ class Along:
 
     def measure(self, step: int, epoch: float) -> None:
         """Measures the model as it is after `step` steps."""
-        began = time.monotonic()
         signs.show(self.output, Sign(f"measuring at step {step:,}"))
         state = training_state.generators()
         after = tasks.measure(self.subject)
@@ -69,7 +66,6 @@ class Along:
         if self.subject.trial.train.keep == BEST and math.isfinite(point["quality"]) and better:
             weights = {name: one.detach().cpu().clone() for name, one in training_state.trained(self.subject.model).items()}
             self.best = Best(step, point["quality"], weights)
-        self.seconds += time.monotonic() - began
 
     def _point(self, step: int, epoch: float, after: Sequence[Measurement]) -> Point:
         held_out = {one.name: one.mean for one in after if measures.measure(one.name).held_out}
@@ -86,14 +82,14 @@ class Along:
 
     def put_into(self, state: State) -> None:
         """What it knows, for a training that goes on."""
-        state.rest["along"] = {"points": self.points, "seconds": self.seconds}
+        state.rest["along"] = {"points": self.points}
         if self.best:
             state.rest["along"]["best"] = [self.best.step, self.best.quality]
             state.tensors |= {KEPT + name: tensor for name, tensor in self.best.weights.items()}
 
     def take_from(self, state: State) -> None:
         known = state.rest["along"]
-        self.points, self.seconds = known["points"], known["seconds"]
+        self.points = known["points"]
         if "best" in known:
             weights = {name.removeprefix(KEPT): one for name, one in state.tensors.items() if name.startswith(KEPT)}
             step, quality = known["best"]
