@@ -51,19 +51,25 @@ def check(model: Model, base: bases.BaseFiles) -> None:
     asked = asdict(model) | {"name": "", "revision": ""}  # the hash says which model it is
     key = ["rehearsal", base.hash, beside, asked, versions, remembered.code_hash(CODE)]
     if remembered.recall(key) is None:
-        if refusal := _looked_at(model, content_hash(key)):
-            raise BadInput(refusal.text, field=refusal.field)
-        remembered.keep(key, {"tried": True})
+        found = _looked_at(model, content_hash(key))
+        if isinstance(found, BadInput):
+            raise BadInput(found.text, field=found.field)
+        if found is None:
+            remembered.keep(key, {"tried": True})
+
+
+class Killed:
+    """In the place of an answer: the process was killed, for its memory, say, of which a trial may have more."""
 
 
 @functools.lru_cache(maxsize=16)
-def _looked_at(model: Model, content: str) -> BadInput | None:
+def _looked_at(model: Model, content: str) -> BadInput | Killed | None:
     """Once for all arms; a refusal is not remembered beyond this process, as it may lie in the machine."""
     return look(model)
 
 
-def look(model: Model) -> BadInput | None:
-    """What a process of its own says of the model; None if it is taken. A process that was killed says nothing."""
+def look(model: Model) -> BadInput | Killed | None:
+    """What a process of its own says of the model; None if it is taken."""
     environment = {**os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": ""}
     command = [sys.executable, "-m", "core.rehearsal", json.dumps(asdict(model))]
     try:
@@ -72,8 +78,8 @@ def look(model: Model) -> BadInput | None:
         text = f"transformers does not build it within {LIMIT_SECONDS:.0f} s; look at the sizes in its config.json"
         return BadInput(f"model.name={model.name}: {text}", field="model.name")
     if done.returncode:
-        if done.returncode < 0:  # out of memory, say: a trial may have more
-            return None
+        if done.returncode < 0:
+            return Killed()
         said = done.stderr.decode(errors="replace").strip().splitlines() or ["it said nothing"]
         return BadInput(f"model.name={model.name}: it cannot be tried ({said[-1]:.200})", field="model.name")
     found = json.loads(done.stdout.decode(errors="replace").strip().rpartition("\n")[2])

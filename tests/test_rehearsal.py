@@ -190,6 +190,20 @@ def test_a_model_is_tried_once(folder: Path, rows_file: str, tmp_path: Path, mon
     assert len(tried) == 2
 
 
+def test_a_process_that_was_killed_is_no_answer_to_remember(
+    folder: Path, rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "DIRECTORY", tmp_path / "cache")
+    killed = iter([rehearsal.Killed(), BadInput("model: no", field="model.name")])
+    monkeypatch.setattr(rehearsal, "look", lambda model: next(killed))
+    rehearsal._looked_at.cache_clear()
+    for _ in range(2):  # once for all arms
+        preflight.inspect(trial(folder, rows_file))
+    rehearsal._looked_at.cache_clear()  # as in another process
+    with pytest.raises(BadInput, match="model: no"):
+        preflight.inspect(trial(folder, rows_file))
+
+
 def test_the_command_refuses_in_one_line_without_importing_torch(folder: Path, rows_file: str, tmp_path: Path) -> None:
     change(folder / "config.json", hidden_act="gelux")
     arguments = ["--model", str(folder), "--data", rows_file, "--output", str(tmp_path / "out"), "--dry-run"]
