@@ -32,6 +32,7 @@ SIZES_OR_NULL = (
     "dim",
 )
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+MOST_LAYERS = 10_000  # of what has fewer a list is made
 LAYER = re.compile(r"\b(layers|h|blocks)\.(\d+)\.(.+)$")
 EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
 HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
@@ -79,6 +80,8 @@ def read(directory: Path, trust_remote_code: bool) -> dict[str, Any]:
         value = whole.get(name)
         if name in whole and (value is not None or name in SIZES) and (type(value) is not int or value < 1):
             raise wrong(path, name, value, "must be a whole number above 0")
+        if name in LAYERS and isinstance(value, int) and value > MOST_LAYERS:
+            raise wrong(path, name, value, f"must be at most {MOST_LAYERS:,}")
     limits.check_config(path, settings, whole)
     if not isinstance(whole.get("tie_word_embeddings", False), bool):
         raise wrong(path, "tie_word_embeddings", whole["tie_word_embeddings"], "must be true or false")

@@ -40,9 +40,8 @@ def tokenizer(directory: Path) -> Tokenizer | None:
     if not path.is_file():
         if any((directory / name).is_file() for name in SLOW_FILES):
             return None
-        raise BadInput(
-            f"model: {directory} has no tokenizer (tokenizer.json), so it cannot hold a chat template", field="model.name"
-        )
+        text = "has no tokenizer (a file tokenizer.json), so it cannot hold a chat template; put the model's own there"
+        raise BadInput(f"model: {directory} {text}", field="model.name")
     return _read(path, checkpoint.state(path))
 
 
@@ -53,7 +52,7 @@ def _read(path: Path, state: object) -> Tokenizer:
     try:
         return Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises bare Exceptions
-        raise BadInput(f"model: {path} cannot be read as a tokenizer ({error})", field="model.name") from None
+        raise BadInput(f"model: {path} cannot be read as a tokenizer ({error}); fetch it again", field="model.name") from None
 
 
 @dataclass(frozen=True)
@@ -190,7 +189,7 @@ def conversations(directory: Path, asked: str | None, content: str = "") -> Conv
         first = inner is not None and "bos_token" in variables and _adds(inner, variables["bos_token"])
         source = chatml(first)
         if inner is not None and not {IM_START, IM_END} <= set(special_tokens(inner, {}).tokens):
-            inner = type(inner).from_str(inner.to_str())
+            inner = _copied(directory, inner)
             inner.add_special_tokens([IM_START, IM_END])
     special = (
         special_tokens(inner, variables)
@@ -202,6 +201,14 @@ def conversations(directory: Path, asked: str | None, content: str = "") -> Conv
     except BadInput as error:
         name = "model.chat_template" if asked is not None else "model.name"
         raise BadInput(f"{asked or directory}: {error}", field=name) from None
+
+
+def _copied(directory: Path, inner: Tokenizer) -> Tokenizer:
+    try:
+        return type(inner).from_str(inner.to_str())
+    except Exception as error:  # the library raises bare Exceptions, of two tokens with one id for example
+        text = f"{directory / 'tokenizer.json'} cannot be copied as a tokenizer ({error}); fetch the model again"
+        raise BadInput(f"model: {text}", field="model.name") from None
 
 
 def _adds(inner: Tokenizer, token: str) -> bool:

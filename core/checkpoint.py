@@ -50,13 +50,15 @@ def locate(model: Model) -> Path:
         raise BadInput(f"model.name={model.name}: {text}", field="model.name")
     if not (directory / "config.json").is_file():
         text = f"no config.json in {directory}{_elsewhere(directory, 'config.json')}"
-        raise BadInput(f"model.name={model.name}: {text}; give a directory with a model", field="model.name")
+        gguf = "" if _elsewhere(directory, "config.json") or not any(directory.glob("*.gguf")) else f" ({GGUF_TEXT})"
+        raise BadInput(f"model.name={model.name}: {text}{gguf}; give a directory with a model", field="model.name")
     if not weights.files(directory):
         others = sorted(path.name for pattern in OTHER_WEIGHTS for path in directory.glob(pattern))
         reason = _elsewhere(directory, "*.safetensors")
         if others:
             reason = f" ({others[0]} is refused: {GGUF_TEXT if others[0].endswith('.gguf') else PICKLE_TEXT})"
-        raise BadInput(f"model.name={model.name}: no safetensors weights in {directory}{reason}", field="model.name")
+        text = f"no safetensors weights in {directory}{reason}; give a directory that has model.safetensors or its index"
+        raise BadInput(f"model.name={model.name}: {text}", field="model.name")
     return directory
 
 
@@ -120,6 +122,9 @@ def context_tokens(settings: dict[str, Any]) -> int | None:
 def resolve_seq_len(asked: int | None, context: int | None, taken: int = 0) -> int:
     """`data.seq_len_tokens`, or by default the smaller of the model's context and LONGEST_DEFAULT_SEQ. `taken`: positions of the
     context that virtual tokens take."""
+    if context is not None and context < LEAST_ROOM:
+        text = f"its config.json gives it a context of {context} tokens, and {LEAST_ROOM} are the least; take another model"
+        raise BadInput(f"model.name: {text}", field="model.name")
     if context is not None and taken + LEAST_ROOM > context:
         text = f"the model's context has {context} tokens; use at most {max(1, context - LEAST_ROOM)}"
         raise BadInput(f"adapter.virtual_tokens={taken}: {text}", field="adapter.virtual_tokens")

@@ -13,13 +13,17 @@ from core.data.selection import Selection
 from core.data.turns import Message
 from core.errors import BadInput
 from core.spans import WAYS
-from core.template import Template
+from core.template import Endless, Template
 
 Messages = list[Message]
 
 
 def among(template: Template, rows: Iterable[Row]) -> list[tuple[Row, BadInput]]:
-    """The rows that the template refuses, with its reason. Where the first of a kind is refused each of the kind is tried."""
+    """The rows that the template refuses, with its reason. Where the first of a kind is refused each of the kind is tried.
+
+    Raises:
+        Endless: the template takes seconds for a row or builds too much, and would for every other.
+    """
     right, wrong, found = set[object](), set[object](), list[tuple[Row, BadInput]]()
     for row in rows:
         if (kind := chat.kind_of(row)) in right:
@@ -27,6 +31,8 @@ def among(template: Template, rows: Iterable[Row]) -> list[tuple[Row, BadInput]]
         try:
             encode.rendered(template, row)
             right |= {kind} - wrong
+        except Endless:
+            raise
         except BadInput as error:
             wrong.add(kind)
             found.append((row, error))
@@ -56,6 +62,8 @@ def accepted(template: Template, chosen: Selection) -> Selection:
 
 def refusal(template: Template, error: BadInput, row: Row, rows: Sequence[Row]) -> BadInput:
     """The error of a row with how many others are refused too, and what can be done."""
+    if isinstance(error, Endless):
+        return BadInput(f"{error.text}; {WAYS}", field=error.field)
     n = len(among(template, rows))
     more = f", and {n - 1:,} more of {len(rows):,} rows" if n > 1 else ""
     way = "" if WAYS in error.text else f"; {ways(template, row)}"

@@ -46,7 +46,8 @@ def check(model: Model, base: bases.BaseFiles) -> None:
     """
     if is_lab(model.name):
         return
-    beside = [checkpoint.file_hash(file) for pattern in BESIDE for file in sorted(base.directory.glob(pattern))]
+    files = [file for pattern in BESIDE for file in sorted(base.directory.glob(pattern)) if file.is_file()]  # no folder, no pipe
+    beside = [checkpoint.file_hash(file) for file in files]
     versions = [installation.version(package) for package in installation.PACKAGES]
     asked = asdict(model) | {"name": "", "revision": ""}  # the hash says which model it is
     key = ["rehearsal", base.hash, beside, asked, versions, remembered.code_hash(CODE)]
@@ -141,6 +142,10 @@ def _try_small(base: Base) -> None:
 
     model: Any = base.model
     ids = _ids(base)
+    for name, weight in model.named_parameters():
+        if weight.is_floating_point() and not torch.isfinite(weight).all():  # a few tokens may not show it
+            text = f"{name} has weights that are not finite: fetch the model again"
+            raise BadInput(f"model.name={base.path}: {text}", field="model.name")
     model.train()
     model(input_ids=ids, use_cache=False)
     model.eval()

@@ -125,12 +125,15 @@ def _check_arguments(function: Any, values: Sequence[Any]) -> None:
             _formatted(text)
         for value in values:
             _narrow(value)
+        if method.__name__ in ("replace", "join"):
+            _narrow(len(text) * max((len(value) for value in values if isinstance(value, str | list | tuple)), default=0))
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment of one template; `clock_starts` before each rendering. With `marking`, what is compiled puts GENERATION
     around what {% generation %} marks."""
 
+    limit_error = LimitError
     intercepted_binops = frozenset(("+", "*", "**", "%"))
 
     def __init__(self, today: datetime) -> None:

@@ -33,6 +33,16 @@ Message = Mapping[str, Any]
 Around = Callable[[str, int], str]
 
 
+def _whole(text: str) -> str:
+    """The text, if it can be written: one half of a surrogate pair is taken by no tokenizer."""
+    text.encode()
+    return text
+
+
+class Endless(BadInput):
+    """A template takes too long for a row or builds too much of it, and would for others."""
+
+
 class Mark(NamedTuple):
     """A place in a rendered text: where message number `message` begins or ends."""
 
@@ -112,9 +122,10 @@ class Template:
             "add_generation_prompt": answer_next,
         }  # fmt: skip
         try:
-            return (self.marking if marking else self.plain).render(variables)
+            return _whole((self.marking if marking else self.plain).render(variables))
         except Exception as error:  # templates raise what they like
-            raise BadInput(
+            kind = Endless if isinstance(error, self.sandbox.limit_error) else BadInput
+            raise kind(
                 f"the tokenizer's chat template refuses this conversation ({message(error)[:200] or type(error).__name__})",
                 field="data.source",
             ) from None

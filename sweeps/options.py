@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -160,7 +161,7 @@ def parse(arguments: Sequence[str] | None, description: str) -> Request:
     parser.add_argument("experiment", nargs="?", help="the question to ask (see --list)")
     for option, (text, settings) in OPTIONS.items():
         parser.add_argument(option, help=text, **({"action": "append"} | settings))
-    found, unknown = parser.parse_known_args(arguments)
+    found, unknown = parser.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
     problems = Problems()
     for text in unknown_words(unknown, list(OPTIONS), "one experiment at a time"):
         problems.add(text)
@@ -174,6 +175,17 @@ def parse(arguments: Sequence[str] | None, description: str) -> Request:
     action, questions, every = request
     flags = {_attribute(option) for option in given} & {field.name for field in dataclasses.fields(Options)} - values.keys()
     return Request(action, questions, every, Options(**dict.fromkeys(flags, True) | values))
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """The words with values that begin like a negative number joined to their options: argparse takes -1h for an option."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] in OPTIONS and "metavar" in OPTIONS[found[-1]][1] and re.match(r"-[0-9.]", word):
+            found[-1] += f"={word}"
+        else:
+            found.append(word)
+    return found
 
 
 def _attribute(option: str) -> str:

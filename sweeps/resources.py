@@ -74,7 +74,8 @@ def share_out(
     if concurrency is not None and concurrency > MOST_AT_ONCE:
         raise BadInput(f"--concurrency {concurrency}: must be at most {MOST_AT_ONCE:,}", field="--concurrency")
     if remote and concurrency is None:
-        raise BadInput("--ray-address: say with --concurrency how many trials the cluster shall run at a time")
+        more = " and with --gpus-per-trial what each takes (1, a fraction, or 0 for the CPU)" * (gpus_per_trial is None)
+        raise BadInput(f"--ray-address: say with --concurrency how many trials the cluster shall run at a time{more}")
     if not 0 < trial_timeout <= LONGEST_TIMEOUT:
         raise BadInput(f"--trial-timeout {trial_timeout:g}: must be above 0 and at most {LONGEST_TIMEOUT:,} seconds")
     wanted = 0.0 if gpus_per_trial is None and lab else gpus_per_trial
@@ -111,17 +112,29 @@ def check_cluster(address: str, timeout_seconds: float = 4) -> None:
     """
     if address == "auto":  # Ray finds the cluster of this machine
         return
+    check_address(address)
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout_seconds).close()
+    except (OSError, UnicodeError) as error:  # a host of dots can't be encoded
+        why = f"no answer ({getattr(error, 'strerror', None) or error}); is Ray running there (`ray status`)?"
+        raise BadInput(f"--ray-address {address}: {why}", "--ray-address") from None
+
+
+def check_address(address: str | None) -> None:
+    """Whether an address has the form of a cluster's; nobody is asked.
+
+    Raises:
+        BadInput: it has not.
+    """
+    if address is None or address == "auto":
+        return
     if "://" in address:
         why = "not served: give the head node's HOST:PORT (port 6379 unless told otherwise), on a machine of the cluster"
         raise BadInput(f"--ray-address {redacted(address)}: {why}", "--ray-address")
     host, _, port = address.rpartition(":")
     if not host or not (port.isascii() and port.isdigit()) or not 0 < int(port) < 65_536:
         raise BadInput(f"--ray-address {address}: must look like HOST:PORT", "--ray-address")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout_seconds).close()
-    except (OSError, UnicodeError) as error:  # a host of dots can't be encoded
-        why = f"no answer ({getattr(error, 'strerror', None) or error}); is Ray running there (`ray status`)?"
-        raise BadInput(f"--ray-address {address}: {why}", "--ray-address") from None
 
 
 def n_gpus() -> int:

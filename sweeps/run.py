@@ -40,7 +40,7 @@ from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
 from sweeps.priors import Prior
 from sweeps.progress import silence
-from sweeps.resources import Resources, cautions, check_cluster, share_out
+from sweeps.resources import Resources, cautions, check_address, check_cluster, share_out
 from sweeps.sweep import Sweep
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
@@ -184,6 +184,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
         lab = is_lab(experiment.base.model.name)
     with problems.taken():
         share = share_out(options.gpus_per_trial, options.concurrency, options.trial_timeout, remote, lab)
+    _check_places(options, problems)
     problems.raise_all()
     if options.probe:
         times.probe(Plan.of(experiment, preflight.provenance), share)
@@ -205,6 +206,19 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
     notes += priors.told(plan, before, not options.no_prior)
     return Prepared(plan, directory, share, tuple(notes), inputs, before, choice)
+
+
+def _check_places(options: Options, problems: Problems) -> None:
+    """What can be said of the store, the cluster and the output directory without asking or writing anything."""
+    with problems.taken():
+        tracking.check_form(options.tracking_uri)
+    with problems.taken():
+        check_address(options.ray_address)
+    with problems.taken():
+        nearest_there = next(path for path in (options.output.absolute(), *options.output.absolute().parents) if path.exists())
+        if not nearest_there.is_dir() or not os.access(nearest_there, os.W_OK | os.X_OK):
+            what = "cannot be written to" if nearest_there.is_dir() else "is no directory"
+            raise BadInput(f"--output {options.output}: {nearest_there} {what}; give another one", field="--output")
 
 
 def prepare_output(output: Path) -> Path:

@@ -184,9 +184,9 @@ def quiz(directory: Path) -> str:
         ({"choices": ["x", "y"], "answer": 2}, "must be a place from 0 to 1, one of A, B, or the choice's text"),
         ({"choices": ["x", "y"], "answer": True}, "must be a place"),
         ({"choices": ["x", "y"]}, "needs a field 'answer' or 'answerKey'"),
-        ({"choices": ["x"], "answer": 0}, "needs at least two choices"),
-        ({"choices": ["x", " "], "answer": 0}, "needs at least two choices"),
-        ({"answer": 0}, "needs at least two choices"),
+        ({"choices": ["x"], "answer": 0}, "two to 26 choices"),
+        ({"choices": ["x", " "], "answer": 0}, "two to 26 choices"),
+        ({"answer": 0}, "two to 26 choices"),
         ({"question": None, "choices": ["x", "y"], "answer": 0}, "needs a text 'question'"),
     ],
 )

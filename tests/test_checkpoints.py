@@ -308,7 +308,7 @@ def test_four_bits_train_on_the_cpu_and_full_tuning_is_refused(four_bits: str, r
     with pytest.raises(BadInput, match=r"adapter\.method=full: this base has 4-bit weights.*adapter\.method=lora") as error:
         preflight.inspect(dataclasses.replace(trial, adapter=Full()))
     assert error.value.field == "adapter.method"
-    with pytest.raises(BadInput, match="4-bit weights"):
+    with pytest.raises(BadInput, match="4-bit or 8-bit weights"):
         trials.run(dataclasses.replace(trial, adapter=Full()), {}, tmp_path / "full", Device())
 
 

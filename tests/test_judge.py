@@ -166,7 +166,7 @@ def test_wilsons_interval() -> None:
         (["a.json", "--judge", "http://127.0.0.1/v1"], "--model: an endpoint needs the judge's name"),
         (["a.json", "--judge", "m", "--question", "epoch"], "did you mean 'epochs'"),
         (["a.json", "--judge", "m", "--jugde", "x"], "--jugde: unknown; did you mean '--judge'"),
-        (["no.json", "--judge", "m"], "no.json: cannot be read"),
+        (["no.json", "--judge", "m"], "no.json: no such file"),
     ],
 )
 def test_bad_commands_are_one_line(words: list[str], says_: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +20,7 @@ from core.errors import BadInput, nearest
 
 # The harness names a file of samples after its task and the time, Inspect's letters are those of its own value_to_float.
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl(\.gz)?")
+BEYOND = 1e100  # scores, whose squares would be no finite numbers
 LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 HARNESS = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics")
@@ -67,10 +67,10 @@ def read(source: str, choice: Choice) -> Scores:
     if files.exists(source) and Path(source).expanduser().is_dir():
         return _directory(Path(source).expanduser(), choice)
     path = files.existing("scores", source)
-    data, _ = files.read_bytes(path)
-    if zipfile.is_zipfile(io.BytesIO(data)):
+    if zipfile.is_zipfile(path):
         inspect = f"a zip archive; if it is Inspect's, first `inspect log convert {path.name} --to json --output-dir .`"
         raise BadInput(f"{path}: {inspect}", field=str(path))
+    data, _ = files.read_bytes(path)
     text = files.decoded(path, data)
     found = _of_text(path, text, choice)
     if not found.rows:
@@ -178,7 +178,7 @@ def _number(at: str, row: Mapping[str, Any], key: str, from_text: bool = False) 
 
 def _is_finite(value: float) -> bool:
     try:
-        return math.isfinite(value)
+        return abs(float(value)) < BEYOND
     except OverflowError:  # a whole number beyond what a float holds
         return False
 
@@ -206,7 +206,10 @@ def _chosen(path: Path, names: list[str], wanted: str, option: str) -> str:
 
 def _harness(path: Path, rows: list[tuple[str, dict[str, Any]]], choice: Choice) -> Scores:
     """Samples of lm-evaluation-harness: a line for each document and filter; its metrics stand beside what was asked."""
-    filters = list(dict.fromkeys(str(row["filter"]) for _, row in rows if "filter" in row))
+    for where, row in rows:
+        if not isinstance(row.get("filter", ""), str):
+            raise BadInput(f"{path}: {where}: filter={row['filter']!r:.60}: must be a filter's name", field=str(path))
+    filters = list(dict.fromkeys(row["filter"] for _, row in rows if "filter" in row))
     chosen = _chosen(path, filters, choice.filter, "--filter")
     kept = [(where, row) for where, row in rows if not filters or row.get("filter") == chosen]
     first = kept[0][1]

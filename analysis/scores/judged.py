@@ -11,12 +11,12 @@ import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from scipy.special import ndtri
 
 from analysis.stats.estimate import LEVEL
+from core.data import files, turns
 from core.errors import BadInput
 
 ASK = (
@@ -114,11 +114,14 @@ def read(path: str, base: bool = False) -> list[tuple[str, str]]:
     Raises:
         BadInput: the file cannot be read so.
     """
+    file = files.existing("answers", path)
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        rows = _rows(text)
-    except (OSError, ValueError, RecursionError, TypeError) as error:
-        raise BadInput(f"{path}: cannot be read as generations.json or JSONL ({' '.join(str(error).split())[:120]})") from None
+        rows = _rows(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError, TypeError, KeyError) as error:
+        why = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+        raise BadInput(
+            f"{path}: cannot be read as generations.json or JSONL ({why}); give one object with prompt and answer a line"
+        ) from None
     return [said(row, f"{path}: row {i}", base) for i, row in enumerate(rows, 1)]
 
 
@@ -140,4 +143,8 @@ def said(row: Any, where: str, base: bool = False) -> tuple[str, str]:
     if prompt is None or answer is None:
         wanted = f"'{PROMPT_FIELDS[0]}' and '{'base' if base else ANSWER_FIELDS[0]}' or '{ANSWER_FIELDS[1]}'"
         raise BadInput(f"{where}: needs texts {wanted}; its fields are: {', '.join(map(str, fields))[:120] or 'none'}")
+    try:
+        turns.check_text([prompt, answer])
+    except turns.Malformed as error:
+        raise BadInput(f"{where}: {error}; mend it or leave the row out") from None
     return prompt, answer

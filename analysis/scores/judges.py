@@ -39,7 +39,11 @@ def endpoint(url: str, model: str, wait_seconds: float = WAIT_SECONDS) -> Judge:
     Raises:
         BadInput: the URL cannot be used; later, the endpoint does not answer as one.
     """
-    parts = urllib.parse.urlsplit(url)
+    try:
+        parts = urllib.parse.urlsplit(url)
+        _ = parts.port  # read here, as it raises
+    except ValueError:
+        raise BadInput(f"{FIELD}: not a URL; give one such as http://127.0.0.1:8000/v1", field=FIELD) from None
     if parts.username or parts.password or parts.query or parts.fragment or not parts.hostname:
         raise BadInput(f"{FIELD}: a URL without user, password and query, such as http://127.0.0.1:8000/v1", field=FIELD)
     key = next((os.environ[name] for name in KEYS if os.environ.get(name)), "")

@@ -96,8 +96,8 @@ def rendered(template: Template, row: Row) -> spans.Rendered:
     """
     try:
         return spans.render(template, row.messages, row.tools)
-    except BadInput as error:
-        raise BadInput(f"{row.place}: {error}", field=error.field) from None
+    except BadInput as error:  # of its own type: an Endless one is told once for all rows
+        raise type(error)(f"{row.place}: {error}", field=error.field) from None
 
 
 def _encoding(inner: Tokenizer, text: str, seq_len: int | None) -> Any:

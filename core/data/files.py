@@ -15,6 +15,7 @@ from pathlib import Path
 from core import unchanged
 from core.errors import BadInput
 
+SOURCES = ("data.source", "data.eval_source")
 LARGEST_BYTES = 4 << 30  # all rows are held in memory, several times this size
 # A gzip file may be 1,000 times larger unpacked; instruction data are 3 to 10 times.
 UNPACKED_BYTES, UNPACKED_RATIO = 100 << 20, 50
@@ -60,6 +61,14 @@ def exists(source: str) -> bool:
         return False
 
 
+def is_file(path: Path) -> bool:
+    """Whether there is a file under this path; False for what cannot be a path."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def existing(field: str, source: str) -> Path:
     """The path of a local file.
 
@@ -69,7 +78,9 @@ def existing(field: str, source: str) -> Path:
     try:
         path = Path(source).expanduser()
         if not path.exists():
-            raise BadInput(f"{field}={source}: no such file", field=field)
+            several = field in SOURCES and "," in source
+            more = "; several in shares are written A.jsonl=0.7,B.jsonl=0.3, each with a number above 0" if several else ""
+            raise BadInput(f"{field}={source}: no such file{more}", field=field)
         if not path.is_file():
             what = "a folder; name a file in it" if path.is_dir() else "a pipe or a device; write its content to a file"
             raise BadInput(f"{field}={source}: is not a file but {what}", field=field)
@@ -140,7 +151,9 @@ def _unpacked(path: Path, packed: bytes) -> bytes:
                     text = f"{len(packed):,} bytes unpack to more than {most >> 20:,} MiB; unpack it if that is right"
                     raise BadInput(f"{path}: {text}")
     except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise BadInput(f"{path}: not a whole gzip file ({error})") from None
+        raise BadInput(
+            f"{path}: not a whole gzip file ({error}); fetch it again, or drop .gz from its name if it is not packed"
+        ) from None
     return b"".join(chunks)
 
 

@@ -200,5 +200,7 @@ def _loaded(field: str, source: str, pool: Pool) -> Loaded:
     except BadInput as error:  # readers do not know which field named their source
         raise BadInput(error.text if error.field else f"{field}={error.text}", field=error.field or field) from None
     if not loaded.rows:
-        raise BadInput(f"{field}={source}: has no row with a response ({loaded.n_empty} with an empty one)", field=field)
+        raise BadInput(
+            f"{field}={source}: has no row with a response ({loaded.n_empty} with an empty one); give rows with one", field=field
+        )
     return loaded

@@ -50,6 +50,8 @@ def _conversation(name: str) -> Callable[[Raw], list[Message]]:
         if said and all(isinstance(turn, str) for turn in said):
             return turns(spoken(said), name, ("role", "content"), SPEAKERS)
         said = listed(said, name, of_objects=True)
+        if any("instruction" in turn and "role" not in turn for turn in said):
+            raise Malformed(f"field {name!r} holds rows with a field 'instruction', not turns; give the list of rows alone")
         if said and all({"input", "output"} <= turn.keys() and "role" not in turn for turn in said):
             both = [text for turn in said for text in (turn["input"], turn["output"])]
             return turns(spoken(both), name, ("role", "content"), SPEAKERS)

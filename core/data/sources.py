@@ -170,7 +170,7 @@ def _parquet(path: Path, data: bytes) -> Placed:
         raise
     except Exception as error:  # pyarrow raises many kinds about damaged files
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{path}: not a Parquet file ({reason})") from None
+        raise BadInput(f"{path}: not a Parquet file ({reason}); fetch or write it again") from None
     for number, raw in enumerate(rows, 1):
         yield f"row {number}", raw
 

@@ -71,6 +71,9 @@ def turns(said: object, name: str, keys: tuple[str, str], roles: Mapping[str, st
 def _message(turn: Mapping[str, Any], name: str, keys: tuple[str, str], roles: Mapping[str, str]) -> Message:
     role_key, text_key = keys
     role = turn.get(role_key)
+    if role is None:
+        fields = ", ".join(map(str, turn))[:80]
+        raise Malformed(f"{name}: a turn has no {role_key!r} (its fields: {fields}); it must be one of {', '.join(roles)}")
     if not isinstance(role, str) or role not in roles:
         raise Malformed(f"{name}: {role_key}={str(role)[:40]!r}: must be one of {', '.join(roles)}")
     for field in MEANT:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from core import checkpoint
-from core.data import apart, files, kinds, selection, sources
+from core.data import apart, files, kinds, selection, sources, turns
 from core.data.rows import Row, share
 from core.data.wording import normal
 from core.errors import BadInput
@@ -157,6 +157,10 @@ def _read_content(field: str, path: str, state: object) -> tuple[Choice, ...]:
 def _choice(where: str, raw: object) -> Choice:
     if not isinstance(raw, dict):
         raise BadInput(f"{where}: must be an object with fields, not {type(raw).__name__}")
+    try:
+        turns.check_text(raw)
+    except turns.Malformed as error:
+        raise BadInput(f"{where}: {error}") from None
     question = raw.get("question")
     if not isinstance(question, str) or not question.strip():
         raise BadInput(f"{where}: needs a text 'question'; its fields are: {', '.join(map(str, raw))[:200] or 'none'}")
@@ -170,17 +174,24 @@ def _offered(where: str, raw: dict[str, Any]) -> tuple[list[str], tuple[str, ...
     """The choices' labels and texts."""
     given = raw.get("choices", raw.get("options"))
     if isinstance(given, dict) and isinstance(given.get("text"), list | tuple):  # ARC
-        texts = [str(text).strip() for text in given["text"]]
-        labels = [str(label) for label in given.get("label") or LETTERS[: len(texts)]]
+        texts = _plain(given["text"])
+        own = given.get("label") or list(LETTERS[: len(texts)])
+        labels = _plain(own if isinstance(own, list | tuple) else [])
     elif isinstance(given, list | tuple):
-        texts = [str(text).strip() for text in given]
+        texts = _plain(given)
         labels = list(LETTERS[: len(texts)])
     else:
         labels = [letter for letter in LETTERS if str(raw.get(letter) if raw.get(letter) is not None else "").strip()]
         texts = [str(raw[letter]).strip() for letter in labels]
-    if len(texts) < 2 or len(labels) != len(texts) or not all(texts):
-        raise BadInput(f"{where}: needs at least two choices: a list 'choices', or columns A, B, C, …, none of them empty")
+    if len(texts) < 2 or len(labels) != len(texts) or len(set(labels)) < len(labels) or not all(texts):
+        needs = f"needs two to {len(LETTERS)} choices, texts or numbers, with a label of its own each"
+        raise BadInput(f"{where}: {needs}: a list 'choices', or columns A, B, C, …, none of them empty")
     return labels, tuple(texts)
+
+
+def _plain(given: Sequence[object]) -> list[str]:
+    """Texts and numbers as texts; anything else as an empty one, which is refused."""
+    return [str(one).strip() if isinstance(one, str | int | float) else "" for one in given]
 
 
 def _place(where: str, raw: dict[str, Any], labels: list[str], texts: tuple[str, ...]) -> int:
@@ -194,7 +205,11 @@ def _place(where: str, raw: dict[str, Any], labels: list[str], texts: tuple[str,
     if isinstance(value, str) and said.upper() in upper:
         return upper.index(said.upper())
     by_text = texts.index(said) if isinstance(value, str) and said in texts else None
-    by_place = int(said) if not isinstance(value, bool) and said.isdigit() and int(said) < len(texts) else None
+    by_place = (
+        int(said)
+        if not isinstance(value, bool) and said.isascii() and said.isdigit() and len(said) < 3 and int(said) < len(texts)
+        else None
+    )
     if by_text is not None and by_place is not None and by_text != by_place:
         raise BadInput(f"{where}: {name}={said!r}: is a place and another choice's text; give its letter")
     for found in (by_text, by_place):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import importlib.util
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from core import checkpoint
-from core.data import apart, files, sources
+from core.data import apart, files, sources, turns
 from core.data.rows import share
 from core.data.wording import normal
 from core.errors import BadInput, nearest
@@ -45,6 +46,11 @@ KINDS: dict[str, tuple[str, ...]] = {
     "startend:end_checker": ("end_phrase",),
     "startend:quotation": (),
 }
+RELATIONS = ("less than", "at least")
+LANGUAGES = (
+    *("en", "es", "pt", "ar", "hi", "fr", "ru", "de", "ja", "it", "bn", "uk", "th", "ur", "ta"),
+    *("te", "bg", "ko", "pl", "he", "fa", "vi", "ne", "sw", "kn", "mr", "gu", "pa", "ml", "fi"),
+)
 
 
 @dataclass(frozen=True)
@@ -112,4 +118,38 @@ def _instructed(where: str, raw: object) -> Instructed:
         if sorted(own) != sorted(KINDS[kind]):
             needs, has = (", ".join(sorted(some)) or "none" for some in (KINDS[kind], own))
             raise BadInput(f"{where}: kwargs of {kind} must be {needs}, not {has}", field=FIELD)
+        for name, value in own.items():
+            if not (must := _must(name)).fits(value):
+                raise BadInput(f"{where}: kwargs of {kind}: {name}={value!r:.60}: must be {must.words}", field=FIELD)
+    try:
+        turns.check_text(fields)
+    except turns.Malformed as error:
+        raise BadInput(f"{where}: {error}", field=FIELD) from None
     return Instructed(f"{share(f'{prompt}{kinds}{given}', 'id'):.12f}", prompt, tuple(map(str, kinds)), given)
+
+
+class _Must(NamedTuple):
+    """What the value of an option must be."""
+
+    words: str
+    fits: Callable[[Any], bool]
+
+
+def _must(name: str) -> _Must:
+    if "relation" in name:
+        return _Must(" or ".join(RELATIONS), lambda value: value in RELATIONS)
+    if name.startswith(("num_", "nth_")) or "frequency" in name:
+        return _Must("a whole number from 0", lambda value: type(value) is int and value >= 0)
+    if name in ("keywords", "forbidden_words"):
+        return _Must(
+            "a list of words", lambda value: isinstance(value, list | tuple) and bool(value) and all(map(_is_text, value))
+        )
+    if name == "language":
+        return _Must(f"one of {', '.join(LANGUAGES)}", lambda value: value in LANGUAGES)
+    if name == "letter":
+        return _Must("one character", lambda value: _is_text(value) and len(value) == 1)
+    return _Must("a text", _is_text)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and bool(value.strip())

@@ -53,37 +53,65 @@ def hash_of(evaluation: Evaluation) -> str:
     return content_hash(found)
 
 
+class Function(str):
+    """A tag !function: the file of its module."""
+
+
 def _read_files(path: Path) -> Iterator[Path]:
     """The task file, and those that it names: data, other task files that it includes, modules of its functions."""
+    files.existing(FIELD, str(path))
+    yield path
+    said = _fields(path)
+    for text in _texts(said.get("dataset_kwargs")):
+        if files.is_file(own := Path(text)):
+            yield own
+        elif re.search(r"\.(jsonl?|csv|parquet|txt)(\.gz)?$", text) and "://" not in text:
+            raise _wrong(path, f"its data file {text:.200} is not here (paths are seen from where you start)")
+    includes = set(_texts(said.get("include")))
+    for text in sorted({*_texts(said)}):
+        beside = path.parent / (f"{text.removesuffix('.py').rpartition('.')[0]}.py" if text.endswith(".py") else text)
+        if beside.suffix in (".py", ".yaml", ".yml") and files.is_file(beside) and beside != path:
+            yield beside
+        elif (isinstance(text, Function) or text in includes) and not files.is_file(beside):
+            raise _wrong(path, f"names {beside.name:.200}, which is not beside it; put it there")
+
+
+def _fields(path: Path) -> dict[str, Any]:
+    """What a task file holds.
+
+    Raises:
+        BadInput: it is no YAML, or of no task.
+    """
     import yaml
 
     class Loader(yaml.SafeLoader):
         """Tags of the harness (!function) are texts here."""
 
-    Loader.add_multi_constructor("!", lambda loader, tag, node: loader.construct_scalar(node) + ".py")
-    files.existing(FIELD, str(path))
-    yield path
+    Loader.add_multi_constructor("!", lambda loader, tag, node: Function(loader.construct_scalar(node) + ".py"))
     try:
         said: Any = yaml.load(path.read_text(encoding="utf-8"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError, TypeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # a date of no calendar is a ValueError
         text = " ".join(str(error).split())[:200]
-        raise BadInput(f"{FIELD}={path}: cannot be read as a task file ({text})", field=FIELD) from None
+        raise _wrong(path, f"cannot be read as a task file ({text}); mend it") from None
     if not isinstance(said, dict):
-        raise BadInput(f"{FIELD}={path}: must hold the fields of a task", field=FIELD)
-    for text in _texts(said.get("dataset_kwargs")):
-        if (own := Path(text)).is_file():
-            yield own
-        elif re.search(r"\.(jsonl?|csv|parquet|txt)(\.gz)?$", text) and "://" not in text:
-            raise BadInput(f"{FIELD}={path}: its data file {text} is not here (paths are seen from where you start)", field=FIELD)
-    for text in sorted(set(_texts(said))):
-        beside = path.parent / (f"{text.removesuffix('.py').rpartition('.')[0]}.py" if text.endswith(".py") else text)
-        if beside.suffix in (".py", ".yaml", ".yml") and beside.is_file() and beside != path:
-            yield beside
+        raise _wrong(path, "must hold the fields of a task, such as task: NAME")
+    name = said.get("task", said.get("group"))
+    if "include" not in said and not (isinstance(name, str | list) and name):
+        raise _wrong(path, f"task={name!r:.80}: must be the task's name")
+    return said
+
+
+def _wrong(path: Path, text: str) -> BadInput:
+    return BadInput(f"{FIELD}={path}: {text}", field=FIELD)
 
 
 def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict | list):
-        for inner in value.values() if isinstance(value, dict) else value:
-            yield from _texts(inner)
+    """The texts in a value at any depth; what aliases repeat, which may hold itself, is looked at once."""
+    waiting, seen = [value], set[int]()
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            yield one
+        elif isinstance(one, dict | list) and id(one) not in seen:
+            seen.add(id(one))
+            waiting += one.values() if isinstance(one, dict) else one

@@ -14,13 +14,14 @@ from core.tracking.read import (
 )
 from core.tracking.sqlite import sqlite_uri
 from core.tracking.store import Stale, Store
-from core.tracking.uri import URI_VARIABLE, check_uri, chosen_uri, default_uri, page
+from core.tracking.uri import URI_VARIABLE, check_form, check_uri, chosen_uri, default_uri, page
 from core.tracking.views import Asked
 from core.tracking.write import write_analysis, write_arms
 
 __all__ = [
     "ARM", "NOTE", "PARAM_CHARACTERS", "PHASE", "REPEATED", "SWEEP", "TAG_CHARACTERS",
-    "URI_VARIABLE", "Asked", "Stale", "Store", "TrialRecord", "check_uri", "chosen_uri", "client", "damaged", "default_uri",
+    "URI_VARIABLE", "Asked", "Stale", "Store", "TrialRecord", "check_form", "check_uri", "chosen_uri", "client", "damaged",
+    "default_uri",
     "latest_sweep", "page", "read_generations", "read_history", "read_items", "read_repeated", "read_trials", "sqlite_uri",
     "sweeps", "unusable", "write_analysis", "write_arms",
 ]  # fmt: skip

@@ -17,6 +17,7 @@ from core.tracking.views import key
 
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
 DATABASES = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
+KINDS = "must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI"
 
 
 def chosen_uri(asked: str | None, output: Path) -> tuple[str, str]:
@@ -59,13 +60,36 @@ def check_uri(uri: str, origin: str = "--tracking-uri", timeout_seconds: float =
         raise BadInput(f"{origin} {redacted(uri)}: {reason}", field=origin) from None
 
 
-def _check(uri: str, timeout_seconds: float) -> None:
+def check_form(uri: str | None, origin: str = "--tracking-uri") -> None:
+    """Whether a URI can be one of a store, without asking for it: what a dry run tells.
+
+    Raises:
+        BadInput: it is of no known kind, or names no host.
+    """
+    try:
+        if uri is not None:
+            _parts(uri)
+    except _Unusable as reason:
+        raise BadInput(f"{origin} {redacted(uri or '')}: {reason}", field=origin) from None
+
+
+def _parts(uri: str) -> tuple[urllib.parse.SplitResult, str]:
+    """The URI's parts, and its kind."""
     try:
         parts = urllib.parse.urlsplit(uri)
-        port = parts.port
+        _ = parts.port  # read here, as it raises
     except ValueError:  # its text may hold a piece of the password
-        raise _Unusable("not a URI") from None
+        raise _Unusable(f"not a URI; {KINDS}") from None
     kind = parts.scheme.partition("+")[0]
+    if kind not in ("http", "https", "databricks", *DATABASES) and sqlite_file(uri) is None:
+        raise _Unusable(KINDS)
+    if kind in ("http", "https") and not parts.hostname:
+        raise _Unusable("names no host; give http(s)://host:port")
+    return parts, kind
+
+
+def _check(uri: str, timeout_seconds: float) -> None:
+    parts, kind = _parts(uri)
     if kind in ("http", "https"):
         _check_server(uri, timeout_seconds)
     elif (file := sqlite_file(uri)) is not None:  # one in memory could not be read by other processes
@@ -73,11 +97,9 @@ def _check(uri: str, timeout_seconds: float) -> None:
             raise _Unusable(why)
     elif kind in DATABASES:
         try:
-            socket.create_connection((parts.hostname or "localhost", port or DATABASES[kind]), timeout_seconds).close()
+            socket.create_connection((parts.hostname or "localhost", parts.port or DATABASES[kind]), timeout_seconds).close()
         except (OSError, ValueError) as error:
             raise _Unusable(f"no answer ({_why(error)})") from None
-    elif kind != "databricks":
-        raise _Unusable("must be sqlite:////absolute/file.db, http(s)://host:port or a database's URI")
 
 
 def _check_server(uri: str, timeout_seconds: float) -> None:
