@@ -172,6 +172,9 @@ def test_weights_that_give_nan_are_told(folder: Path, rows_file: str) -> None:
     tensors = load_file(path)
     tensors["model.norm.weight"][0] = NAN
     save_file(tensors, path, metadata={"format": "pt"})
+    assert "model.norm.weight has weights that are not finite" in refused(folder, rows_file)
+    tensors["model.norm.weight"][:] = 3e38  # finite, and its products are not
+    save_file(tensors, path, metadata={"format": "pt"})
     assert "its logits are not finite" in refused(folder, rows_file)
 
 
