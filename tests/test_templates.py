@@ -16,6 +16,7 @@ from core import chat, preflight, spans
 from core.data import encode
 from core.data.rows import Row, identity
 from core.errors import BadInput
+from core.fields import replace_field
 from core.settings import Data, Evaluation, Full, Lora, Model, Train, Trial
 from core.template import Special, Template
 
@@ -362,7 +363,7 @@ def test_what_is_saved_ends_where_answers_do_and_loads_as_its_readme_says(
     from core import trial as trials
     from core.hardware import Device
 
-    asked, folder = trial(base(), adapter), tmp_path / "out" / "adapter"
+    asked, folder = replace_field(trial(base(), adapter), "evaluation.split", "test"), tmp_path / "out" / "adapter"
     told = preflight.inspect(asked)
     result = trials.run(asked, told.provenance, tmp_path / "out", Device())
     assert (result.state, result.facts["template"]) == ("finished", "ChatML, as the tokenizer brings none")
