@@ -23,7 +23,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 from core import adapters, environment, memory
 from core.base import BaseFiles
 from core.errors import BadInput, Problems, message, unknown_words
-from core.settings import QUANTIZATIONS, TARGET_PRESETS, Full, Lora, Train, Trial
+from core.settings import ADAPTERS, QUANTIZATIONS, TARGET_PRESETS, Full, Lora, Train, Trial
 
 # `--help` and a misspelt option answer at once: torch is imported where the model is built.
 
@@ -87,9 +87,12 @@ def _numbers(option: str, text: str) -> list[int]:
 
 
 def rows(base: BaseFiles, ranks: Sequence[int], tokens: int, batch: int, device: str) -> list[Row]:
-    """Full fine-tuning, and LoRA with every preset and rank that fits the model, on every kind of base that they can train on."""
+    """Full fine-tuning, LoRA with every preset and rank that fits the model, and every other method as it comes, on every kind of
+    base that they can train on."""
     found, whole = [], Trial(train=Train(batch_size=batch))
-    for adapter in [Full(), *(Lora(targets=preset, rank=rank) for preset in TARGET_PRESETS for rank in ranks)]:
+    loras = [Lora(targets=preset, rank=rank) for preset in TARGET_PRESETS for rank in ranks]
+    others = [settings() for settings in ADAPTERS.values() if settings not in (Full, Lora)]
+    for adapter in [Full(), *loras, *others]:
         for kind in QUANTIZATIONS:
             trial = replace(whole, adapter=adapter, model=replace(whole.model, quantization=kind))
             try:
@@ -99,8 +102,8 @@ def rows(base: BaseFiles, ranks: Sequence[int], tokens: int, batch: int, device:
                 continue
             load = memory.load(trial, base, trainable, tokens, device)
             peaks = [load.peak_bytes(*way) / memory.GIB for way in ((1, True), (batch, False))]
-            rank = adapter.rank if isinstance(adapter, Lora) else None
-            targets = adapter.targets if isinstance(adapter, Lora) else "all weights"
+            targets = "all weights" if isinstance(adapter, Full) else getattr(adapter, "targets", "–")
+            rank = getattr(adapter, "rank", None)
             found.append(Row(adapter.method, targets, rank, kind, trainable, load.base_bytes / memory.GIB, *peaks))
     return found
 

@@ -206,7 +206,7 @@ def test_other_bad_inputs_are_one_line(
     assert "no GPU" in refused([NAME, "--gpus-per-trial", "1"], output, capsys)
     (tmp_path / "file").touch()
     assert main([NAME, "--output", str(tmp_path / "file" / "runs")]) == 2
-    assert "cannot be written to" in capsys.readouterr().err
+    assert "is no directory" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("field", "left_out"), [("adapter.rank", ["lora r=16", "lora r=64"]), ("", ["lora r=16"])])
