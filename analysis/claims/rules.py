@@ -104,13 +104,15 @@ def difference(t: Tables[Any], first: Fields, second: Fields, ask: Ask) -> Findi
 
 
 def relative(t: Tables[Any], first: Fields, second: Fields, ask: Ask) -> Finding:
-    """Finding on (first less second) over |second| on one measure, in per cent."""
+    """Finding on (first less second) over |second| on one measure, in per cent; of an accuracy alone, as a log-likelihood has no
+    zero that a share could be of: its 0 is certainty, so the better the model, the larger every per cent."""
+    if ask.measure in t.panels and (unit := t.units[ask.measure]) != ACCURACY:
+        return untested(ask.region, ask.effect, f"its margin is in per cent of an accuracy, {ask.measure} is in {unit}")
     found = difference(t, first, second, ask)
     one, other = t.arm(first), t.arm(second)
     if found.estimate is None or one is None or other is None:
         return found
-    note = joined(found.note, per_cent_of(t.units[ask.measure]))
-    return replace(found, estimate=a.relative(one, other, t.panels[ask.measure]), unit="", note=note)
+    return replace(found, estimate=a.relative(one, other, t.panels[ask.measure]), unit="")
 
 
 def trend(t: Tables[Any], fields: Fields, ask: Ask) -> Finding:
@@ -151,11 +153,6 @@ def not_measured(t: Tables[Any], ask: Ask) -> str:
         return f"these data have no {readable(ask.measure)}"
     unit = t.units[ask.measure]
     return f"its margin is in points of accuracy, {ask.measure} is in {unit}" if ask.in_points and unit != ACCURACY else ""
-
-
-def per_cent_of(unit: str) -> str:
-    """What a relative difference is relative to, where that is not an accuracy."""
-    return "" if unit == ACCURACY else "per cent of the log-likelihood itself"
 
 
 def costs(t: Tables[Any], *arms: Arm) -> str:
