@@ -71,3 +71,8 @@ def test_tuning_is_held_against_the_prompted_base() -> None:
 
 def experiments_ids() -> list[str]:
     return [claim.id for claim in experiments.load("shots").claims]
+
+
+def test_forgetting_stands_beside_quality() -> None:
+    made = questions.answer("shots", *question(truths("shots"), n_items=50, tuned=False)).tables
+    assert made.shown[:3] == ["quality", "exact_match/held_out", "forgetting"]

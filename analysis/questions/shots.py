@@ -19,9 +19,8 @@ NONE, SOME = ({"evaluation.shots": n} for n in (0, 4))
 VIEW = View(
     x="evaluation.shots",
     x_label="examples before each question",
-    measures=("quality", "exact_match/held_out"),
+    measures=("quality", "exact_match/held_out", "forgetting"),
     scale="even",
-    further=("forgetting",),
 )
 Scores = Callable[[Tables[None], Arm, list[int]], np.ndarray | None]  # (seeds, items)
 
