@@ -13,7 +13,7 @@ import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.lines import Line2D
-from simulated import ArmState, answered, question
+from simulated import ArmState, answered, question, truths
 
 import experiments
 from analysis import questions
@@ -288,6 +288,40 @@ def test_levels_that_are_no_numbers_stand_in_the_order_of_their_question() -> No
     assert [tick.get_text() for tick in panel.get_xticklabels()] == ["template", "other", "plain"]
     marks = [line.get_xdata() for line in panel.lines if len(line.get_xdata()) == 3]
     assert not np.isclose(marks[0], marks[1]).any()  # equal arms stand beside each other
+
+
+def test_bases_too_near_for_a_name_each_share_one() -> None:
+    def written(levels: dict[str, float]) -> list[str]:
+        _, (panel,) = style.figure(1, 1, 2.0)
+        panel.set_ylim(0.5, 0.9)
+        style.untuned(panel, levels)
+        return [text.get_text() for text in panel.texts[1:]]  # the first is the panel's letter
+
+    assert written({"one": 0.02}) == ["↓ one: 0.02"]
+    assert written({"one": 0.02, "two": 0.04, "three": 0.02}) == ["↓ untuned bases: 0.02 to 0.04"]
+    assert written({"one": 0.6, "two": 0.605}) == ["untuned bases"]
+    assert written({"one": 0.6, "two": 0.8}) == ["one", "two"]
+    assert written({"one": 0.01, "two": 0.02, "three": 0.7, "four": 3.0}) == [
+        "↓ untuned bases: 0.01 to 0.02",
+        "three",
+        "↑ four: 3",
+    ]
+
+
+def test_the_arms_of_quantization_stand_from_the_whole_base_to_full_and_their_names_apart() -> None:
+    t = answered("quantization", truths("quantization"), tuned=False, n_items=50)[0]
+    assert [row[0].removeprefix("lora quantization=") for row in question_report.table(t)[1]][:6] == [
+        "none", "int8", "nf4", "nf4 double_quantization=False", "fp4", "full",
+    ]  # fmt: skip
+    for narrow in (False, True):
+        made = draw(t, narrow)
+        made.draw_without_rendering()
+        for panel in made.axes:
+            boxes = [tick.get_window_extent() for tick in panel.get_xticklabels()]
+            assert [tick.get_text() for tick in panel.get_xticklabels()][:3] == ["none", "int8", "nf4"]
+            assert boxes[3].x1 < boxes[4].x0
+            edge = panel.get_window_extent().x0
+            assert all(text.get_window_extent().x0 > edge for text in panel.texts[1:])
 
 
 def test_an_optimum_that_goes_on_beyond_the_rates_tried_ends_in_an_arrow() -> None:

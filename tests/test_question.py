@@ -215,7 +215,9 @@ def test_real_data_have_a_report_and_no_verdict_on_points_of_accuracy(name: str,
     words = ("0.02", "90 %", "held")
     in_points = [row for row in made.verdicts if any(word in f"{row.rule} {row.effect}" for word in words)]
     assert all(row.verdict == "not tested" for row in in_points)
-    assert not any(one.percent for one in made.verdicts if one.value is not None)  # a log-likelihood has no zero to be relative to
+    assert not any(
+        one.percent for one in made.verdicts if one.value is not None
+    )  # a log-likelihood has no zero to be relative to
     assert (tmp_path / "figure.pdf").is_file()
 
 

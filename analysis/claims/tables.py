@@ -40,6 +40,7 @@ class View:
     curves: str | None = None
     curves_label: str = ""
     scale: Scale = "log"  # of x
+    order: tuple[str, ...] = ()  # the levels of an x that is derived, for the experiment varies none of that name
     derive: Callable[[pd.DataFrame], pd.DataFrame] = lambda trials: trials  # adds columns that x or curves name
     fits: Mapping[str, str] = field(default_factory=dict)  # measures that laws are fitted to → "rising" or "falling"
     published: tuple[PublishedCurve, ...] = ()  # laid over our curves
@@ -155,7 +156,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         axes=_axes(experiment),
         tuned=bool(experiment.tune),
         of_axis=of_axis,
-        order=tuple(experiment.vary.get(view.x, ())),
+        order=view.order or tuple(experiment.vary.get(view.x, ())),
         untuned=untuned.bases(found, in_arms, items, list(panels)),
         repeated=same,
         same=alike.same_runs(in_arms, found),

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from analysis.claims.tables import Scale, Tables
 
 LEGEND_WIDTH = 28  # characters: about half a panel, so that there is a corner that holds it
+LEVEL_WIDTH = 12  # characters of a line of a level's name under the axis
 PANELS = 4  # at least, where there are as many measures
 
 
@@ -233,7 +234,10 @@ def _label(panel: Axes, t: Tables[Any], name: str, axis: Axis) -> None:
         panel.xaxis.set_major_formatter("{x:,g}")
     else:
         names = [f"{x:g}" if axis.numbers else _level(t, x) for x in axis.levels]
-        panel.set_xticks(range(len(names)), names, rotation=20 if len(names) > 4 and not axis.numbers else 0)
+        crowded = len(names) > 4 and not axis.numbers
+        slanted: dict[str, Any] = {"rotation": 20, "ha": "right", "rotation_mode": "anchor"} if crowded else {}
+        wrapped = [textwrap.fill(one, LEVEL_WIDTH, break_long_words=False, break_on_hyphens=False) for one in names]
+        panel.set_xticks(range(len(names)), wrapped, **slanted)
         panel.set_xlim(-0.5, len(names) - 0.5)
     panel.set_xlabel(t.view.x_label)
     short = formatting.heading(name) if name in AXES or not is_change(name) else "rise" if measure(name).text else "change"

@@ -33,6 +33,7 @@ VIEW = View(
     x_label="how the base is held, and full fine-tuning",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
     scale="even",
+    order=("none", "int8", "nf4", "nf4, whole scales", "fp4", "fp4, whole scales", "full"),
     derive=kind,
 )
 
