@@ -29,6 +29,7 @@ class LogUniform:
 
 Space = Mapping[str, LogUniform | tuple[Scalar, ...]]  # field → a range, or levels
 DEFAULT_ARM = "default recipe"  # the base trial as it is
+FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones: no claim is judged on them
 FOUND_ARMS = ("best quality", "knee", "least forgetting")  # what a search brings to the test split
 
 

@@ -260,7 +260,7 @@ def _check_language(trial: Trial, base: BaseFiles, sample: tuple[Row, ...]) -> N
     inner = chat.tokenizer(base.directory)
     lab_model = inner is not None and known <= inner.get_vocab().keys()
     if kinds.kind_of(source).laboratory and not lab_model:
-        text = f"only a laboratory model reads it; give --data with --model {name}"
+        text = f"only a laboratory model reads it, not {name}, which needs rows of another source"
         raise BadInput(f"data.source={source}: {text}", field="data.source")
     words = [word for row in sample for message in row.messages for word in message["content"].split()]
     unknown = sum(word not in known for word in words) / max(1, len(words))

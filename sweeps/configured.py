@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from core import preflight
 from core.data import columns
+from core.data.kinds import kind_of
 from core.data.rows import is_lab
 from core.errors import BadInput, Problems, message
 from core.experiment import Experiment
@@ -103,9 +104,16 @@ def check(plan: Plan) -> dict[Trial, Inputs]:
         alike = [label for label, error in refused.items() if _same_cause(error, first)]
         refused = {label: error for label, error in refused.items() if label not in alike}
         left_out = f"; leave out: {' '.join(f'--without {shlex.quote(label)}' for label in alike)}" if some else ""
-        problems.add(message(first) + left_out, first.field)
+        problems.add(message(first) + (left_out or _own_rows(plan, first)), first.field)
     problems.raise_all()
     return found
+
+
+def _own_rows(plan: Plan, refusal: BadInput) -> str:
+    """What to give where a model of the user's was named and no rows for it."""
+    base = plan.experiment.base
+    named = not is_lab(base.model.name) and kind_of(base.data.source).laboratory
+    return f"; give --data with --model {base.model.name}" if named and refusal.field == "data.source" else ""
 
 
 def _same_cause(one: BadInput, other: BadInput) -> bool:

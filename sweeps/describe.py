@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.data.kinds import Kind, kind_of
-from core.experiment import Experiment, LogUniform, OpenSearch
+from core.experiment import FEW_ITEMS, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.rates import RATE
 from core.settings import Trial
@@ -80,16 +80,32 @@ def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
     for trial in plan.probes:
         inputs, asked = known[trial], trial.data.n_examples
         found += [f"caution: {note}" for note in inputs.notes]
-        if not kind_of(trial.data.source).own_questions and inputs.n_eval_rows < FEW_ROWS:
-            found.append(f"caution: only {inputs.n_eval_rows} evaluation rows: give more with --eval-data or data.eval_share")
+        found += few_rows(trial, inputs)
         if asked is not None and inputs.n_available < asked:
             found.append(
-                f"caution: data.n_examples={asked:,}: {trial.data.source} has only {inputs.n_available:,} rows to train on"
+                f"caution: data.n_examples={asked:,}: {trial.data.source} has only {_rows(inputs.n_available)} to train on"
             )
         found += lowered(trial, inputs)
         if inputs.n_too_long:
             found.append(_too_long(trial, inputs))
     return list(dict.fromkeys(found))
+
+
+def few_rows(trial: Trial, inputs: Inputs) -> list[str]:
+    """That there are few rows to score on: a mean of them is uncertain, and of still fewer no claim is judged."""
+    n = inputs.n_eval_rows
+    if kind_of(trial.data.source).own_questions or n >= FEW_ROWS:
+        return []
+    none = f", and no claim can be decided with fewer than {FEW_ITEMS}" if n < FEW_ITEMS else ""
+    more = (
+        "more rows in --eval-data" if trial.data.eval_source else "more with --eval-data, a larger data.eval_share or more rows"
+    )
+    more = "more with --eval-rows" if trial.evaluation.max_rows == n else more
+    return [f"caution: only {_rows(n, 'evaluation row')}{none}: give {more}"]
+
+
+def _rows(n: int, what: str = "row") -> str:
+    return f"{n:,} {what}{'s' * (n != 1)}"
 
 
 def lowered(trial: Trial, inputs: Inputs) -> list[str]:
@@ -116,9 +132,9 @@ def _too_long(trial: Trial, inputs: Inputs) -> str:
 def _data_line(inputs: Inputs, kind: Kind) -> str:
     left_out = " (tasks held out for evaluation left out)" if kind.own_questions else ""
     whose = "the laboratory's own questions" if kind.laboratory else "new questions of its generators"
-    scored = whose if kind.own_questions else f"{inputs.n_eval_rows} rows"
+    scored = whose if kind.own_questions else _rows(inputs.n_eval_rows)
     return (
-        f"  data: {inputs.n_rows:,} rows{left_out}, {inputs.n_train_examples:,} used of mean {inputs.mean_tokens:.0f} tokens "
+        f"  data: {_rows(inputs.n_rows)}{left_out}, {inputs.n_train_examples:,} used of mean {inputs.mean_tokens:.0f} tokens "
         f"(limit {inputs.seq_len_tokens}: about {inputs.n_truncated} truncated, {inputs.n_too_long} too long), "
         f"{inputs.left_out}; evaluated on {scored}"
     )

@@ -74,7 +74,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     "--all": ("every experiment, one after the other, then analysis/report.py", {"action": "store_true"}),
     "--dry-run": ("arms, trials, tokens, estimated time and memory; nothing is started", {"action": "store_true"}),
     "--status": ("what is done, what failed and why; nothing is started", {"action": "store_true"}),
-    "--smoke": ("the same road in about a minute: the ends of each axis, one seed, few examples", {"action": "store_true"}),
+    "--smoke": ("the same road in minutes: the ends of each axis, one seed, few examples", {"action": "store_true"}),
     "--set": (
         "any dotted field; a varied one takes levels 8,32; a tuned one takes a range 1e-4..1e-1",
         {"metavar": "FIELD=VALUE"},

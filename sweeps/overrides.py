@@ -256,7 +256,7 @@ SMALL: dict[str, int | float] = {
 
 
 def smoke(experiment: Experiment) -> Experiment:
-    """The same road in about a minute: the ends of each axis, three tuning trials, one seed, few examples and items. Arms
+    """The same road in minutes: the ends of each axis, three tuning trials, one seed, few examples and items. Arms
     beside the grid that differ in size are left out."""
     base, values = experiment.base, flatten(experiment.base)
     for name, most in SMALL.items():

@@ -27,9 +27,9 @@ import experiments
 import sweeps
 from core import preflight, tracking
 from core.errors import BadInput
-from core.settings import Full, Trial
+from core.settings import Data, Evaluation, Full, Trial
 from core.states import State
-from sweeps import configured, ledger, overrides, resources, run
+from sweeps import configured, describe, ledger, overrides, resources, run
 from sweeps.logbook import Logbook
 from sweeps.plan import Job, Plan
 from sweeps.progress import Progress, clock
@@ -197,7 +197,14 @@ def test_other_bad_inputs_are_one_line(
     assert "is empty" in refused([*own, "--base-text", str(tmp_path / "empty.txt")], output, capsys)
     assert "gone.jsonl" in refused([*own, "--eval-data", "gone.jsonl"], output, capsys)
     assert "must be a file" in refused([*own, "--eval-data", "lab:curated"], output, capsys)
-    assert "only a laboratory model" in refused([NAME, "--model", make_model("llama")], output, capsys)
+    laboratory = refused([NAME, "--model", make_model("llama")], output, capsys)
+    assert "only a laboratory model" in laboratory
+    assert "; give --data with --model" in laboratory
+    assert main(["rank_vs_data", *own[1:], "--output", str(output), "--dry-run"]) == 2
+    (theirs,) = [line for line in capsys.readouterr().err.splitlines() if "data.source" in line]
+    assert theirs.startswith("error: data.source=lab:new-facts: only a laboratory model reads it, not ")
+    assert "; leave out: --without" in theirs
+    assert "give --data" not in theirs
     english = tmp_path / "english.jsonl"
     rows = [{"instruction": f"Describe crepes in {n} words.", "output": "Thin French pancakes."} for n in range(60)]
     english.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -255,7 +262,7 @@ def test_more_examples_than_there_are_are_a_caution(
     own += ["--model", make_model("llama"), "--data", rows_file]
     assert main([*own, "--set", "data.n_examples=40"]) == 0
     (few,) = [line for line in capsys.readouterr().out.splitlines() if "caution" in line]
-    assert "evaluation rows: give more with --eval-data" in few  # a tenth of 60, half of it for the test
+    assert "evaluation rows, and no claim can be decided with fewer than 10: give more with --eval-data, a larger" in few
     assert main([*own, "--set", "data.n_examples=5_000"]) == 0
     line, again = [line for line in capsys.readouterr().out.splitlines() if "caution" in line][::-1]
     assert again == few
@@ -269,6 +276,27 @@ def test_more_examples_than_there_are_are_a_caution(
     shown = capsys.readouterr().out
     assert "tasks held out for evaluation left out" in shown
     assert "evaluated on the laboratory's own questions" in shown
+
+
+@pytest.mark.parametrize(
+    ("n", "given", "most", "said"),
+    [
+        (
+            1,
+            None,
+            500,
+            "only 1 evaluation row, and no claim can be decided with fewer than 10: give more with --eval-data, a larger",
+        ),
+        (9, "f", 500, "only 9 evaluation rows, and no claim can be decided with fewer than 10: give more rows in --eval-data"),
+        (10, None, 500, "only 10 evaluation rows: give more with --eval-data, a larger data.eval_share or more rows"),
+        (5, "f", 5, "only 5 evaluation rows, and no claim can be decided with fewer than 10: give more with --eval-rows"),
+        (20, None, 500, ""),
+    ],
+)
+def test_too_few_rows_to_decide_a_claim(n: int, given: str | None, most: int, said: str) -> None:
+    trial = Trial(data=Data(source="rows.jsonl", eval_source=given), evaluation=Evaluation(max_rows=most))
+    told = describe.few_rows(trial, SimpleNamespace(n_eval_rows=n))  # type: ignore[arg-type]
+    assert [line.startswith(f"caution: {said}") for line in told] == [True] * bool(said)
 
 
 def imports_nothing_large(arguments: list[str]) -> str:

@@ -23,13 +23,14 @@ from analysis.arms import Arm, Panel
 from analysis.claims import comparable, untuned
 from analysis.claims.tables import Tables, has
 from analysis.claims.untuned import Untuned
-from analysis.claims.verdicts import FEW_ITEMS, Finding, seeds_needed
+from analysis.claims.verdicts import Finding, seeds_needed
 from analysis.stats import best
 from analysis.stats.best import Pairwise
 from analysis.stats.decision import ABOVE_ZERO, BELOW_ZERO
 from analysis.stats.estimate import LEVEL, Estimate
 from analysis.stats.intervals import mean_interval
 from core import measures
+from core.experiment import FEW_ITEMS
 
 ALPHA = 1 - LEVEL
 # What an arm may be expected to lose: of quality 2 points of accuracy or 2 % of the perplexity; of forgetting 5 % of the
@@ -111,8 +112,8 @@ def choose(t: Tables[Any]) -> Choice:
     blank = Choice(left_out=left_out, n_seeds=len(seeds), n_arms=len(arms))
     if len(seeds) < 2:
         return replace(blank, why=f"it needs 2 final seeds that finished in every arm, and there {_are(len(seeds))}")
-    if t.panels["quality"].n_items < FEW_ITEMS:
-        return replace(blank, why=f"only {t.panels['quality'].n_items} evaluation items")
+    if (n_items := t.panels["quality"].n_items) < FEW_ITEMS:
+        return replace(blank, why=f"only {n_items} evaluation item{'s' * (n_items != 1)}")
     bases = [one for one in t.untuned if set(one.of) & {arm.label for arm in arms}]
     scored = [one for name in _names(t, arms) if (one := _measured(t, name, arms, bases, seeds))]
     if len(scored[0].labels) < 2:

@@ -15,13 +15,12 @@ from analysis import formatting
 from analysis.escaping import Markup, escaped
 from analysis.stats.decision import Decision, Form, Region, holm, verdict
 from analysis.stats.estimate import LEVEL, Estimate, Over
-from core.experiment import Claim
+from core.experiment import FEW_ITEMS, Claim
 
 MOST_SEEDS = 100  # that a sweep takes
 ANY_SEEDS = 1_000_000  # leave of an error what seeds do not lessen
 SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
 RATIO = "ratio"  # a unit
-FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones
 
 
 @dataclass(frozen=True)
@@ -166,7 +165,7 @@ def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int) -> Verdi
 
 def _few_items(finding: Finding) -> str:
     n_items = finding.estimate.n_items if finding.estimate is not None else FEW_ITEMS
-    return f"only {n_items} evaluation items" if n_items < FEW_ITEMS else ""
+    return f"only {n_items} evaluation item{'s' * (n_items != 1)}" if n_items < FEW_ITEMS else ""
 
 
 def seeds_needed(finding: Finding, n_tests: int) -> int | None:

@@ -13,11 +13,12 @@ from analysis import formatting
 from analysis.claims import comparable
 from analysis.claims.tables import Tables
 from analysis.claims.untuned import Untuned
-from analysis.claims.verdicts import FEW_ITEMS, Verdict, as_text
+from analysis.claims.verdicts import Verdict, as_text
 from analysis.escaping import escaped, printable
 from analysis.load import field_types
 from analysis.stats.estimate import Estimate, Over
 from core.adapters import METHODS
+from core.experiment import FEW_ITEMS
 from core.measures import measure
 from core.states import FAILED, Phase, State
 
@@ -150,7 +151,7 @@ def about(trials: pd.DataFrame) -> str:
 def too_small(arm_rows: pd.DataFrame, n_items: int) -> str:
     """Why the sizes of a sweep, as a smoke run has them, are too small to judge anything; "" where they are not."""
     one_seed = "one seed" if arm_rows["seeds"].max() < 2 else ""
-    few = f"{n_items} evaluation items" if n_items < FEW_ITEMS else ""
+    few = f"{n_items} evaluation item{'s' * (n_items != 1)}" if n_items < FEW_ITEMS else ""
     why = formatting.joined(one_seed, few)
     return f"Smoke run, too small to judge: {why}" if why else ""
 

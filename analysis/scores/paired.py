@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.claims.verdicts import FEW_ITEMS, Judged
+from analysis.claims.verdicts import Judged
 from analysis.scores.files import Score, Scores
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, LEVEL, Decision, Estimate, Region, holm, item_interval, mean_interval, verdict
 from analysis.stats.best import best_set, pairwise
 from core.errors import BadInput
+from core.experiment import FEW_ITEMS
 
 Key = tuple[str, str]  # seed, item
 MANY = 3  # names in a message
@@ -53,8 +54,8 @@ class Paired:
     @property
     def too_few(self) -> str:
         """Why nothing can be decided, if so."""
-        n, what = (self.scores_FSC.shape[2], "clusters") if self.crossed else (self.n_items, "items")
-        return f"only {n} {'items' if n == self.n_items else what}" if n < FEW_ITEMS else ""
+        n, what = (self.scores_FSC.shape[2], "cluster") if self.crossed else (self.n_items, "item")
+        return f"only {n} {'item' if n == self.n_items else what}{'s' * (n != 1)}" if n < FEW_ITEMS else ""
 
 
 @dataclass(frozen=True)
