@@ -25,6 +25,7 @@ from analysis.questions.rank_vs_quality.figure import draw
 from analysis.reports import question as page
 from analysis.reports.question import Asked
 from analysis.stats import Decision
+from analysis.stats.estimate import Over
 from core.errors import BadInput
 from core.fields import flatten
 from core.settings import Trial
@@ -92,10 +93,10 @@ def test_arms_that_are_the_same_are_rarely_called_different() -> None:
     assert called <= 4
 
 
-def test_the_interval_of_a_pair_is_shorter_than_that_of_a_mean_when_bases_differ() -> None:
-    t = tables(sweep(truth(), seeds=6, base_sd=0.8))
-    pair, mean = t.own.differences["quality"]["lora r=16"], t.means["lora r=16"]["quality"]
-    assert pair.high - pair.low < 0.7 * (mean.high - mean.low)
+def test_what_differs_between_two_bases_lengthens_no_interval() -> None:
+    alike, unlike = (tables(sweep(truth(), seeds=6, base_sd=sd)).means["lora r=16"]["quality"] for sd in (0.0, 0.8))
+    assert unlike.over is Over.THESE_BASES
+    assert unlike.high - unlike.low < 1.2 * (alike.high - alike.low)
 
 
 def test_one_seed_says_that_it_needs_two_and_invents_no_interval() -> None:

@@ -90,7 +90,7 @@ def _plain(value: object) -> object:
 
 def speak_for(found: Sequence[Verdict], final: pd.DataFrame) -> str:
     """For whom the intervals of a report speak."""
-    names = sorted(map(str, final["model.name"].unique()))
+    names = sorted(escaped(str(name)) for name in final["model.name"].unique())
     if any(one.over == Over.NEW_BASES for one in found):
         return f"for new bases like the {len(names)} that were drawn, new seeds and new items"
     if any(one.over == Over.THESE_BASES for one in found):
