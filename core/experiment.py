@@ -128,6 +128,7 @@ class Experiment:
     without: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     search: OpenSearch | None = None
+    smoke: bool = False  # so small that it shows that the road works and nothing else: what it finds is not learnt from
     laboratory_only: bool = False  # its arms need what only the laboratory has: its corpus, its facts, its own questions
 
     def __post_init__(self) -> None:

@@ -273,6 +273,7 @@ def smoke(experiment: Experiment) -> Experiment:
         tune_trials=min(experiment.tune_trials, 3 ** len(experiment.tune)),
         tune_beyond=0,
         seeds=experiment.seeds[:1],
+        smoke=True,
     )
 
 

@@ -2,8 +2,10 @@
 
 A sweep keeps what its arms were tuned to (tuned.json in its directory). A new sweep in the same output directory looks for arms
 of the same architecture, width, method and kind of data, and of nearly the same rank, batch and steps, and proposes the nearest
-one's rate first. What it took is written into its own record when it starts (prior.json) and never asked for again, so that
-what lies beside it later changes nothing. Rates were chosen on validation rows; nothing of a test split is read here.
+one's rate first. A rate that was best at an end of those that were tried says only where to look further, and a smoke sweep
+has too few rows and trials: neither is kept. What a sweep took is written into its own record when it starts (prior.json) and
+never asked for again, so that what lies beside it later changes nothing. Rates were chosen on validation rows; nothing of a test
+split is read here.
 
 The laboratory's sweeps neither take nor need priors: they stay the same whatever was run before.
 """
@@ -28,7 +30,7 @@ from core.memory import Shape
 from core.rates import RATE, text
 from core.result import write_whole
 from core.settings import LEAST_RATE, MOST_RATE, Trial
-from core.states import Phase
+from core.states import Phase, State
 from sweeps.parts import Part
 from sweeps.plan import Arm, Plan
 
@@ -106,17 +108,34 @@ def keep(directory: Path, priors: Mapping[str, Prior | None]) -> None:
 
 
 def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
-    """Keeps what the arms were tuned to, for later sweeps; of an arm whose rates were all as good, nothing."""
+    """Keeps what the arms were tuned to, for later sweeps; of an arm whose best rate is an end of those tried, nothing, and
+    nothing of a smoke sweep."""
+    if plan.experiment.smoke:
+        return
     found = []
     for part in parts:
         best = part.best() if part.tuned() and set(part.arm.tune) == {RATE} else None
-        tuning = [part.outcomes.get(job.key) for (phase, _), job in part.jobs.items() if phase is Phase.TUNE]
-        if best and len({one.quality for one in tuning if one and not one.failed}) > 1:
+        if best and _is_between(part):
             with suppress(BadInput):  # an input that changed meanwhile, which trials refuse
                 found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, part.arm.overrides)))})
     if found:
         with suppress(OSError):  # a full disk is told where results are written
             write_whole(directory / TUNED, json.dumps(found, indent=1).encode())
+
+
+def _is_between(part: Part) -> bool:
+    """Whether every rate of the best quality lies between two worse ones: one that diverged is worse, a crash says nothing."""
+    tried = []
+    for (phase, number), job in part.jobs.items():
+        if phase is Phase.TUNE and (one := part.outcomes.get(job.key)):
+            rate = float(str(part.setting(number)[RATE]))
+            if not one.failed and one.quality is not None:
+                tried.append((rate, one.quality))
+            elif one.state is State.DIVERGED:
+                tried.append((rate, -math.inf))
+    top = max(quality for _, quality in tried)
+    ordered = sorted(tried)
+    return len(tried) > 2 and ordered[0][1] < top > ordered[-1][1]
 
 
 def told(plan: Plan, priors: Mapping[str, Prior | None], wanted: bool) -> list[str]:

@@ -247,7 +247,7 @@ def test_the_exit_code_is_the_outcome(
     frames = question(noises(), tuned=False, seeds=6, n_items=200)
     label_noise = questions.load("label_noise"), experiments.load("label_noise")
     monkeypatch.setattr(door, "tracking", FakeTracking(*frames))
-    monkeypatch.setattr(question_report, "_figures", lambda asked, output: output.mkdir(parents=True) or [])
+    monkeypatch.setattr(question_report, "_figures", lambda asked, output: output.mkdir(parents=True, exist_ok=True) or [])
     monkeypatch.setattr(
         question_report, "analysed", lambda name, uri, sweep, directory: question_report.report(*label_noise, frames, directory)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,11 +17,11 @@ from core.errors import BadInput
 from core.experiment import Experiment
 from core.rates import RATE
 from core.states import Phase, State
-from sweeps import moved, priors
+from sweeps import moved, overrides, priors
 from sweeps.configured import configured
 from sweeps.ledger import Outcome
 from sweeps.options import Options
-from sweeps.plan import Plan, arms
+from sweeps.plan import Job, Plan, arms
 from sweeps.priors import Like, Prior
 from sweeps.search import Search
 
@@ -190,6 +191,35 @@ def test_nothing_is_learnt_from_rates_that_were_all_as_good_or_from_a_damaged_re
     for text in ("{", "[1]", json.dumps([{"rate": 1.0}])):
         (directory / priors.TUNED).write_text(text)
         assert set(priors.of(plan, tmp_path / "new-2", tmp_path, True).values()) == {None}
+
+
+@pytest.mark.parametrize(
+    ("best", "failing", "kept"), [(1e-9, None, 0), (1.0, None, 0), (1.0, State.DIVERGED, 2), (1.0, State.CRASHED, 0)]
+)
+def test_a_rate_that_was_best_at_an_end_of_those_tried_is_not_learnt(
+    best: float, failing: State | None, kept: int, plan: Plan, tmp_path: Path
+) -> None:
+    def outcome(job: Job) -> Outcome:
+        rate = job.trial.train.learning_rate
+        if failing and rate > 5e-3:
+            return Outcome(failing, None, 1.0)
+        return Outcome(State.FINISHED, -abs(math.log(rate / best)), 1.0)
+
+    fixed = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, tune_beyond=0))
+    search = Search(fixed, {})
+    drive(search, outcome)
+    priors.keep_tuned(tmp_path, fixed, search.parts)
+    assert (tmp_path / priors.TUNED).exists() == (kept > 0)
+
+
+def test_a_smoke_sweep_teaches_nothing(plan: Plan, tmp_path: Path) -> None:
+    assert overrides.smoke(plan.experiment).smoke
+    small = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, smoke=True))
+    assert small.sweep == plan.sweep  # the sizes make it another sweep, not the word
+    tuned(small, tmp_path, "rank_vs_quality-1", 4.1e-3)
+    assert set(priors.of(plan, tmp_path / "new-2", tmp_path, True).values()) == {None}
+    tuned(plan, tmp_path, "rank_vs_quality-3", 4.1e-3)
+    assert None not in priors.of(plan, tmp_path / "new-2", tmp_path, True).values()
 
 
 def test_an_input_that_changed_meanwhile_keeps_no_sweep_from_its_end(
