@@ -313,6 +313,7 @@ def test_the_arms_of_quantization_stand_from_the_whole_base_to_full_and_their_na
     assert [row[0].removeprefix("lora quantization=") for row in question_report.table(t)[1]][:6] == [
         "none", "int8", "nf4", "nf4 double_quantization=False", "fp4", "full",
     ]  # fmt: skip
+    assert [base.of[0].rpartition("=")[2] for base in t.untuned] == ["none", "int8", "nf4", "False", "fp4"]
     for narrow in (False, True):
         made = draw(t, narrow)
         made.draw_without_rendering()

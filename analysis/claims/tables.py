@@ -144,7 +144,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
     own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
     rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
-    return Tables(
+    made = Tables[Any](
         view=view,
         trials=trials,
         items=items,
@@ -157,10 +157,10 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         tuned=bool(experiment.tune),
         of_axis=of_axis,
         order=view.order or tuple(experiment.vary.get(view.x, ())),
-        untuned=untuned.bases(found, in_arms, items, list(panels)),
         repeated=same,
         same=alike.same_runs(in_arms, found),
     )
+    return replace(made, untuned=untuned.bases(made.where({}), in_arms, items, list(panels)))  # along x, as the arms
 
 
 def _panels(trials: pd.DataFrame, items: pd.DataFrame, final: list[str], names: Iterable[str]) -> dict[str, Panel]:
