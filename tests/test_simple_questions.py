@@ -41,7 +41,7 @@ def test_epochs_tells_a_plateau_from_a_rise() -> None:
     assert found["loss_falls_without_quality"].verdict == "not tested"  # the loss is the same in every arm
     for e, (label, truth) in zip((1, 2, 3, 5, 8, 15), flat.items(), strict=True):
         flat[label] = dataclasses.replace(truth, fields={**truth.fields, "train/loss_last_tenth": 1 / e}, forgetting=e**0.5)
-    _, found = answered("epochs", flat, tuned=False, n_items=4_000, seed_sd=0.01)
+    _, found = answered("epochs", flat, tuned=False, n_items=16_000, seed_sd=0.002)
     assert found["forgetting_speeds_up_past_3_epochs"].verdict == "contradicted"  # a square root slows down, if not on a log axis
     assert found["loss_falls_without_quality"].verdict == "supported"
     rising = {label: dataclasses.replace(t, ability=float(np.log(t.fields["train.epochs"]))) for label, t in flat.items()}  # type: ignore[arg-type]
@@ -259,12 +259,12 @@ def test_the_largest_base_is_not_the_largest_that_finished() -> None:
 
 
 def test_quantization_tells_the_kinds_of_base_apart_and_shows_their_memory() -> None:
-    arms = changed(truths("quantization", ability=1.0), nf4={"ability": 0.87}, fp4={"ability": 0.2}, int8={"ability": 1.1})
+    arms = changed(truths("quantization", ability=1.0), nf4={"ability": 0.82}, fp4={"ability": 0.2}, int8={"ability": 1.1})
     trials, items = question(arms, seeds=6, n_items=6_000, seed_sd=0.01)
     trials["memory_base_gib"], trials["memory_estimate_gib"], trials["peak_memory_gib"] = 0.25, 1.5, 1.25
     answer = questions.answer("quantization", trials, items)
     verdicts = {one.id: one for one in answer.verdicts}
-    assert verdicts["nf4_costs_2_to_5_percent"].value == pytest.approx(-0.035, abs=0.012)
+    assert verdicts["nf4_costs_2_to_5_percent"].value == pytest.approx(-0.048, abs=0.012)
     assert {name: one.verdict for name, one in verdicts.items() if name != "nf4_costs_2_to_5_percent"} == {
         "nf4_equals_whole_base": "contradicted",
         "nf4_beats_fp4": "supported",
