@@ -22,7 +22,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from analysis.report import Parser
+from analysis.report import Parser, tell_newer
 from core import environment, tracking
 from core.errors import EXIT_INCOMPLETE, BadInput, Problems, message, nearest, one_line, unknown_words
 
@@ -46,7 +46,7 @@ class Sweep:
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     form = argparse.RawDescriptionHelpFormatter
     parser = Parser(prog="python analysis/export.py", description=__doc__, formatter_class=form, allow_abbrev=False)
-    parser.add_argument("sweep", nargs="?", help="a question (its sweep that ran last) or the beginning of a sweep's id")
+    parser.add_argument("sweep", nargs="?", help="a question (its last sweep that has results) or the beginning of a sweep's id")
     parser.add_argument("--arm", help="instead of the one that the report says to use")
     parser.add_argument("--merged", action="store_true", help="whole weights, for programs that know no adapters")
     parser.add_argument("--to", help="a directory that does not exist yet (default: OUTPUT/<question>-<sweep>/<arm>)")
@@ -94,7 +94,9 @@ def find(uri: str, text: str) -> Sweep:
     """
     named = FOLDER.fullmatch(Path(text).name)
     if text in experiments.names():
-        return _latest(uri, text, "")
+        last, newer = tracking.last_with_results(uri, text)
+        tell_newer(last, newer)
+        return Sweep(text, last, len(tracking.sweeps(uri, text)) - len(newer) - 1)
     if named and named["name"] in experiments.names():
         return _latest(uri, named["name"], named["sweep"])
     found: list[Sweep] = []

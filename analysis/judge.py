@@ -19,8 +19,8 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from analysis.report import Parser
-from core import environment
+from analysis.report import Parser, tell_newer
+from core import environment, tracking
 from core.errors import BadInput, Problems, message, nearest, shown, unknown_words
 
 if TYPE_CHECKING:
@@ -68,7 +68,9 @@ def sides(chosen: argparse.Namespace) -> tuple[Said, Said]:
     from analysis import load
 
     uri = load.store(Path(chosen.output).expanduser(), chosen.tracking_uri)
-    written = load.generations(uri, load.trials(uri, chosen.question, chosen.sweep))
+    sweep, newer = tracking.last_with_results(uri, chosen.question, chosen.sweep)
+    tell_newer(sweep, newer)
+    written = load.generations(uri, load.trials(uri, chosen.question, sweep))
     if not written:
         raise BadInput(f"--question {chosen.question}: its final trials kept no generations", field="--question")
     for arm in (first, second):

@@ -111,14 +111,14 @@ def told(trials: pd.DataFrame, same: Sequence[Mapping[str, object]]) -> pd.DataF
 def sweep(
     name: str, output: str | Path = "runs", sweep: str = "", tracking_uri: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """(trials, items) of a question's sweep, which `questions.answer` takes: the sweep that ran last, or the one whose id begins
-    with `sweep`; from the store beside the runs in `output`, or the one at `tracking_uri`.
+    """(trials, items) of a question's sweep, which `questions.answer` takes: the last one that has results, or the one whose
+    id begins with `sweep`; from the store beside the runs in `output`, or the one at `tracking_uri`.
 
     Raises:
         BadInput: there is no such sweep, or it has no trial yet.
     """
     uri = store(output, tracking_uri)
-    table = trials(uri, name, tracking.latest_sweep(uri, name, sweep))
+    table = trials(uri, name, tracking.last_with_results(uri, name, sweep)[0])
     return table, items(uri, table)
 
 

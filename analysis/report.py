@@ -1,7 +1,7 @@
 """The one door of the analysis: `python analysis/report.py [QUESTION]`.
 
-With a question's name it makes that question's report from its sweep that ran last; without one, the reports of every question
-that has been run, and one page over them. Exit codes: 0 made; 2 bad input; 3 some of the reports could not be made.
+With a question's name it makes that question's report from its last sweep that has results; without one, the reports of every
+question that has been run, and one page over them. Exit codes: 0 made; 2 bad input; 3 some of the reports could not be made.
 
 `--accept 'quality>=base+0.02,forgetting<=0.05'` judges the arm that the report says to use (or `arm=LABEL`), a line for each
 condition. Exit codes: 0 all accepted (the whole 95 % interval satisfies each); 1 one is rejected (no part of its interval does);
@@ -142,7 +142,8 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     from analysis.reports.question import analysed
 
     asked = accept.parse(chosen.accept) if chosen.accept is not None else None
-    sweep = tracking.latest_sweep(uri, name, "".join(chosen.sweep))
+    sweep, newer = tracking.last_with_results(uri, name, "".join(chosen.sweep))
+    tell_newer(sweep, newer)
     directory = chosen.report or chosen.output / f"{name}-{sweep[:8]}" / "report"
     _make(directory)
     made = analysed(name, uri, sweep, directory)
@@ -151,6 +152,13 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     tracking.write_analysis(uri, sweep, made.files, made.note)
     tell(made, judged, directory / "report.md", chosen.json)
     return accept.EXIT[accept.overall(judged)] if judged else 0
+
+
+def tell_newer(sweep: str, newer: Sequence[str]) -> None:
+    """Says on stderr that another sweep than the last one is taken, as those after it have no results yet."""
+    if newer:
+        ids = ", ".join(one[:8] for one in newer)
+        print(f"sweep {sweep[:8]}: newer, but without a finished final trial yet: {ids}", file=sys.stderr)
 
 
 def tell(made: Report, judged: Sequence[Judged], page: Path, as_json: bool) -> None:

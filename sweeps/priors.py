@@ -30,7 +30,7 @@ from core.memory import Shape
 from core.rates import RATE, text
 from core.result import write_whole
 from core.settings import LEAST_RATE, MOST_RATE, Trial
-from core.states import Phase, State
+from core.states import Phase
 from sweeps.parts import Part
 from sweeps.plan import Arm, Plan
 
@@ -124,15 +124,13 @@ def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
 
 
 def _is_between(part: Part) -> bool:
-    """Whether every rate of the best quality lies between two worse ones: one that diverged is worse, a crash says nothing."""
+    """Whether every rate of the best quality lies between two worse ones; one that failed has no quality and shows nothing."""
     tried = []
     for (phase, number), job in part.jobs.items():
         if phase is Phase.TUNE and (one := part.outcomes.get(job.key)):
             rate = float(str(part.setting(number)[RATE]))
             if not one.failed and one.quality is not None:
                 tried.append((rate, one.quality))
-            elif one.state is State.DIVERGED:
-                tried.append((rate, -math.inf))
     top = max(quality for _, quality in tried)
     ordered = sorted(tried)
     return len(tried) > 2 and ordered[0][1] < top > ordered[-1][1]

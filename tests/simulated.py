@@ -234,8 +234,8 @@ class FakeTracking:
     def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
         self.trials, self.items, self.arm_rows, self.files, self.note = trials, items, [], [], ""
 
-    def latest_sweep(self, uri: str, experiment: str, beginning: str) -> str:
-        return "0123456789abcdef"
+    def last_with_results(self, uri: str, experiment: str, beginning: str = "") -> tuple[str, list[str]]:
+        return "0123456789abcdef", []
 
     def read_trials(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
         metrics = {"quality", "quality_se", "forgetting", "quality_before", "seconds", "trainable_parameters", "train/steps"}

@@ -161,6 +161,7 @@ def test_one_page_over_everything_that_ran(
         return question_report.report(questions.load(name), experiments.load(name), frames, directory)
 
     monkeypatch.setattr(book.tracking, "sweeps", sweeps)
+    monkeypatch.setattr(book.tracking, "last_with_results", lambda uri, name: (ran[name], []))
     monkeypatch.setattr(book, "analysed", analysed)
     assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 0
     said = capsys.readouterr().out

@@ -302,6 +302,18 @@ def test_the_latest_sweep_is_the_one_that_ran_last(uri: str) -> None:
         tracking.latest_sweep(uri, "rank_vs_quality", "sweep-7")
 
 
+def test_a_newer_sweep_without_a_finished_final_trial_is_not_the_one_to_report(uri: str, tmp_path: Path) -> None:
+    phases = {"sweep-0": "final", "sweep-1": "tune", "sweep-2": ""}
+    for sweep, phase in phases.items():
+        store = opened(uri, sweep)
+        if phase:
+            store.log_trial(finished(tmp_path / sweep, Trial(), phase=phase))
+        store.close("FINISHED")
+        time.sleep(0.01)
+    assert tracking.last_with_results(uri, "rank_vs_quality") == ("sweep-0", ["sweep-2", "sweep-1"])
+    assert tracking.last_with_results(uri, "rank_vs_quality", "sweep-1") == ("sweep-1", [])  # as it is named
+
+
 def test_long_and_odd_values(uri: str, tmp_path: Path) -> None:
     history = [{"step": step, "loss": 1.0 / (step + 1), "learning_rate": 1e-3} for step in range(1_200)]
     facts = {f"fact {number}": "x" * 50 for number in range(150)} | {

@@ -1,7 +1,7 @@
 """Everything that has been run, on one page.
 
-For every experiment with a sweep in the store it makes the report of the sweep that ran last (or of one that is named), and then
-one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and summary.md (a line a claim).
+For every experiment with a sweep in the store it makes the report of the last sweep that has results (or of one that is named),
+and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and summary.md (a line a claim).
 """
 
 from __future__ import annotations
@@ -99,7 +99,8 @@ def _reports(
     """The report of every experiment's last sweep, or of one that `named` begins; those whose report failed, and why."""
     made, failed = {}, {}
     for name, sweeps in found.items():
-        sweep = next((one for one in sweeps if one.startswith(tuple(named))), sweeps[0])
+        sweep = next((one for one in sweeps if one.startswith(tuple(named))), None)
+        sweep = sweep or tracking.last_with_results(uri, name)[0]
         if others := [one[:8] for one in sweeps if one != sweep]:
             print(f"{name}: sweep {sweep[:8]}, the others are left out (--sweep chooses): {', '.join(others)}")
         try:

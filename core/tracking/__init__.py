@@ -4,6 +4,7 @@ from core.tracking.connection import ARM, NOTE, PARAM_CHARACTERS, PHASE, REPEATE
 from core.tracking.entries import TrialRecord
 from core.tracking.read import (
     damaged,
+    last_with_results,
     latest_sweep,
     read_generations,
     read_history,
@@ -21,7 +22,7 @@ from core.tracking.write import write_analysis, write_arms
 __all__ = [
     "ARM", "NOTE", "PARAM_CHARACTERS", "PHASE", "REPEATED", "SWEEP", "TAG_CHARACTERS",
     "URI_VARIABLE", "Asked", "Stale", "Store", "TrialRecord", "check_form", "check_uri", "chosen_uri", "client", "damaged",
-    "default_uri",
+    "default_uri", "last_with_results",
     "latest_sweep", "page", "read_generations", "read_history", "read_items", "read_repeated", "read_trials", "sqlite_uri",
     "sweeps", "unusable", "write_analysis", "write_arms",
 ]  # fmt: skip

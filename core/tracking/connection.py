@@ -134,7 +134,7 @@ def log_batch(
 
 def search_runs(client: MlflowClient, experiment_ids: list[str], tags: Mapping[str, str]) -> list[Run]:
     """Every active run with these tags, newest first."""
-    wanted = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
+    wanted = _filter(tags)
     runs: list[Run] = []
     token = None
     with _no_garbage_collection():
@@ -144,6 +144,15 @@ def search_runs(client: MlflowClient, experiment_ids: list[str], tags: Mapping[s
             token = page.token
             if not token:
                 return runs
+
+
+def has_run(client: MlflowClient, experiment_ids: list[str], tags: Mapping[str, str]) -> bool:
+    """Whether there is an active run with these tags."""
+    return bool(client.search_runs(experiment_ids, _filter(tags), max_results=1))
+
+
+def _filter(tags: Mapping[str, str]) -> str:
+    return " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
 
 
 @contextmanager

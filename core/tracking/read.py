@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput, one_line, redacted
 from core.result import FILE, GENERATIONS
+from core.states import Phase, State
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,10 +28,12 @@ from core.tracking.connection import (
     OLD_ARM,
     PHASE,
     REPEATED,
+    STATE,
     SUPERSEDED,
     SWEEP,
     arm_of,
     client,
+    has_run,
     search_runs,
     told,
 )
@@ -73,6 +76,23 @@ def sweeps(uri: str, experiment: str, beginning: str = "") -> list[str]:
         raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
     ordered = sorted(runs, key=lambda run: int(run.data.tags.get(LAST_RUN, run.info.start_time)), reverse=True)
     return list(dict.fromkeys(str(run.data.tags[SWEEP]) for run in ordered))
+
+
+def last_with_results(uri: str, experiment: str, beginning: str = "") -> tuple[str, list[str]]:
+    """The sweep that ran last of those with a finished final trial, and the newer ones, which have none yet. One that is named by
+    the `beginning` of its id is taken as it is, and the last one where none has results.
+
+    Raises:
+        BadInput: the store has no such sweep of this experiment.
+    """
+    found = sweeps(uri, experiment, beginning)
+    if beginning or len(found) == 1:
+        return found[0], []
+    with _experiment(uri, experiment) as (reader, ids):
+        for at, sweep in enumerate(found):
+            if has_run(reader, ids, {SWEEP: sweep, KIND: "trial", PHASE: Phase.FINAL, STATE: State.FINISHED}):
+                return sweep, found[:at]
+    return found[0], []
 
 
 def read_trials(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:
