@@ -13,6 +13,7 @@ import pytest
 
 import experiments
 from analysis import export as door
+from analysis import report
 from analysis.claims import choice
 from analysis.claims.choice import Choice
 from core import leaving, saved
@@ -226,3 +227,20 @@ def test_a_dry_run_says_which_arms_cannot_be_exported_and_what_keeping_them_take
     assert note.endswith("; --disk-budget SIZE keeps those that can win")
     assert told(without=("full",)) == []
     assert run.prepare(experiments.load("rank_vs_quality"), Options(keep_weights=True)).share.device.keep_weights
+
+
+def test_a_newer_sweep_that_has_no_results_yet_is_named_and_not_taken(
+    made: tuple[Path, Plan], use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output, plan = made
+    shutil.copytree(output, tmp_path / "runs")
+    store = Store(default_uri(tmp_path / "runs"), NAME, "f" * 16)
+    store.open({}, "made up")
+    store.close("FINISHED")
+    use(QV, told=(QV, ALL))
+    code, out, err = run_door(capsys, tmp_path / "runs", NAME, "--to", tmp_path / "winner")
+    told = f"sweep {plan.sweep[:8]}: newer, but without a finished final trial yet: ffffffff\n"
+    assert (code, err) == (0, told)
+    assert out.startswith(f"{NAME} {plan.sweep[:8]}\n")
+    assert report.main([NAME, "--output", str(tmp_path / "runs")]) == 0
+    assert capsys.readouterr().err == told

@@ -1,7 +1,8 @@
 """Everything that has been run, on one page.
 
 For every experiment with a sweep in the store it makes the report of the last sweep that has results (or of one that is named),
-and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and summary.md (a line a claim).
+and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and summary.md (a line a
+claim).
 """
 
 from __future__ import annotations
