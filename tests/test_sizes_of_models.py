@@ -10,7 +10,7 @@ import pytest
 
 from core import adapters
 from core.errors import BadInput
-from core.settings import TARGET_PRESETS, Lora
+from core.settings import ADAPTERS, TARGET_PRESETS, Lora
 from sweeps import sizes
 
 torch = pytest.importorskip("torch")
@@ -73,7 +73,8 @@ def test_parameters_are_those_of_the_instantiated_model(name: str, tmp_path: Pat
         return transformers.AutoModelForCausalLM.from_config(config)
 
     assert found["parameters"] == sum(parameter.numel() for parameter in made().parameters())
-    rows = {(row["targets"], row["rank"]): row["trainable"] for row in found["rows"] if row["quantization"] == "none"}
+    whole = [row for row in found["rows"] if row["quantization"] == "none"]
+    rows = {(row["targets"], row["rank"]): row["trainable"] for row in whole if row["method"] in ("full", "lora")}
     assert rows.pop(("all weights", None)) == found["parameters"]
     for preset in TARGET_PRESETS:
         network = made().requires_grad_(False)
@@ -83,6 +84,10 @@ def test_parameters_are_those_of_the_instantiated_model(name: str, tmp_path: Pat
             continue
         assert rows.pop((preset, 2)) == adapters.trainable_parameters(adapted), preset
     assert rows == {}  # no rank above the width, no preset that fits nothing
+    for row in whole:
+        if row["method"] in ("dora", "ia3", "vera", "layernorm"):
+            other = adapters.build(made().requires_grad_(False), ADAPTERS[row["method"]](), ()).model
+            assert row["trainable"] == adapters.trainable_parameters(other), row["method"]
 
 
 def test_a_known_model_has_the_known_numbers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
