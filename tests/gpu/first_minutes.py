@@ -56,6 +56,10 @@ class Here:
     def place(self) -> str:
         return "cpu" if self.cpu else "cuda"
 
+    def command(self, step: str) -> list[str]:
+        """For a process of the step's own."""
+        return [sys.executable, __file__, "--step", step, "--output", str(self.output), *(["--cpu"] if self.cpu else [])]
+
     def say(self, step: str, **values: Any) -> None:
         rounded = {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in values.items()}
         line = json.dumps({"step": step} | rounded)
@@ -144,9 +148,9 @@ def memory(here: Here) -> None:
     for shape, method, rows, length, checkpointing in cases:
         case = made.Case(shape, method, rows, min(length, 48) if here.cpu else length, checkpointing, here.cpu)
         here.reset_peak()
-        network = None
+        network, estimate = None, made.estimated_gib(case)
         try:
-            network, estimate = made.built(case), made.estimated_gib(case)
+            network = made.built(case)
             seconds = made.fit(network, case, steps=3).seconds
             found = {"peak_gib": here.peak_gib(), "estimate_over_peak": estimate / max(here.peak_gib(), 1e-9), "seconds": seconds}
         except torch.cuda.OutOfMemoryError as error:
@@ -216,9 +220,8 @@ def nf4(here: Here) -> None:
 
 def halves(here: Here) -> None:
     """One process with half a card, then two at the same time: how much more work two do."""
-    for label in ("alone", "beside"):
-        command = [sys.executable, __file__, "--step", "half", "--output", str(here.output), *(["--cpu"] if here.cpu else [])]
-        several = [subprocess.Popen(command, env=os.environ | {"LABEL": label}) for _ in range(1 if label == "alone" else 2)]
+    for label, n in (("alone", 1), ("beside", 2)):
+        several = [subprocess.Popen(here.command("half"), env=os.environ | {"LABEL": label}) for _ in range(n)]
         if any(process.wait() for process in several):
             raise RuntimeError(f"a process {label} failed")
 
@@ -287,9 +290,8 @@ def run_all(here: Here, only: list[str]) -> int:
     failed = 0
     for name in only or [name for name in LIMITS if name not in done]:
         began = time.perf_counter()
-        command = [sys.executable, __file__, "--step", name, "--output", str(here.output), *(["--cpu"] if here.cpu else [])]
         with (here.output / f"{name}.err").open("w") as errors:
-            process = subprocess.Popen(command, stderr=errors, start_new_session=True)
+            process = subprocess.Popen(here.command(name), stderr=errors, start_new_session=True)
             try:
                 code = process.wait(LIMITS[name])
             except subprocess.TimeoutExpired:

@@ -14,10 +14,12 @@ import torch
 from torch import nn
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from core import adapters, memory, model, train
+from core import adapters, memory, model, skeleton, train
+from core.batches import collate
 from core.data.encode import Encoded
 from core.hardware import Device
 from core.settings import Full, Lora, Train, Trial
+from core.training import Run, Trained
 
 # vocabulary, width, layers, attention heads, key heads, MLP width: of Qwen2.5-0.5B, Llama-3.2-1B, Llama-3.1-8B
 SHAPES = {
@@ -49,10 +51,9 @@ def device(cpu: bool) -> Device:
     return Device() if cpu else Device(kind="cuda")
 
 
-def network(case: Case) -> Any:
-    """A frozen Llama with random weights: bfloat16 on a GPU, float32 on a CPU."""
+def configuration(case: Case) -> LlamaConfig:
     vocabulary, width, layers, heads, keys, inner = case.sizes
-    config = LlamaConfig(
+    return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
         num_hidden_layers=layers,
@@ -65,11 +66,15 @@ def network(case: Case) -> Any:
         bos_token_id=1,
         eos_token_id=2,
     )
+
+
+def network(case: Case) -> Any:
+    """A frozen Llama with random weights: bfloat16 on a GPU, float32 on a CPU."""
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32 if case.cpu else torch.bfloat16)
     try:
         with torch.device("cpu" if case.cpu else "cuda"):
-            made = LlamaForCausalLM(config)
+            made = LlamaForCausalLM(configuration(case))
     finally:
         torch.set_default_dtype(usual)
     return made.requires_grad_(False).eval()
@@ -91,8 +96,12 @@ def save(case: Case, folder: str) -> None:
     words.save_pretrained(folder)
 
 
+def adapter(case: Case) -> Lora | Full:
+    return Lora(rank=16) if case.method == "lora" else Full()
+
+
 def adapted(own: Any, case: Case) -> nn.Module:
-    return adapters.build(own, Lora(rank=16) if case.method == "lora" else Full(), ()).model
+    return adapters.build(own, adapter(case), ()).model
 
 
 def built(case: Case) -> nn.Module:
@@ -105,24 +114,12 @@ def built(case: Case) -> nn.Module:
 
 
 def estimated_gib(case: Case) -> float:
-    """What core/memory.py says of it."""
-    vocabulary, width, layers, heads, keys, inner = case.sizes
-    key, head = width // heads * keys, vocabulary * width
-    layer = {"q": (width, width), "k": (width, key), "v": (width, key), "o": (width, width)}
-    layer |= {"gate": (width, inner), "up": (width, inner), "down": (inner, width)}
-    n_layer = sum(a * b for a, b in layer.values()) + 2 * width
-    n_parameters = layers * n_layer + width + head * (1 if case.cpu or case.shape in TIED else 2)
-    lora = layers * 16 * sum(a + b for a, b in layer.values())
-    load = memory.Load(
-        shape=memory.Shape(layers, width, inner, key),
-        n_parameters=n_parameters,
-        trainable=lora if case.method == "lora" else n_parameters,
-        longest=case.length,
-        vocabulary=vocabulary,
-        weights="float32" if case.cpu else "bfloat16",
-        device="cpu" if case.cpu else "cuda",
-        changes_base=case.method == "full",
-    )
+    """What core/memory.py says of it, from the configuration alone."""
+    trial = Trial(adapter=adapter(case))
+    with tempfile.TemporaryDirectory() as folder:
+        configuration(case).save_pretrained(folder)
+        base = skeleton.read(Path(folder))
+        load = memory.load(trial, base, adapters.n_trained(trial, base), case.length, device(case.cpu).kind)
     return load.peak_bytes(case.rows, case.checkpointing) / memory.GIB
 
 
@@ -144,10 +141,10 @@ def mean_tokens(case: Case, steps: int) -> float:
     return sum(len(row.ids) for row in rows(case, steps)) / steps
 
 
-def fit(made: nn.Module, case: Case, steps: int) -> train.Trained:
+def fit(made: nn.Module, case: Case, steps: int) -> Trained:
     settings = Train(steps=steps, batch_size=case.rows, learning_rate=1e-4)
     with tempfile.TemporaryDirectory() as folder:
-        how = train.Run(settings, 0, device(case.cpu), not case.cpu, folder, case.rows, case.checkpointing)
+        how = Run(settings, 0, device(case.cpu), not case.cpu, folder, case.rows, case.checkpointing)
         return train.fit(made, tokenizer(), rows(case, steps), how)
 
 
@@ -186,7 +183,7 @@ def one_step(case: Case) -> Callable[[], None]:
     """Forward and backward of one batch, as training does it."""
     made = built(case)
     made.train()
-    batch = {name: value.to("cpu" if case.cpu else "cuda") for name, value in train.collate(rows(case, 1), 0).items()}
+    batch = {name: value.to("cpu" if case.cpu else "cuda") for name, value in collate(rows(case, 1), 0).items()}
 
     def step() -> None:
         with torch.autocast("cpu" if case.cpu else "cuda", torch.bfloat16, enabled=not case.cpu):
@@ -208,7 +205,7 @@ def laboratory_losses(place: Device) -> list[float]:
     torch.manual_seed(0)
     made = adapters.build(model.trial_copy(base, False), trial.adapter, base.new_tokens).model
     with tempfile.TemporaryDirectory() as folder:
-        trained = train.fit(made, base.tokenizer, encoded, train.Run(trial.train, 0, place, False, folder))
+        trained = train.fit(made, base.tokenizer, encoded, Run(trial.train, 0, place, False, folder))
     return [point["loss"] for point in trained.history]
 
 
@@ -265,7 +262,7 @@ def joint_step(n_trials: int, cpu: bool) -> Callable[[], None]:
     optimizer = torch.optim.AdamW(trained, 1e-3, fused=not cpu)
     found = selection.select(Data(n_examples=16), Trial().evaluation, 0).train
     batch: Sequence[Encoded] = encode.encode_all(base.tokenizer, found, 256).rows
-    collated = {name: value.to("cpu" if cpu else "cuda") for name, value in train.collate(list(batch) * n_trials, 0).items()}
+    collated = {name: value.to("cpu" if cpu else "cuda") for name, value in collate(list(batch) * n_trials, 0).items()}
 
     def step() -> None:
         train.response_loss(own, collated).backward()
