@@ -196,6 +196,11 @@ class Evaluation(Part):
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             self._whole(name, 1, MANY)
 
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """The names in `tasks`; AUTO stands for itself."""
+        return tuple(re.split("[,+] *", self.tasks))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:

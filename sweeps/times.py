@@ -16,6 +16,7 @@ from core.experiment import DEFAULT_ARM
 from core.preflight import Inputs
 from core.settings import Trial
 from core.states import Phase
+from core.tasks import TASKS
 from sweeps import fits, recipes
 from sweeps.plan import Plan, overridden
 from sweeps.progress import clock
@@ -23,7 +24,7 @@ from sweeps.resources import START_SECONDS, Resources, n_cores
 
 LONG_SECONDS = 2 * 3600  # of a sweep: beyond it, it is said what to lower
 LATER = "--trial-timeout"
-# What lowers a part of a trial's time, by the part's name; of a task that is not named here, its items.
+# What lowers a part of a trial's time that is no task, by the part's name.
 LOWERS = {
     "training": "data.n_examples or train.epochs",
     "loading": "the model's size",
@@ -31,12 +32,6 @@ LOWERS = {
     "drift": "evaluation.drift_samples",
     "base text": "evaluation.max_rows",
     "generations": "evaluation.generations",
-    "gym": "evaluation.items_per_task or evaluation.max_new_tokens",
-    "ifeval": "evaluation.max_rows or evaluation.max_new_tokens",
-    "lm-eval": "evaluation.max_rows",
-    "answers": "evaluation.max_rows or evaluation.max_new_tokens",
-    "lab": "evaluation.items_per_task",
-    "composed": "evaluation.items_per_task",
 }
 
 
@@ -147,7 +142,7 @@ def _shares(found: Sequence[Row]) -> dict[str, float]:
 def advice(shares: Mapping[str, float]) -> str:
     """The fields that lower the largest part."""
     largest = max(shares, key=lambda name: shares[name])
-    return LOWERS.get(largest, "evaluation.max_rows")
+    return TASKS[largest].lowered_by if largest in TASKS else LOWERS[largest]
 
 
 def probe(plan: Plan, share: Resources) -> None:

@@ -4,7 +4,6 @@ themselves are imported when they measure. To add a task: a file here, its entry
 from __future__ import annotations
 
 import importlib
-import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,16 +18,6 @@ if TYPE_CHECKING:
     from core.tasks.measurement import Measurement, Subject
 
 FIELD = "evaluation.tasks"
-# Settings that would be ignored in silence without a task that uses them.
-ASKED_BY = {
-    "choices": ("choices",),
-    "choices_dev": ("choices",),
-    "answer": ("answers",),
-    "shots": ("answers", "choices", "gym", "lab", "lm-eval"),
-    "ifeval": ("ifeval",),
-    "lm_eval": ("lm-eval",),
-    "lm_eval_chat": ("lm-eval",),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +32,8 @@ class Task:
     final_only: bool = False  # asked on the test split alone: nothing is chosen by it
     cost: costs.CostOf = costs.nothing  # about, how many tokens it reads and writes
     check: Callable[[Trial], None] = lambda trial: None  # BadInput for what it cannot ask, before anything starts
+    uses: tuple[str, ...] = ()  # fields of `evaluation` that would be ignored in silence without a task that uses them
+    lowered_by: str = "evaluation.max_rows"  # what lowers its cost
 
 
 # The modules are named and not imported: they import torch, and preflight reads this table without it.
@@ -56,20 +47,30 @@ TASKS: dict[str, Task] = {
         cost=costs.lab,
         can_ask=lambda kind: kind.laboratory,
         alone=True,
+        uses=("shots",),
+        lowered_by="evaluation.items_per_task",
     ),
     "composed": Task(
-        measure=_measured_by("core.tasks.composed"), cost=costs.composed, can_ask=lambda kind: kind.laboratory, alone=True
+        measure=_measured_by("core.tasks.composed"),
+        cost=costs.composed,
+        can_ask=lambda kind: kind.laboratory,
+        alone=True,
+        lowered_by="evaluation.items_per_task",
     ),
     "gym": Task(
         measure=_measured_by("core.tasks.gym"),
         cost=costs.gym,
         can_ask=lambda kind: kind.default_task == "gym",
+        uses=("shots",),
+        lowered_by="evaluation.items_per_task or evaluation.max_new_tokens",
     ),
     "answers": Task(
         measure=_measured_by("core.tasks.answers"),
         cost=costs.answers,
         can_ask=lambda kind: not kind.own_questions,
         check=examples.check_answers,
+        uses=("answer", "shots"),
+        lowered_by="evaluation.max_rows or evaluation.max_new_tokens",
     ),
     "choices": Task(
         measure=_measured_by("core.tasks.choices"),
@@ -77,12 +78,15 @@ TASKS: dict[str, Task] = {
         can_ask=lambda kind: not kind.laboratory,
         gives_quality=False,
         check=examples.check_choices,
+        uses=("choices", "choices_dev", "shots"),
     ),
     "ifeval": Task(
         measure=_measured_by("core.tasks.following"),
         cost=costs.ifeval,
         can_ask=lambda kind: not kind.laboratory,
         check=instructions.check,
+        uses=("ifeval",),
+        lowered_by="evaluation.max_rows or evaluation.max_new_tokens",
     ),
     "constraints": Task(
         measure=_measured_by("core.tasks.probes", "constraints"),
@@ -105,6 +109,7 @@ TASKS: dict[str, Task] = {
         gives_quality=False,
         final_only=True,
         check=task_files.check,
+        uses=("lm_eval", "lm_eval_chat", "shots"),
     ),
     "text": Task(measure=_measured_by("core.tasks.text"), cost=costs.text, can_ask=lambda kind: not kind.own_questions),
 }
@@ -118,7 +123,7 @@ def chosen(trial: Trial) -> tuple[str, ...]:
     """
     asked, source = trial.evaluation.tasks, trial.data.source
     kind = kind_of(source)
-    names = (kind.default_task,) if asked == AUTO else tuple(re.split("[,+] *", asked))
+    names = (kind.default_task,) if asked == AUTO else trial.evaluation.task_names
     for name in names:
         if name not in TASKS:
             raise BadInput(f"{FIELD}={asked!r}: {nearest(name, [*TASKS, AUTO])}", field=FIELD)
@@ -130,8 +135,8 @@ def chosen(trial: Trial) -> tuple[str, ...]:
     giving = [name for name in names if TASKS[name].gives_quality]
     if not giving or (len(giving) > 1 and any(TASKS[name].alone for name in giving)):
         n = len(giving)
-        text = f"must give exactly one quality, not {n}; names are joined with +: {kind_of(trial.data.source).default_task}+OTHER"
-        raise BadInput(f"{FIELD}={trial.evaluation.tasks!r}: {text}", field=FIELD)
+        text = f"must give exactly one quality, not {n}; names are joined with +: {kind.default_task}+OTHER"
+        raise BadInput(f"{FIELD}={asked!r}: {text}", field=FIELD)
     return names
 
 
@@ -146,10 +151,10 @@ def check(trial: Trial) -> None:
     Raises:
         BadInput: one of them cannot ask.
     """
-    names, evaluation, default = chosen(trial), trial.evaluation, Evaluation()
-    for field, of in ASKED_BY.items():
-        value = getattr(evaluation, field)
-        if value != getattr(default, field) and not set(of) & set(names):
+    names, default = chosen(trial), vars(Evaluation())
+    for field, value in vars(trial.evaluation).items():
+        of = sorted(name for name, task in TASKS.items() if field in task.uses)
+        if value != default[field] and of and not set(of) & set(names):
             here = f"used by {', '.join(of)} alone, and {' and '.join(names)} measures here"
             text = f"{here}; leave it out, or add {of[0]} in {FIELD}"
             raise BadInput(f"evaluation.{field}={value}: {text}", field=f"evaluation.{field}")

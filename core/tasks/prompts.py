@@ -40,7 +40,7 @@ def held_out(subject: Subject, shots: bool = True) -> list[tuple[Prompt, str]]:
     one of each family in turn. `shots`: after the examples of `evaluation.shots`."""
     data, evaluation = subject.trial.data, subject.trial.evaluation
     if not kind_of(data.source).own_questions:
-        before = answer_turns(subject) if shots and "answers" in evaluation.tasks else []  # else shots are those of choices
+        before = answer_turns(subject) if shots and "answers" in evaluation.task_names else []  # else shots are those of choices
         return [(of_row(row, before), row.messages[-1]["content"]) for row in subject.asked]
     every = gym.questions(data.source, evaluation.split, evaluation.items_per_task)
     in_turn = selection.in_turn(every, lambda one: one.family)
