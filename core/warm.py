@@ -40,11 +40,11 @@ TOKENS = Store()  # of the rows of a trial: core.data.encode.Batch
 TEXTS = Store(2)  # the tokens of base texts
 BEFORE = Store()  # what the untouched base scores: lists of Measurement
 # Texts that a base has written, by the base. Weak keys: a base that is let go is freed with its samples.
-SAMPLES: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, Any]] = weakref.WeakKeyDictionary()
+SAMPLES: weakref.WeakKeyDictionary[nn.Module, Store] = weakref.WeakKeyDictionary()
 # Where such texts are shared (core/tasks/own_texts.py): the folder, and a hash that tells the base.
 SHARED: weakref.WeakKeyDictionary[nn.Module, tuple[Path, str]] = weakref.WeakKeyDictionary()
 # What a base has written to prompts (core/tasks/samples.py), by the base, alike.
-GENERATIONS: weakref.WeakKeyDictionary[nn.Module, dict[Hashable, list[str]]] = weakref.WeakKeyDictionary()
+GENERATIONS: weakref.WeakKeyDictionary[nn.Module, Store] = weakref.WeakKeyDictionary()
 
 
 def drop_base() -> None:

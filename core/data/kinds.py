@@ -85,17 +85,13 @@ def _joined(shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
         tuple(rows),
         sum(part.n_empty for part in parts),
         tuple(sorted({shape for part in parts for shape in part.shapes})),
-        content=_hash_of(tuple(part.content for part in parts)),
+        content=content_hash([part.content for part in parts]),
         n_bad=sum(part.n_bad for part in parts),
         unused=tuple(dict.fromkeys(name for part in parts for name in part.unused)),
         columns=tuple(dict.fromkeys(name for part in parts for name in part.columns)),
         shares=shares,
         parts=tuple((label, part.content) for (label, _), part in zip(shares, parts, strict=True)),
     )
-
-
-def _hash_of(contents: tuple[str, ...]) -> str:
-    return content_hash(list(contents))
 
 
 def _mixture(field: str, source: str, pool: Pool) -> Loaded:
@@ -159,8 +155,8 @@ KINDS: dict[str, Kind] = {
     "mixture": Kind(
         recognises=mixture.recognises,
         load=_mixture,
-        content_hash=lambda field, source: _hash_of(
-            tuple(kind_of(name).content_hash(field, name) for name, _ in _checked(field, source))
+        content_hash=lambda field, source: content_hash(
+            [kind_of(name).content_hash(field, name) for name, _ in _checked(field, source)]
         ),
         default_task="text",
     ),

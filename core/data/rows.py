@@ -130,11 +130,7 @@ def build(
         if any(map(_is_empty, found.messages)):
             n_empty += 1
             continue
-        group = group if isinstance(group := found.raw.get("task"), str) else "all"
-        cluster, task, template = (str(found.raw.get(label) or "") for label in LABELS)
-        messages, labels = tuple(found.messages), (cluster, task, template)
-        name, solutions = identity(messages, found.tools), _solutions(found.raw)
-        rows.append(Row(name, messages, group, place, labels, _score(found.raw), found.tools, solutions))
+        rows.append(_row(found.raw, tuple(found.messages), place, found.tools))
     if bad and not rows:
         raise BadInput(f"{bad[0].text}; nor is any other row right ({len(bad)} left out)", bad[0].field)
     told = tuple(map(str, columns))
@@ -143,15 +139,15 @@ def build(
 
 def made(raws: Iterable[dict[str, Any]]) -> Loaded:
     """Rows of the laboratory, which are right by construction: as `build` makes them, in a third of the time."""
-    rows = []
-    for i, raw in enumerate(raws, 1):
-        messages: tuple[Message, ...] = tuple(raw["messages"])
-        cluster, task, template = (str(raw.get(label) or "") for label in LABELS)
-        group = group if isinstance(group := raw.get("task"), str) else "all"
-        rows.append(
-            Row(identity(messages), messages, group, f"row {i}", (cluster, task, template), _score(raw), None, _solutions(raw))
-        )
-    return Loaded(tuple(rows), 0, ("messages",))
+    return Loaded(tuple(_row(raw, tuple(raw["messages"]), f"row {i}") for i, raw in enumerate(raws, 1)), 0, ("messages",))
+
+
+def _row(raw: dict[str, Any], messages: tuple[Message, ...], place: str, tools: tuple[dict[str, Any], ...] | None = None) -> Row:
+    """The row with these messages, and what its raw one says beside them."""
+    group = group if isinstance(group := raw.get("task"), str) else "all"
+    cluster, task, template = (str(raw.get(label) or "") for label in LABELS)
+    labels = (cluster, task, template)
+    return Row(identity(messages, tools), messages, group, place, labels, _score(raw), tools, _solutions(raw))
 
 
 def _is_empty(message: Message) -> bool:

@@ -46,10 +46,10 @@ class Selection:
     def by_source(self) -> tuple[str, ...]:
         """Of several sources, each with its share, how many of its rows are trained on and asked, and the hash of its content."""
         contents = dict((*self.source.parts, *(self.eval_source.parts if self.eval_source else ())))
-        shares = dict(self.source.shares) or dict.fromkeys(contents, None)
+        shares = dict(self.source.shares)
         found = []
         for name, content in contents.items():
-            share = f"{shares[name]:.3g} of the rows, " if shares.get(name) is not None else ""
+            share = f"{shares[name]:.3g} of the rows, " if name in shares else ""
             counts = [sum(row.origin == name for row in rows) for rows in (self.train, self.evaluation)]
             found.append(f"{name}: {share}{counts[0]:,} trained on, {counts[1]:,} asked (content {content})")
         return tuple(found)

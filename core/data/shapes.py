@@ -147,10 +147,10 @@ def pair_of_columns(raw: Raw) -> Shape | None:
         asked.remove("input")
     said = [name for name in RESPONSES if name in raw]
     said = said[:-1] if len(said) > 1 and said[-1] == "answer" else said
-    if len(asked) != 1 or not said:
-        if len(asked) > 1 and said:
-            raise Malformed(f"fields {', '.join(map(repr, asked))} could each be the prompt; {CHOOSE}")
+    if not asked or not said:
         return None
+    if len(asked) > 1:
+        raise Malformed(f"fields {', '.join(map(repr, asked))} could each be the prompt; {CHOOSE}")
     if len(said) > 1:
         raise Malformed(f"fields {', '.join(map(repr, said))} could each be the response; {CHOOSE}")
     prompt, response = asked[0], said[0]

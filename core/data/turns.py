@@ -22,7 +22,7 @@ SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Malformed(ValueError):
-    """What is wrong with a row; `shapes.to_messages` adds where."""
+    """What is wrong with a row; `conversation.to_messages` adds where."""
 
 
 def listed(said: object, name: str, of_objects: bool = False) -> list[Any]:

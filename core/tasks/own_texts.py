@@ -32,12 +32,8 @@ def share(reference: nn.Module, trial_folder: Path, base: object) -> None:
 
 def kept(reference: nn.Module, key: Hashable, make: Callable[[], Any]) -> Any:
     """What `make` has the base write: plain lists of numbers, as JSON has them. Made once for all that ask with this key."""
-    known = warm.SAMPLES.setdefault(reference, {})
-    if key not in known:
-        while len(known) >= MOST_KEPT:
-            known.pop(next(iter(known)))
-        known[key] = _shared(*warm.SHARED[reference], key, make) if reference in warm.SHARED else make()
-    return known[key]
+    drawn = (lambda: _shared(*warm.SHARED[reference], key, make)) if reference in warm.SHARED else make
+    return warm.SAMPLES.setdefault(reference, warm.Store(MOST_KEPT)).get(key, drawn)
 
 
 def _shared(folder: Path, base: str, key: Hashable, make: Callable[[], Any]) -> Any:

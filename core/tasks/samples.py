@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from core import warm
 from core.data import encode
 from core.data.kinds import kind_of
@@ -35,13 +37,13 @@ def write(output: Path, tuned: Subject) -> None:
         evaluation.batch_size,
     )
     ids = generation.prompt_ids(tuned.tokenizer, put)
-    known = warm.GENERATIONS.setdefault(tuned.reference, {})
-    key = (how, tuple(map(tuple, ids)))
-    if key not in known:
-        known.clear()  # of another evaluation
-        known[key] = generation.texts(tuned.tokenizer, generation.write(tuned.reference, ids, how))
-    after = generation.texts(tuned.tokenizer, generation.write(tuned.model, ids, how))
-    rows = [[_said(one), *texts] for one, *texts in zip(put, right, known[key], after, strict=True)]
+    known = warm.GENERATIONS.setdefault(tuned.reference, warm.Store(1))  # of one evaluation
+
+    def written(model: nn.Module) -> list[str]:
+        return generation.texts(tuned.tokenizer, generation.write(model, ids, how))
+
+    before = known.get((how, tuple(map(tuple, ids))), lambda: written(tuned.reference))
+    rows = [[_said(one), *texts] for one, *texts in zip(put, right, before, written(tuned.model), strict=True)]
     write_whole(
         output / GENERATIONS, (json.dumps({"columns": COLUMNS, "data": rows}, ensure_ascii=False, indent=1) + "\n").encode()
     )
