@@ -23,7 +23,7 @@ from core.data.kinds import kind_of
 from core.data.rows import Row
 from core.errors import BadInput
 from core.tasks import generation, own_texts, prompts
-from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of, padded
+from core.tasks.measurement import Measurement, Subject, context_of, device_of, together
 
 DRIFT = "kl/documents"  # measured for every base but the laboratory's
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
@@ -120,10 +120,7 @@ def _documents(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_t
     starts = [begun[i % len(begun)] for i in range(n)]
     ends = _document_ends(tokenizer)
     settings = GenerationConfig(
-        do_sample=True,
-        temperature=1.0,
-        top_k=0,
-        top_p=1.0,
+        **generation.DRAWN,
         max_new_tokens=n_tokens,
         min_new_tokens=min(SHORTEST_SAMPLE, n_tokens),
         eos_token_id=ends or None,
@@ -189,18 +186,15 @@ def _divergence(
     """KL(reference || model) and the model's NLL, each (n,) summed over the masked tokens of each text, and their number."""
     n = len(found.ids)
     kl, nll, counts = np.zeros(n), np.zeros(n), np.zeros(n)
-    for batch in batches_by_length([len(ids) for ids in found.ids], batch_size):
-        ids, _ = padded([found.ids[i] for i in batch], device_of(model))
-        scored, _ = padded([found.masks[i] for i in batch], device_of(model))
-        rows, columns = scored[:, 1:].nonzero(as_tuple=True)
-        targets, tuned = ids[rows, columns + 1], head.scored(model, ids, (rows, columns))
-        base = tuned if model is reference else head.scored(reference, ids, (rows, columns))
+    for one in together(found.ids, found.masks, batch_size, device_of(model)):
+        batch, tuned = one.batch, head.scored(model, one.ids, one.at)
+        base = tuned if model is reference else head.scored(reference, one.ids, one.at)
         divergence, losses = [], []
         for piece in base.pieces():
             p, q = base.logits(piece).log_softmax(-1), tuned.logits(piece).log_softmax(-1)
             divergence.append((p.exp() * (p - q)).sum(-1).double())
-            losses.append(-q.gather(-1, targets[piece, None]).squeeze(-1).double())
-        places = rows.cpu().numpy()
+            losses.append(-q.gather(-1, one.targets[piece, None]).squeeze(-1).double())
+        places = one.at[0].cpu().numpy()
         kl[batch] = np.bincount(places, torch.cat(divergence).cpu().numpy(), len(batch))
         nll[batch] = np.bincount(places, torch.cat(losses).cpu().numpy(), len(batch))
         counts[batch] = np.bincount(places, minlength=len(batch))

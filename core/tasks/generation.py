@@ -19,6 +19,7 @@ from core.tasks import costs
 from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of
 from core.tasks.prompts import Prompt
 
+DRAWN: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}  # from the model as it is
 LARGEST_CACHE_BYTES = 2 << 30  # keys and values of one batch; assumption: fits beside any model that was just trained
 
 
@@ -135,7 +136,7 @@ def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding
     padding = [width - len(prompt) for prompt in prompts]  # on the left, so that all go on at the same place; masked: any id
     ids = [[ends[0]] * n + list(prompt) for n, prompt in zip(padding, prompts, strict=True)]
     mask = [[0] * n + [1] * (width - n) for n in padding]
-    drawn = {"do_sample": False} if how.seed is None else {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}
+    drawn = {"do_sample": False} if how.seed is None else DRAWN
     settings = GenerationConfig(**drawn, max_new_tokens=most, use_cache=True, pad_token_id=ends[0], eos_token_id=list(ends))
     continued = virtual.continued(model, torch.tensor(ids, device=device), torch.tensor(mask, device=device), settings)
     return [_until_end(answer, ends) for answer in continued.tolist()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,12 +108,31 @@ def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]
     return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
 
 
-def padded(sequences: Sequence[Sequence[int]], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """Right-padded ids and attention mask, each (len(sequences), longest)."""
+@dataclass(frozen=True)
+class Together:
+    """Sequences that go through a model together: which ones, their right-padded ids (len(batch), longest), and of the n tokens
+    that are scored the places before them (rows, columns) and their ids (n,)."""
+
+    batch: list[int]
+    ids: torch.Tensor
+    at: tuple[torch.Tensor, torch.Tensor]
+    targets: torch.Tensor
+
+
+def together(
+    sequences: Sequence[Sequence[int]], masks: Sequence[Sequence[int]], batch_size: int, device: torch.device
+) -> Iterator[Together]:
+    """The sequences in batches of similar lengths, with 1 in the masks where a token is scored (a sequence's first never is)."""
+    for batch in batches_by_length([len(s) for s in sequences], batch_size):
+        ids, scored = (_padded([some[i] for i in batch], device) for some in (sequences, masks))
+        rows, columns = scored[:, 1:].nonzero(as_tuple=True)
+        yield Together(batch, ids, (rows, columns), ids[rows, columns + 1])
+
+
+def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> torch.Tensor:
+    """The sequences, with 0 after the shorter ones: (len(sequences), longest)."""
     width = max(map(len, sequences))
-    ids = torch.tensor([[*s, *[0] * (width - len(s))] for s in sequences], device=device)
-    mask = torch.tensor([[1] * len(s) + [0] * (width - len(s)) for s in sequences], device=device)
-    return ids, mask
+    return torch.tensor([[*s, *[0] * (width - len(s))] for s in sequences], device=device)
 
 
 def device_of(model: nn.Module) -> torch.device:
@@ -137,19 +156,16 @@ def sequence_nll(
     Returns:
         nll_sum (n,) in nats, tokens (n,) scored, correct (n,) how many of them the model's argmax gets right.
     """
-    n, device = len(sequences), device_of(model)
+    n = len(sequences)
     nll_sum, tokens, correct = np.zeros(n), np.zeros(n), np.zeros(n)
-    for batch in batches_by_length([len(s) for s in sequences], batch_size):
-        ids, _ = padded([sequences[i] for i in batch], device)
-        scored, _ = padded([masks[i] for i in batch], device)
-        rows, columns = scored[:, 1:].nonzero(as_tuple=True)
-        targets, found = ids[rows, columns + 1], head.scored(model, ids, (rows, columns))
+    for one in together(sequences, masks, batch_size, device_of(model)):
+        batch, found = one.batch, head.scored(model, one.ids, one.at)
         losses, hits = [], []
         for piece in found.pieces():
-            logits = found.logits(piece)
-            losses.append(nn.functional.cross_entropy(logits, targets[piece], reduction="none").double())
-            hits.append(logits.argmax(-1) == targets[piece])
-        places = rows.cpu().numpy()
+            logits, targets = found.logits(piece), one.targets[piece]
+            losses.append(nn.functional.cross_entropy(logits, targets, reduction="none").double())
+            hits.append(logits.argmax(-1) == targets)
+        places = one.at[0].cpu().numpy()
         nll_sum[batch] = np.bincount(places, torch.cat(losses).cpu().numpy(), len(batch))
         tokens[batch] = np.bincount(places, minlength=len(batch))
         correct[batch] = np.bincount(places, torch.cat(hits).cpu().numpy(), len(batch))
