@@ -23,6 +23,15 @@ class BadInput(ValueError):
         self.problems = tuple(problems) or (self,)  # of several, each
 
 
+@contextmanager
+def of_field(field: str) -> Iterator[None]:
+    """What is raised inside, by readers that do not know which field named their source, is told of this one."""
+    try:
+        yield
+    except BadInput as error:
+        raise BadInput(error.text if error.field else f"{field}={error.text}", field=error.field or field) from None
+
+
 class Problems:
     """Independent things that a person must mend, collected so that all are told at once."""
 

@@ -13,7 +13,7 @@ from core import preflight, tasks
 from core.errors import BadInput
 from core.hardware import Device
 from core.settings import Data, Evaluation, Lora, Model, Train, Trial
-from core.tasks import constraints, instructions, refusals
+from core.tasks import constraints, examples, instructions, refusals
 
 COMMA, WORDS, JSON = "punctuation:no_comma", "length_constraints:number_words", "detectable_format:json_format"
 AT_LEAST_3 = {"num_words": 3, "relation": "at least"}
@@ -78,6 +78,24 @@ def test_what_cannot_be_asked_is_refused(rows_file: str, evaluation: dict[str, s
         tasks.check(Trial(data=Data(source=rows_file), evaluation=Evaluation(**evaluation)))
     assert says in str(error.value)
     assert error.value.field == field
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("asked.jsonl", b'{"question": "x"\n', "line 1: not JSON"),
+        ("asked.csv", b"question,prompt\nx\n", "line 2: fewer fields than the header's 2"),
+        ("asked.jsonl.gz", b"no", "not a whole gzip file"),
+    ],
+)
+def test_a_file_of_questions_that_cannot_be_read(tmp_path: Path, name: str, content: bytes, says: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    for field, ask in (("choices", examples.choices), ("ifeval", instructions.questions)):
+        given: dict[str, Any] = {field: str(path)}
+        with pytest.raises(BadInput, match=rf"^evaluation\.{field}=.*{name}: {says}") as error:
+            ask(Evaluation(**given), "test")
+        assert error.value.field == f"evaluation.{field}"
 
 
 def test_task_files_are_hashed_with_what_they_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

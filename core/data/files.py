@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from core import unchanged
-from core.errors import BadInput
+from core.errors import BadInput, of_field
 
 SOURCES = ("data.source", "data.eval_source")
 LARGEST_BYTES = 4 << 30  # all rows are held in memory, several times this size
@@ -189,10 +189,8 @@ def read_text(field: str, source: str) -> Text:
         BadInput: it cannot be read, has no text, or holds rows instead.
     """
     path = existing(field, source)
-    try:
+    with of_field(field):
         return _read_text(field, source, unchanged.stamp(path) or read_bytes(path)[1])
-    except BadInput as error:
-        raise BadInput(error.text if error.field else f"{field}={error.text}", field=field) from None
 
 
 @functools.lru_cache(maxsize=2)

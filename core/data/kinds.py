@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from core import checkpoint
 from core.data import columns, files, gym, mixture, sources
 from core.data.rows import Loaded, build, is_lab, made
-from core.errors import BadInput, nearest
+from core.errors import BadInput, nearest, of_field
 from core.fields import content_hash
 from core.lab import instruct, version
 from core.lab.requests import ALL_SOURCES, COMPOSED
@@ -191,10 +191,8 @@ def _check_columns(source: str, loaded: Loaded, fields: str | None) -> None:
 
 
 def _loaded(field: str, source: str, pool: Pool) -> Loaded:
-    try:
+    with of_field(field):
         loaded = kind_of(source).load(field, source, pool)
-    except BadInput as error:  # readers do not know which field named their source
-        raise BadInput(error.text if error.field else f"{field}={error.text}", field=error.field or field) from None
     if not loaded.rows:
         raise BadInput(
             f"{field}={source}: has no row with a response ({loaded.n_empty} with an empty one); give rows with one", field=field

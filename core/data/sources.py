@@ -209,6 +209,18 @@ def read_file(field: str, source: str) -> tuple[Placed, str]:
     return READERS[_suffix(path)](path, data), content
 
 
+def read_readable(field: str, source: str) -> Placed:
+    """As `read_file`, of a file of which every row is needed.
+
+    Raises:
+        BadInput: the file, or one of its rows, cannot be read.
+    """
+    for place, raw in read_file(field, source)[0]:
+        if isinstance(raw, Unreadable):
+            raise BadInput(f"{source}: {place}: {raw.reason}")
+        yield place, raw
+
+
 def read_hub(field: str, source: str) -> Placed:
     """The raw rows of a hub data set, "owner/name" or "owner/name:split" (split: train)."""
     from datasets import load_dataset

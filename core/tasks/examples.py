@@ -17,7 +17,7 @@ from core import checkpoint
 from core.data import apart, files, kinds, selection, sources, turns
 from core.data.rows import Row, share
 from core.data.wording import normal
-from core.errors import BadInput
+from core.errors import BadInput, of_field
 from core.settings import Data, Evaluation, Trial
 
 CHOICES, DEV = "evaluation.choices", "evaluation.choices_dev"
@@ -144,13 +144,10 @@ def _state(field: str, path: str) -> object:
 @functools.lru_cache(maxsize=4)
 def _read_content(field: str, path: str, state: object) -> tuple[Choice, ...]:
     found: dict[str, Choice] = {}
-    try:
-        for place, raw in sources.read_file(field, path)[0]:
+    with of_field(field):
+        for place, raw in sources.read_readable(field, path):
             one = _choice(f"{path}: {place}", raw)
             found.setdefault(f"{normal(one.question)}\x1f{one.choices}", one)  # a question that stands twice is asked once
-    except BadInput as error:
-        text = error.text if error.text.startswith(field) else f"{field}={error.text}"
-        raise BadInput(text, field=error.field or field) from None
     return tuple(found.values())
 
 

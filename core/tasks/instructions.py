@@ -12,7 +12,7 @@ from core import checkpoint
 from core.data import apart, files, sources, turns
 from core.data.rows import share
 from core.data.wording import normal
-from core.errors import BadInput, nearest
+from core.errors import BadInput, nearest, of_field
 from core.settings import Evaluation, Trial
 
 FIELD = "evaluation.ifeval"
@@ -95,9 +95,10 @@ def questions(evaluation: Evaluation, split: str) -> tuple[Instructed, ...]:
 @functools.lru_cache(maxsize=4)
 def _read(path: str, state: object) -> tuple[Instructed, ...]:
     found: dict[str, Instructed] = {}
-    for place, raw in sources.read_file(FIELD, path)[0]:
-        one = _instructed(f"{FIELD}={path}: {place}", raw)
-        found.setdefault(one.id, one)  # a prompt that stands twice is asked once
+    with of_field(FIELD):
+        for place, raw in sources.read_readable(FIELD, path):
+            one = _instructed(f"{FIELD}={path}: {place}", raw)
+            found.setdefault(one.id, one)  # a prompt that stands twice is asked once
     return tuple(found.values())
 
 
