@@ -19,7 +19,7 @@ import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path[:0] = [str(Path(__file__).resolve().parents[2]), str(Path(__file__).resolve().parents[1] / "gpu")]
 
 FACTOR = 1.3
 ROWS, SCORED = 24, 2
@@ -69,22 +69,13 @@ CASES = (
 
 def made(shape: str, folder: Path) -> None:
     """A random model of this shape, whose tokenizer makes a token of every word."""
-    from tokenizers import Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from made import llama, tokenizer
+    from transformers import LlamaForCausalLM
 
-    vocabulary, width, layers, heads, keys, inner = SHAPES[shape]
-    config = LlamaConfig(
-        vocab_size=vocabulary, hidden_size=width, num_hidden_layers=layers, num_attention_heads=heads,
-        num_key_value_heads=keys, intermediate_size=inner, max_position_embeddings=2_048, tie_word_embeddings=True,
-        pad_token_id=0, bos_token_id=1, eos_token_id=2,
-    )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
-    inner_tokenizer = Tokenizer(models.WordLevel({"<pad>": 0, "<s>": 1, "</s>": 2, "a": 3}, unk_token="a"))
-    inner_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    names = {"pad_token": "<pad>", "bos_token": "<s>", "eos_token": "</s>", "unk_token": "a"}
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner_tokenizer, **names)
-    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
-    tokenizer.save_pretrained(folder)
+    LlamaForCausalLM(llama(SHAPES[shape])).save_pretrained(folder)
+    words = tokenizer()
+    words.chat_template = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
+    words.save_pretrained(folder)
 
 
 def measure(case: Case, given: str, folder: Path) -> dict[str, float]:

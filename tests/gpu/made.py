@@ -52,7 +52,12 @@ def device(cpu: bool) -> Device:
 
 
 def configuration(case: Case) -> LlamaConfig:
-    vocabulary, width, layers, heads, keys, inner = case.sizes
+    return llama(case.sizes, tied=case.cpu or case.shape in TIED)
+
+
+def llama(sizes: Sequence[int], tied: bool = True) -> LlamaConfig:
+    """Of these sizes, in the order of SHAPES, for the tokens of `tokenizer`."""
+    vocabulary, width, layers, heads, keys, inner = sizes
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
@@ -61,7 +66,7 @@ def configuration(case: Case) -> LlamaConfig:
         num_key_value_heads=keys,
         intermediate_size=inner,
         max_position_embeddings=4_096,
-        tie_word_embeddings=case.cpu or case.shape in TIED,
+        tie_word_embeddings=tied,
         pad_token_id=0,
         bos_token_id=1,
         eos_token_id=2,
