@@ -16,18 +16,37 @@ from core.settings import Model
 
 @dataclass(frozen=True)
 class BaseFiles:
-    """A base model as far as its files tell. `shapes`: of every weight, by its name."""
+    """A base model as far as its files tell. `config`: its config.json, as `architecture.read` gives it; `shapes`: of every
+    weight, by its name."""
 
     directory: Path
-    hash: str
-    model_type: str
+    config: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
-    width: int
-    vocabulary: int
-    context: int | None
-    tied: bool
-    new_tokens: int  # that ChatML has to add
-    quantization: str  # of the weights in the files: "nf4" or "none"
+    hash: str = ""
+    new_tokens: int = 0  # that ChatML has to add
+    quantization: str = "none"  # of the weights in the files: "nf4" or "none"
+
+    @property
+    def model_type(self) -> str:
+        return str(self.config.get("model_type", ""))
+
+    @property
+    def width(self) -> int:
+        return checkpoint.hidden_size(self.config)
+
+    @property
+    def vocabulary(self) -> int:
+        size: int = self.config.get("vocab_size", 0)
+        return size
+
+    @property
+    def context(self) -> int | None:
+        return checkpoint.context_tokens(self.config)
+
+    @functools.cached_property
+    def tied(self) -> bool:
+        """Whether the output head is the embeddings."""
+        return not any(name.endswith(architecture.HEADS) for name in self.shapes)
 
     @functools.cached_property
     def linear(self) -> dict[str, tuple[int, ...]]:
@@ -129,14 +148,10 @@ def _read(directory: Path, model: Model, stamps: tuple[tuple[str, object], ...])
     shapes = weights.shapes(directory)
     architecture.check_weights(directory, settings, shapes)
     return BaseFiles(
-        directory=directory,
+        directory,
+        settings,
+        shapes,
         hash=checkpoint.model_hash(directory),
-        model_type=str(settings.get("model_type", "")),
-        shapes=shapes,
-        width=checkpoint.hidden_size(settings),
-        vocabulary=settings.get("vocab_size", 0),
-        context=checkpoint.context_tokens(settings),
-        tied=not any(name.endswith(architecture.HEADS) for name in shapes),
         new_tokens=chat.n_new_tokens(directory, model.chat_template),
         quantization=architecture.quantization(directory, settings),
     )

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core import adapters, along, architecture, memory, remembered, tasks
+from core import adapters, along, memory, remembered, tasks
 from core import base as bases
 from core.architecture import EMBEDDING
 from core.hardware import Device
@@ -70,7 +70,7 @@ class Sizes:
 def sizes(model: Model, device: str) -> Sizes:
     """Of a base as far as its files tell; the weights as they are held on a device of this kind."""
     base = bases.read(model)
-    shape = Shape.of(architecture.read(base.directory, model.trust_remote_code))
+    shape = Shape.of(base.config)
     embedded = sum(math.prod(one) for name, one in base.shapes.items() if EMBEDDING.search(name))
     head = base.vocabulary * base.width
     body = base.n_parameters - embedded - (0 if base.tied else head)

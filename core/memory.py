@@ -145,7 +145,7 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
     n_quantized, each = in_bits(trial.model, base)
     method = adapters.METHODS[trial.adapter.method]
     return Load(
-        shape=Shape.of(architecture.read(base.directory, trial.model.trust_remote_code)),
+        shape=Shape.of(base.config),
         n_parameters=base.n_parameters,
         trainable=trainable,
         longest=longest + method.virtual_tokens(trial.adapter),

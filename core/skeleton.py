@@ -52,16 +52,4 @@ def read(directory: Path) -> BaseFiles:
             model = AutoModelForCausalLM.from_config(config)
     except Exception as error:  # the code of models raises what it likes
         raise BadInput(f"{directory / FILE}: no model can be built of it ({one_line(error)})", field=FIELD) from None
-    shapes = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}
-    return BaseFiles(
-        directory=directory,
-        hash="",
-        model_type=str(settings.get("model_type", "")),
-        shapes=shapes,
-        width=checkpoint.hidden_size(settings),
-        vocabulary=settings.get("vocab_size", 0),
-        context=checkpoint.context_tokens(settings),
-        tied=not any(name.endswith(architecture.HEADS) for name in shapes),
-        new_tokens=0,
-        quantization="none",
-    )
+    return BaseFiles(directory, settings, {name: tuple(parameter.shape) for name, parameter in model.named_parameters()})

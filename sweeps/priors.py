@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from core import architecture, preflight
 from core import base as bases
+from core import preflight
 from core.data.kinds import kind_of
 from core.data.rows import is_lab
 from core.errors import BadInput, one_line
@@ -57,7 +57,7 @@ class Like:
     @classmethod
     def of(cls, trial: Trial) -> Like:
         base, values = bases.read(trial.model), flatten(trial)
-        shape = Shape.of(architecture.read(base.directory, trial.model.trust_remote_code))
+        shape = Shape.of(base.config)
         rank, scale = int(str(values.get("adapter.rank", 1))), float(str(values.get("adapter.alpha_over_rank", 1)))
         kind, train = kind_of(trial.data.source).default_task, trial.train
         exact = base.model_type, base.width, shape.layers, trial.adapter.method, kind, scale, train.schedule

@@ -24,11 +24,6 @@ UNUSED = 1  # heads: PEFT asks for their number, which only a prefix needs, and 
 NO_EMBEDDINGS = frozenset({"mpt"})  # whose code takes no embeddings in the place of tokens
 
 
-def _settings(base: BaseFiles) -> Mapping[str, Any]:
-    settings = architecture.read(base.directory, True)
-    return settings.get("text_config") or settings
-
-
 def _first(settings: Mapping[str, Any], *names: str) -> int:
     return next((int(settings[name]) for name in names if type(settings.get(name)) is int), 0)
 
@@ -42,7 +37,7 @@ def prefix_trains(adapter: Prefix, base: BaseFiles) -> int:
     if base.model_type in NO_PREFIX:
         text = f"layers of {base.model_type} keep no keys and values in the form that PEFT makes; use adapter.method=prompt"
         raise BadInput(f"adapter.method=prefix: {text}", field="adapter.method")
-    settings = _settings(base)
+    settings = base.config.get("text_config") or base.config
     heads = _first(settings, "num_attention_heads", "n_head", "num_heads")
     width = _first(settings, "head_dim") or base.width // max(1, heads)
     kept = next((rows for name, (rows, _) in base.linear.items() if name.endswith("k_proj")), 0)
