@@ -34,6 +34,7 @@ def source_hash(package: Path) -> str:
     return found.hexdigest()[:16]
 
 
+@functools.cache  # looking it up takes half a millisecond, and every trial of a plan asks
 def version(package: str) -> str:
     try:
         return metadata.version(package)

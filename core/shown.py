@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from core.data.rows import Row
 from core.errors import BadInput
 from core.spans import Rendered
-from core.template import Mark, Template
+from core.template import Template, place_of
 
 Pieces = tuple[tuple[str, bool], ...]
 MOST_PIECES, MOST_CHARACTERS, MOST_LINES = 7, 240, 6
@@ -43,18 +43,16 @@ def persona(template: Template) -> str:
         own, own_marks = template.located([user, answer])
     except BadInput:
         return ""
-    system, asked, first = _at(marks, 0, False), _at(marks, 1, False), _at(own_marks, 0, False)
-    end = _at(marks, 0, True)
+    if marks is None or own_marks is None:
+        return ""
+    system, end = place_of(marks, 0, False), place_of(marks, 0, True)
+    asked, first = place_of(marks, 1, False), place_of(own_marks, 0, False)
     if None in (system, asked, first, end):
         return ""
     before, after, header = given[:system], given[end:asked], own[:first]
     if not (header.startswith(before) and header.endswith(after)):
         return ""
     return " ".join(header[len(before) : len(header) - len(after)].split())
-
-
-def _at(marks: Sequence[Mark] | None, number: int, is_end: bool) -> int | None:
-    return next((mark.at for mark in marks or () if mark.message == number and mark.is_end == is_end), None)
 
 
 def persona_note(template: Template, rows: Sequence[Row]) -> tuple[str, ...]:

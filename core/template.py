@@ -160,7 +160,7 @@ def _turn(template: Template) -> Turn:
             before = asked = ""
         except BadInput:
             return Turn()
-    if not marks or (start := _place(marks, 1, False)) is None or (end := _place(marks, 1, True)) is None:
+    if not marks or (start := place_of(marks, 1, False)) is None or (end := place_of(marks, 1, True)) is None:
         return Turn()
     common = n_same(before, asked)
     opening = asked[common:]
@@ -186,7 +186,7 @@ def _middle_closing(template: Template, user: Message, answer: Message) -> tuple
         text, marks = template.located([user, answer, user, answer])
     except BadInput:
         return "", ""
-    places = [_place(marks or [], i, end) for i, end in ((0, False), (1, True), (2, False))]
+    places = [place_of(marks or [], i, end) for i, end in ((0, False), (1, True), (2, False))]
     if None in places:
         return "", ""
     first, end, second = (place or 0 for place in places)
@@ -199,7 +199,8 @@ def _middle_closing(template: Template, user: Message, answer: Message) -> tuple
     return (closing, stop) if own and (not rest or header.endswith(rest)) else ("", "")
 
 
-def _place(marks: Sequence[Mark], number: int, is_end: bool) -> int | None:
+def place_of(marks: Sequence[Mark], number: int, is_end: bool) -> int | None:
+    """Where message `number` begins or ends; None where no mark says so."""
     return next((mark.at for mark in marks if mark.message == number and mark.is_end == is_end), None)
 
 

@@ -84,13 +84,14 @@ def encoded(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen
     }
     if chosen.n_of_trained_tasks is not None:
         metrics["rows/evaluated_of_trained_tasks"] = chosen.n_of_trained_tasks
+    hashes = rows_hash(chosen.train), rows_hash(chosen.evaluation)
     if chosen.evaluation:
-        alike = near.between(chosen.train, chosen.evaluation)
+        alike: near.Near = warm.NEAR.get(hashes, lambda: near.between(chosen.train, chosen.evaluation))
         metrics["rows/evaluated_near_duplicates"] = alike.n
         facts["near_duplicates"] = alike.told or "none"
     facts |= {
-        "train_rows_hash": rows_hash(chosen.train),
-        "evaluation_rows_hash": rows_hash(chosen.evaluation),
+        "train_rows_hash": hashes[0],
+        "evaluation_rows_hash": hashes[1],
         "data_shapes": ", ".join(chosen.source.shapes),
         **({"data_sources": "; ".join(chosen.by_source)} if chosen.by_source else {}),
         "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",

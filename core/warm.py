@@ -1,4 +1,5 @@
-"""What a worker keeps from one trial for the next: its base, tokens of rows and texts, scores of the untouched base.
+"""What a worker keeps from one trial for the next: its base, tokens of rows and texts, near-duplicates among rows, scores of
+the untouched base.
 
 Every store is bounded, and none keeps a base in memory that has been let go: there is room for one, and a second may not fit.
 """
@@ -37,6 +38,7 @@ class Store:
 
 BASE = Store(1)  # core.model.Base
 TOKENS = Store()  # of the rows of a trial: core.data.encode.Batch
+NEAR = Store()  # near-duplicates between the rows of a trial: core.data.near.Near
 TEXTS = Store(2)  # the tokens of base texts
 BEFORE = Store()  # what the untouched base scores: lists of Measurement
 # Texts that a base has written, by the base. Weak keys: a base that is let go is freed with its samples.
@@ -65,7 +67,7 @@ def settle() -> None:
 
 def clear() -> None:
     """Forgets everything: after a crash nothing that was kept is trusted."""
-    for store in (TOKENS, TEXTS, BEFORE):
+    for store in (TOKENS, NEAR, TEXTS, BEFORE):
         store.clear()
     SAMPLES.clear()
     SHARED.clear()

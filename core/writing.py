@@ -12,7 +12,6 @@ from core.data.rows import Row
 from core.data.selection import Selection
 from core.errors import BadInput
 from core.settings import Trial
-from core.spans import Rendered
 
 CHARACTERS_A_TOKEN = 4  # assumption, for a tokenizer that must be converted first
 SAMPLED_ROWS = 128  # tokenized for the estimates of lengths
@@ -103,16 +102,16 @@ def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row
     kept, taught, too_long, truncated, texts = [], [0], 0, 0, []
     last_only = trial.train.loss_on == "last"
     for row in sample:
-        text = _text(trial, "data.source", conversation, row)
+        try:
+            text = encode.rendered(conversation.template, row)
+            whole = encode.tokens(conversation.inner, text, row, last_only, seq_len) if conversation.inner is not None else None
+        except BadInput as error:
+            raise BadInput(f"{trial.data.source}: {error}", field=error.field) from None
         texts.append(text)
-        if conversation.inner is None:
+        if whole is None:
             kept.append(min(len(text.text) // CHARACTERS_A_TOKEN, seq_len))
             taught.append(sum(end - start for start, end in text.taught(row.messages, last_only)) // CHARACTERS_A_TOKEN)
             continue
-        try:
-            whole = encode.tokens(conversation.inner, text, row, last_only, seq_len)
-        except BadInput as error:
-            raise BadInput(f"{trial.data.source}: {error}", field=error.field) from None
         one = encode.cut(whole, seq_len)
         if one is None:
             too_long += 1
@@ -125,12 +124,3 @@ def _sample(trial: Trial, conversation: chat.Conversations, sample: Sequence[Row
     lengths = sum(kept) / max(1, len(kept)), max(kept, default=0)
     shares = too_long / len(sample), truncated / len(sample)
     return Written(*lengths, *shares, notes, tuple(kept), sum(taught) / max(1, len(kept)), max(taught), one_row)
-
-
-def _text(trial: Trial, name: str, conversation: chat.Conversations, row: Row) -> Rendered:
-    """The row as the template writes it; `name`: the field that names its source."""
-    try:
-        return encode.rendered(conversation.template, row)
-    except BadInput as error:
-        source = trial.data.eval_source if name == "data.eval_source" else trial.data.source
-        raise BadInput(f"{source}: {error}", field=name if error.field == "data.source" else error.field) from None

@@ -448,7 +448,7 @@ def test_what_is_kept_between_trials_is_bounded(make_model: Callable[..., str], 
         store.get(key, lambda key=key: made.append(key))
     assert made == [1, 2, 3, 1]  # the oldest went
     run(tiny(make_model("llama"), rows_file), tmp_path)
-    kept = (warm.BASE, warm.TOKENS, warm.BEFORE)
+    kept = (warm.BASE, warm.TOKENS, warm.NEAR, warm.BEFORE)
     assert all(0 < len(one.values) <= one.most for one in kept)
     assert len(warm.SAMPLES) == len(warm.BASE.values) == 1
     warm.clear()
