@@ -197,14 +197,13 @@ def _adapter(trial: Source, base: Base, target: Path) -> Left:
     options = f', dtype="{dtype}"' + (", quantization_config=quantized" if head else "")
     easy = head + saved.LOAD_WITH_PEFT.replace("CausalLM.from_pretrained(FOLDER)", f"CausalLM.from_pretrained(FOLDER{options})")
     n_rows = _rows(target, config)
-    resize = f"if base.get_input_embeddings().weight.shape[0] < {n_rows}:\n    base.resize_token_embeddings({n_rows})\n"
-    on_base = head + saved.LOAD_ON_BASE.format(resize=resize if n_rows else "").replace("(BASE)", f"(BASE{options})")
-    notes = ["It holds rows of the embeddings for tokens that the base does not have."] if n_rows else []
+    on_base = head + saved.on_base(n_rows).replace("(BASE)", f"(BASE{options})")
+    notes = [saved.NEW_ROWS] if n_rows else []
     if head:
         notes.append(f"It was trained on the base quantised to {_kind(trial)}; load the base so, or take merged weights.")
     parts = (
         ("", f"{easy}\n\n{saved.generating(config)}"),
-        ("On a base that is loaded already (BASE: its name or folder)", on_base),
+        (saved.ON_BASE, on_base),
     )
     return Left("adapter in PEFT's format (safetensors)", tuple(notes), parts)
 

@@ -35,6 +35,8 @@ from transformers import AutoModelForCausalLM
 
 base = AutoModelForCausalLM.from_pretrained(BASE)
 {resize}model = PeftModel.from_pretrained(base, FOLDER)"""
+ON_BASE = "On a base that is loaded already (BASE: its name or folder)"  # before that code
+NEW_ROWS = "It holds rows of the embeddings for tokens that the base does not have."
 LOAD_FULL = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
@@ -69,6 +71,12 @@ _GENERATING = {"PREFIX_TUNING": _AFTER_PREFIX, "PROMPT_TUNING": _AFTER_PROMPT, "
 def generating(config: Mapping[str, Any]) -> str:
     """The code that lets an adapter of this configuration (adapter_config.json) write."""
     return _GENERATING.get(str(config.get("peft_type")), GENERATE)
+
+
+def on_base(n_rows: int) -> str:
+    """The code that puts an adapter on a base; `n_rows`: of embeddings that the base then needs, 0 where its own do."""
+    resize = f"if base.get_input_embeddings().weight.shape[0] < {n_rows}:\n    base.resize_token_embeddings({n_rows})\n"
+    return LOAD_ON_BASE.format(resize=resize if n_rows else "")
 
 
 def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:
@@ -182,14 +190,12 @@ def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, is_adapter: bool) ->
     )
     if not is_adapter:
         return _page("Fully tuned weights", [ends], [("", f"{LOAD_FULL}\n\n{GENERATE}")])
-    base = model.get_base_model()
-    n_rows = base.get_input_embeddings().weight.shape[0]
-    resize = f"if base.get_input_embeddings().weight.shape[0] < {n_rows}:\n    base.resize_token_embeddings({n_rows})\n"
     needed = getattr(model.peft_config["default"], "trainable_token_indices", None) is not None
-    why = ["It holds rows of the embeddings for tokens that the base does not have."] if needed else []
+    n_rows = model.get_base_model().get_input_embeddings().weight.shape[0] if needed else 0
+    why = [NEW_ROWS] if needed else []
     parts = [
         ("", f"{LOAD_WITH_PEFT}\n\n{generating(model.peft_config['default'].to_dict())}"),
-        ("On a base that is loaded already (BASE: its name or folder)", LOAD_ON_BASE.format(resize=resize if needed else "")),
+        (ON_BASE, on_base(n_rows)),
     ]
     return _page("An adapter in PEFT's format", [*why, ends], parts)
 

@@ -53,10 +53,6 @@ def _build(model: PreTrainedModel, names: Sequence[str], config: Callable[[list[
     return Adapted(adapted, tuple(names))
 
 
-def _linear(model: PreTrainedModel) -> list[str]:
-    return targets.supported(model.config.get_text_config().model_type, linear_names(model))
-
-
 def vera_trains(adapter: Vera, base: BaseFiles) -> int:
     """Of each layer a vector over the rank and one over the outputs."""
     return sum(adapter.rank + base.sizes(name)[0] for name in resolved(adapter, base))
@@ -69,7 +65,7 @@ def vera(model: PreTrainedModel, adapter: Vera, new_tokens: Sequence[int]) -> Ad
     key = int(torch.randint(LARGEST_KEY, ()))  # the shared matrices are a draw like every other
     return _build(
         model,
-        targets.choose(adapter.targets, _linear(model)).layers,
+        targets.choose(adapter.targets, linear_names(model)).layers,
         lambda names, transposed: VeraConfig(
             r=adapter.rank,
             vera_dropout=adapter.dropout,
@@ -101,7 +97,7 @@ def oft(model: PreTrainedModel, adapter: Oft, new_tokens: Sequence[int]) -> Adap
 
     return _build(
         model,
-        targets.choose(adapter.targets, _linear(model)).layers,
+        targets.choose(adapter.targets, linear_names(model)).layers,
         lambda names, transposed: OFTConfig(
             r=0, oft_block_size=adapter.block_size, target_modules=names, fan_in_fan_out=transposed, task_type="CAUSAL_LM"
         ),
@@ -125,7 +121,7 @@ def ia3_trains(adapter: Ia3, base: BaseFiles) -> int:
 def ia3(model: PreTrainedModel, adapter: Ia3, new_tokens: Sequence[int]) -> Adapted:
     from peft import IA3Config
 
-    attention, inner = targets.scaled(_linear(model))
+    attention, inner = targets.scaled(linear_names(model))
     return _build(
         model,
         [*attention, *inner],

@@ -71,9 +71,8 @@ def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> A
     from transformers.pytorch_utils import Conv1D
 
     checkpoint.check_rank(adapter.rank, checkpoint.hidden_size(model.config.get_text_config().to_dict()))
-    linear = targets.supported(model.config.get_text_config().model_type, linear_names(model))
     experts = expert_names(model)
-    chosen = targets.choose(adapter.targets, linear, experts)
+    chosen = targets.choose(adapter.targets, linear_names(model), experts)
     by_weight = [name for name in chosen.layers if experts and targets.is_taken_for_experts(name)]
     layers = dict(model.named_modules())
     if isinstance(adapter, Pissa):
@@ -122,12 +121,13 @@ def expert_names(model: PreTrainedModel) -> list[str]:
 
 
 def linear_names(model: PreTrainedModel) -> list[str]:
-    """The names of the model's linear layers (also Conv1D and 4-bit), without the output head."""
+    """The names of the model's linear layers (also Conv1D and 4-bit) that PEFT can adapt, without the output head."""
     from torch import nn
     from transformers.pytorch_utils import Conv1D
 
     head = model.get_output_embeddings()
-    return [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not head]
+    found = [name for name, layer in model.named_modules() if isinstance(layer, nn.Linear | Conv1D) and layer is not head]
+    return targets.supported(model.config.get_text_config().model_type, found)
 
 
 def _token_layers(model: PreTrainedModel, new_tokens: Sequence[int]) -> dict[str, list[int]] | None:
