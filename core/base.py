@@ -105,19 +105,17 @@ def _layer(weight: str) -> str:
     return weight.rpartition(".")[0]
 
 
-_HELD: dict[Model, BaseFiles] = {}
-_HOLDS = [False]
+_HELD: list[dict[Model, BaseFiles]] = []  # what was looked at inside each open `held`
 
 
 @contextmanager
 def held() -> Iterator[None]:
     """Inside, a base's files are looked at once for all trials of a sweep, and not at every question about one of them."""
-    _HOLDS[0] = True
+    _HELD.append({})
     try:
         yield
     finally:
-        _HOLDS[0] = False
-        _HELD.clear()
+        _HELD.pop()
 
 
 def read(model: Model) -> BaseFiles:
@@ -126,11 +124,12 @@ def read(model: Model) -> BaseFiles:
     Raises:
         BadInput: there is no such base, or its files cannot be used.
     """
-    if _HOLDS[0]:
-        if model not in _HELD:
-            _HELD[model] = _looked_at(model)
-        return _HELD[model]
-    return _looked_at(model)
+    if not _HELD:
+        return _looked_at(model)
+    known = _HELD[-1]
+    if model not in known:
+        known[model] = _looked_at(model)
+    return known[model]
 
 
 def _looked_at(model: Model) -> BaseFiles:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from core import remembered, unchanged, weights
-from core.errors import BadInput
+from core.errors import BadInput, first_line
 from core.fields import content_hash
 from core.lab import base_path
 from core.settings import Model
@@ -98,9 +98,9 @@ def _download(model: Model) -> Path:
         except FileNotFoundError:
             return Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns))
     except Exception as error:  # no network, no such repository, gated: many kinds of several libraries
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
         raise BadInput(
-            f"model.name={model.name}: neither a directory here nor a model that the hub gives ({reason})", field="model.name"
+            f"model.name={model.name}: neither a directory here nor a model that the hub gives ({first_line(error)})",
+            field="model.name",
         ) from None
 
 

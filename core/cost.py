@@ -152,16 +152,16 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     if phase is not Phase.FINAL:
         asked = {name: one for name, one in asked.items() if not tasks.TASKS[name].final_only}
     asked |= {"base text": costs.base_text(trial, inputs), "drift": costs.drift(trial, inputs)}
-    once = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())
-    each = sum(seconds(cost, one, how, evaluation.batch_size) for cost in asked.values())
+    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in asked.items()}
+    once = each = sum(taken.values())
     measured = len(along.stops(evaluation.every, inputs.steps)) * each
     if measured and phase is Phase.FINAL:
         once += each  # the base on the validation split too
     once += seconds(costs.drift_sampling(trial, inputs), one, how, evaluation.batch_size) + one.weight_bytes / LOAD_BYTES
     if phase is Phase.FINAL:
-        asked["generations"] = shown = costs.generations(trial, inputs)
-        once += seconds(shown, one, how, evaluation.batch_size)
-    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in asked.items()} | {ALONG: measured}
+        taken["generations"] = shown = seconds(costs.generations(trial, inputs), one, how, evaluation.batch_size)
+        once += shown
+    taken[ALONG] = measured
     changed = adapters.METHODS[trial.adapter.method].changes_base
     loading = TRIAL_SECONDS + (one.weight_bytes / LOAD_BYTES if changed else 0)
     return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)

@@ -90,6 +90,11 @@ def one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {message(error) or 'no message'}"[:300]
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an exception's text, where libraries put what happened; its type where it has no text."""
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
+
+
 def unknown_words(words: Sequence[str], options: Sequence[str], one: str) -> list[str]:
     """What is to be said of each word of a command line that no option knows; `one`: of a word that is no option. What follows
     an unknown option is its value and is not told again."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core import architecture, checkpoint
 from core.base import BaseFiles
-from core.errors import BadInput, one_line
+from core.errors import BadInput, first_line, one_line
 
 FILE = "config.json"
 FIELD = "model.name"
@@ -31,8 +31,9 @@ def locate(where: str) -> Path:
     try:
         return Path(hf_hub_download(where, FILE)).parent
     except Exception as error:  # no network, no such repository, gated: many kinds
-        reason = (str(error) or type(error).__name__).strip().splitlines()[0]
-        raise BadInput(f"{where}: neither a directory here nor a model that the hub gives ({reason})", field=FIELD) from None
+        raise BadInput(
+            f"{where}: neither a directory here nor a model that the hub gives ({first_line(error)})", field=FIELD
+        ) from None
 
 
 def read(directory: Path) -> BaseFiles:

@@ -106,6 +106,11 @@ class _Asked:
     device: Device
     available_gib: float
 
+    @property
+    def mixed(self) -> bool:
+        """Whether it computes in bfloat16."""
+        return memory.dtype(self.trial.model, self.device.kind) == "bfloat16"
+
 
 def _run(asked: _Asked, result: Result) -> None:
     trial, hashes, output, device = asked.trial, asked.hashes, asked.output, asked.device
@@ -132,14 +137,13 @@ def _run(asked: _Asked, result: Result) -> None:
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
 
-    mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
     tuned = replace(untouched, model=adapted.model)
     _train(asked, base, tuned, data, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if result.state is not State.FINISHED:
         return
     adapted.model.to(place).eval()
-    if mixed and (method.changes_base or method.rounded):
+    if asked.mixed and (method.changes_base or method.rounded):
         model.round_parameters(adapted.model, torch.bfloat16)  # measured as it would be shipped, like the base
 
     scored = _score(tuned, before, output, result)
@@ -156,10 +160,9 @@ def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result
     keeper = resume.Keeper(
         output, {"fingerprint": result.fingerprint, **versions(), "device": device.kind}, device.checkpoint_seconds
     )
-    mixed = model.resolved_dtype(trial.model, device) == torch.bfloat16
     along = _along(asked, base, tuned)
     memories = way.micro_batch_size, way.checkpointing
-    how = train.Run(trial.train, trial.seed, device, mixed, str(output), *memories, keeper, along)
+    how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along)
     trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
     summary.add_training(result, trained)
     result.seconds = trained.resumed_seconds  # `run` adds those of this attempt

@@ -15,7 +15,7 @@ from typing import Any
 
 from core.data import files
 from core.data.conversation import Unreadable, field_names
-from core.errors import BadInput
+from core.errors import BadInput, first_line
 
 Placed = Iterator[tuple[str, Any]]
 MOST_PARQUET_ROWS = 20_000_000  # a file of kilobytes can hold one text this many times
@@ -169,8 +169,7 @@ def _parquet(path: Path, data: bytes) -> Placed:
     except BadInput:
         raise
     except Exception as error:  # pyarrow raises many kinds about damaged files
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise BadInput(f"{path}: not a Parquet file ({reason}); fetch or write it again") from None
+        raise BadInput(f"{path}: not a Parquet file ({first_line(error)}); fetch or write it again") from None
     for number, raw in enumerate(rows, 1):
         yield f"row {number}", raw
 
@@ -231,7 +230,7 @@ def read_hub(field: str, source: str) -> Placed:
         for number, raw in enumerate(rows, 1):
             yield f"row {number}", dict(raw)
     except Exception as error:  # the library raises many kinds: not found, no network, gated, no such split, no decoder
-        reason = (str(error) or type(error).__name__).splitlines()[0]
         raise BadInput(
-            f"{field}={source}: neither a file here nor a data set that can be loaded from the hub ({reason})", field=field
+            f"{field}={source}: neither a file here nor a data set that can be loaded from the hub ({first_line(error)})",
+            field=field,
         ) from None
