@@ -8,7 +8,8 @@ and `answer` (or `answerKey`, `label`, `target`): a place from 0 on, a letter or
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -100,12 +101,12 @@ def choices(evaluation: Evaluation, split: str) -> tuple[Choice, ...]:
     if evaluation.choices is None:
         text = f"needs {CHOICES}=FILE, with rows of question, choices and answer"
         raise BadInput(f"evaluation.tasks={evaluation.tasks!r}: choices {text}", field=CHOICES)
-    every = _read(CHOICES, evaluation.choices)
-    mine = [one for one in every if apart.split_of(normal(one.question)) == split]
+    every = _questions(CHOICES, evaluation.choices)
+    mine = [one for _, of, one in every if of == split]
     if not mine:
         text = f"has no question for the {split} split ({len(every)} in all); give more"
         raise BadInput(f"{CHOICES}={evaluation.choices}: {text}", field=CHOICES)
-    return tuple(_hashed(mine)[: evaluation.max_rows])
+    return tuple(mine[: evaluation.max_rows])
 
 
 def choice_shots(evaluation: Evaluation, split: str, asked: Choice) -> tuple[Choice, ...]:
@@ -114,41 +115,35 @@ def choice_shots(evaluation: Evaluation, split: str, asked: Choice) -> tuple[Cho
         return ()
     own = evaluation.choices_dev is None
     field, path = (CHOICES, evaluation.choices) if own else (DEV, evaluation.choices_dev)
-    words, told = normal(asked.question), _told(field, str(path), _state(field, str(path)))
-    usable = [one for said, of, one in told if said != words and not (own and of == split)]
-    if len(usable) < evaluation.shots:
-        text = f"{evaluation.choices_dev or evaluation.choices} has {len(usable)} questions that can be examples"
+    words, told = normal(asked.question), _questions(field, str(path))
+
+    def usable(of_group: bool) -> Iterator[Choice]:
+        for said, of, one in told:
+            if (one.group == asked.group) == of_group and said != words and not (own and of == split):
+                yield one
+
+    found = tuple(itertools.islice(itertools.chain(usable(True), usable(False)), evaluation.shots))
+    if len(found) < evaluation.shots:
+        text = f"{evaluation.choices_dev or evaluation.choices} has {len(found)} questions that can be examples"
         raise BadInput(f"evaluation.shots={evaluation.shots}: {text}; give {DEV}=FILE", field="evaluation.shots")
-    return tuple(sorted(usable, key=lambda one: one.group != asked.group)[: evaluation.shots])
+    return found
+
+
+def _questions(field: str, path: str) -> tuple[tuple[str, str, Choice], ...]:
+    return _read(field, path, checkpoint.state(files.existing(field, path)))
 
 
 @functools.lru_cache(maxsize=4)
-def _told(field: str, path: str, state: object) -> tuple[tuple[str, str, Choice], ...]:
-    """The words, the split and the question of each, in the order of their hashes: what every question chooses from."""
-    said = [(normal(one.question), one) for one in _hashed(_read_content(field, path, state))]
-    return tuple((words, apart.split_of(words), one) for words, one in said)
-
-
-def _hashed(questions: Sequence[Choice]) -> list[Choice]:
-    return sorted(questions, key=lambda one: (share(one.id, "choices"), one.id))
-
-
-def _read(field: str, path: str) -> tuple[Choice, ...]:
-    return _read_content(field, path, _state(field, path))
-
-
-def _state(field: str, path: str) -> object:
-    return checkpoint.state(files.existing(field, path))
-
-
-@functools.lru_cache(maxsize=4)
-def _read_content(field: str, path: str, state: object) -> tuple[Choice, ...]:
+def _read(field: str, path: str, state: object) -> tuple[tuple[str, str, Choice], ...]:
+    """The file's questions in the order of their hashes, each with its words and its split."""
     found: dict[str, Choice] = {}
     with of_field(field):
         for place, raw in sources.read_readable(field, path):
             one = _choice(f"{path}: {place}", raw)
             found.setdefault(f"{normal(one.question)}\x1f{one.choices}", one)  # a question that stands twice is asked once
-    return tuple(found.values())
+    ordered = sorted(found.values(), key=lambda one: (share(one.id, "choices"), one.id))
+    said = [(normal(one.question), one) for one in ordered]
+    return tuple((words, apart.split_of(words), one) for words, one in said)
 
 
 def _choice(where: str, raw: object) -> Choice:
