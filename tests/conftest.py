@@ -175,3 +175,23 @@ def rows_file(tmp_path_factory: pytest.TempPathFactory) -> str:
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return str(path)
+
+
+@pytest.fixture(scope="session")
+def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with MLflow's schema, which takes seconds to make: to be copied."""
+    from core import tracking
+
+    folder = tmp_path_factory.mktemp("store")
+    tracking.client(tracking.default_uri(folder)).search_experiments()
+    assert sorted(path.name for path in folder.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
+    return folder / "mlflow.db"
+
+
+@pytest.fixture
+def output(empty_store: Path, tmp_path: Path) -> Path:
+    """A sweep's output directory with an empty store; tests that need none have a fixture of their own of this name."""
+    made = tmp_path / "runs"
+    made.mkdir()
+    shutil.copy(empty_store, made)
+    return made

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_tracking import TRIAL, empty_store, finished, log, uri
+from test_tracking import TRIAL, finished, log, uri
 
 from analysis import report
 from core import tracking
 from core.result import whole_folder
 
-__all__ = ["empty_store", "uri"]  # fixtures
+__all__ = ["uri"]  # a fixture
 ID = "a" * 16
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 import time
 from pathlib import Path
 
 import pytest
 from test_logbook import Memory
-from test_store import NAME, SWEEP, empty_store, opened, record, runs
+from test_store import NAME, SWEEP, opened, record, runs
 
 from core import curve, signs, tracking
 from core.result import Result
@@ -17,20 +16,10 @@ from core.tracking import Store, TrialRecord
 from sweeps import logbook
 from sweeps.logbook import Logbook
 
-assert empty_store  # the fixture
-
 PLANNED = 250
 LOSSES = [1 / (step + 1) for step in range(PLANNED)]
 BEGUN = Result("f" * 16, trial={"adapter.rank": 4, "seed": 0}, seconds=40.0)
 MEASURED = [{"step": 0, "epoch": 0.0, "quality": 0.0}, {"step": 120, "epoch": 1.0, "quality": 0.5, "forgetting": 0.1}]
-
-
-@pytest.fixture
-def output(empty_store: Path, tmp_path: Path) -> Path:
-    made = tmp_path / "runs"
-    made.mkdir()
-    shutil.copy(empty_store, made)
-    return made
 
 
 def points(n: int, whole: bool, factor: float = 1.0) -> list[curve.Point]:

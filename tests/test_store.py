@@ -35,23 +35,6 @@ NAME, SWEEP = "rank_vs_quality", "0123456789abcdef"
 ODD = ["a b", "pct 100%20x", "ques?x", "a#b", "a;b&c=d", "it's", '"q"', "[x]", "back\\slash", "straße 数", "dots..", "%", "a%2Fb"]
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's schema, which takes seconds to make."""
-    folder = tmp_path_factory.mktemp("store")
-    tracking.client(tracking.default_uri(folder)).search_experiments()
-    assert sorted(path.name for path in folder.iterdir()) == [".mlflow.db.lock", "mlflow.db"]
-    return folder / "mlflow.db"
-
-
-@pytest.fixture
-def output(empty_store: Path, tmp_path: Path) -> Path:
-    made = tmp_path / "runs"
-    made.mkdir()
-    shutil.copy(empty_store, made)
-    return made
-
-
 def opened(output: Path) -> Store:
     store = Store(tracking.default_uri(output), NAME, SWEEP)
     store.open({"train.epochs": 3}, "does it?")

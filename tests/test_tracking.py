@@ -34,14 +34,6 @@ ITEMS = "measure,axis,group,item,weight,before,after\nexact_match/seen,quality,s
 STEPS = 30
 
 
-@pytest.fixture(scope="module")
-def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A database with MLflow's schema, which takes seconds to make."""
-    folder = tmp_path_factory.mktemp("store")
-    tracking.client(tracking.default_uri(folder)).search_experiments()
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
 def uri(empty_store: Path, tmp_path: Path) -> str:
     shutil.copy(empty_store, tmp_path / "mlflow.db")
