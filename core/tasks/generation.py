@@ -67,21 +67,17 @@ class Answers:
 
 
 def answers(subject: Subject, asked: Sequence[Prompt], right: Sequence[str], most: int | None = None) -> Answers:
-    """The model's answers to prompts, each up to the end of its turn.
-
-    `evaluation.max_new_tokens` says how long they may be; if it does not, `most`, or the longest of the `right` ones.
-    """
-    tokenizer, evaluation = subject.tokenizer, subject.trial.evaluation
-    longest = most if most is not None and evaluation.max_new_tokens is None else room(subject, right)
-    how = Decoding(encode.end_ids(tokenizer), longest, evaluation.batch_size)
+    """The model's answers to prompts, each up to the end of its turn and as long as `room` says."""
+    tokenizer = subject.tokenizer
+    how = Decoding(encode.end_ids(tokenizer), room(subject, right, most), subject.trial.evaluation.batch_size)
     found = write(subject.model, prompt_ids(tokenizer, asked), how)
     return Answers(tuple(texts(tokenizer, found)), tuple(found))
 
 
-def room(subject: Subject, right: Sequence[str]) -> int:
-    """How many tokens an answer may have; where nothing says so, the longest of the `right` ones does."""
-    if subject.trial.evaluation.max_new_tokens is not None:
-        return subject.trial.evaluation.max_new_tokens
+def room(subject: Subject, right: Sequence[str], most: int | None = None) -> int:
+    """How many tokens an answer may have: `evaluation.max_new_tokens`, else `most`, else by the longest of the `right` ones."""
+    if (asked := subject.trial.evaluation.max_new_tokens or most) is not None:
+        return asked
     return costs.room_for(
         max(len(ids) for ids in subject.tokenizer(list(right), add_special_tokens=False, verbose=False)["input_ids"])
     )
