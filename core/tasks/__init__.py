@@ -94,6 +94,7 @@ TASKS: dict[str, Task] = {
         can_ask=lambda kind: not kind.laboratory,
         gives_quality=False,
         final_only=True,
+        lowered_by="evaluation.max_new_tokens",
     ),
     "refusals": Task(
         measure=_measured_by("core.tasks.probes", "harmless"),
@@ -101,6 +102,7 @@ TASKS: dict[str, Task] = {
         can_ask=lambda kind: not kind.laboratory,
         gives_quality=False,
         final_only=True,
+        lowered_by="evaluation.max_new_tokens",
     ),
     "lm-eval": Task(
         measure=_measured_by("core.tasks.harness"),
