@@ -18,30 +18,24 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from analysis import formatting
-from analysis.report import Parser
 from analysis.scores import files, paired
 from analysis.scores.paired import Compared, Comparison, Paired
 from analysis.stats import Estimate
 from core import environment
-from core.errors import BadInput, Problems, shown, unknown_words
-
-OPTIONS = ("--metric", "--filter", "--lower-is-better", "--equivalence", "--json")
+from core.command import EXIT_INTERRUPTED, Parser, refused
+from core.errors import BadInput, shown
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python analysis/compare.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = Parser("python analysis/compare.py", __doc__)
     parser.add_argument("files", nargs="*", metavar="FILE", help="two or more; the first is what the others are compared with")
     parser.add_argument("--metric", default="", help="which score, where items have several")
     parser.add_argument("--filter", default="", help="of the harness: which of its filters, where there are several")
     parser.add_argument("--lower-is-better", action="store_true", help="for losses and error rates")
     parser.add_argument("--equivalence", metavar="MARGIN", help="also: do they differ by less than MARGIN? 0.02, say")
     parser.add_argument("--json", action="store_true", help="the result as JSON")
-    found, unknown = parser.parse_known_args(arguments)
-    problems = Problems()
-    for text in unknown_words(unknown, OPTIONS, "unknown"):
-        problems.add(text)
-    if not unknown and len(found.files) < 2:
+    found, problems = parser.read(arguments, "unknown")
+    if not problems.found and len(found.files) < 2:
         problems.add("give two files or more, of scores of the same items")
     if twice := next((name for name in found.files if found.files.count(name) > 1), None):
         problems.add(f"{twice}: given twice; give each file once")
@@ -71,11 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         names = shown_names(chosen.files)
         compared = paired.compare(found, names, chosen.lower_is_better, chosen.equivalence)
     except BadInput as error:
-        for problem in error.problems:
-            print(f"error: {shown(problem.text)}", file=sys.stderr)  # names of files are no URIs: nothing in them is a secret
-        return 2
+        return refused(error, lambda one: shown(one.text))  # names of files are no URIs: nothing in them is a secret
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     make = as_json if chosen.json else as_text
     print(make(names, found, compared, chosen))
     return 0

@@ -22,14 +22,13 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from analysis.report import Parser, tell_newer
+from analysis.report import tell_newer
 from core import environment, tracking
-from core.errors import EXIT_INCOMPLETE, BadInput, Problems, message, nearest, one_line, unknown_words
+from core.command import EXIT_INTERRUPTED, Parser, refused
+from core.errors import EXIT_INCOMPLETE, BadInput, nearest, one_line
 
 # `--help` and a misspelt option answer at once: what imports pandas or torch is imported in the functions that need it.
 
-OPTIONS = ("--arm", "--merged", "--to", "--output", "--tracking-uri", "--base", "--base-name")
-EXIT_INTERRUPTED = 130
 FOLDER = re.compile(r"(?P<name>[a-z_]+)-(?P<sweep>[0-9a-f]{8})")  # of a sweep
 
 
@@ -44,8 +43,7 @@ class Sweep:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python analysis/export.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = Parser("python analysis/export.py", __doc__)
     parser.add_argument("sweep", nargs="?", help="a question (its last sweep that has results) or the beginning of a sweep's id")
     parser.add_argument("--arm", help="instead of the one that the report says to use")
     parser.add_argument("--merged", action="store_true", help="whole weights, for programs that know no adapters")
@@ -54,13 +52,10 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
     parser.add_argument("--base", help="where the base is now, if it was moved")
     parser.add_argument("--base-name", help="what others call the base: its hub id")
-    found, unknown = parser.parse_known_args(arguments)
-    problems = Problems()
-    for text in unknown_words(unknown, OPTIONS, "one sweep at a time"):
-        problems.add(text)
-    if found.sweep is None and not unknown:
+    found, problems = parser.read(arguments, "one sweep at a time")
+    if found.sweep is None and not problems.found:
         problems.add("name a question, or the beginning of a sweep's id")
-    for option in ("sweep", *OPTIONS):
+    for option in ("sweep", *parser.options):
         value = getattr(found, option.strip("-").replace("-", "_"))
         if isinstance(value, str) and not (value.strip() and value.isprintable()):
             problems.add(f"{option} {value!r}: must be text without control characters, and not empty", option)
@@ -74,9 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         print(export(parse(arguments)))
     except BadInput as error:
-        for problem in error.problems:
-            print(f"error: {message(problem)}", file=sys.stderr)
-        return 2
+        return refused(error)
     except OSError as error:  # a full disk
         print(f"error: nothing was written: {one_line(error)}", file=sys.stderr)
         return EXIT_INCOMPLETE

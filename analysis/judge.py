@@ -19,20 +19,19 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from analysis.report import Parser, tell_newer
+from analysis.report import tell_newer
 from core import environment, tracking
-from core.errors import BadInput, Problems, message, nearest, shown, unknown_words
+from core.command import EXIT_INTERRUPTED, Parser, refused
+from core.errors import BadInput, nearest, shown
 
 if TYPE_CHECKING:
     from analysis.scores.judged import Outcome
 
-OPTIONS = ("--judge", "--model", "--question", "--sweep", "--output", "--tracking-uri", "--json")
 Said = Sequence[tuple[str, str]]  # prompts with answers
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python analysis/judge.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = Parser("python analysis/judge.py", __doc__)
     parser.add_argument("sides", nargs="*", metavar="SIDE", help="two files or arms; of one its base is the other")
     parser.add_argument("--judge", help="a URL such as http://127.0.0.1:8000/v1, or a local model")
     parser.add_argument("--model", default="", help="what the endpoint calls the judge")
@@ -41,11 +40,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--output", default="runs", help="the sweeps' directory (default: runs)")
     parser.add_argument("--tracking-uri", help="where the trials were logged (default: MLFLOW_TRACKING_URI, OUTPUT/mlflow.db)")
     parser.add_argument("--json", action="store_true", help="the result as JSON, with every pair")
-    found, unknown = parser.parse_known_args(arguments)
-    problems = Problems()
-    for text in unknown_words(unknown, OPTIONS, "unknown"):
-        problems.add(text)
-    if not unknown and len(found.sides) not in (1, 2):
+    found, problems = parser.read(arguments, "unknown")
+    if not problems.found and len(found.sides) not in (1, 2):
         problems.add("give two sides, or one that is judged against its base")
     if not found.judge:
         problems.add("--judge: needs a URL or a local model", "--judge")
@@ -93,11 +89,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         ask = judges.endpoint(chosen.judge, chosen.model) if by_url else judges.local(chosen.judge)
         outcomes = judged.judge(pairs, ask)
     except BadInput as error:
-        for problem in error.problems:
-            print(f"error: {message(problem)}", file=sys.stderr)
-        return 2
+        return refused(error)
     except KeyboardInterrupt:
-        return 130
+        return EXIT_INTERRUPTED
     print(as_json(outcomes, chosen) if chosen.json else as_text(outcomes, [*chosen.sides, "its base"][:2]))
     return 0
 

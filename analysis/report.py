@@ -16,14 +16,15 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not analysis/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
 from core import environment, tracking
-from core.errors import DISK, EXIT_INCOMPLETE, PLACES, BadInput, Problems, message, nearest, one_line, unknown_words
+from core.command import Parser, refused
+from core.errors import DISK, EXIT_INCOMPLETE, PLACES, BadInput, Problems, nearest, one_line
 
 if TYPE_CHECKING:
     from analysis.claims.accept import Judged
@@ -31,22 +32,11 @@ if TYPE_CHECKING:
 
 # `--help` and a misspelt option answer at once: what imports pandas and matplotlib is imported in the functions that need it.
 
-
-OPTIONS = ("--sweep", "--output", "--tracking-uri", "--report", "--accept", "--json")
 LONGEST_NAME = 255  # of a file, in bytes
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        option, _, why = message.removeprefix("argument ").partition(": ")
-        raise BadInput(f"{option}: needs a value" if "expected one argument" in why else message)
-
-
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python analysis/report.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = Parser("python analysis/report.py", __doc__)
     parser.add_argument("question", nargs="?", help="one question (default: every one that has been run, and the page over all)")
     parser.add_argument("--sweep", action="append", default=[], help="a sweep's id or its beginning, instead of the last one")
     parser.add_argument("--output", default="runs", help="the sweeps' directory (default: runs)")
@@ -58,21 +48,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--json", action="store_true", help="of one question: print its decision.json, with the outcome of --accept"
     )
-    found, unknown = parser.parse_known_args(arguments)
-    check(found, unknown)
+    found, problems = parser.read(arguments, "one question at a time")
+    check(found, problems)
     found.output, found.report = Path(found.output).expanduser(), Path(found.report).expanduser() if found.report else None
     return found
 
 
-def check(found: argparse.Namespace, unknown: Sequence[str]) -> None:
-    """Whether the options can be used.
+def check(found: argparse.Namespace, problems: Problems) -> None:
+    """Whether the options can be used, which may have `problems` already.
 
     Raises:
         BadInput: some cannot; all of them are told.
     """
-    problems = Problems()
-    for text in unknown_words(unknown, OPTIONS, "one question at a time"):
-        problems.add(text)
     if found.question is not None and found.question not in experiments.names():
         problems.add(f"question {found.question!r}: {nearest(found.question, experiments.names())}")
     if found.question is not None and len(found.sweep) > 1:
@@ -99,9 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         uri = load.store(chosen.output, chosen.tracking_uri)
         return one(chosen.question, uri, chosen) if chosen.question else everything(uri, chosen)
     except BadInput as error:
-        for problem in error.problems:
-            print(f"error: {message(problem)}", file=sys.stderr)
-        return 2
+        return refused(error)
     except OSError as error:
         if error.errno not in (*DISK, *PLACES):  # a defect, which its traceback shows
             raise

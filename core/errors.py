@@ -95,13 +95,6 @@ def first_line(error: BaseException) -> str:
     return next(iter(str(error).strip().splitlines()), type(error).__name__)
 
 
-def unknown_words(words: Sequence[str], options: Sequence[str], one: str) -> list[str]:
-    """What is to be said of each word of a command line that no option knows; `one`: of a word that is no option. What follows
-    an unknown option is its value and is not told again."""
-    told = [word for before, word in zip(["", *words], words, strict=False) if word.startswith("-") or not before.startswith("-")]
-    return [f"{word}: unknown; {nearest(word.partition('=')[0], options) if word.startswith('-') else one}" for word in told]
-
-
 def nearest(name: str, choices: Sequence[str]) -> str:
     """One clause that helps with a misspelt `name`: the nearest choice, or all of them."""
     by_lower = {choice.lower(): choice for choice in reversed(choices)}

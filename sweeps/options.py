@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import math
 import re
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import experiments
-from core.errors import BadInput, Problems, nearest, unknown_words
+from core import command
+from core.errors import BadInput, Problems, nearest
 from sweeps import disk
 
 
@@ -138,8 +138,8 @@ QUOTES = "'\""
 SEVERAL = ("--set", "--without", "--field")  # may be given more than once
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line like all others."""
+class Parser(command.Parser):
+    """Also says what a value looks like, or that there is none."""
 
     def error(self, message: str) -> NoReturn:
         option, _, why = message.removeprefix("argument ").partition(": ")
@@ -147,7 +147,7 @@ class Parser(argparse.ArgumentParser):
             raise BadInput(f"{option}: needs a value: {option} {OPTIONS[option][1].get('metavar', '')}", field=option)
         if found := re.search(r"ignored explicit argument (.*)", why):
             raise BadInput(f"{option}={found[1].strip(QUOTES)}: this option takes no value; give {option} alone", field=option)
-        raise BadInput(message)
+        super().error(message)
 
 
 def parse(arguments: Sequence[str] | None, description: str) -> Request:
@@ -156,15 +156,11 @@ def parse(arguments: Sequence[str] | None, description: str) -> Request:
     Raises:
         BadInput: it makes none; every independent reason is told.
     """
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python sweeps/run.py", description=description, formatter_class=form, allow_abbrev=False)
+    parser = Parser("python sweeps/run.py", description)
     parser.add_argument("experiment", nargs="?", help="the question to ask (see --list)")
     for option, (text, settings) in OPTIONS.items():
         parser.add_argument(option, help=text, **({"action": "append"} | settings))
-    found, unknown = parser.parse_known_args(_joined(sys.argv[1:] if arguments is None else arguments))
-    problems = Problems()
-    for text in unknown_words(unknown, list(OPTIONS), "one experiment at a time"):
-        problems.add(text)
+    found, problems = parser.read(_joined(sys.argv[1:] if arguments is None else arguments), "one experiment at a time")
     given = {option: texts for option in OPTIONS if (texts := getattr(found, _attribute(option)))}
     with problems.taken():
         request = _request(found.experiment, given)

@@ -26,6 +26,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 
 import experiments
 from core import base, environment, installation, preflight, remembered, tracking
+from core.command import EXIT_INTERRUPTED, refused
 from core.data.rows import is_lab
 from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
@@ -43,7 +44,6 @@ from sweeps.progress import silence
 from sweeps.resources import Resources, cautions, check_address, check_cluster, share_out
 from sweeps.sweep import Sweep
 
-EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 LEAST_FREE_BYTES = 1 << 20  # in the output directory, for a sweep to start: tables and results, without models
 
 
@@ -107,9 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return answer(parse(arguments, __doc__ or ""))
     except BadInput as error:
-        for problem in error.problems:
-            print(f"error: {message(problem)}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return refused(error)
     except BrokenPipeError:  # the reader of our output left (`| head`): there is nobody to tell
         silence(sys.stdout)
         return EXIT_INTERRUPTED

@@ -15,28 +15,20 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not sweeps/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from core import adapters, environment, memory
 from core.base import BaseFiles
-from core.errors import BadInput, Problems, message, unknown_words
+from core.command import Parser, refused
+from core.errors import BadInput
 from core.settings import ADAPTERS, QUANTIZATIONS, TARGET_PRESETS, Full, Lora, Train, Trial
 
 # `--help` and a misspelt option answer at once: torch is imported where the model is built.
 
-OPTIONS = ("--rank", "--tokens", "--batch", "--device", "--json")
 RANKS, TOKENS, BATCH = "8,16,64", "1024", "16"
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, whose errors are one line like all others."""
-
-    def error(self, message: str) -> NoReturn:
-        option, _, why = message.removeprefix("argument ").partition(": ")
-        raise BadInput(f"{option}: needs a value" if "expected one argument" in why else message)
 
 
 @dataclass(frozen=True)
@@ -54,19 +46,15 @@ class Row:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    form = argparse.RawDescriptionHelpFormatter
-    parser = Parser(prog="python sweeps/sizes.py", description=__doc__, formatter_class=form, allow_abbrev=False)
+    parser = Parser("python sweeps/sizes.py", __doc__)
     parser.add_argument("model", nargs="?", help="a directory with config.json, that file, or a hub id")
     parser.add_argument("--rank", default=RANKS, metavar="R,…", help=f"ranks of LoRA ({RANKS})")
     parser.add_argument("--tokens", default=TOKENS, metavar="N", help=f"of the longest row ({TOKENS})")
     parser.add_argument("--batch", default=BATCH, metavar="N", help=f"rows of an optimizer step ({BATCH})")
     parser.add_argument("--device", default="cuda", metavar="cuda|cpu", help="where it is trained (cuda)")
     parser.add_argument("--json", action="store_true", help="the same as JSON")
-    found, unknown = parser.parse_known_args(arguments)
-    problems = Problems()
-    for text in unknown_words(unknown, OPTIONS, "one model at a time"):
-        problems.add(text)
-    if not found.model and not unknown:
+    found, problems = parser.read(arguments, "one model at a time")
+    if not found.model and not problems.found:
         problems.add("name a model: a directory with config.json, that file, or a hub id")
     if found.device not in ("cuda", "cpu"):
         problems.add(f"--device {found.device!r}: must be cuda or cpu", "--device")
@@ -146,9 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         base = skeleton.read(skeleton.locate(chosen.model))
     except BadInput as error:
-        for problem in error.problems:
-            print(f"error: {message(problem)}", file=sys.stderr)
-        return 2
+        return refused(error)
     found = rows(base, chosen.rank, chosen.tokens[0], chosen.batch[0], chosen.device)
     if chosen.json:
         print(json.dumps({"parameters": base.n_parameters, "device": chosen.device, "rows": list(map(asdict, found))}, indent=1))
