@@ -26,6 +26,7 @@ from analysis.report import tell_newer
 from core import environment, tracking
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import EXIT_INCOMPLETE, BadInput, nearest, one_line
+from core.result import sweep_folder
 
 # `--help` and a misspelt option answer at once: what imports pandas or torch is imported in the functions that need it.
 
@@ -39,7 +40,7 @@ class Sweep:
     n_others: int  # sweeps of the question that ran before
 
     def folder(self, output: Path) -> Path:
-        return output / f"{self.question}-{self.id[:8]}"
+        return sweep_folder(output, self.question, self.id)
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

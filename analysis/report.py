@@ -25,6 +25,7 @@ import experiments
 from core import environment, tracking
 from core.command import Parser, refused
 from core.errors import DISK, EXIT_INCOMPLETE, PLACES, BadInput, Problems, nearest, one_line
+from core.result import sweep_folder
 
 if TYPE_CHECKING:
     from analysis.claims.accept import Judged
@@ -129,7 +130,7 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     asked = accept.parse(chosen.accept) if chosen.accept is not None else None
     sweep, newer = tracking.last_with_results(uri, name, "".join(chosen.sweep))
     tell_newer(sweep, newer)
-    directory = chosen.report or chosen.output / f"{name}-{sweep[:8]}" / "report"
+    directory = chosen.report or sweep_folder(chosen.output, name, sweep) / "report"
     _make(directory)
     made = analysed(name, uri, sweep, directory)
     judged = accept.judge(made.tables, made.choice, asked) if asked else []

@@ -105,6 +105,11 @@ def _finite(numbers: Mapping[str, float]) -> dict[str, float]:
     return {name: value for name, value in numbers.items() if math.isfinite(value)}
 
 
+def sweep_folder(output: Path, experiment: str, sweep: str) -> Path:
+    """Where a sweep's trials and its report lie."""
+    return output / f"{experiment}-{sweep[:8]}"
+
+
 def write_whole(path: Path, data: bytes) -> None:
     """The whole file or nothing, also when the machine goes down: a temporary file, synced, then renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -43,10 +43,6 @@ class Outcome:
         return self.state.failed
 
 
-def directory(output: Path, experiment: str, sweep: str) -> Path:
-    return output / f"{experiment}-{sweep[:8]}"
-
-
 def trial_directory(sweep_directory: Path, key: str) -> Path:
     return sweep_directory / "trials" / key
 

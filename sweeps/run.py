@@ -31,7 +31,7 @@ from core.data.rows import is_lab
 from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.preflight import Inputs
-from core.result import write_whole
+from core.result import sweep_folder, write_whole
 from core.settings import Trial
 from sweeps import alike, describe, disk, fits, kept, ledger, moved, priors, scored, times
 from sweeps.budget import Kept
@@ -199,7 +199,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     share = dataclasses.replace(share, disk_bytes=disk.limit_bytes(options.disk_budget))
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
-    directory = ledger.directory(options.output.resolve(), experiment.name, plan.sweep)
+    directory = sweep_folder(options.output.resolve(), experiment.name, plan.sweep)
     before = priors.of(plan, directory, options.output.resolve(), not options.no_prior)
     plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
     notes += priors.told(plan, before, not options.no_prior)
