@@ -133,11 +133,12 @@ def trials(uri: str, experiment: str, sweep: str | None = None) -> pd.DataFrame:
     Raises:
         BadInput: there is no such sweep, or it has no trial yet.
     """
-    table = frame(tracking.read_trials(uri, experiment, sweep), uri)
+    wanted = sweep or tracking.latest_sweep(uri, experiment)
+    table = frame(tracking.read_trials(uri, experiment, wanted), uri)
     if table.empty:
         where = f"sweep {sweep or '(latest)'} in {redacted(uri)}"
         raise BadInput(f"{experiment}: no trial of {where}; run `python sweeps/run.py {experiment}` first")
-    return told(table, tracking.read_repeated(uri, experiment, sweep))
+    return told(table, tracking.read_repeated(uri, experiment, wanted))
 
 
 def generations(uri: str, table: pd.DataFrame) -> dict[str, list[dict[str, str]]]:

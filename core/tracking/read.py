@@ -140,12 +140,11 @@ def damaged(uri: str, run_id: str, reason: str) -> BadInput:
     return BadInput(f"{redacted(uri)}: {text}", field="--tracking-uri")
 
 
-def read_repeated(uri: str, experiment: str, sweep: str | None = None) -> list[dict[str, Any]]:
-    """The arms of a sweep (the latest, if none is named) that were not run, as they are the same runs as others: "arm", "of",
-    and "fields", in which they were meant to differ."""
-    wanted = sweep or latest_sweep(uri, experiment)
+def read_repeated(uri: str, experiment: str, sweep: str) -> list[dict[str, Any]]:
+    """The arms of a sweep that were not run, as they are the same runs as others: "arm", "of", and "fields", in which they were
+    meant to differ."""
     with _experiment(uri, experiment) as (reader, ids):
-        runs = search_runs(reader, ids, {SWEEP: wanted, KIND: "sweep"})
+        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
     found: list[dict[str, Any]] = json.loads(runs[0].data.tags.get(REPEATED, "[]")) if runs else []
     return found
 
