@@ -164,7 +164,7 @@ def _of_arm(t: Tables[Any], condition: Condition, arm: Arm | None) -> Estimate |
         return None
     if not condition.base or a.is_change(condition.measure):
         return t.means[arm.label].get(condition.measure)
-    base = next((one for one in t.untuned if arm.label in one.of), None)
+    base = t.base_of(arm)
     return _gain(t, condition.measure, arm, base) if base else None
 
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from analysis import arms as a
 from analysis.arms import Arm
-from analysis.claims.untuned import Untuned, before
+from analysis.claims import untuned
+from analysis.claims.untuned import Untuned
 from analysis.stats.estimate import Estimate
 from core.measures import measure
 
@@ -28,14 +29,6 @@ def means(items: pd.DataFrame, arms: Sequence[Arm], bases: Sequence[Untuned], kn
             continue
         panel = a.panel(own, final, name)
         of_arms = {arm.label: a.mean(arm, panel) for arm in arms if arm.final}
-        found[name] = of_arms | ({} if measure(name).change else _of_bases(items, bases, name))
+        levels = () if measure(name).change else bases
+        found[name] = of_arms | {base.label: e for base in levels for e in untuned.means(items, base.final, [name]).values()}
     return found
-
-
-def _of_bases(items: pd.DataFrame, bases: Sequence[Untuned], name: str) -> dict[str, Estimate]:
-    panels = {base.label: (base, before(items, list(base.final.values()), name)) for base in bases}
-    return {
-        label: a.mean(Arm("", "", None, final=dict(base.final)), panel)
-        for label, (base, panel) in panels.items()
-        if panel is not None
-    }

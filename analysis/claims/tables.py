@@ -63,7 +63,6 @@ class Tables(Generic[Own]):
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
     of_axis: Mapping[str, tuple[str, ...]]  # "quality", "forgetting" → the measures that it is the mean of
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
-    untuned: tuple[Untuned, ...] = ()  # the bases before tuning
     repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
     same: Mapping[str, str] = field(default_factory=dict)  # an arm that was run → an earlier one that is the same runs
     laws: tuple[Fitted, ...] = ()  # of each curve that has levels enough
@@ -77,6 +76,15 @@ class Tables(Generic[Own]):
             for one in self.view.published
             if one.measure in self.panels and (one.measure != "quality" or self.units["quality"] == ACCURACY)
         ]
+
+    @functools.cached_property
+    def untuned(self) -> tuple[Untuned, ...]:
+        """The bases before tuning, along x as the arms."""
+        return untuned.bases(self.where({}), self.trials, self.items, list(self.panels))
+
+    def base_of(self, arm: Arm) -> Untuned | None:
+        """The base that the arm was tuned from."""
+        return next((one for one in self.untuned if arm.label in one.of), None)
 
     def base_levels(self, measure: str) -> dict[str, float]:
         """What each untuned base scores on a measure; nothing for a change, which starts at 0."""
@@ -144,7 +152,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
     own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
     rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
-    made = Tables[Any](
+    return Tables(
         view=view,
         trials=trials,
         items=items,
@@ -160,7 +168,6 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         repeated=same,
         same=alike.same_runs(in_arms, found),
     )
-    return replace(made, untuned=untuned.bases(made.where({}), in_arms, items, list(panels)))  # along x, as the arms
 
 
 def _panels(trials: pd.DataFrame, items: pd.DataFrame, final: list[str], names: Iterable[str]) -> dict[str, Panel]:

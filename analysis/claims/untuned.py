@@ -56,7 +56,7 @@ def bases(arms: Sequence[Arm], trials: pd.DataFrame, items: pd.DataFrame, measur
     labels = _labels(trials, finals, members)
     levels = [name for name in measures if not a.is_change(name)]
     return tuple(
-        Untuned(label, tuple(of), final, _means(items, final, levels))
+        Untuned(label, tuple(of), final, means(items, final, levels))
         for label, of, final in zip(labels, members, finals, strict=True)
     )
 
@@ -79,7 +79,8 @@ def _labels(trials: pd.DataFrame, finals: Sequence[Mapping[int, str]], members: 
     return [f"{NAME} {model}" if unique else f"{NAME} of {own[0]}" for model, own in zip(models, members, strict=True)]
 
 
-def _means(items: pd.DataFrame, final: Mapping[int, str], measures: Sequence[str]) -> dict[str, Estimate]:
+def means(items: pd.DataFrame, final: Mapping[int, str], measures: Sequence[str]) -> dict[str, Estimate]:
+    """What a base scores on the measures that were recorded of it. `final`: seed → the trial that knows its scores."""
     panels = {name: before(items, list(final.values()), name) for name in measures}
     return {name: a.mean(Arm("", "", None, final=dict(final)), panel) for name, panel in panels.items() if panel is not None}
 

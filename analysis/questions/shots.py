@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from analysis.arms import Arm
+from analysis.arms import Arm, seeds_of
 from analysis.claims import untuned
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, difference, hindrance, why_absent
@@ -31,7 +31,7 @@ def _tuned(t: Tables[None], arm: Arm, seeds: list[int]) -> np.ndarray | None:
 
 
 def _base(t: Tables[None], arm: Arm, seeds: list[int]) -> np.ndarray | None:
-    own = next((one for one in t.untuned if arm.label in one.of), None)
+    own = t.base_of(arm)
     return None if own is None else untuned.scores(own, t.items, t.panels["quality"], "quality", seeds)
 
 
@@ -45,7 +45,7 @@ def apart(first: Scores, second: Scores, of: tuple[dict[str, int], dict[str, int
         if one is None or other is None:
             absent = [why_absent(t, fields) for fields, arm in zip(of, arms, strict=True) if arm is None]
             return untested(ask.region, ask.effect, "; ".join(dict.fromkeys(absent)))
-        seeds = sorted(set(one.final) & set(other.final))
+        seeds = seeds_of(one, other)
         scores = [first(t, one, seeds), second(t, other, seeds)] if seeds else []
         if not scores or scores[0] is None or scores[1] is None:
             return untested(ask.region, ask.effect, "no common seed whose base was scored on the same items")
