@@ -73,9 +73,9 @@ def _error(own: pd.DataFrame) -> float:
 
 def ends(arms: Sequence[Arm], trials: pd.DataFrame, items: pd.DataFrame) -> dict[str, dict[str, bool]]:
     """An arm's label → `at_edge`, and `flat_to_the_end` where the best rate is an end and yet not at the edge."""
-    by_arm = {str(label): scored(own) for label, own in trials.groupby("arm", sort=False)}
-    inside = {str(label): own for label, own in trials.groupby("arm", sort=False)}
-    there = {arm.label for arm in arms if at_an_end(by_arm[arm.label], arm.rate) and not bounded(inside[arm.label], arm.rate)}
+    whole = {str(label): own for label, own in trials.groupby("arm", sort=False)}
+    by_arm = {label: scored(own) for label, own in whole.items()}
+    there = {arm.label for arm in arms if at_an_end(by_arm[arm.label], arm.rate) and not bounded(whole[arm.label], arm.rate)}
     wanted = {name for label in there for name in by_arm[label]["fingerprint"]}
     chosen = items[(items["axis"] == "quality") & items["fingerprint"].isin(wanted)]
     by_trial = {str(name): own for name, own in chosen.groupby("fingerprint", sort=False, observed=True)}

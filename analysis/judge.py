@@ -45,12 +45,16 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         problems.add("give two sides, or one that is judged against its base")
     if not found.judge:
         problems.add("--judge: needs a URL or a local model", "--judge")
-    elif found.judge.startswith(("http://", "https://")) and not found.model:
+    elif is_endpoint(found.judge) and not found.model:
         problems.add("--model: an endpoint needs the judge's name", "--model")
     if found.question is not None and found.question not in experiments.names():
         problems.add(f"--question {found.question!r}: {nearest(found.question, experiments.names())}", "--question")
     problems.raise_all()
     return found
+
+
+def is_endpoint(judge: str) -> bool:
+    return judge.startswith(("http://", "https://"))
 
 
 def sides(chosen: argparse.Namespace) -> tuple[Said, Said]:
@@ -85,8 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from analysis.scores import judged, judges
 
         pairs = judged.paired(*sides(chosen))
-        by_url = judges.is_endpoint(chosen.judge)
-        ask = judges.endpoint(chosen.judge, chosen.model) if by_url else judges.local(chosen.judge)
+        ask = judges.endpoint(chosen.judge, chosen.model) if is_endpoint(chosen.judge) else judges.local(chosen.judge)
         outcomes = judged.judge(pairs, ask)
     except BadInput as error:
         return refused(error)

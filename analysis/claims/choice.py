@@ -23,19 +23,19 @@ from analysis.arms import Arm, Panel
 from analysis.claims import comparable, untuned
 from analysis.claims.tables import Tables, has
 from analysis.claims.untuned import Untuned
-from analysis.claims.verdicts import Finding, seeds_needed
+from analysis.claims.verdicts import Finding, few_items, seeds_needed
 from analysis.stats import best
 from analysis.stats.best import Pairwise
 from analysis.stats.decision import ABOVE_ZERO, BELOW_ZERO
 from analysis.stats.estimate import LEVEL, Estimate
+from analysis.stats.good_rates import TOLERANCE
 from analysis.stats.intervals import mean_interval
 from core import measures
-from core.experiment import FEW_ITEMS
 
 ALPHA = 1 - LEVEL
-# What an arm may be expected to lose: of quality 2 points of accuracy or 2 % of the perplexity; of forgetting 5 % of the
-# perplexity, or a tenth of the least forgetting, if that is more.
-TOLERANCE, OF_FORGETTING, SHARE_OF_FORGETTING = 0.02, 0.05, 0.1
+# What an arm may be expected to lose: of quality TOLERANCE; of forgetting 5 % of the perplexity, or a tenth of the least
+# forgetting, if that is more.
+OF_FORGETTING, SHARE_OF_FORGETTING = 0.05, 0.1
 SAME_TIME = 1.1  # seconds a trial that differ by less are alike: on one machine they vary as much from run to run
 
 
@@ -112,8 +112,8 @@ def choose(t: Tables[Any]) -> Choice:
     blank = Choice(left_out=left_out, n_seeds=len(seeds), n_arms=len(arms))
     if len(seeds) < 2:
         return replace(blank, why=f"it needs 2 final seeds that finished in every arm, and there {_are(len(seeds))}")
-    if (n_items := t.panels["quality"].n_items) < FEW_ITEMS:
-        return replace(blank, why=f"only {n_items} evaluation item{'s' * (n_items != 1)}")
+    if few := few_items(t.panels["quality"].n_items):
+        return replace(blank, why=few)
     bases = [one for one in t.untuned if set(one.of) & {arm.label for arm in arms}]
     scored = [one for name in _names(t, arms) if (one := _measured(t, name, arms, bases, seeds))]
     if len(scored[0].labels) < 2:

@@ -49,27 +49,24 @@ class Ask:
 def contrast(weights: Sequence[tuple[Arm, float]], scores: Panel, new_clusters: bool = False) -> Estimate | None:
     """Σ weight × the arm's mean over the seeds that all of them share; None without a common seed. `new_clusters`: with an
     interval for new clusters of tasks, where the scores have several or the seeds hold out at least three sets of them."""
-    seeds = a.seeds_of(*(arm for arm, _ in weights))
+    arms = [arm for arm, _ in weights]
+    seeds = a.seeds_of(*arms)
     if not seeds:
         return None
-    if new_clusters and (found := _over_clusters(weights, scores, seeds)):
-        return found
-    combined = sum(weight * scores.of([arm.final[seed] for seed in seeds]) for arm, weight in weights)
-    bases_S = scores.bases([arm for arm, _ in weights], seeds)
-    return mean_interval(np.asarray(combined), scores.strata_I, scores.n_items, bases_S=bases_S)
-
-
-def _over_clusters(weights: Sequence[tuple[Arm, float]], scores: Panel, seeds: Sequence[int]) -> Estimate | None:
-    """The contrast with clusters as what is drawn: crossed with the seeds, or in folds, one a seed."""
-    arms = [arm for arm, _ in weights]
-    units_S, clusters = scores.folds(arms, seeds), len(set(scores.groups))
-    if scores.crossed and clusters >= LEAST_BASES:
-        scores, units_S = scores.by_cluster(), scores.bases(arms, seeds)
-    elif units_S is None or len(set(units_S.tolist())) < LEAST_BASES:
-        return None
+    clusters = _clusters(arms, scores, seeds) if new_clusters else None
+    scores, units_S = clusters or (scores, scores.bases(arms, seeds))
     combined = sum(weight * scores.of([arm.final[seed] for seed in seeds]) for arm, weight in weights)
     e = mean_interval(np.asarray(combined), scores.strata_I, scores.n_items, bases_S=units_S)
-    return replace(e, over=Over.NEW_CLUSTERS) if e.known else e
+    return replace(e, over=Over.NEW_CLUSTERS) if clusters and e.known else e
+
+
+def _clusters(arms: Sequence[Arm], scores: Panel, seeds: Sequence[int]) -> tuple[Panel, np.ndarray | None] | None:
+    """The scores with clusters as what is drawn, crossed with the seeds or in folds, one a seed, and what each seed was drawn
+    from; None where there are too few."""
+    folds_S, n_clusters = scores.folds(arms, seeds), len(set(scores.groups))
+    if scores.crossed and n_clusters >= LEAST_BASES:
+        return scores.by_cluster(), scores.bases(arms, seeds)
+    return (scores, folds_S) if folds_S is not None and len(set(folds_S.tolist())) >= LEAST_BASES else None
 
 
 def slope_weights(x_K: np.ndarray) -> np.ndarray:

@@ -125,7 +125,7 @@ def _after_holm(finding: Finding, alone: Judged, n_tested: int) -> Judged:
     if decision.decided and alone.p_holm > 1 - LEVEL:
         notes.append(f"{decision} on its own (p = {alone.p:.3f}), not after Holm")
         decision = Decision.UNDECIDED
-    if obstacle := finding.hindrance or _few_items(finding):
+    if obstacle := finding.hindrance or (few_items(e.n_items) if e is not None else ""):
         notes.append((f"{decision} but for this: " if decision.decided else "") + obstacle)
         decision = Decision.UNDECIDED if e is not None else decision
     elif decision is Decision.UNDECIDED and e and e.known and e.n_seeds > 1:
@@ -163,8 +163,8 @@ def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int) -> Verdi
     )
 
 
-def _few_items(finding: Finding) -> str:
-    n_items = finding.estimate.n_items if finding.estimate is not None else FEW_ITEMS
+def few_items(n_items: int) -> str:
+    """That an interval over so few items says nothing about new ones; "" where it does."""
     return f"only {n_items} evaluation item{'s' * (n_items != 1)}" if n_items < FEW_ITEMS else ""
 
 

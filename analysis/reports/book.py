@@ -124,27 +124,29 @@ def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pat
 
 def _write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Path, output: Path) -> None:
     """Into `output`; the reports of the questions lie in `directory`."""
+    verdicts = {name: one.verdicts for name, one in made.items()}
     rows = [
         {"question": name, "about": one.about, **dataclasses.asdict(row)} for name, one in made.items() for row in one.verdicts
     ]
-    q_values_of = q_values(np.array([math.nan if row["p"] is None else row["p"] for row in rows]))
-    pd.DataFrame(rows).assign(q=q_values_of).to_csv(output / "ledger.csv", index=False)
-    ledger = ledger_text({name: one.verdicts for name, one in made.items()})
+    pd.DataFrame(rows).assign(q=_q_values(verdicts)).to_csv(output / "ledger.csv", index=False)
+    ledger = ledger_text(verdicts)
     ran = [[_link(name), Markup(f"`python sweeps/run.py {name}`"), one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
     (output / "ledger.md").write_text(ledger, encoding="utf-8")
-    (output / "summary.md").write_text(
-        formatting.markdown(*summary({name: one.verdicts for name, one in made.items()})), encoding="utf-8"
-    )
+    (output / "summary.md").write_text(formatting.markdown(*summary(verdicts)), encoding="utf-8")
     (output / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
+
+
+def _q_values(found: Mapping[str, Sequence[Verdict]]) -> np.ndarray:
+    """Of every claim, in the order of the ledger."""
+    return q_values(np.array([math.nan if one.p is None else one.p for verdicts in found.values() for one in verdicts]))
 
 
 def ledger_text(found: Mapping[str, Sequence[Verdict]]) -> str:
     """The ledger of all questions, with a q value over all of their claims."""
     header, _ = as_text([])
     at = header.index("p (Holm)") + 1
-    p_values = [math.nan if one.p is None else one.p for verdicts in found.values() for one in verdicts]
-    texts = [NONE if math.isnan(q) else f"{q:.2g}" for q in q_values(np.array(p_values))]
+    texts = [NONE if math.isnan(q) else f"{q:.2g}" for q in _q_values(found)]
     rows = [(name, row) for name, verdicts in found.items() for row in as_text(verdicts)[1]]
     body = [[_link(name), *row[:at], q, *row[at:]] for (name, row), q in zip(rows, texts, strict=True)]
     return formatting.markdown(["question", *header[:at], "q", *header[at:]], body)

@@ -22,10 +22,6 @@ AGAIN = (408, 409, 429, 500, 502, 503, 504)
 FIELD = "--judge"
 
 
-def is_endpoint(name: str) -> bool:
-    return name.startswith(("http://", "https://"))
-
-
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """A redirect would carry the key to another host."""
 

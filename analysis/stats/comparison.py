@@ -108,7 +108,7 @@ def compare(points: Points, laws: Sequence[str] = (), axis: int = 0) -> Comparis
     penalty = {name: size_penalty(points, LAWS[name].n_parameters) for name in names}
     weight = {name: math.exp(-d / 2) / total for name, d in difference.items()}
     held_out = {name: held_out_error(points, name, axis) if name in enough else math.nan for name in names}
-    few = min(aicc.values()) == math.inf or sum(map(math.isfinite, aicc.values())) < 2
+    few = sum(map(math.isfinite, aicc.values())) < 2
     left_out = {name: left_out_error(points, name) if few and name in enough else math.nan for name in names}
     rows = [Row(n, aicc[n], difference[n], weight[n], penalty[n], held_out[n], left_out[n], too_few(points, n)) for n in names]
     return Comparison(tuple(sorted(rows, key=lambda row: row.aicc)), not_monotone(points))

@@ -24,7 +24,7 @@ from analysis.stats.estimate import LEVEL, Estimate, Missing, Why, no_interval
 from analysis.stats.intervals import quotient_of_estimates
 
 REACH = 0.65  # of the way to the next rate tried
-TOLERANCE = 0.02  # of quality: two points of accuracy, 2 % of the perplexity; that of analysis/claims/choice.py
+TOLERANCE = 0.02  # of quality, here and where an arm is chosen: two points of accuracy, 2 % of the perplexity
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def good_rates(rated: Rated, n_items: int, level: float = LEVEL) -> GoodRates:
         return GoodRates(no_interval(math.nan, n_seeds, n_items, few, "log"), math.nan, math.nan)
     value = float(rated.rates_K[top])
     good = np.flatnonzero(rated.mean_K >= rated.mean_K[top] - TOLERANCE)
-    low, high = float(rated.rates_K[_run(good, top)[0]]), float(rated.rates_K[_run(good, top)[1]])
+    low, high = (float(rated.rates_K[end]) for end in _run(good, top))
     if rated.sd is None and n_seeds < 2:
         few = Missing(Why.TOO_FEW, "needs 2 seeds, or the noise between runs")
         return GoodRates(no_interval(value, n_seeds, n_items, few, "log"), low, high)
