@@ -30,9 +30,9 @@ from core.memory import Shape
 from core.rates import RATE, text
 from core.result import write_whole
 from core.settings import LEAST_RATE, MOST_RATE, Trial
-from core.states import Phase
 from sweeps.parts import Part
 from sweeps.plan import Arm, Plan
+from sweeps.tuning import TunedArm
 
 TUNED, PRIOR = "tuned.json", "prior.json"
 # How many times more or less is nearly the same; beyond it a best rate moves by more than a step of a grid.
@@ -114,8 +114,9 @@ def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
         return
     found = []
     for part in parts:
-        best = part.best() if part.tuned() and set(part.arm.tune) == {RATE} else None
-        if best and _is_between(part):
+        if not isinstance(part, TunedArm) or set(part.arm.tune) != {RATE} or not part.tuned():
+            continue
+        if (best := part.best()) and _is_between(part):
             with suppress(BadInput):  # an input that changed meanwhile, which trials refuse
                 found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, part.arm.overrides)))})
     if found:
@@ -123,17 +124,11 @@ def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
             write_whole(directory / TUNED, json.dumps(found, indent=1).encode())
 
 
-def _is_between(part: Part) -> bool:
+def _is_between(part: TunedArm) -> bool:
     """Whether every rate of the best quality lies between two worse ones; one that failed has no quality and shows nothing."""
-    tried = []
-    for (phase, number), job in part.jobs.items():
-        if phase is Phase.TUNE and (one := part.outcomes.get(job.key)):
-            rate = float(str(part.setting(number)[RATE]))
-            if not one.failed and one.quality is not None:
-                tried.append((rate, one.quality))
+    tried = sorted((point[RATE], quality) for point, quality in part.finished())
     top = max(quality for _, quality in tried)
-    ordered = sorted(tried)
-    return len(tried) > 2 and ordered[0][1] < top > ordered[-1][1]
+    return len(tried) > 2 and tried[0][1] < top > tried[-1][1]
 
 
 def told(plan: Plan, priors: Mapping[str, Prior | None], wanted: bool) -> list[str]:

@@ -140,9 +140,10 @@ class Sweep:
                     progress.started(job)
 
                 def ended(job: Job, outcome: Outcome) -> None:
+                    record = self._record(job)
                     if self.disk:
-                        self.disk.finished(self._record(job), outcome)
-                    book.put(self._record(job))
+                        self.disk.finished(record, outcome)
+                    book.put(record)
                     progress.ended(job, outcome)
 
                 executor.execute(self.search, self.directory, share, executor.Events(started, ended, progress.again))

@@ -57,7 +57,7 @@ class TunedArm(Part):
         """The setting with the highest quality on validation; {} without tuning, None if every tuning trial failed."""
         if not self.n_tune:
             return {}
-        found = self._finished()
+        found = self.finished()
         return dict(max(found, key=lambda one: one[1])[0]) if found else None  # of equals the first
 
     def tuned(self) -> bool:
@@ -71,7 +71,7 @@ class TunedArm(Part):
         return self.points[number]
 
     def distributions(self) -> dict[str, Any]:
-        return {name: distribution(self._widened(name)) for name in self.arm.tune}
+        return {name: distribution(space) for name, space in self._spaces().items()}
 
     def objectives(self, outcome: Outcome) -> tuple[float, ...] | None:
         return None if outcome.failed or outcome.quality is None else (outcome.quality,)
@@ -79,12 +79,15 @@ class TunedArm(Part):
     def _tuning(self, number: int) -> Job:
         return self._tuning_job(number, self.points[number])
 
-    def _widened(self, name: str) -> LogUniform:
-        """The range, as far as points lie beyond it."""
-        space, tried = self.arm.tune[name], [point[name] for point in self.points]
-        return LogUniform(min(space.low, *tried), max(space.high, *tried), space.grid)
+    def _spaces(self) -> dict[str, LogUniform]:
+        """The ranges, each as wide as points lie beyond it."""
+        found = {}
+        for name, space in self.arm.tune.items():
+            tried = [point[name] for point in self.points]
+            found[name] = LogUniform(min(space.low, *tried), max(space.high, *tried), space.grid)
+        return found
 
-    def _finished(self) -> Scored:
+    def finished(self) -> Scored:
         """Settings that have a quality, in the order of their numbers."""
         found = [(values, self.outcomes.get(self._tuning(n).key)) for n, values in enumerate(self.points)]
         return [(values, one.quality) for values, one in found if one and not one.failed and one.quality is not None]
@@ -92,17 +95,16 @@ class TunedArm(Part):
     def _beyond(self) -> Point | None:
         """A setting beyond the end at which the best learning rate lies, one step of the grid further; half-way to a rate that
         diverged. None where the best lies between others, is not better than they are, or enough was tried."""
-        best, space = self.best(), self.arm.tune.get(RATE)
-        if not best or space is None or len(self.points) - self.n_planned >= self.plan.experiment.tune_beyond:
+        found, space = self.finished(), self.arm.tune.get(RATE)
+        if not found or space is None or len(self.points) - self.n_planned >= self.plan.experiment.tune_beyond:
             return None
-        found = self._finished()
-        rates, rate = sorted({point[RATE] for point, _ in found}), float(str(best[RATE]))
-        top = max(quality for _, quality in found)
+        best, top = max(found, key=lambda one: one[1])
+        rates, rate = sorted({point[RATE] for point, _ in found}), best[RATE]
         if sum(quality == top for _, quality in found) > 1:
             return None
         for end, beyond in ((rates[0], -1), (rates[-1], 1)):
             if rate == end and (further := self._further(rate, beyond, space)) is not None:
-                return {name: further if name == RATE else float(str(value)) for name, value in best.items()}
+                return {name: further if name == RATE else value for name, value in best.items()}
         return None
 
     def _further(self, rate: float, beyond: int, space: LogUniform) -> float | None:
@@ -120,8 +122,7 @@ class TunedArm(Part):
         if self.prior is not None and number == len(self.arm.grid):
             return {RATE: self.prior}
         scored = self._scored()
-        widened = {name: self._widened(name) for name in self.arm.tune}
-        space = [[name, levels.low, levels.high] for name, levels in widened.items()]
+        space = [[name, levels.low, levels.high] for name, levels in self._spaces().items()]
         basis = {"sampler": "GP", "arm": self.arm.label, "number": number, "space": space}
         basis |= {"tried": self.points, "scored": scored}
         (values,) = self.proposals.get("optuna", basis, lambda: [self._ask(number, scored)])
@@ -157,14 +158,14 @@ class TunedArm(Part):
             other = min((point for point in self.points if point != proposed), key=lambda point: _distance(point, proposed))
             proposed = self._inside({name: math.sqrt(value * other[name]) for name, value in proposed.items()})
         while proposed in self.points:
-            widened = {name: self._widened(name) for name in self.arm.tune}
-            drawn = {name: levels.low * (levels.high / levels.low) ** rng.random() for name, levels in widened.items()}
+            drawn = {name: one.low * (one.high / one.low) ** rng.random() for name, one in self._spaces().items()}
             proposed = self._inside(drawn)
         return proposed
 
     def _inside(self, values: Point) -> Point:
         """In the range, with three significant digits: what a person can read and type again."""
-        return {name: recipes.rounded(self._widened(name), value) for name, value in values.items()}
+        spaces = self._spaces()
+        return {name: recipes.rounded(spaces[name], value) for name, value in values.items()}
 
 
 def _distance(one: Point, two: Point) -> float:
