@@ -13,9 +13,10 @@ from core.errors import BadInput, Problems, message
 from core.experiment import Experiment
 from core.fields import flatten
 from core.preflight import Inputs
+from core.rates import RATE
 from core.settings import Trial
 from sweeps import overrides
-from sweeps.moved import is_given, moved
+from sweeps.moved import moved
 from sweeps.options import Options
 from sweeps.plan import Plan
 
@@ -45,7 +46,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
     n_before = len(problems.found)
     with problems.taken():
         experiment = overrides.apply_settings(experiment, options.set)
-        experiment = moved(experiment, asked, is_given(options.set))
+        experiment = moved(experiment, asked, RATE in options.fields_set)
     if len(problems.found) == n_before:  # else labels may be others
         with problems.taken():
             experiment = overrides.without(experiment, options.without)

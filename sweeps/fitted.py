@@ -33,8 +33,7 @@ def fitted(experiment: Experiment, options: Options, share: Resources) -> tuple[
         found = times.rows(plan, share)
     except BadInput:  # an arm that cannot run is told with all others
         return experiment, [], None
-    fixed = [setting.partition("=")[0].strip() for setting in options.set]
-    fixed += [option for option, name in BY_HAND.items() if getattr(options, name) is not None]
+    fixed = options.fields_set + [option for option, name in BY_HAND.items() if getattr(options, name) is not None]
     fixed += ["evaluation.items_per_task", "evaluation.max_rows"] if options.eval_rows is not None else []
     n_rows = max(row.inputs.n_train_examples for row in found)
     order = budget.lowerings(experiment, SMOKE if smoke else BUDGET, n_rows, fixed)

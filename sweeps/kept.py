@@ -117,10 +117,15 @@ def _check_budget(each: Mapping[str, int], n_seeds: int, share: Resources) -> No
         raise BadInput(text, field=disk.OPTION)
 
 
+def nearest_there(output: Path) -> Path:
+    """The output directory, or the nearest one above it that is there."""
+    return next(path for path in (output.absolute(), *output.absolute().parents) if path.exists())
+
+
 def _free(output: Path) -> int | None:
     """Free bytes where the output directory is or will be; None where that is not known."""
-    there = next((path for path in (output.absolute(), *output.absolute().parents) if path.exists()), None)
+    there = nearest_there(output)
     try:
-        return None if there is None else shutil.disk_usage(there).free
+        return shutil.disk_usage(there).free
     except OSError:
         return None

@@ -8,7 +8,7 @@ and so does everything of the laboratory's models.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 
 from core import base as bases
@@ -134,8 +134,3 @@ def _levels(experiment: Experiment) -> list[float]:
 
 def _text(ends: list[float]) -> str:
     return " to ".join(map(rates.text, ends))
-
-
-def is_given(settings: Sequence[str]) -> bool:
-    """Whether one of `--set FIELD=VALUE` sets the learning rate."""
-    return RATE in (setting.partition("=")[0].strip() for setting in settings)

@@ -49,6 +49,11 @@ class Options:
     output: Path = Path("runs")
     ray_address: str | None = None
 
+    @property
+    def fields_set(self) -> list[str]:
+        """The fields that --set FIELD=VALUE names."""
+        return [setting.partition("=")[0].strip() for setting in self.set]
+
 
 class Action(StrEnum):
     """What to do with the question: the option that says so, or to run it."""

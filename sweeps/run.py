@@ -31,6 +31,7 @@ from core.data.rows import is_lab
 from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.preflight import Inputs
+from core.rates import RATE
 from core.result import sweep_folder, write_whole
 from core.settings import Trial
 from sweeps import alike, describe, disk, fits, kept, ledger, moved, priors, scored, times
@@ -191,7 +192,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     inputs = check(plan)
     scored.check(plan, inputs)
     plan = plan.once(alike.same_runs(plan, inputs))
-    notes = lowered + describe.tuning(experiment, asked) + moved.told(experiment, asked, moved.is_given(options.set))
+    notes = lowered + describe.tuning(experiment, asked) + moved.told(experiment, asked, RATE in options.fields_set)
     notes += [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))
@@ -213,7 +214,7 @@ def _check_places(options: Options, problems: Problems) -> None:
     with problems.taken():
         check_address(options.ray_address)
     with problems.taken():
-        nearest_there = next(path for path in (options.output.absolute(), *options.output.absolute().parents) if path.exists())
+        nearest_there = kept.nearest_there(options.output)
         if not nearest_there.is_dir() or not os.access(nearest_there, os.W_OK | os.X_OK):
             what = "cannot be written to" if nearest_there.is_dir() else "is no directory"
             raise BadInput(f"--output {options.output}: {nearest_there} {what}; give another one", field="--output")

@@ -25,6 +25,15 @@ def scores(t: Tables[Any], arms: Sequence[Arm], seeds: Sequence[int], measure: s
     return sign * np.stack([panel.of([arm.final[seed] for seed in seeds]) for arm in arms])
 
 
+def beside_quality(
+    t: Tables[Any], arms: Sequence[Arm], seeds: Sequence[int], measure: str = "forgetting", n_items: int | None = None
+) -> Scores:
+    """Quality and another measure of these arms and seeds, with what each seed was drawn from."""
+    quality = t.panels["quality"]
+    of_quality, other = (scores(t, arms, seeds, name) for name in ("quality", measure))
+    return Scores(of_quality, other, quality.strata_I, t.panels[measure].strata_I, n_items, quality.bases(arms, seeds))
+
+
 def matched_arms(
     t: Tables[Any], sides: Sides, measure: str, seeds: Sequence[int] = (), place: int | None = None
 ) -> Matched | None:
@@ -35,12 +44,10 @@ def matched_arms(
     seeds = seeds or seeds_of(*first, *second)
     if min(map(len, sides)) < 2 or not seeds:
         return None
-    strata = t.panels["quality"].strata_I, t.panels[measure].strata_I
-    both = [scores(t, [*first, *second], seeds, name) for name in ("quality", measure)]
     trials = {arm.final[seed] for arms in sides for arm in arms for seed in seeds}
     before = float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())
     rates = np.array([arm.rate for arm in first]), np.array([arm.rate for arm in second])
-    quality = t.panels["quality"]
-    pair = SeedPair(rates, Scores(both[0], both[1], *strata, quality.n_items, quality.bases([*first, *second], seeds)), before)
+    found = beside_quality(t, [*first, *second], seeds, measure, t.panels["quality"].n_items)
+    pair = SeedPair(rates, found, before)
     crossing = None if place is None else np.random.default_rng((RANDOM_STATE, place))
     return matched_over_seeds(pair, np.random.default_rng(RANDOM_STATE), crossing)

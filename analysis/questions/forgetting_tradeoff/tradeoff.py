@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.arms import Arm, seeds_of
-from analysis.claims.curves import RANDOM_STATE, matched_arms, scores
+from analysis.claims.curves import RANDOM_STATE, beside_quality, matched_arms
 from analysis.claims.tables import Tables
 from analysis.questions.forgetting_tradeoff.clouds import AgainstLoss, AgainstSteps, against_loss, against_steps
 from analysis.questions.forgetting_tradeoff.methods import (
@@ -120,11 +120,7 @@ def _domains(t: Tables[Any]) -> list[Domain]:
 def _scores(t: Tables[Any], arms: Sequence[Arm]) -> Scores | None:
     """Quality and forgetting over the seeds that these arms share; None without one."""
     seeds = seeds_of(*arms)
-    if not seeds:
-        return None
-    quality, forgetting = (scores(t, arms, seeds, name) for name in ("quality", "forgetting"))
-    strata_I, strata_J = (t.panels[name].strata_I for name in ("quality", "forgetting"))
-    return Scores(quality, forgetting, strata_I, strata_J, bases_S=t.panels["quality"].bases(arms, seeds))
+    return beside_quality(t, arms, seeds) if seeds else None
 
 
 def _front(t: Tables[Any]) -> dict[str, float]:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from analysis import arms as a
 from analysis.arms import AXES, Arm, Panel
+from analysis.claims.curves import beside_quality
 from analysis.claims.tables import Tables
 from analysis.questions.rank_vs_quality import retuning
 from analysis.stats import Estimate, interquartile_mean
-from analysis.stats.front import Scores, front_probability, on_front
+from analysis.stats.front import front_probability, on_front
 from analysis.stats.good_rates import GoodRates, Rated, good_rates
 from core.errors import BadInput
 
@@ -110,10 +111,7 @@ def _front_probability(t: Tables[Any]) -> dict[str, float]:
     seeds = a.seeds_of(*ready)
     if len(seeds) < 2:
         return {}
-    quality, forgetting = (np.stack([t.panels[axis].of([arm.final[s] for s in seeds]) for arm in ready]) for axis in AXES)
-    strata_I, strata_J = (t.panels[axis].strata_I for axis in AXES)
-    scores = Scores(quality, forgetting, strata_I, strata_J, bases_S=t.panels["quality"].bases(ready, seeds))
-    share = front_probability(scores, np.random.default_rng(retuning.RANDOM_STATE))
+    share = front_probability(beside_quality(t, ready, seeds), np.random.default_rng(retuning.RANDOM_STATE))
     return {arm.label: float(p) for arm, p in zip(ready, share, strict=True)}
 
 
