@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import MARKED
 
 from core import leaving, preflight, saved
 from core.adapters import METHODS
@@ -14,7 +15,6 @@ from core.errors import BadInput
 from core.fields import replace_field
 from core.hardware import Device
 from core.settings import ADAPTERS, Data, Evaluation, Model, Train, Trial
-from tests.conftest import MARKED
 
 torch = pytest.importorskip("torch")
 
