@@ -1,0 +1,107 @@
+"""The training loop of pretraining: it writes its state every few minutes and goes on from it, to the same weights bit for bit.
+
+The state has the weights, the optimizers' moments, torch's random numbers and the step; the documents of the steps before are
+drawn again. It is written by core/resume.py, as that of a trial is: whole, or not at all.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
+
+from core.lab.make import recipe
+from core.lab.make.recipe import Base
+from core.resume import Keeper, State
+
+TEACHER_SHARE = 0.35  # how far into pretraining the synthetic data's teacher is taken
+TOLD_EVERY = 50  # steps
+RANDOM_NUMBERS = "random numbers"
+
+
+@dataclass
+class Reading:
+    """A base while it is pretrained: its weights, and how far it is."""
+
+    base: Base
+    model: LlamaForCausalLM
+    vocabulary: PreTrainedTokenizerFast
+    step: int = 0  # done
+    seconds: float = 0.0  # of earlier attempts
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.optimizers = recipe.optimizers(self.model, self.base.size)
+
+    @property
+    def spent(self) -> float:
+        """Seconds, of all attempts."""
+        return self.seconds + time.monotonic() - self.began
+
+    def state(self) -> State:
+        tensors = {f"model/{name}": weight for name, weight in self.model.named_parameters()}
+        for i, optimizer in enumerate(self.optimizers):
+            for parameter, moments in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer/{i}/{parameter}/{name}": moment for name, moment in moments.items()}
+        return State(self.step, tensors | {RANDOM_NUMBERS: torch.get_rng_state()}, {"seconds": self.spent})
+
+    def restore(self, state: State) -> None:
+        """Takes up the state, of the same base."""
+        with torch.no_grad():
+            for name, weight in self.model.named_parameters():
+                weight.copy_(state.tensors[f"model/{name}"])
+        moments: dict[int, dict[int, dict[str, torch.Tensor]]] = {i: {} for i in range(len(self.optimizers))}
+        for name, tensor in state.tensors.items():
+            kind, *place = name.split("/")
+            if kind == "optimizer":
+                moments[int(place[0])].setdefault(int(place[1]), {})[place[2]] = tensor
+        for i, optimizer in enumerate(self.optimizers):
+            whole: dict[str, Any] = optimizer.state_dict()
+            optimizer.load_state_dict({**whole, "state": moments[i]})
+        torch.set_rng_state(state.tensors[RANDOM_NUMBERS])
+        self.step, self.seconds = state.step, float(state.rest["seconds"])
+
+    def learn(self, batch: torch.Tensor) -> torch.Tensor:
+        """One optimizer step; the loss before it."""
+        share = recipe.learning_rate_factor(self.step, self.base.n_steps)
+        batch = batch.to(self.model.device)
+        with torch.autocast(batch.device.type, dtype=torch.bfloat16):
+            loss = self.model(input_ids=batch, labels=batch).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = optimizer.defaults["lr"] * share
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        return loss.detach()  # type: ignore[no-any-return]
+
+
+def read(reading: Reading, keeper: Keeper, at_teacher: Callable[[], None]) -> None:
+    """Trains in place over one pass of the corpus, from the keeper's last state on; `at_teacher` is called on the way."""
+    if (state := keeper.load()) is not None:
+        reading.restore(state)
+        print(f"goes on at step {reading.step}", flush=True)
+    elif keeper.trouble:
+        print(f"begins anew; the state in {keeper.folder} is {keeper.trouble}", flush=True)
+    first, n_steps = reading.step, reading.base.n_steps
+    started = time.monotonic()
+    reading.model.train()
+    for batch in recipe.windows(reading.vocabulary, reading.base, first):
+        if reading.step == n_steps:
+            break
+        loss = reading.learn(batch)
+        if reading.step == int(TEACHER_SHARE * n_steps):
+            at_teacher()
+        if keeper.due() or (first < reading.step == n_steps):
+            keeper.save(reading.state())
+            keeper.trouble and print(f"the state of step {reading.step} {keeper.trouble}", flush=True)
+        if reading.step % TOLD_EVERY == 0 or reading.step == n_steps:
+            a_step = (time.monotonic() - started) / (reading.step - first)
+            told = f"{recipe.BATCH_TOKENS / a_step:,.0f} tokens/s  ETA {(n_steps - reading.step) * a_step / 60:.0f} min"
+            print(f"step {reading.step}/{n_steps}  loss {loss.item():.3f}  {told}", flush=True)
