@@ -25,9 +25,7 @@ TINY = Base("0.2M", 0, N_STEPS * recipe.BATCH_TOKENS)
 def short_run(weights_seed: int, corpus_seed: int, folder: Path) -> list[torch.Tensor]:
     torch.manual_seed(weights_seed)
     vocabulary = tokenizer.build()
-    one = reading.Reading(
-        Base("0.9M", corpus_seed, 3 * recipe.BATCH_TOKENS), recipe.build_model("0.9M", vocabulary), vocabulary
-    )
+    one = reading.Reading(Base("0.9M", corpus_seed, 3 * recipe.BATCH_TOKENS), recipe.build_model("0.9M", vocabulary), vocabulary)
     folder.mkdir(exist_ok=True)
     reading.read(one, resume.Keeper(folder, {}, every_seconds=600), lambda: None)
     assert one.step == 3
@@ -115,9 +113,7 @@ def test_names_make_bases_that_are_not_finished(
     monkeypatch.setattr(pretrain, "make", make)
     options = ["--output", str(tmp_path), "--threads", "1"]
     assert pretrain.main(["base-1", "base-small-0", *options]) == 0
-    assert [(job.base, job.output.name) for job in made] == [
-        (recipe.BASES[name], name) for name in ("base-1", "base-small-0")
-    ]
+    assert [(job.base, job.output.name) for job in made] == [(recipe.BASES[name], name) for name in ("base-1", "base-small-0")]
     assert pretrain.main(["--all", *options]) == 0
     assert sorted(job.output.name for job in made) == sorted(recipe.BASES)  # each once
     assert pretrain.main(["--seed", "9", "--size", "4M", "--output", str(tmp_path / "own"), "--threads", "1"]) == 0
