@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -9,6 +10,7 @@ from typing import ClassVar
 from core.errors import BadInput, nearest
 
 MOST_CHARACTERS = 4_000  # of a path
+GENERATED = "reasoning-gym:"  # begins the name of rows that are no file: families may be many
 
 Scalar = str | int | float | bool | None
 
@@ -30,12 +32,11 @@ class Part:
             self._require(least <= value <= most, name, f"at least {least} and at most {most:,}{none}")
 
     def _text(self, name: str, valid: str) -> None:
-        """A name or a path that an operating system takes."""
+        """A name or a path that an operating system takes, or families of generated rows."""
         value = getattr(self, name)
         if value is not None:
-            short = (
-                len(value) <= MOST_CHARACTERS and max(len(part.encode("utf-8", "replace")) for part in value.split("/")) <= 255
-            )
+            parts = re.split("[/+,]" if value.startswith(GENERATED) else "/", value)
+            short = len(value) <= MOST_CHARACTERS and max(len(part.encode("utf-8", "replace")) for part in parts) <= 255
             self._require(bool(value.strip()) and value.isprintable() and short, name, valid)
 
     def _one_of(self, name: str, choices: Sequence[str]) -> None:

@@ -55,6 +55,15 @@ def test_few_tasks_are_drawn_from_the_larger_pool() -> None:
     assert not one.evaluation
 
 
+def test_a_source_may_name_many_families_and_a_file_has_a_name_that_a_disk_takes() -> None:
+    many = gym.PREFIX + gym.EASY
+    assert len(many) > 255
+    assert Data(source=many).source == many
+    for name in ("x" * 256, f"{gym.PREFIX}gcd+{'x' * 256}", f"a/{'y' * 256}/b"):
+        with pytest.raises(BadInput, match="must be lab:curated"):
+            Data(source=name)
+
+
 def test_what_a_source_says_decides_its_hash_whatever_the_order() -> None:
     hashes = [
         gym.hash_of("data.source", f"reasoning-gym:{text}") for text in ("gcd+lcm", "lcm+gcd", "gcd+lcm(max_value=20)", "gcd")

@@ -34,9 +34,9 @@ from core.data.shapes import LABELS
 from core.data.wording import normal
 from core.errors import BadInput, nearest
 from core.fields import content_hash
+from core.part import GENERATED as PREFIX
 from core.settings import Scalar
 
-PREFIX = "reasoning-gym:"
 FAMILIES: dict[str, str] = {
     "algebra": "complex_arithmetic simple_equations",
     "algorithmic": "ab base_conversion binary_alternation count_primes letter_counting letter_jumble palindrome_generation"
