@@ -120,4 +120,5 @@ def as_text(outcomes: Sequence[Outcome], names: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
+    environment.in_utf8()
     sys.exit(main())

@@ -152,14 +152,14 @@ def generations(uri: str, table: pd.DataFrame) -> dict[str, list[dict[str, str]]
 
 
 def along(uri: str, table: pd.DataFrame) -> pd.DataFrame:
-    """What was measured on validation along the training of final trials: a row a trial and step, with arm, seed, step, epoch,
-    quality and forgetting. Empty where nothing was."""
+    """What was measured on validation along the training of final trials: a row a trial and step, with arm, seed, base, step,
+    epoch, quality and forgetting. Empty where nothing was."""
     if "evaluation.every" not in table:
         return pd.DataFrame()
     done = table[(table["state"] == State.FINISHED) & (table["phase"] == Phase.FINAL) & table["evaluation.every"].notna()]
     rows = [
-        {"arm": str(trial.arm), "seed": int(str(trial.seed)), **point}
-        for trial in done.itertuples()
+        {"arm": str(trial.arm), "seed": int(str(trial.seed)), "base": str(base), **point}
+        for trial, base in zip(done.itertuples(), done["model.name"], strict=True)
         for point in tracking.read_history(uri, str(trial.run_id), str(trial.artifacts))
         if "quality" in point
     ]

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import os
+import sys
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +18,12 @@ PACKAGES = ("torch", "transformers", "peft", "trl")
 def python_path() -> str:
     """PYTHONPATH for a process of ours: this code before all other."""
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+
+
+def command(module: str, *arguments: str) -> list[str]:
+    """The command of a process of ours, for an environment with `python_path`: -P keeps files of the working directory, which are
+    the user's, from being imported in the place of modules."""
+    return [sys.executable, "-P", "-m", module, *arguments]
 
 
 @functools.cache

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
-from core import cost
+from core import cost, installation
 from core.cost import LAYER_STEP_SECONDS, STEP_SECONDS, Sizes, Speed
 from core.errors import BadInput, one_line
 from core.fields import flatten, from_flat
@@ -59,7 +59,7 @@ def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
         BadInput: one of them failed, with its last line.
     """
     task = json.dumps({"trial": flatten(trial), "device": asdict(device), "asked": asdict(asked)})
-    command = [sys.executable, "-m", "core.probe", task]
+    command = installation.command("core.probe", task)
     running = [_started(command) for _ in range(at_once)]
     found = []
     try:
@@ -80,7 +80,7 @@ def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
 
 
 def _started(command: list[str]) -> subprocess.Popen[str]:
-    settings = {**PATIENT_THREADS, **os.environ}
+    settings = {**PATIENT_THREADS, **os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1"}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
 
 

@@ -72,7 +72,7 @@ def _looked_at(model: Model, content: str) -> BadInput | Killed | None:
 def look(model: Model) -> BadInput | Killed | None:
     """What a process of its own says of the model; None if it is taken."""
     environment = {**os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": ""}
-    command = [sys.executable, "-m", "core.rehearsal", json.dumps(asdict(model))]
+    command = installation.command("core.rehearsal", json.dumps(asdict(model)))
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=LIMIT_SECONDS)
     except subprocess.TimeoutExpired:

@@ -64,7 +64,7 @@ def _asked(address: str) -> list[Node]:
         BadInput: nothing answers, or it refuses.
     """
     environment = {**os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1"}
-    command = [sys.executable, "-m", "sweeps.nodes", address]
+    command = installation.command("sweeps.nodes", address)
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=WAIT_SECONDS)
         found = json.loads(done.stdout.decode(errors="replace").strip().rpartition("\n")[2])

@@ -276,7 +276,7 @@ def analyse(uri: str, arguments: list[str]) -> bool:
     """Runs analysis/report.py in a process of its own; whether it could."""
     environment = {**os.environ, "PYTHONPATH": installation.python_path()}
     environment[tracking.URI_VARIABLE] = uri  # not an argument, which every user of the machine could read
-    return subprocess.run([sys.executable, "-m", "analysis.report", *arguments], env=environment).returncode == 0
+    return subprocess.run(installation.command("analysis.report", *arguments), env=environment).returncode == 0
 
 
 def _command_line() -> str:

@@ -290,7 +290,7 @@ def test_the_programs_read_and_write_utf8_in_any_locale(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "sweeps/run.py", *asked], cwd=ROOT, env=plain | narrow, capture_output=True)
         assert done.returncode == 2, done.stderr
         assert "données".encode("latin-1") in done.stderr
-    for program in ("sweeps/run.py", "analysis/report.py"):
+    for program in ("sweeps/run.py", "analysis/report.py", "analysis/judge.py"):
         done = subprocess.run([sys.executable, program, "--help"], cwd=ROOT, env=plain | narrow, capture_output=True)
         assert done.returncode == 0, done.stderr
 

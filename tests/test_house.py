@@ -6,6 +6,7 @@ import ast
 import csv
 import fnmatch
 import json
+import os
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from packaging.utils import canonicalize_name
 import experiments
 from analysis import formatting, questions
 from analysis.claims.verdicts import read, summary
+from core import installation
 from core.fields import flatten
 from sweeps import plan
 
@@ -204,6 +206,18 @@ def test_no_file_is_called_like_a_module_that_it_would_hide() -> None:
     for package in PACKAGES:
         own = {path.stem for path in (ROOT / package).iterdir() if path.suffix == ".py" or path.is_dir()}
         assert not own & taken, f"{package}/ hides {own & taken}"
+
+
+def test_processes_of_ours_import_no_file_of_the_working_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
+            assert path.name == "installation.py" or not re.search(r'"-m",', path.read_text()), path
+    (tmp_path / "hashlib.py").write_text("raise SystemExit(1)")
+    monkeypatch.chdir(tmp_path)
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    environment["PYTHONPATH"] = installation.python_path()
+    assert subprocess.run(installation.command("core.installation"), env=environment).returncode == 0
 
 
 def test_every_file_of_questions_is_listed_and_no_claim_is_made_twice() -> None:

@@ -9,6 +9,7 @@ from simulated import question, truths
 
 import experiments
 from analysis import questions
+from analysis.stats import Over
 from core.settings import Evaluation
 from sweeps import plan, scored
 
@@ -67,6 +68,11 @@ def test_tuning_is_held_against_the_prompted_base() -> None:
     assert [found[name] for name in experiments_ids()] == ["supported", "contradicted", "supported"]
     found = answered({0: 0.5, 1: 0.7, 4: 0.9}, {0: 0.6, 1: 0.7, 4: 0.8})
     assert [found[name] for name in experiments_ids()] == ["contradicted", "supported", "supported"]
+
+
+def test_differences_from_a_base_speak_for_the_bases_that_were_drawn() -> None:
+    found = questions.answer("shots", *question(truths("shots"), seeds=4, n_items=50, tuned=False)).verdicts  # two bases
+    assert [one.over for one in found[:2]] == [Over.THESE_BASES] * 2  # the simulated base answers nothing, whatever the seed
 
 
 def experiments_ids() -> list[str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from core import cost, memory, preflight, probe, remembered
+from core import cost, installation, memory, preflight, probe, remembered
 from core.cost import Sizes, Speed
 from core.errors import BadInput
 from core.experiment import Experiment, LogUniform
@@ -52,6 +53,13 @@ def test_written_tokens_wait_for_one_another() -> None:
     assert twice == pytest.approx(2 * (cost.seconds(read, SIZES, SPEED, 64) - fixed))
     written = Cost(length=10, written=200, passes=50)
     assert cost.seconds(written, SIZES, SPEED, 64) == pytest.approx(200 * (per_token + 1e6) / 1e8 + 50 * 0.01)
+
+
+def test_a_probe_runs_the_code_of_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    monkeypatch.setattr(subprocess, "Popen", lambda command, env, **rest: (command, env))
+    command, env = probe._started(["x"])  # type: ignore[misc]
+    assert (command, env["PYTHONPATH"]) == (["x"], str(installation.ROOT))
 
 
 def test_a_probe_gives_back_the_speed_that_it_was_timed_with() -> None:

@@ -50,7 +50,7 @@ def apart(first: Scores, second: Scores, of: tuple[dict[str, int], dict[str, int
         if not scores or scores[0] is None or scores[1] is None:
             return untested(ask.region, ask.effect, "no common seed whose base was scored on the same items")
         panel = t.panels["quality"]
-        e = mean_interval(scores[0] - scores[1], panel.strata_I, panel.n_items)
+        e = mean_interval(scores[0] - scores[1], panel.strata_I, panel.n_items, bases_S=panel.bases([one, other], seeds))
         return Finding(e, ask.region, ask.effect, t.units["quality"], "", hindrance(t, "quality", one, other))
 
     return rule

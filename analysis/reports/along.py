@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from analysis import formatting
-from analysis.stats import t_quantile
+from analysis.stats import mean_interval
 from core.measures import ACCURACY
 
 SHOWN = ("quality", "forgetting")
 NOTE = (
     "Measured on validation items while the models were trained (`evaluation.every`). The learning rate decays towards the end: "
-    "a shorter training may end elsewhere than an earlier step. Intervals: 95 %, over seeds.\n"
+    "a shorter training may end elsewhere than an earlier step. Intervals: 95 %, over seeds, or over the bases "
+    "that these take turns over.\n"
 )
 
 
@@ -28,10 +29,10 @@ def means(found: pd.DataFrame, units: Mapping[str, str]) -> pd.DataFrame:
             continue
         row: dict[str, object] = {"arm": arm, "step": int(step), "epoch": float(group["epoch"].mean()), "seeds": n}
         for name in SHOWN:
-            mean = float(group[name].mean())
-            half = t_quantile(n - 1) * float(group[name].std(ddof=1)) / np.sqrt(n) if n > 1 else np.nan
+            e = mean_interval(group[name].to_numpy(dtype=float)[:, None], bases_S=group["base"].to_numpy())
             low, high = (0.0, 1.0) if units.get(name) == ACCURACY and name == "quality" else (-np.inf, np.inf)
-            row |= {name: mean, f"{name}_low": max(mean - half, low), f"{name}_high": min(mean + half, high)}
+            ends = (max(e.low, low), min(e.high, high)) if e.known else (np.nan, np.nan)
+            row |= {name: e.value, f"{name}_low": ends[0], f"{name}_high": ends[1]}
         rows.append(row)
     return pd.DataFrame(rows)
 
