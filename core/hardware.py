@@ -145,6 +145,13 @@ def device_name(device: Device) -> str:
     return f"{platform.machine()} CPU, {device.threads} thread(s)"
 
 
+def exact_name(device: Device) -> str:
+    """With what decides in which order sums are taken: the GPU's model; threads and the instructions of the CPU."""
+    import torch
+
+    return device_name(device) + (f", {torch.backends.cpu.get_cpu_capability()}" if device.kind == "cpu" else "")
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether the error says that memory ran out, on the GPU or on the CPU."""
     import torch

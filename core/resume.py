@@ -47,7 +47,7 @@ class State:
 @dataclass
 class Keeper:
     """Keeps the states of one trial's training in its folder, every so many seconds, and gives back the last one. `mark` says
-    what the training is: its fingerprint, and the versions of what computes it."""
+    what the training is: its fingerprint, and what computes it (versions, device, threads), so that sums come out as before."""
 
     folder: Path
     mark: Mapping[str, str]
@@ -55,6 +55,7 @@ class Keeper:
     trouble: str = ""  # why a state could not be used or written
     saved: float = field(default_factory=time.monotonic)  # when the last one was written
     took_seconds: float = 0.0
+    earlier_seconds: float | None = None  # of the processes before this one, from the state that the first `load` found
 
     def due(self) -> bool:
         return time.monotonic() - self.saved >= max(self.every_seconds, LEAST_SHARE * self.took_seconds)
@@ -84,6 +85,8 @@ class Keeper:
             found, self.trouble = None, f"ignored: damaged ({one_line(error)})"
         if found is None:
             clear(self.folder)
+        if self.earlier_seconds is None:
+            self.earlier_seconds = float(found.rest.get("seconds", 0.0)) if found else 0.0
         return found
 
     def _load(self) -> State | None:

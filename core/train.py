@@ -197,7 +197,6 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
     _train(trainer, watcher, state)
     trained = _summary(watcher)
     trained.resumed_at = state.step if state else 0
-    trained.resumed_seconds = watcher.earlier
     if how.along and trained.diverged_at is None:
         trained.kept_step = how.along.choose()
     return trained

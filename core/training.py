@@ -38,6 +38,5 @@ class Trained:
     diverged_at: int | None = None
     seconds: float = 0.0  # of every attempt, without what is measured along the way
     resumed_at: int = 0  # the step at which it went on from a state
-    resumed_seconds: float = 0.0  # of the attempts before
     kept_step: int | None = None  # whose weights the model has, where the best ones were to be kept
     history: list[Point] = field(default_factory=list)

@@ -82,7 +82,9 @@ def run(trial: Trial, provenance: Mapping[str, str], output: Path, device: Devic
 def _run_within(trial: Trial, hashes: Mapping[str, str], output: Path, device: Device, result: Result) -> None:
     """Runs the trial; where the memory does not do, which an estimate cannot rule out, again with smaller micro-batches or
     checkpointing, twice at most. The optimizer steps stay the same."""
-    asked = _Asked(trial, hashes, output, device, hardware.available_gib(device))
+    mark = {"fingerprint": result.fingerprint, **versions(), "device": hardware.exact_name(device)}
+    keeper = resume.Keeper(output, mark, device.checkpoint_seconds)
+    asked = _Asked(trial, hashes, output, device, hardware.available_gib(device), keeper)
     for left in (2, 1, 0):
         try:
             return _run(asked, result)
@@ -105,6 +107,7 @@ class _Asked:
     output: Path
     device: Device
     available_gib: float
+    keeper: resume.Keeper
 
     @property
     def mixed(self) -> bool:
@@ -154,18 +157,15 @@ def _run(asked: _Asked, result: Result) -> None:
 
 def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> None:
     """Trains the model in place, from where an earlier attempt got to; what came of it is in the result."""
-    trial, output, device, facts = asked.trial, asked.output, asked.device, result.facts
+    trial, output, device, facts, keeper = asked.trial, asked.output, asked.device, result.facts, asked.keeper
     way = _way(asked, data, result.metrics)
     facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
-    keeper = resume.Keeper(
-        output, {"fingerprint": result.fingerprint, **versions(), "device": device.kind}, device.checkpoint_seconds
-    )
     along = _along(asked, base, tuned)
     memories = way.micro_batch_size, way.checkpointing
     how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along)
     trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
     summary.add_training(result, trained)
-    result.seconds = trained.resumed_seconds  # `run` adds those of this attempt
+    result.seconds = keeper.earlier_seconds or 0.0  # `run` adds those of this process
     if keeper.trouble:
         facts["training_state"] = keeper.trouble
 

@@ -99,12 +99,14 @@ def of(plan: Plan, directory: Path, output: Path, wanted: bool) -> dict[str, Pri
     return found
 
 
-def keep(directory: Path, priors: Mapping[str, Prior | None]) -> None:
-    """Writes what the sweep took into its record, beside what earlier starts took for other arms."""
+def keep(directory: Path, priors: Mapping[str, Prior | None]) -> dict[str, float]:
+    """Writes what the sweep took into its record, beside what earlier starts took; the rates of its arms by the record, where
+    another process may have begun the sweep since `priors` were looked for. To be called by the holder of the sweep's lock."""
     known = _read(directory / PRIOR) or {}
     new = {**priors, **known}
     if priors and new != known:
         write_whole(directory / PRIOR, json.dumps({label: one and asdict(one) for label, one in new.items()}, indent=1).encode())
+    return {label: one.rate for label in priors if (one := new[label])}
 
 
 def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:

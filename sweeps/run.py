@@ -255,7 +255,7 @@ def start(prepared: Prepared, options: Options, how: str) -> Ran:
     with ledger.locked(directory):
         if prepared.choice:
             prepared.choice.write()
-        priors.keep(directory, prepared.priors)
+        plan = dataclasses.replace(plan, priors=priors.keep(directory, prepared.priors))
         run = Sweep(plan, directory, uri, output)
         if options.retry:
             print(run.forget_failed())

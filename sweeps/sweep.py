@@ -55,7 +55,7 @@ class Sweep:
     def __init__(self, plan: Plan, directory: Path, uri: str, output: Path) -> None:
         self.plan, self.directory, self.uri = plan, directory, uri
         self.title = f"{plan.experiment.name} {plan.sweep[:8]}"
-        self.store = Store(uri, plan.experiment.name, plan.sweep, asked(plan))
+        self.store = Store(uri, plan.experiment.name, plan.sweep, asked(plan), directory)
         self.search = self._search()
         self.unrecorded = 0  # tuning trials that Optuna's file lacks
         self.disk: Disk | None = None  # what keeps weights below a limit

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -41,6 +43,18 @@ def begun(template: str | None, adds_bos: bool = False, **named: str | None) -> 
     made.chat_template = template
     encode.give_template(made)
     return [made.decode(ids) for ids in drift.beginnings(made, len(made))]
+
+
+def test_what_neither_model_ever_says_adds_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Logits of -inf, as models have them that rule tokens out."""
+    base, tuned = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
+    logits = {base: torch.tensor([[0.0, 0.0, -torch.inf]]), tuned: torch.tensor([[0.0, 1.0, -torch.inf]])}
+    made = {of: SimpleNamespace(logits=lambda piece, own=own: own, pieces=lambda: [slice(None)]) for of, own in logits.items()}
+    monkeypatch.setattr(drift.head, "scored", lambda model, ids, at: made[model])
+    kl, _, counts = drift._divergence(tuned, base, drift.Texts([[0, 1]], [[0, 1]]), 1)
+    odds = math.e / (1 + math.e)
+    assert counts.tolist() == [1]
+    assert kl[0] == pytest.approx(0.5 * math.log(0.5 / (1 - odds)) + 0.5 * math.log(0.5 / odds), abs=1e-6)
 
 
 def test_documents_begin_where_no_turn_does() -> None:

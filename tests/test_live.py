@@ -123,6 +123,20 @@ def test_a_trial_that_never_ended_is_told_of_as_killed(output: Path, status: str
         assert [run.info.status for run in runs(output, "live")] == ["RUNNING"]
 
 
+def test_what_runs_in_another_directory_is_left_alone(output: Path) -> None:
+    theirs = opened(output)
+    theirs.log_live(record(output), BEGUN, points(60, whole=True))
+    uri = tracking.default_uri(output)
+    own = Store(uri, NAME, SWEEP, directory=output / "elsewhere")
+    own.open({}, "")
+    own.close("FINISHED")
+    assert [run.info.status for run in runs(output, "live")] == ["RUNNING"]
+    own = Store(uri, NAME, SWEEP, directory=record(output).folder.parent.parent)
+    own.open({}, "")
+    own.close("FINISHED")
+    assert runs(output, "live") == []
+
+
 def test_a_trial_that_crashed_keeps_the_curve_that_it_had(output: Path) -> None:
     store, one = opened(output), record(output, state="crashed", reason="it broke")
     store.log_live(one, BEGUN, points(60, whole=True))

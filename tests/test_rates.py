@@ -164,6 +164,7 @@ def test_the_rates_of_a_like_sweep_come_first_and_are_kept_in_the_sweeps_own_rec
     assert priors.of(plan, new, tmp_path, False) == dict.fromkeys(best)
     new.mkdir()
     priors.keep(new, found)
+    assert priors.keep(new, dict.fromkeys(found)) == best  # a process that began it a moment later goes on with these
     tuned(plan, tmp_path, "another-3", 2e-3)
     (tmp_path / "rank_vs_quality-1" / priors.TUNED).unlink()
     assert priors.of(plan, new, tmp_path, True) == priors.of(plan, new, tmp_path, False) == found

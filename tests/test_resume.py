@@ -223,11 +223,11 @@ def test_a_short_trial_writes_no_state(
 def test_a_trial_that_ran_out_of_memory_goes_on_smaller_where_it_was(
     make_model: Callable[..., str], rows_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from core import preflight, train, trial
+    from core import preflight, train, training_state, trial
     from core.hardware import Device
 
     monkeypatch.setattr(resume, "LEAST_SHARE", 0)
-    loss, calls = train.response_loss, []
+    loss, calls, captured = train.response_loss, [], training_state.captured
 
     def limited(model: Any, inputs: Any) -> Any:
         calls.append(len(inputs["n_tokens"]))
@@ -236,12 +236,14 @@ def test_a_trial_that_ran_out_of_memory_goes_on_smaller_where_it_was(
         return loss(model, inputs)
 
     monkeypatch.setattr(train, "response_loss", limited)
+    monkeypatch.setattr(training_state, "captured", lambda trainer, rates, seconds: captured(trainer, rates, seconds + 1_000))
     asked = made(make_model("llama"), rows_file, Lora(rank=4), Train())
     found = trial.run(asked, preflight.provenance(asked), tmp_path, Device(checkpoint_seconds=1e-9))
     assert found.state == "finished"
     assert found.facts["ran_out_of_memory"].startswith("micro-batches of ")
     assert found.facts["resumed"] == "at step 5 of 9"
     assert found.metrics["train/steps"] == 9
+    assert found.seconds < 1_000  # those of its first try in this process stand on the clock already
     assert calls[:5] == [8, 8, 6, 8, 8]
     assert max(calls[6:]) < 8
     assert not list(tmp_path.glob(".training*"))
@@ -266,6 +268,7 @@ def test_a_trial_that_failed_keeps_its_state_for_another_try(
     assert list(tmp_path.glob(".training*"))
     again = trial.run(asked, preflight.provenance(asked), tmp_path, Device(checkpoint_seconds=1e-9))
     assert (again.state, again.facts["resumed"]) == ("finished", "at step 9 of 9")
+    assert again.seconds > failed.metrics["train/seconds"]
     assert again.history == failed.history
     assert not list(tmp_path.glob(".training*"))
 

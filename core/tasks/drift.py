@@ -192,7 +192,8 @@ def _divergence(
         divergence, losses = [], []
         for piece in base.pieces():
             p, q = base.logits(piece).log_softmax(-1), tuned.logits(piece).log_softmax(-1)
-            divergence.append((p.exp() * (p - q)).sum(-1).double())
+            terms = p.exp() * (p - q)  # not a number where both models say -inf: what is never said adds nothing
+            divergence.append(terms.where(p != -torch.inf, 0).sum(-1).double())
             losses.append(-q.gather(-1, one.targets[piece, None]).squeeze(-1).double())
         places = one.at[0].cpu().numpy()
         kl[batch] = np.bincount(places, torch.cat(divergence).cpu().numpy(), len(batch))

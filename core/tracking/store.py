@@ -77,9 +77,11 @@ class _Logged:
 class Store:
     """Writes one sweep's runs. Not thread-safe: one thread at a time."""
 
-    def __init__(self, uri: str, experiment: str, sweep: str, asked: views.Asked | None = None) -> None:
-        """`asked`: what the sweep's views in MLflow's UI show; without it there are none."""
-        self.uri, self.experiment, self.sweep, self.asked = uri, experiment, sweep, asked
+    def __init__(
+        self, uri: str, experiment: str, sweep: str, asked: views.Asked | None = None, directory: Path | None = None
+    ) -> None:
+        """`asked`: what the sweep's views in MLflow's UI show; without it there are none. `directory`: of its trials."""
+        self.uri, self.experiment, self.sweep, self.asked, self.directory = uri, experiment, sweep, asked, directory
         self.parent_id = self.experiment_id = ""  # until `open`
         self.restored = False  # the experiment had been deleted in the store
         self.runs: dict[str, list[_Logged]] = {}  # by key; several only after two processes logged at the same time
@@ -107,7 +109,7 @@ class Store:
                 self.client.set_tag(run.info.run_id, PARENT, parent_id)
             if run.data.tags.get(KIND) == "trial":
                 self.runs.setdefault(run.data.tags[KEY], []).append(_Logged.of(run))
-            if run.data.tags.get(KIND) == LIVE:
+            if run.data.tags.get(KIND) == LIVE and self._ours(run):
                 self.live.found(run.data.tags[KEY], run.info.run_id)
         self.client.update_run(parent_id, status="RUNNING")
         now = {LAST_RUN: str(time.time_ns() // 1_000_000), **(tags or {})}
@@ -168,6 +170,12 @@ class Store:
         """The run of a trial that was running becomes that of the one that has ended."""
         log_batch(self.client, run_id, tags=self._tags(record) | entries.ended_tags(result, digest))
         return _Logged.of(self.client.get_run(run_id))
+
+    def _ours(self, run: Run) -> bool:
+        """Whether the run of a running trial is of this directory, or of a process that has ended: the same sweep may be running
+        in another directory on this store."""
+        there = Path(run.data.tags.get(FOLDER, "")).parent.parent
+        return self.directory in (None, there) or run.info.status != "RUNNING"
 
     def holds(self, record: TrialRecord) -> bool:
         """Whether the trial's result stood in the store, whole and alone, when it was opened."""
