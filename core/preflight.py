@@ -86,8 +86,9 @@ def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[
 
 def selected(trial: Trial, hashes: dict[str, str] | None = None) -> selection.Selection:
     """The rows that the trial trains on and is scored on. `hashes`: its provenance, where that is known."""
-    chosen = _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
-    return writing.accepted(trial, bases.read(trial.model), chosen) if trial.data.skip_bad_rows else chosen
+    if trial.data.skip_bad_rows:
+        return writing.select(trial, bases.read(trial.model))
+    return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from core import chat
-from core.data import encode
+from core.data import encode, selection
 from core.data.rows import SKIP, Row
 from core.data.selection import Selection
 from core.data.turns import Message
 from core.errors import BadInput
+from core.settings import Data, Evaluation
 from core.spans import WAYS
 from core.template import Endless, Template
 
@@ -39,25 +40,37 @@ def among(template: Template, rows: Iterable[Row]) -> list[tuple[Row, BadInput]]
     return found
 
 
-def accepted(template: Template, chosen: Selection) -> Selection:
-    """The selection without rows that the template refuses, which it counts.
+def select(template: Template, data: Data, evaluation: Evaluation, seed: int) -> Selection:
+    """The selection without rows that the template refuses, which it counts. They go before others are drawn, so that there are
+    as many as are asked for.
 
     Raises:
         BadInput: it refuses all rows of training, or of evaluation.
     """
-    found = [among(template, rows) for rows in (chosen.train, chosen.evaluation)]
-    if not any(found):
-        return chosen
-    out = [{id(row) for row, _ in refused} for refused in found]
-    train, evaluation = (
-        tuple(row for row in rows if id(row) not in gone)
-        for rows, gone in zip((chosen.train, chosen.evaluation), out, strict=True)
-    )
-    if not train or (chosen.evaluation and not evaluation):
-        row, error = (found[0] if not train else found[1])[0]
+    found: list[tuple[Row, BadInput]] = []
+
+    def take(rows: tuple[Row, ...]) -> tuple[Row, ...]:
+        left, gone = parted(template, rows)
+        found.extend(gone)
+        return left
+
+    chosen = selection.select(data, evaluation, seed, take)
+    return replace(chosen, n_refused=len(found), refused=found[0][1].text) if found else chosen
+
+
+def parted(template: Template, rows: tuple[Row, ...]) -> tuple[tuple[Row, ...], list[tuple[Row, BadInput]]]:
+    """The rows that the template takes, and those that it refuses.
+
+    Raises:
+        BadInput: it refuses all of them.
+    """
+    found = among(template, rows)
+    gone = {id(row) for row, _ in found}
+    left = tuple(row for row in rows if id(row) not in gone) if gone else rows
+    if found and not left:
+        row, error = found[0]
         raise BadInput(f"{error.text}; nor is any other row taken ({ways(template, row)})", field=error.field)
-    first = next(error for refused in found for _, error in refused)
-    return replace(chosen, train=train, evaluation=evaluation, n_refused=sum(map(len, found)), refused=first.text)
+    return left, found
 
 
 def refusal(template: Template, error: BadInput, row: Row, rows: Sequence[Row]) -> BadInput:

@@ -28,8 +28,10 @@ class Tokens:
 
 def chosen_for(trial: Trial, base: model.Base) -> selection.Selection:
     """What the trial trains on and is scored on; without what the chat template refuses, where that may be left out."""
-    chosen = selection.select(trial.data, trial.evaluation, trial.seed)
-    return refused.accepted(encode.template_of(base.tokenizer), chosen) if trial.data.skip_bad_rows else chosen
+    asked = trial.data, trial.evaluation, trial.seed
+    if trial.data.skip_bad_rows:
+        return refused.select(encode.template_of(base.tokenizer), *asked)
+    return selection.select(*asked)
 
 
 def check_unchanged(trial: Trial, base: model.Base, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:

@@ -33,9 +33,9 @@ class Written:
     shown: shown.Pieces  # one row as it is written, what is learnt of it apart
 
 
-def accepted(trial: Trial, base: BaseFiles, chosen: Selection) -> Selection:
+def select(trial: Trial, base: BaseFiles) -> Selection:
     """The selection without rows that the base's chat template refuses."""
-    return refused.accepted(_conversations(trial, base).template, chosen)
+    return refused.select(_conversations(trial, base).template, trial.data, trial.evaluation, trial.seed)
 
 
 def look(trial: Trial, base: BaseFiles, chosen: Selection, seq_len: int) -> Written:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from core import preflight, refused, spans
+from core.data import selection
 from core.data.encode import CHATML, compiled
 from core.data.rows import Row, build
 from core.errors import BadInput
@@ -71,7 +72,7 @@ CALLING = [*turns("u"), {"role": "assistant", "content": "", "tool_calls": [CALL
 def test_a_refusal_says_what_the_template_does_not_take(source: str, one: Row, says: str) -> None:
     plain = row("u", "a")
     with pytest.raises(BadInput) as error:
-        refused.accepted(template(source), _selection((one, one)))
+        refused.parted(template(source), (one, one))
     assert "refuses this conversation" in str(error.value)
     assert says in str(error.value)
     assert "model.chat_template=chatml" in str(error.value)
@@ -80,20 +81,20 @@ def test_a_refusal_says_what_the_template_does_not_take(source: str, one: Row, s
     assert "--skip-bad-rows" in whole.text
 
 
-def _selection(train: tuple[Row, ...], evaluation: tuple[Row, ...] = ()):
-    from core.data.rows import Loaded
-    from core.data.selection import Selection
-
-    return Selection(train, evaluation, 0, len(train), Loaded(train, 0, ()))
-
-
-def test_refused_rows_are_left_out_and_counted() -> None:
-    right, wrong = row("u", "a"), row("s", "u", "a")
-    found = refused.accepted(template(GEMMA), _selection((right, wrong, right), (wrong, right)))
-    assert (found.train, found.evaluation, found.n_refused, found.n_bad) == ((right, right), (right,), 2, 2)
+def test_rows_that_are_refused_go_before_others_are_drawn(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    lines = [{"prompt": f"say {i}", "response": f"{i} it is", **({"system": "s"} if i % 4 else {})} for i in range(200)]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    data, evaluation = Data(source=str(path), eval_share=0.2, n_examples=30), Evaluation(max_rows=3)
+    plain, found = selection.select(data, evaluation, 0), refused.select(template(GEMMA), data, evaluation, 0)
+    assert sum(len(one.messages) > 2 for one in plain.train) > 15
+    assert (len(found.train), len(found.evaluation)) == (30, 3)
+    assert {one.messages[0]["role"] for one in (*found.train, *found.evaluation)} == {"user"}
+    assert found.n_available == sum(len(one.messages) == 2 for one in selection.trainable(data))
     assert "System role not supported" in found.refused
-    same = _selection((right,), (right,))
-    assert refused.accepted(template(GEMMA), same) is same
+    assert refused.select(template(EACH), data, evaluation, 0) == plain
+    left, gone = refused.parted(template(GEMMA), (right := row("u", "a"), row("s", "u", "a"), right))
+    assert (left, len(gone)) == ((right, right), 1)
 
 
 def test_a_kind_is_tried_row_by_row_once_one_of_it_is_refused() -> None:
@@ -135,6 +136,7 @@ def test_a_sweep_tells_it_or_leaves_rows_out(make_model, tmp_path: Path) -> None
     assert "\n" not in str(error.value)
     inputs = preflight.inspect(asked(True))
     assert 0 < inputs.left_out.n_bad < 40
+    assert inputs.n_train_examples == 40
     assert any("the chat template refuses" in note for note in inputs.notes)
     result = trial.run(asked(True), inputs.provenance, tmp_path / "t", trial.Device("cpu"))
     assert result.state == "finished", result.reason

@@ -21,6 +21,7 @@ from core.errors import BadInput
 from core.settings import Data, Evaluation
 
 Thing = TypeVar("Thing")
+Take = Callable[[tuple[Row, ...]], tuple[Row, ...]]  # of some rows those that can be used
 
 
 @dataclass(frozen=True)
@@ -136,35 +137,35 @@ def _from(rows: list[Row], place: int) -> Iterator[Row]:
     return (rows[i % len(rows)] for i in range(place, place + len(rows)))
 
 
-def select(data: Data, evaluation: Evaluation, seed: int) -> Selection:
+def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda rows: rows) -> Selection:
     """The training subset and the evaluation rows of `evaluation.split`. No answer that is scored is trained on as the answer
     to the same question, and no two rows of training and evaluation open with the same question, of which the first answer is
-    scored (core/data/apart.py)."""
+    scored (core/data/apart.py). `take`: called before rows are counted and drawn, of those of training and of evaluation."""
     if (kind := kind_of(data.source)).own_questions:  # made by the task, disjoint by construction
         few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
         loaded = load("data.source", data.source, Pool(data.held_out_fold, large=few))
-        pool = restricted(_in_order(loaded, seed, kind), data, seed)
+        pool = restricted(take(_in_order(loaded, seed, kind)), data, seed)
         subset = noisy(pool[: data.n_examples], data.noise_share, seed)
         return Selection(subset, (), 0, len(pool), loaded)
     loaded, given = _loaded(data)
     aside = _set_aside(loaded, given, data.eval_share)
-    asked = aside.asked[evaluation.split]
+    asked, usable = take(aside.asked[evaluation.split]), take(aside.train)
     scored = _in_shares(nested_subset(asked, None, seed=0), given or loaded)[: evaluation.max_rows]
     if not scored:
         name = "data.eval_source" if data.eval_source else "data.eval_share"
         value, of = data.eval_source or data.eval_share, given or loaded
         text = f"leaves no row for the {evaluation.split} split of {len(of.rows)} rows; give more"
         raise BadInput(f"{name}={value}: {text}", field=name)
-    if not aside.train:
+    if not usable:
         text = "every row's prompt is in the evaluation rows; none is left to train on"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
-    pool = restricted(aside.train, data, seed)  # of training rows alone: every arm is asked the same
+    pool = restricted(usable, data, seed)  # of training rows alone: every arm is asked the same
     pool = _in_shares(nested_subset(pool, None, seed), loaded)
     if not pool:
         text = "one of the sources has no row left to train on; give it more, or leave it out"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
     subset = noisy(pool[: data.n_examples], data.noise_share, seed)
-    trained = _n_of_trained_tasks(scored, aside.train)
+    trained = _n_of_trained_tasks(scored, usable)
     return Selection(subset, scored, aside.n_in_evaluation, len(pool), loaded, given, trained)
 
 
