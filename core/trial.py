@@ -34,7 +34,7 @@ from core.signs import Sign
 from core.states import State
 from core.tasks import drift, own_texts, samples
 from core.tasks.along import Along
-from core.tasks.measurement import Measurement, Subject
+from core.tasks.measurement import Measurement, Subject, shared
 from core.trial_rows import Tokens
 
 __all__ = ["Device", "run"]
@@ -200,6 +200,9 @@ def _score(tuned: Subject, before: list[Measurement], output: Path, result: Resu
     if not all(math.isfinite(one.mean) for one in after):
         result.state, result.reason = State.DIVERGED, "a measurement after training is not finite"
         return False
+    before, after, apart = shared(before, after)
+    if apart:
+        result.facts["measures_left_out"] = f"{', '.join(apart)}: not between 0 and 1 both before and after training"
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
     samples.write(output, tuned)

@@ -52,6 +52,26 @@ def test_a_rule_that_is_none_is_refused(rule: str) -> None:
     assert error.value.field == "evaluation.answer"
 
 
+@pytest.mark.parametrize("rule", [r"regex:(a+)+$", r"regex:((?:no|nono)+)$", r"regex:(\d+\d+)+$"])
+def test_a_pattern_that_takes_for_ever_is_refused(rule: str) -> None:
+    with pytest.raises(BadInput, match=r"takes more than 0\.5 s .*; write it without repeats inside repeats") as error:
+        rules.check(rule)
+    assert error.value.field == "evaluation.answer"
+
+
+@pytest.mark.parametrize(
+    "rule", ["auto", r"regex:\(([A-D])\)", r"regex:#### (\-?[0-9\.\,]+)", r"regex:(?:\d+,)*\d+", "regex:.*is (.*)$"]
+)
+def test_a_pattern_that_is_quick_is_taken(rule: str) -> None:
+    rules.check(rule)
+
+
+def test_a_pattern_that_takes_for_ever_on_an_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "LIMIT_SECONDS", 0.1)
+    with pytest.raises(BadInput, match=r"takes more than 0\.1 s on an answer of 2,001 characters"):
+        rules.right("q" * 2_000 + "!", ("q",), "regex:(q+)+$")
+
+
 def write(path: Path, rows: list[dict[str, object]]) -> str:
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return str(path)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from core import preflight, tasks
@@ -129,12 +131,63 @@ def test_of_the_harness_metrics_that_are_shares_for_every_item_are_taken() -> No
     pytest.importorskip("torch")
     from core.tasks import harness
 
-    scores = {"acc": (1, 0.0), "perplexity": (0.5, 7.0), "words": ((0.2, 0.4), (1.0,)), "nothing": (0.0, None)}
+    scores = {"acc": (1, 0.0), "wer": (0.5, 0.5), "perplexity": (0.5, 7.0), "words": ((0.2, 0.4), (1.0,)), "nothing": (0.0, None)}
     samples = [{"doc_id": i, "metrics": [*scores], **{name: of[i] for name, of in scores.items()}} for i in (1, 0)]
-    assert harness._scored({"samples": {"t": samples}}) == {
+    directions = {"t": {"acc": True, "wer": False}}
+    assert harness._scored({"samples": {"t": samples}, "higher_is_better": directions}) == {
         "lm_eval:t/acc": [("t", "t/0", 1.0), ("t", "t/1", 0.0)],
         "lm_eval:t/words": [("t", "t/0/0", 0.2), ("t", "t/0/1", 0.4), ("t", "t/1/0", 1.0)],
     }
+
+
+def test_a_metric_that_is_a_share_before_training_alone_is_left_out() -> None:
+    pytest.importorskip("torch")
+    from core.tasks.measurement import Measurement, shared
+
+    made = [Measurement(name, "other", ("t",), ("0",), np.ones(1), np.ones(1)) for name in ("nll/answers", "lm_eval:t/gap")]
+    assert shared(made, made[:1]) == (made[:1], made[:1], ["lm_eval:t/gap"])
+    assert shared(made, made) == (made, made, [])
+
+
+def test_names_that_the_harness_does_not_know_are_told_beforehand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from core import remembered
+    from core.tasks import task_files
+
+    (tmp_path / "lm_eval").mkdir()
+    (tmp_path / "lm_eval" / "__init__.py").write_text("")
+    made = "class TaskManager:\n    all_tasks = ['arc_easy', 'gsm8k']\nprint('words')\n"
+    (tmp_path / "lm_eval" / "tasks.py").write_text(made)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(task_files.importlib.util, "find_spec", lambda name: True)
+    monkeypatch.setattr(remembered, "DIRECTORY", tmp_path / "cache")
+    task_files.check(Trial(evaluation=Evaluation(lm_eval="gsm8k+arc_easy")))
+    assert len(list((tmp_path / "cache").iterdir())) == 1
+    for name, says in {"arc_easi": "did you mean 'arc_easy'?", "nosuchtask": "`lm-eval ls tasks`"}.items():
+        with pytest.raises(BadInput, match=f"^evaluation.lm_eval={name}: no task of the harness; .*{says}") as error:
+            task_files.check(Trial(evaluation=Evaluation(lm_eval=f"gsm8k+{name}")))
+        assert error.value.field == "evaluation.lm_eval"
+
+
+@pytest.mark.parametrize(
+    ("metrics", "right"),
+    [
+        ("metric_list: [{metric: wer, higher_is_better: false}]", False),
+        ("metric_list: [{metric: brier_score}]", False),
+        ("output_type: loglikelihood_rolling", False),
+        ("metric_list: [{metric: wer}, {metric: acc}]", True),
+        ("output_type: multiple_choice", True),
+    ],
+)
+def test_a_task_of_which_less_is_better_is_no_accuracy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, metrics: str, right: bool
+) -> None:
+    from core.tasks import task_files
+
+    monkeypatch.setattr(task_files.importlib.util, "find_spec", lambda name: True)
+    (tmp_path / "t.yaml").write_text(f"task: t\ndataset_path: json\n{metrics}\n")
+    asked = Trial(evaluation=Evaluation(lm_eval=str(tmp_path / "t.yaml")))
+    with nullcontext() if right else pytest.raises(BadInput, match="less is better; give it a metric"):
+        task_files.check(asked)
 
 
 def test_a_harness_that_runs_out_of_memory_blames_nobodys_input(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from core.data.rows import Row, share
 from core.data.wording import normal
 from core.errors import BadInput, of_field
 from core.settings import Data, Evaluation, Trial
+from core.tasks import rules
 
 CHOICES, DEV = "evaluation.choices", "evaluation.choices_dev"
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -49,6 +50,7 @@ def check_answers(trial: Trial) -> None:
     if not any(row.solutions for row in kinds.load(field, source, selection.pool_of(data)).rows):
         text = f'no row of {source} has a field "answer" with a text or a number; give one, or evaluation.tasks=text'
         raise BadInput(f"evaluation.tasks={evaluation.tasks!r}: {text}", field="evaluation.tasks")
+    rules.check(evaluation.answer)
     answer_shots(data, evaluation)
 
 

@@ -1,9 +1,9 @@
 """Tasks of the Language Model Evaluation Harness, asked of the model in place, item by item (`pip install -e '.[lm-eval]'`).
 
 `evaluation.lm_eval` names the harness's own task files (YAML; their data_files may be local, which needs no network) or tasks
-that it knows, joined by +. Every metric whose numbers lie between 0 and 1 for all items (acc, acc_norm, exact_match) becomes a
-measure, lm_eval:TASK/METRIC. `evaluation.shots` are its few-shot examples where above 0, `evaluation.max_rows` its
-limit, `evaluation.lm_eval_chat` its --apply_chat_template.
+that it knows, joined by +. Every metric of which more is better and whose numbers lie between 0 and 1 for all items (acc,
+acc_norm, exact_match) becomes a measure, lm_eval:TASK/METRIC. `evaluation.shots` are its few-shot examples where above 0,
+`evaluation.max_rows` its limit, `evaluation.lm_eval_chat` its --apply_chat_template.
 """
 
 from __future__ import annotations
@@ -39,7 +39,8 @@ def measure(subject: Subject) -> list[Measurement]:
             raise
         raise BadInput(f"{FIELD}={evaluation.lm_eval}: the harness fails ({one_line(error)[:300]})", field=FIELD) from error
     if not found:
-        raise BadInput(f"{FIELD}={evaluation.lm_eval}: gives no score between 0 and 1 for each item", field=FIELD)
+        text = "gives no score between 0 and 1 for each item, of which more is better"
+        raise BadInput(f"{FIELD}={evaluation.lm_eval}: {text}", field=FIELD)
     return [
         Measurement(
             name,
@@ -82,13 +83,17 @@ def evaluated(subject: Subject, asked: list[str]) -> Mapping[str, Any]:
 
 def _scored(results: Mapping[str, Any]) -> Items:
     """The scores of items, a list of them an item each, by metrics that are shares: one that is elsewhere than between 0 and 1
-    for any item (a perplexity, a difference of likelihoods) is left out whole, as the mean of the rest would say nothing."""
+    for any item (a perplexity, a difference of likelihoods) is left out whole, as the mean of the rest would say nothing; and one
+    of which less is better (an error rate), as it is no accuracy."""
     found: Items = defaultdict(list)
     others = set[str]()
     for task, samples in results.get("samples", {}).items():
+        more_is_better = results.get("higher_is_better", {}).get(task, {})
         for sample in sorted(samples, key=lambda one: int(one["doc_id"])):
             filtered = "" if sample.get("filter", "none") == "none" else f"/{sample['filter']}"
             for metric in sample.get("metrics", ()):
+                if more_is_better.get(metric) is False:
+                    continue
                 value = sample.get(metric)
                 several = value if isinstance(value, list | tuple) else [value]
                 name = re.sub(r"[^\w:/. -]", "_", f"{measures.HARNESS}{task}/{metric}{filtered}")

@@ -85,6 +85,16 @@ def weighted_standard_error(scores: np.ndarray, weights: np.ndarray) -> float:
     return float(math.sqrt((residuals**2).sum() * n / (n - 1)) / weights.sum())
 
 
+def shared(before: list[Measurement], after: list[Measurement]) -> tuple[list[Measurement], list[Measurement], list[str]]:
+    """The measurements that both have, and the names of the others: a metric of the harness may be a share by accident, of the
+    base's answers and not of the tuned model's."""
+    names = [{one.name for one in found} for found in (before, after)]
+    apart = sorted(names[0] ^ names[1])
+    assert all(name.startswith(measures.HARNESS) for name in apart), apart
+    both = names[0] & names[1]
+    return [one for one in before if one.name in both], [one for one in after if one.name in both], apart
+
+
 def axes(before: Sequence[Measurement], after: Sequence[Measurement]) -> dict[str, float]:
     """The two axes with their standard errors over items."""
     found: dict[str, float] = {}

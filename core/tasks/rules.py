@@ -11,12 +11,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from core.data.wording import normal
+from core.errors import BadInput
 from core.settings import AUTO, REGEX
 
 MARK = "####"  # GSM8K: before the final answer
 NUMBER = re.compile(r"-?[$€£]?-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)")
+
+LIMIT_SECONDS, PROBE_SECONDS = 10.0, 0.5  # of a pattern on one answer; when it is tried
+PROBED_CHARACTERS = 2_000  # of an answer of some 500 tokens
 
 
 def right(text: str, solutions: Sequence[str], rule: str) -> bool:
@@ -31,10 +36,41 @@ def _same(text: str, solution: str, rule: str) -> bool:
         found, wanted = last_number(text), last_number(solution)
         return found is not None and found == wanted
     if rule.startswith(REGEX):
-        match = re.search(rule.removeprefix(REGEX), text)
+        match = _searched(rule, text, LIMIT_SECONDS)
         found_text = next((one for one in match.groups() if one is not None), match[0]) if match else None
         return found_text is not None and _equal(found_text, solution)
     return _bare(_final(text)) == _bare(solution)
+
+
+def check(rule: str) -> None:
+    """Tries a pattern on answers that go wrong late: one with repeats inside repeats would take for ever on some.
+
+    Raises:
+        BadInput: it takes too long, or cannot be used.
+    """
+    if not rule.startswith(REGEX):
+        return
+    pattern = rule.removeprefix(REGEX)
+    pieces = {*pattern, *re.findall(r"\w{2,}", pattern), *"a0 .,-\n"}
+    for piece in sorted(pieces, key=lambda one: (len(one), one)):
+        for end in ("\x00", "!\x00"):
+            _searched(rule, piece * (PROBED_CHARACTERS // len(piece)) + end, PROBE_SECONDS)
+
+
+def _searched(rule: str, text: str, seconds: float) -> Any:
+    """The first match of a rule's pattern; none where there is none."""
+    import regex  # as re, and it can be stopped
+
+    try:
+        return regex.search(rule.removeprefix(REGEX), text, timeout=seconds)
+    except TimeoutError:
+        said = f"the pattern takes more than {seconds:g} s on an answer of {len(text):,} characters ({text[:20]!r}…)"
+        remedy = "write it without repeats inside repeats, such as regex:answer: (\\S+)"
+        raise BadInput(f"evaluation.answer={rule}: {said}; {remedy}", field="evaluation.answer") from None
+    except regex.error as error:
+        raise BadInput(
+            f"evaluation.answer={rule}: cannot be read as a pattern ({error}); mend it", field="evaluation.answer"
+        ) from None
 
 
 def _equal(one: str, other: str) -> bool:

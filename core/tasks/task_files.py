@@ -13,8 +13,10 @@ from core.data import files
 from core.errors import BadInput
 from core.fields import content_hash
 from core.settings import Evaluation, Trial
+from core.tasks import harness_names
 
 FIELD = "evaluation.lm_eval"
+LOWER = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "brier_score", "ter", "wer")  # metrics: is better
 INSTALL = "pip install -e '.[lm-eval]'"
 
 
@@ -35,9 +37,24 @@ def check(trial: Trial) -> None:
         raise BadInput(f"evaluation.tasks={trial.evaluation.tasks!r}: {text}", field=FIELD)
     if importlib.util.find_spec("lm_eval") is None:
         raise BadInput(f"{FIELD}={trial.evaluation.lm_eval}: the harness is not installed: {INSTALL}", field=FIELD)
-    for one in asked:
-        if _is_file(one):
-            list(_read_files(Path(one)))
+    for path in (Path(one) for one in asked if _is_file(one)):
+        list(_read_files(path))
+        _check_metrics(path)
+    for one, help in harness_names.unknown([one for one in asked if not _is_file(one)]).items():
+        raise BadInput(f"{FIELD}={one}: no task of the harness; {help}", field=FIELD)
+
+
+def _check_metrics(path: Path) -> None:
+    """A measure is a share of which more is better: a task that has none of them gives none."""
+    said = _fields(path)
+    metrics = said.get("metric_list")
+    if metrics is None and "include" not in said and said.get("output_type") == "loglikelihood_rolling":
+        metrics = [{"metric": "word_perplexity"}]  # what the harness then takes
+    named = [one for one in metrics if isinstance(one, dict)] if isinstance(metrics, list) else []
+    if named and all(one.get("higher_is_better", one.get("metric") not in LOWER) is False for one in named):
+        names = ", ".join(str(one.get("metric")) for one in named)
+        text = f"of {names} less is better; give it a metric between 0 and 1 of which more is, such as acc or exact_match"
+        raise _wrong(path, text)
 
 
 def _is_file(name: str) -> bool:
