@@ -105,6 +105,7 @@ def _layer(weight: str) -> str:
     return weight.rpartition(".")[0]
 
 
+SAID = "The answer is 42."  # any tokenizer keeps something of it
 _HELD: list[dict[Model, BaseFiles]] = []  # what was looked at inside each open `held`
 
 
@@ -172,6 +173,9 @@ def _check_vocabulary(directory: Path, settings: dict[str, Any]) -> None:
     """
     inner = chat.tokenizer(directory)
     rows = settings.get("vocab_size")
+    if inner is not None and inner.normalizer is not None and not inner.normalizer.normalize_str(SAID).strip():
+        text = f"its normalizer leaves nothing of {SAID!r}; take the tokenizer that belongs to the model"
+        raise BadInput(f"model: {directory / 'tokenizer.json'}: {text}", field="model.name")
     if inner is None or rows is None:
         return
     token, last = max(inner.get_vocab().items(), key=lambda item: item[1], default=("", -1))

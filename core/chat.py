@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from core.errors import BadInput
 from core.fields import content_hash
 from core.spans import WAYS, Rendered, changed_later
 from core.template import TODAY, Special, Template
+from core.weights import read_json
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SLOW_FILES = ("tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")  # transformers converts them to fast tokenizers
 CHATML_ASKED = "chatml"  # model.chat_template
 MOST_BYTES = 4_000_000  # of a template file
+LONG_ANSWER = 12  # characters
 MOST_KINDS = 512  # of conversations that are tried before a sweep
 
 
@@ -93,7 +94,10 @@ def template_file(name: str) -> str:
     """
     path = Path(name).expanduser()
     if not path.is_file():
-        raise BadInput(f"model.chat_template={name}: no such file (nor chatml)", field="model.chat_template")
+        what = "a folder" if path.is_dir() else "a pipe or a device"
+        text = f"is not a file but {what}; give a file with a Jinja template, or chatml"
+        text = text if path.exists() else "no such file (nor chatml)"
+        raise BadInput(f"model.chat_template={name}: {text}", field="model.chat_template")
     return _text(path, f"model.chat_template={name}", "model.chat_template")
 
 
@@ -121,13 +125,7 @@ def own_template(directory: Path) -> object:
 def _settings(directory: Path) -> dict[str, Any]:
     """What tokenizer_config.json says."""
     path = directory / "tokenizer_config.json"
-    try:
-        settings = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError, RecursionError) as error:
-        raise BadInput(f"model: {path} is not JSON ({error})", field="model.name") from None
-    if not isinstance(settings, dict):
-        raise BadInput(f"model: {path} must hold an object, not {type(settings).__name__}", field="model.name")
-    return settings
+    return read_json(path) if path.is_file() else {}
 
 
 def _special_variables(directory: Path) -> dict[str, Any]:
@@ -137,11 +135,8 @@ def _special_variables(directory: Path) -> dict[str, Any]:
         BadInput: one is no text.
     """
     path = directory / "special_tokens_map.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise BadInput(f"model: {path} is not JSON ({error})", field="model.name") from None
-    settings = (found if isinstance(found, dict) else {}) | _settings(directory)
+    found = read_json(path) if path.is_file() else {}
+    settings = found | _settings(directory)
     extra = settings.get("extra_special_tokens")
     settings |= extra if isinstance(extra, dict) else {}
     tokens = {}
@@ -245,6 +240,8 @@ def notes(conversation: Conversations, rows: Sequence[Row], texts: Sequence[Rend
     if changed:
         ways = "train.loss_on=last teaches last answers alone, model.chat_template=FILE takes another template"
         found.append(f"the chat template writes earlier answers otherwise than last ones in {changed} {looked}; --set {ways}")
+    if twice := sum(_is_twice(row, text) for row, text in written):
+        found.append(f"the chat template writes an answer more than once in {twice} {looked}; look at its loops")
     if not template.turn.stops:
         end = "no text" if not template.turn.closings else f"{template.turn.closings[0].strip()!r}, which is no token of its own"
         found.append(f"the chat template ends an answer with {end}: what is trained on it does not stop by itself")
@@ -253,6 +250,13 @@ def notes(conversation: Conversations, rows: Sequence[Row], texts: Sequence[Rend
     if "named ones" in conversation.origin:
         found.append(f"chat template: {conversation.origin}")
     return tuple(found)
+
+
+def _is_twice(row: Row, text: Rendered) -> bool:
+    """Whether an answer, long enough to be no accident, stands in the text more often than in the row."""
+    said = "\n".join(str(part) for message in row.messages for part in message.values()) + str(row.tools or "")
+    answers = {str(message["content"]).strip() for message in row.messages if message["role"] == "assistant"}
+    return any(len(answer) >= LONG_ANSWER and text.text.count(answer) > max(1, said.count(answer)) for answer in answers)
 
 
 def check_base_text(path: str, n_tokens: int, window: int) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -64,10 +64,26 @@ def check_config(path: Path, settings: Mapping[str, Any], whole: Mapping[str, An
     for rope in ROPE:
         for name, one in _leaves(whole.get(rope)):
             _check_number(path, f"{rope}.{name}", one, ABOVE if OF_ROPE.search(name) else None)
+    _check_names(path, settings)
     _check_tokens(path, whole, None)
     vocabulary, pad = whole.get("vocab_size"), whole.get("pad_token_id")
     if type(vocabulary) is int and type(pad) is int and pad >= vocabulary:
         raise wrong(path, "pad_token_id", pad, f"must be below vocab_size={vocabulary}")
+
+
+def _check_names(path: Path, settings: Mapping[str, Any]) -> None:
+    """Objects that name classes: of the model's own code, and of a classifier's labels, which transformers reads of any model."""
+
+    def is_map(name: str, takes: Callable[[str, Any], bool]) -> bool:
+        found = settings.get(name)
+        return found is None or (isinstance(found, Mapping) and all(takes(key, value) for key, value in found.items()))
+
+    if not is_map("auto_map", lambda _, value: isinstance(value, str) and "." in value):
+        raise wrong(path, "auto_map", settings["auto_map"], 'must name classes, as {"AutoModelForCausalLM": "modeling.Model"}')
+    if not is_map("id2label", lambda key, value: key.isascii() and key.isdigit() and isinstance(value, str)):
+        raise wrong(path, "id2label", settings["id2label"], 'must name labels by numbers, as {"0": "LABEL_0"}')
+    if not is_map("label2id", lambda _, value: type(value) is int):
+        raise wrong(path, "label2id", settings["label2id"], 'must number labels, as {"LABEL_0": 0}')
 
 
 def check_generation(path: Path, settings: Mapping[str, Any], vocabulary: int | None) -> None:
@@ -94,6 +110,11 @@ def check_tokenizer(path: Path, settings: Mapping[str, Any]) -> None:
     _check_number(path, "model_max_length", settings.get("model_max_length"), Range("above 0", 1.0, math.inf))
     if (side := settings.get("padding_side", "right")) not in ("left", "right"):
         raise wrong(path, "padding_side", side, "must be left or right")
+    end = settings.get("eos_token")
+    end = end.get("content") if isinstance(end, Mapping) else end
+    if isinstance(end, str) and (len(end.strip()) < 2 or (end.isalpha() and end.islower())):
+        must = "an ordinary text, at which every text with it would end; give the token that ends texts, such as </s>"
+        raise wrong(path, "eos_token", end, must)
 
 
 def _check_nan(path: Path, settings: Mapping[str, Any]) -> None:

@@ -82,13 +82,24 @@ def read_json(path: Path) -> dict[str, Any]:
         BadInput: it does not.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_once)
     except (ValueError, RecursionError, OSError) as error:
+        if isinstance(error, BadInput):
+            raise BadInput(f"model: {path}: {error.text}; leave one of them", field="model.name") from None
         raise BadInput(
             f"model: {path} is not JSON ({type(error).__name__}: {error}); fetch it again", field="model.name"
         ) from None
     if not isinstance(found, dict):
         raise BadInput(f"model: {path} is not a JSON object but {type(found).__name__}; fetch it again", field="model.name")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs. Of a key that stands twice JSON takes the last, and another reader the first."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if found.setdefault(name, value) != value:
+            raise BadInput(f"{name}={found[name]!r:.80} stands there again, as {value!r:.80}")
     return found
 
 

@@ -92,7 +92,59 @@ def test_a_folder_of_gguf_says_so(tmp_path: Path, rows_file: str, capsys: pytest
     assert "GGUF is for inference" in told(capsys, *of(tmp_path, rows_file))[0]
 
 
+def changed(path: Path, **fields: object) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def test_a_key_that_stands_twice_is_told_with_both_values(
+    folder: Path, rows_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = folder / "config.json"
+    whole = path.read_text()
+    path.write_text(whole.replace('"hidden_size": 32', '"hidden_size": 64, "hidden_size": 32'))
+    (line,) = told(capsys, *of(folder, rows_file))
+    assert "config.json: hidden_size=64 stands there again, as 32; leave one of them" in line
+    path.write_text(whole.replace('"hidden_size": 32', '"hidden_size": 32, "hidden_size": 32'))
+    assert told(capsys, *of(folder, rows_file), code=0) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "name", "value", "says"),
+    [
+        ("config.json", "auto_map", ["a.B"], "must name classes"),
+        ("config.json", "auto_map", {"AutoModelForCausalLM": 3}, "must name classes"),
+        ("config.json", "id2label", {"x": "LABEL"}, "must name labels by numbers"),
+        ("config.json", "id2label", ["LABEL"], "must name labels by numbers"),
+        ("config.json", "label2id", {"LABEL": "x"}, "must number labels"),
+        ("tokenizer_config.json", "eos_token", "e", "an ordinary text, at which every text with it would end"),
+        ("tokenizer_config.json", "eos_token", {"content": "the", "__type": "AddedToken"}, "an ordinary text"),
+        ("tokenizer_config.json", "eos_token", " ", "an ordinary text"),
+    ],
+)
+def test_names_of_classes_and_an_end_that_is_no_mark(
+    folder: Path, file: str, name: str, value: object, says: str, rows_file: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    changed(folder / file, **{name: value})
+    (line,) = told(capsys, *of(folder, rows_file))
+    assert f"{file}: {name}=" in line
+    assert says in line
+
+
+def test_a_normalizer_that_leaves_nothing(folder: Path, rows_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    changed(folder / "tokenizer.json", normalizer={"type": "Replace", "pattern": {"Regex": "."}, "content": ""})
+    (line,) = told(capsys, *of(folder, rows_file))
+    assert "tokenizer.json: its normalizer leaves nothing of 'The answer is 42.'" in line
+
+
 # Rows
+
+
+@pytest.mark.parametrize("label", [False, "False", "false", 0, 0.0])
+def test_answers_that_are_not_wanted_are_no_rows(tmp_path: Path, capsys: pytest.CaptureFixture[str], label: object) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"prompt": "a", "completion": "b", "label": label}) + "\n")
+    (line,) = told(capsys, "--model", "lab:base-0", "--data", path)
+    assert f"field 'label' is {str(label).lower()}: an answer that is not wanted would be learned" in line
 
 
 @pytest.mark.parametrize(
@@ -117,6 +169,27 @@ def test_shares_that_are_none_say_how_they_are_written(rows_file: str, capsys: p
 
 
 # Chat templates
+
+
+def test_a_template_that_writes_answers_twice_is_a_caution(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows, template = tmp_path / "rows.jsonl", tmp_path / "t.jinja"
+    said = [{"prompt": f"say {i}", "completion": f"a long answer of number {i}"} for i in range(80)]
+    rows.write_text("".join(json.dumps(row) + "\n" for row in said))
+    once = "{% for m in messages %}{{ m['role'] + ' ' + m['content'] + '</s>' }}{% endfor %}"
+    more = "{% if messages|length > 1 %}{{ messages[-1]['content'] }}{% endif %}"
+    asked = [Q, "--dry-run", *map(str, of(folder, str(rows))), "--set", f"model.chat_template={template}"]
+    for source, twice in ((once, False), (once + more, True), (more + once, True)):
+        template.write_text(source + "{% if add_generation_prompt %}assistant {% endif %}")
+        assert main(asked) == 0
+        assert ("the chat template writes an answer more than once" in capsys.readouterr().out) is twice
+
+
+def test_a_template_that_is_a_device_is_called_so(folder: Path, rows_file: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, says in {"/dev/zero": "is not a file but a pipe or a device", "/": "is not a file but a folder"}.items():
+        (line,) = told(capsys, *of(folder, rows_file), "--set", f"model.chat_template={name}")
+        assert f"model.chat_template={name}: {says}; give a file with a Jinja template, or chatml" in line
 
 
 @pytest.mark.parametrize(

@@ -116,8 +116,11 @@ def _refuse_meant(raw: Raw, named: str, shape: Shape) -> None:
         if shape.is_whole and name in ("input", "context"):  # such rows are whole without them
             continue
         raise Malformed(f"field {name!r} would change what the row says and is not used for {named} rows; drop or rename it")
-    if raw.get("label") is False:  # an example of what not to do, in TRL's unpaired preferences
-        raise Malformed("field 'label' is false: an answer that is not wanted would be learned; drop such rows")
+    label = raw.get("label")  # in TRL's unpaired preferences: whether the completion is wanted
+    is_number = type(label) in (int, float) and "completion" in raw
+    if label is False or str(label).lower() == "false" or (is_number and label == 0):
+        why = f"field 'label' is {str(label).lower()}: an answer that is not wanted would be learned"
+        raise Malformed(f"{why}; drop such rows, or the column where it says something else")
 
 
 def _with_system(raw: Raw, messages: list[Message]) -> list[Message]:
