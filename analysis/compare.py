@@ -61,6 +61,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen = parse(arguments)
         choice = files.Choice(chosen.metric, chosen.filter)
         read = [files.read(name, choice) for name in chosen.files]
+        if chosen.filter and not any(one.has_filters for one in read):
+            text = "only samples of lm-evaluation-harness have filters; leave it out"
+            raise BadInput(f"--filter {chosen.filter!r}: {text}", field="--filter")
         found = paired.pair(read)
         names = shown_names(chosen.files)
         compared = paired.compare(found, names, chosen.lower_is_better, chosen.equivalence)

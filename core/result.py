@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from core.settings import Scalar, Trial
 from core.states import State
 
 FILE = "result.json"  # in a trial's folder
+OF_TRIAL = re.compile("[0-9a-f]{16}")  # what the name of a trial's folder begins with: its fingerprint
 GENERATIONS = "generations.json"  # beside it: what base and tuned model write to a few prompts
 
 
@@ -60,7 +62,10 @@ class Result:
             known = {one.name: row[one.name] for one in fields(cls) if one.name in row}
             known |= {"fingerprint": row.get("fingerprint", ""), "reason": row.get("reason") or ""}
             known |= {"state": State(row["state"]), "metrics": dict(row["metrics"]), "seconds": float(row["seconds"])}
-            return _checked(cls(**known))
+            found, folder = _checked(cls(**known)), path.parent.name.rpartition("-")[0]
+            if OF_TRIAL.fullmatch(folder) and found.fingerprint != folder:
+                raise ValueError(f"it is the result of trial {found.fingerprint[:40]}, in the folder of {folder}")
+            return found
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError, OSError) as error:
             raise damaged(path, f"{type(error).__name__}: {error}") from None
 
@@ -98,6 +103,8 @@ def _checked(result: Result) -> Result:
         for name, number in point.items():
             if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
                 raise ValueError(f"{name}={number!r:.60}: must be a finite number")
+    if result.state is State.FINISHED and not result.metrics:
+        raise ValueError("its trial has finished, and it has no measures")
     return result
 
 

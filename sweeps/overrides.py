@@ -16,7 +16,7 @@ from core.data.kinds import kind_of
 from core.errors import BadInput, Problems, nearest
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten, parse_value, replace_field
-from core.settings import Scalar
+from core.settings import MANY, Scalar
 from sweeps.plan import MOST_ARMS, PROVENANCE_OF, arms
 
 MAX_SEEDS = 100
@@ -237,8 +237,8 @@ def with_eval_rows(experiment: Experiment, count: int) -> Experiment:
     """The experiment that measures on at most so many rows, or on so many questions of each generated task."""
     generated = kind_of(str(flatten(experiment.base)["data.source"])).own_questions
     name = "evaluation.items_per_task" if generated else "evaluation.max_rows"
-    if count < 1:
-        raise BadInput(f"--eval-rows {count}: must be at least 1", field="--eval-rows")
+    if not 1 <= count <= MANY:
+        raise BadInput(f"--eval-rows {count}: must be at least 1 and at most {MANY:,}", field="--eval-rows")
     return replace_in_base(experiment, name, count)
 
 

@@ -144,6 +144,7 @@ def command(name: str, request: Request) -> int:
     """Checks everything that can be checked beforehand, then describes or runs the sweep of one question."""
     prepared = prepare(experiments.load(name), request.options)
     if request.action is Action.DRY_RUN:
+        _check_time_limit(prepared)
         print(describe.dry_run(prepared.plan, prepared.directory, prepared.share, prepared.notes, prepared.rows))
     elif request.action is Action.STATUS:
         print(describe.status(prepared.plan, prepared.directory))
@@ -239,11 +240,21 @@ def prepare_output(output: Path) -> Path:
     return output.resolve()
 
 
+def _check_time_limit(prepared: Prepared) -> None:
+    """Trials that are still to be run have time to end.
+
+    Raises:
+        BadInput: those of an arm have not.
+    """
+    trouble = times.timeout_trouble(prepared.share, prepared.rows)
+    if trouble and not describe.replayed(prepared.plan, prepared.directory).done():
+        raise BadInput(trouble, field="--trial-timeout")
+
+
 def start(prepared: Prepared, options: Options, how: str) -> Ran:
     """Runs what is missing of the sweep, then its report. `how` it was started is recorded."""
     plan, directory = prepared.plan, prepared.directory
-    if (trouble := times.timeout_trouble(prepared.share, prepared.rows)) and not describe.replayed(plan, directory).done():
-        raise BadInput(trouble, field="--trial-timeout")
+    _check_time_limit(prepared)
     if options.ray_address is not None:
         check_cluster(options.ray_address)
         from sweeps import nodes  # asks a cluster

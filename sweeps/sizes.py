@@ -136,6 +136,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BadInput as error:
         return refused(error)
     found = rows(base, chosen.rank, chosen.tokens[0], chosen.batch[0], chosen.device)
+    taken = {row.rank for row in found if row.method == Lora().method}
+    if lost := [str(rank) for rank in chosen.rank if rank not in taken]:
+        told = f"--rank {','.join(lost)}: above the width of every layer of {base.model_type}"
+        if not taken:
+            return refused(BadInput(f"{told}; give a lower one", field="--rank"))
+        print(f"caution: {told}: left out", file=sys.stderr)
     if chosen.json:
         print(json.dumps({"parameters": base.n_parameters, "device": chosen.device, "rows": list(map(asdict, found))}, indent=1))
     else:

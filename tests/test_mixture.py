@@ -81,6 +81,7 @@ def test_a_file_that_is_there_is_what_its_name_says(tmp_path: Path) -> None:
         ("{a}=0.5,lab:curated=0.5", "lab:curated makes its own questions"),
         ("{a}=0.5,reasoning-gym:gcd=0.5", "reasoning-gym joins families by itself"),
         ("{a}=0.5,{b}x.jsonl=0.5", "{b}x.jsonl: no such file"),
+        ("{b}x.jsonl=0.7,{b}y.jsonl=0.3", "{b}x.jsonl: no such file; data.source={b}y.jsonl: no such file"),
     ],
 )
 def test_what_cannot_be_mixed_is_said(text: str, says: str, tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -96,6 +98,18 @@ def test_a_damaged_result_is_one_line(tmp_path: Path, damage: str | None) -> Non
     path.write_text(damage) if damage else path.mkdir()
     with pytest.raises(BadInput, match=r"result\.json is damaged .*delete it and the trial runs again"):
         Result.read(path)
+
+
+def test_a_result_without_measures_or_of_another_trial_is_damaged(tmp_path: Path) -> None:
+    found = Result("0123456789abcdef", metrics={"quality": 1.0})
+    for folder, metrics, says in (
+        ("0123456789abcdef-0", {}, "it has no measures"),
+        ("fedcba9876543210-0", {"quality": 1.0}, "result of trial 0123456789abcdef, in the folder of fedcba9876543210"),
+        ("0123456789abcdef-0", {"quality": 1.0}, ""),
+    ):
+        replace(found, metrics=metrics).write(tmp_path / folder)
+        with pytest.raises(BadInput, match=says) if says else nullcontext():
+            assert Result.read(tmp_path / folder / "result.json") == found
 
 
 def test_a_directory_in_the_place_of_the_lock_is_held_by_nobody(tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_bad_input_is_one_line_each(tmp_path: Path, capsys: pytest.CaptureFixtur
         ([tmp_path, "--device", "tpu"], "cuda or cpu"),
         ([tmp_path, "--ranks", "8"], "did you mean '--rank'?"),
         ([tmp_path, "--rank"], "needs a value"),
+        ([tmp_path, "--rank", "99999,88888"], "--rank 99999,88888: above the width of every layer"),
     ):
         code, out, err = told(capsys, *words)
         assert (code, out, err.count("\n")) == (2, "", 1), (words, err)

@@ -14,9 +14,10 @@ import pytest
 
 from analysis import compare, judge
 from core import refused
+from core.data import selection
 from core.data.rows import Row
 from core.errors import BadInput
-from core.settings import Evaluation
+from core.settings import Data, Evaluation
 from core.tasks import examples, instructions, task_files
 from core.template import Endless, Special, Template
 from sweeps.run import main
@@ -322,7 +323,38 @@ def test_a_task_file_that_the_harness_would_refuse(tmp_path: Path, text: str, sa
     assert says in error.value.text
 
 
+# Commands
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--trial-timeout", "1e-9"], "--trial-timeout 1e-09: a trial of"),
+        (["--eval-rows", "99999999999"], "--eval-rows 99999999999: must be at least 1 and at most 1,000,000"),
+    ],
+)
+def test_options_that_no_trial_can_keep_to(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    (line,) = told(capsys, *words)
+    assert line.startswith(f"error: {says}")
+
+
+def test_rows_of_one_prompt_are_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text("".join(json.dumps({"prompt": "a", "response": str(i)}) + "\n" for i in range(60)))
+    with pytest.raises(
+        BadInput, match="all 60 rows have one prompt, and rows of one prompt are never parted; give rows of other"
+    ):
+        selection.select(Data(source=str(path)), Evaluation(), 0)
+
+
 # Analysis
+
+
+def test_a_filter_where_there_is_none_to_choose(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.jsonl", "b.jsonl"):
+        (tmp_path / name).write_text("".join(json.dumps({"id": i, "score": i % 2}) + "\n" for i in range(9)))
+    assert compare.main([str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl"), "--filter", "nope"]) == 2
+    assert "--filter 'nope': only samples of lm-evaluation-harness have filters; leave it out" in capsys.readouterr().err
 
 
 def test_a_filter_of_samples_is_a_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

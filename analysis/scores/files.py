@@ -56,6 +56,7 @@ class Scores:
     rows: tuple[Score, ...]
     what: str  # the kind of file, and which of its scores
     n_unscored: int = 0
+    has_filters: bool = False  # the harness's, of which one was taken
 
 
 def read(source: str, choice: Choice) -> Scores:
@@ -88,13 +89,15 @@ def _directory(path: Path, choice: Choice) -> Scores:
     tasks = [SAMPLES.sub(r"\g<task>", file.name) for file in samples]
     if twice := next((task for task in tasks if tasks.count(task) > 1), ""):
         raise BadInput(f"{path}: has several samples of {twice}; leave those of one run there, or give files", field=str(path))
-    rows: list[Score] = []
+    rows, has_filters = list[Score](), False
     for task, file in zip(tasks, samples, strict=True):
         found = read(str(file), choice)
+        has_filters |= found.has_filters
         rows += [
             Score(f"{task}/{one.id}", one.value, one.seed, one.weight, task, one.cluster, one.question) for one in found.rows
         ]
-    return Scores(str(path), tuple(rows), f"lm-evaluation-harness, {len(samples)} tasks, {found.what.split(', ', 1)[-1]}")
+    what = f"lm-evaluation-harness, {len(samples)} tasks, {found.what.split(', ', 1)[-1]}"
+    return Scores(str(path), tuple(rows), what, has_filters=has_filters)
 
 
 def _of_text(path: Path, text: str, choice: Choice) -> Scores:
@@ -228,7 +231,8 @@ def _harness(path: Path, rows: list[tuple[str, dict[str, Any]]], choice: Choice)
         )
         for where, row in kept
     )
-    return Scores(str(path), scores, f"lm-evaluation-harness, {metric}" + (f" after {chosen}" if len(filters) > 1 else ""))
+    what = f"lm-evaluation-harness, {metric}" + (f" after {chosen}" if len(filters) > 1 else "")
+    return Scores(str(path), scores, what, has_filters=bool(filters))
 
 
 def _inspect(path: Path, samples: list[Any], choice: Choice) -> Scores:

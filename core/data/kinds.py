@@ -6,14 +6,17 @@ import difflib
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from core import checkpoint
 from core.data import columns, files, gym, mixture, sources
 from core.data.rows import Loaded, build, is_lab, made
-from core.errors import BadInput, nearest, of_field
+from core.errors import BadInput, Problems, nearest, of_field
 from core.fields import content_hash
 from core.lab import instruct, version
 from core.lab.requests import ALL_SOURCES, COMPOSED
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -96,8 +99,18 @@ def _joined(shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
 
 def _mixture(field: str, source: str, pool: Pool) -> Loaded:
     shares = _checked(field, source)
-    parts = tuple(_loaded(field, name, pool) for name, _ in shares)
+    parts = _each(shares, lambda name: _loaded(field, name, pool))
     return _joined(mixture.labels(shares), parts)
+
+
+def _each(shares: mixture.Shares, of: Callable[[str], Found]) -> tuple[Found, ...]:
+    """What is found of each source; of several that cannot be read, every one is told."""
+    problems, found = Problems(), []
+    for name, _ in shares:
+        with problems.taken():
+            found.append(of(name))
+    problems.raise_all()
+    return tuple(found)
 
 
 def _checked(field: str, source: str) -> mixture.Shares:
@@ -156,7 +169,7 @@ KINDS: dict[str, Kind] = {
         recognises=mixture.recognises,
         load=_mixture,
         content_hash=lambda field, source: content_hash(
-            [kind_of(name).content_hash(field, name) for name, _ in _checked(field, source)]
+            list(_each(_checked(field, source), lambda name: kind_of(name).content_hash(field, name)))
         ),
         default_task="text",
     ),

@@ -155,6 +155,8 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
         name = "data.eval_source" if data.eval_source else "data.eval_share"
         value, of = data.eval_source or data.eval_share, given or loaded
         text = f"leaves no row for the {evaluation.split} split of {len(of.rows)} rows; give more"
+        if len({row.prompt for row in of.rows}) == 1 < len(of.rows):
+            text = f"all {len(of.rows)} rows have one prompt, and rows of one prompt are never parted; give rows of other prompts"
         raise BadInput(f"{name}={value}: {text}", field=name)
     if not usable:
         text = "every row's prompt is in the evaluation rows; none is left to train on"
