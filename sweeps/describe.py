@@ -108,6 +108,11 @@ def _rows(n: int, what: str = "row") -> str:
     return f"{n:,} {what}{'s' * (n != 1)}"
 
 
+def in_order(notes: Sequence[str]) -> tuple[str, ...]:
+    """Each note once, and what to be careful about after the others, where it is not overlooked."""
+    return tuple(sorted(dict.fromkeys(notes), key=lambda note: note.startswith("caution: ")))
+
+
 def lowered(trial: Trial, inputs: Inputs) -> list[str]:
     """What is less than was asked for, as the model's context holds no more."""
     asked, name = trial.evaluation.drift_tokens, trial.model.name
@@ -165,7 +170,7 @@ HEADER = ("arm", "tuning", "final", "steps", "tokens/trial", "trainable", "peak 
 def _cells(row: Row) -> tuple[str, ...]:
     sizes = (row.n_tuning, row.n_final, row.inputs.steps, row.inputs.tokens, row.inputs.trainable_parameters)
     seconds = row.final.seconds if row.n_final else row.tuning.seconds
-    return (row.label, *(f"{count:,}" for count in sizes), f"{row.fit.peak_gib:.2f}", f"{seconds:.0f} s")
+    return (row.label, *(f"{count:,}" for count in sizes), f"{row.fit.peak_gib:.2f}", clock(seconds))
 
 
 def counts(plan: Plan, n_done: int) -> str:
@@ -180,14 +185,13 @@ def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str],
     widths = [max(len(row[i]) for row in cells) for i in range(len(HEADER))]
     lines = ["  " + "  ".join(text.rjust(width) for text, width in zip(row, widths, strict=True)) for row in cells]
     search = replayed(plan, directory)
-    late = [f"caution: {trouble}" for trouble in [times.timeout_trouble(share, rows)] if trouble]
     n_tokens = sum(row.n_trials * row.inputs.tokens for row in rows)
     return "\n".join([
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
         _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
         *(f"    {line}" for line in rows[0].inputs.by_source),
         *_shown_row(rows[0]),
-        *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows), *late]),
+        *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows)]),
         f"  {counts(plan, len(search.done()))}; "
         f"{n_tokens:,} tokens in all; {share}; about {_time_left(search, rows, share)}",
     ])  # fmt: skip

@@ -205,7 +205,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     before = priors.of(plan, directory, options.output.resolve(), not options.no_prior)
     plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
     notes += priors.told(plan, before, not options.no_prior)
-    return Prepared(plan, directory, share, tuple(notes), inputs, before, choice)
+    return Prepared(plan, directory, share, describe.in_order(notes), inputs, before, choice)
 
 
 def _check_places(options: Options, problems: Problems) -> None:
@@ -241,11 +241,7 @@ def prepare_output(output: Path) -> Path:
 
 
 def _check_time_limit(prepared: Prepared) -> None:
-    """Trials that are still to be run have time to end.
-
-    Raises:
-        BadInput: those of an arm have not.
-    """
+    """Raises BadInput where trials of an arm that are still to be run have no time to end."""
     trouble = times.timeout_trouble(prepared.share, prepared.rows)
     if trouble and not describe.replayed(prepared.plan, prepared.directory).done():
         raise BadInput(trouble, field="--trial-timeout")

@@ -20,6 +20,7 @@ from core.errors import BadInput
 from core.settings import Data, Evaluation
 from core.tasks import examples, instructions, task_files
 from core.template import Endless, Special, Template
+from sweeps import describe
 from sweeps.run import main
 
 Q = "rank_vs_quality"
@@ -345,6 +346,16 @@ def test_rows_of_one_prompt_are_called_so(tmp_path: Path, capsys: pytest.Capture
         BadInput, match="all 60 rows have one prompt, and rows of one prompt are never parted; give rows of other"
     ):
         selection.select(Data(source=str(path)), Evaluation(), 0)
+
+
+def test_labels_that_rows_lack_are_told_with_the_way_to_do_without(rows_file: str) -> None:
+    with pytest.raises(BadInput, match=r"data\.n_clusters=2: .*--field cluster=COLUMN .*--set data\.n_clusters=none") as error:
+        selection.select(Data(source=rows_file, n_clusters=2), Evaluation(), 0)
+    assert error.value.field == "data.n_clusters"
+
+
+def test_cautions_stand_once_and_last() -> None:
+    assert describe.in_order(["caution: b", "a", "caution: b", "c", "a"]) == ("a", "c", "caution: b")
 
 
 # Analysis

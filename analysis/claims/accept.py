@@ -73,7 +73,8 @@ class Asked:
 
 @dataclass(frozen=True)
 class Judged:
-    """The outcome of one condition, what it was judged by, and why it is undecided where there is no interval."""
+    """The outcome of one condition, what it was judged by, and why it is undecided where there is no interval, or what its
+    interval is for."""
 
     condition: Condition
     arm: str
@@ -149,7 +150,8 @@ def _judged(t: Tables[Any], condition: Condition, label: str, n_tests: int) -> J
         return Judged(condition, label, Outcome.UNDECIDED, e, e.why)
     wide = widened(e, n_tests)
     region = Region(condition.number, math.inf) if condition.least else Region(-math.inf, condition.number)
-    return Judged(condition, label, OUTCOMES[verdict(wide, region)[0]], wide)
+    why = f"95 % for {n_tests} arms at once, of which the best was chosen: wider than in the report" if n_tests > 1 else ""
+    return Judged(condition, label, OUTCOMES[verdict(wide, region)[0]], wide, why)
 
 
 def widened(e: Estimate, n_tests: int) -> Estimate:

@@ -79,7 +79,10 @@ def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
         names = sorted({row.labels[at] for row in rows} - {""}, key=lambda name: (share(name, f"{label} {seed}"), name))
         if wanted > len(names):
             known = f"its rows name {len(names)}" if names else f'its rows have no field "{label}"'
-            raise BadInput(f"data.n_{label}s={wanted}: more than {data.source} has: {known}", field=f"data.n_{label}s")
+            few = f"at most {len(names)}, or " if names else f"--field {label}=COLUMN where they have such a column, else "
+            remedy = f"give {few}--set data.n_{label}s=none for all rows"
+            text = f"data.n_{label}s={wanted}: more than {data.source} has: {known}; {remedy}"
+            raise BadInput(text, field=f"data.n_{label}s")
         chosen = set(names[:wanted])
         rows = tuple(row for row in rows if row.labels[at] in chosen)
     return rows
