@@ -274,5 +274,5 @@ class Kept:
 def refusal(limit: float, least: float, known: str) -> BadInput:
     """Why a sweep cannot be made to fit."""
     text = f"even at its smallest this sweep takes about {clock(least)} ({known})"
-    more = f"give {LONG} {math.ceil(least / SAFE / 60)}m, or leave arms out with --without LABEL"
+    more = f"give {LONG} {math.ceil(least / 60)}m, or leave arms out with --without LABEL"
     return BadInput(f"{LONG} {clock(limit)}: {text}; {more}", field=LONG)

@@ -348,6 +348,13 @@ def test_rows_of_one_prompt_are_called_so(tmp_path: Path, capsys: pytest.Capture
         selection.select(Data(source=str(path)), Evaluation(), 0)
 
 
+def test_columns_are_named_as_their_file_writes_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("Instruction,Answer Text\na,b\n")
+    (line,) = told(capsys, "--model", "lab:base-0", "--data", path)
+    assert "its fields are: Instruction, Answer Text" in line
+
+
 def test_labels_that_rows_lack_are_told_with_the_way_to_do_without(rows_file: str) -> None:
     with pytest.raises(BadInput, match=r"data\.n_clusters=2: .*--field cluster=COLUMN .*--set data\.n_clusters=none") as error:
         selection.select(Data(source=rows_file, n_clusters=2), Evaluation(), 0)

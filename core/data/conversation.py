@@ -54,7 +54,7 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
         raise Malformed(f"must be an object with fields, not {type(given).__name__}")
     raw = columns.as_known(columns.renamed(given, fields), KNOWN)
     try:
-        name, shape = _shape_of(raw)
+        name, shape = _shape_of(raw, field_names(given))
     except Malformed as error:
         lacks = next((theirs for theirs in fields.values() if theirs not in given), None)
         told = f"; it has no column {lacks!r}, which data.fields names" if lacks is not None else ""
@@ -69,17 +69,17 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
     return found
 
 
-def _shape_of(raw: Raw) -> tuple[str, Shape]:
+def _shape_of(raw: Raw, own: str) -> tuple[str, Shape]:
     for name, shape in SHAPES.items():
         if shape.prompt_field in raw and shape.response_field in raw:
             return name, shape
     if (pair := pair_of_columns(raw)) is None:
-        raise Malformed(_no_shape(raw))
+        raise Malformed(_no_shape(raw, own))
     return f"{pair.prompt_field}/{pair.response_field}", pair
 
 
-def _no_shape(raw: Raw) -> str:
-    fields = field_names(raw)
+def _no_shape(raw: Raw, fields: str) -> str:
+    """Why the row has no shape; `fields`: its columns as their source writes them."""
     if "chosen" in raw:
         ways = "--field messages=chosen where it holds turns, --field prompt=COLUMN --field response=chosen where it holds text"
         return f"a preference ({fields}); to train on the answers that were chosen: {ways}"
