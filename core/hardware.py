@@ -55,6 +55,7 @@ class Device:
             )
 
 
+CPU_INFO, BFLOAT16_UNITS = Path("/proc/cpuinfo"), ("amx_bf16", "avx512_bf16")
 CLEAR_REFS, STATUS = Path("/proc/self/clear_refs"), Path("/proc/self/status")
 
 
@@ -133,6 +134,15 @@ def available_gib(device: Device) -> float:
 def n_cores() -> int:
     """How many CPU cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def bfloat16_unit() -> str:
+    """The CPU's own instructions for matrices in bfloat16 by their name in Linux; "" where it has none or nobody tells."""
+    try:
+        flags = set(CPU_INFO.read_text().partition("flags")[2].partition("\n")[0].split())
+    except OSError:
+        return ""
+    return next((name for name in BFLOAT16_UNITS if name in flags), "")
 
 
 def device_name(device: Device) -> str:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from core import cost, installation, memory, preflight, probe, remembered
+from core import cost, hardware, installation, memory, preflight, probe, remembered
 from core.cost import Sizes, Speed
 from core.errors import BadInput
 from core.experiment import Experiment, LogUniform
 from core.fields import replace_field
 from core.hardware import Device
 from core.memory import Shape
-from core.settings import Full, Lora, Trial
+from core.settings import Full, Lora, Model, Trial
 from core.states import Phase
 from core.tasks.costs import Cost
 from sweeps import overrides, times
@@ -143,3 +145,26 @@ def test_evaluation_rows_are_questions_of_each_task_where_these_are_generated() 
     assert overrides.with_eval_rows(own, 7).base.evaluation.max_rows == 7
     with pytest.raises(BadInput, match="--eval-rows 0: must be at least 1"):
         overrides.with_eval_rows(own, 0)
+
+
+@pytest.mark.parametrize(
+    ("flags", "name", "dtype", "told"),
+    [
+        ("fpu avx512f avx512_bf16 sse", "own/model", "auto", "avx512_bf16"),
+        ("amx_tile amx_bf16 avx512_bf16", "own/model", "float32", "amx_bf16"),
+        ("fpu avx512f", "own/model", "auto", ""),
+        ("avx512_bf16", "own/model", "bfloat16", ""),
+        ("avx512_bf16", "lab:base-0", "auto", ""),
+    ],
+)
+def test_a_cpu_with_instructions_for_bfloat16_is_told_where_a_model_computes_in_float32(
+    flags: str, name: str, dtype: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = tmp_path / "cpuinfo"
+    info.write_text(f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t: none\n")
+    monkeypatch.setattr(hardware, "CPU_INFO", info)
+    plan = SimpleNamespace(probes=[Trial(model=Model(name=name, dtype=dtype))])
+    share = Resources(slots=2, threads=1)
+    (note,) = times.in_bfloat16(cast(Plan, plan), share) or [""]
+    assert f"({told})" in note if told else note == ""
+    assert times.in_bfloat16(cast(Plan, plan), replace(share, gpus_per_trial=1.0)) == []
