@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from core.memory import Fit
     from core.preflight import Inputs
 
-PART_SECONDS = 1.5  # of each part, by the assumed speed
+PART_SECONDS = 5.0  # of each part, by the assumed speed
 LEAST_TOKENS, MOST_TOKENS = 64, 8_192
 WRITTEN = 12  # tokens, one after the other
 LIMIT_SECONDS = 600

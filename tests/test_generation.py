@@ -54,6 +54,18 @@ def test_the_context_is_the_limit_and_a_prompt_that_fills_it_gets_nothing(make_m
     assert not any(one.stopped for one in found)
 
 
+def test_in_bfloat16_the_head_is_given_no_slice_of_all_positions(make_model: Callable[..., str]) -> None:
+    base = models.load(Model(name=make_model("llama"), dtype="bfloat16"), Device())
+    seen: list[torch.Tensor] = []
+    head = base.model.get_output_embeddings()
+    mine = head.register_forward_hook(lambda module, given, out: seen.append(given[0]))
+    generation.write(base.model, [[5, 6, 7], [8, 9]], Decoding((NEVER,), most=3, batch_size=2))
+    mine.remove()
+    assert seen[0].shape[:2] == (2, 1)
+    assert all(one.is_contiguous() for one in seen)
+    assert not head._forward_pre_hooks
+
+
 def test_the_models_own_way_of_generating_changes_nothing(make_model: Callable[..., str]) -> None:
     network = models.load(Model(name=make_model("llama")), Device()).model
     plain = generation.write(network, PROMPTS, Decoding((NEVER,), 8, 8))

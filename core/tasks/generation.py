@@ -98,7 +98,7 @@ def write(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding) -> 
     context = context_of(model)
     found = [Written((), stopped=False)] * len(prompts)
     drawing = contextlib.nullcontext() if how.seed is None else seeded(device_of(model), how.seed)
-    with own_settings_aside(model), drawing:
+    with own_settings_aside(model), _contiguous(model), drawing:
         for batch, most in _batches(model, [len(prompt) for prompt in prompts], how, context):
             for i, one in zip(batch, _continued(model, [prompts[i] for i in batch], how, most), strict=True):
                 found[i] = one
@@ -149,6 +149,22 @@ def seeded(device: torch.device, seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
         yield
+
+
+@contextlib.contextmanager
+def _contiguous(model: nn.Module) -> Iterator[None]:
+    """Gives the head in bfloat16 a copy of the last positions in place of a slice of all: of a slice, torch 2.13 on a CPU copies
+    the head's weights for each row (64 prompts of 75 tokens, 49,152 words: 5.4 s and 3.4 GB, in place of 12 ms)."""
+    head: Any = model.get_output_embeddings()  # type: ignore[operator]
+
+    def copied(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        return (given[0].contiguous(), *given[1:]) if given and given[0].dtype == torch.bfloat16 else None
+
+    hook = head.register_forward_pre_hook(copied)
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 @contextlib.contextmanager
