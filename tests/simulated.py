@@ -15,6 +15,7 @@ from analysis import questions
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import Verdict
 from core.fields import flatten
+from core.looks import Looks
 from core.settings import Trial
 from sweeps import plan
 
@@ -233,6 +234,7 @@ class FakeTracking:
 
     def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
         self.trials, self.items, self.arm_rows, self.files, self.note = trials, items, [], [], ""
+        self.looks, self.claims = Looks(), ""
 
     def last_with_results(self, uri: str, experiment: str, beginning: str = "") -> tuple[str, list[str]]:
         return "0123456789abcdef", []
@@ -255,6 +257,15 @@ class FakeTracking:
 
     def read_repeated(self, uri: str, experiment: str, sweep: str | None) -> list[dict[str, object]]:
         return []
+
+    def read_looks(self, uri: str, experiment: str, sweep: str) -> Looks:
+        return self.looks
+
+    def write_looks(self, uri: str, sweep: str, looks: Looks) -> None:
+        self.looks = looks
+
+    def read_claims(self, uri: str, experiment: str, sweep: str) -> str:
+        return self.claims
 
     def read_generations(self, uri: str, run_id: str, artifacts: str = "") -> list[dict[str, str]]:
         return []

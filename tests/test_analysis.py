@@ -22,6 +22,7 @@ from analysis.claims.tables import Tables
 from analysis.claims.verdicts import Verdict
 from analysis.questions.rank_vs_quality.against_full import AgainstFull
 from analysis.questions.rank_vs_quality.figure import draw
+from analysis.reports import further
 from analysis.reports import question as page
 from analysis.reports.question import Asked
 from analysis.stats import Decision
@@ -359,6 +360,8 @@ def test_main_reads_judges_writes_and_logs(
     fake = FakeTracking(*sweep(truth(), failed=(("full", "tune", 4),)))
     monkeypatch.setattr(load, "tracking", fake)
     monkeypatch.setattr(door, "tracking", fake)
+    monkeypatch.setattr(page, "tracking", fake)
+    monkeypatch.setattr(further, "tracking", fake)
     assert door.main([NAME, "--tracking-uri", "memory", "--report", str(tmp_path / "report")]) == 0
     assert "report.md" in {file.name for file in fake.files}
     assert [row["arm"] for row in fake.arm_rows] == list(truth())
@@ -373,6 +376,8 @@ def test_a_sweep_without_trials_is_one_line_and_exit_code_2(
     fake.trials = fake.trials.iloc[:0]
     monkeypatch.setattr(load, "tracking", fake)
     monkeypatch.setattr(door, "tracking", fake)
+    monkeypatch.setattr(page, "tracking", fake)
+    monkeypatch.setattr(further, "tracking", fake)
     assert door.main([NAME, "--tracking-uri", "memory"]) == 2
     assert capsys.readouterr().err.startswith("error: rank_vs_quality: no trial")
 
@@ -382,5 +387,7 @@ def test_no_password_of_a_tracking_uri_is_printed(monkeypatch: pytest.MonkeyPatc
     fake.trials = fake.trials.iloc[:0]
     monkeypatch.setattr(load, "tracking", fake)
     monkeypatch.setattr(door, "tracking", fake)
+    monkeypatch.setattr(page, "tracking", fake)
+    monkeypatch.setattr(further, "tracking", fake)
     assert door.main([NAME, "--tracking-uri", "postgresql://joe:S3CRET@db/x"]) == 2
     assert "S3CRET" not in "".join(capsys.readouterr())

@@ -53,6 +53,7 @@ def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: 
         "table.tex",
         "verdicts.json",
         "decision.json",
+        "undecided.json",
         "report.md",
     } | OWN_FILES.get(name, set())
     page = (tmp_path / "report.md").read_text()

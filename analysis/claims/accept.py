@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
@@ -27,7 +27,7 @@ from analysis.claims.tables import Tables, has
 from analysis.claims.untuned import Untuned
 from analysis.escaping import printable
 from analysis.stats.decision import Decision, Region, verdict
-from analysis.stats.estimate import LEVEL, Estimate, t_quantile
+from analysis.stats.estimate import LEVEL, Estimate, at_level
 from analysis.stats.intervals import mean_interval
 from core.errors import BadInput, nearest
 
@@ -148,16 +148,10 @@ def _judged(t: Tables[Any], condition: Condition, label: str, n_tests: int) -> J
         return Judged(condition, label, Outcome.UNDECIDED, why=f"{what} not measured")
     if not e.known:
         return Judged(condition, label, Outcome.UNDECIDED, e, e.why)
-    wide = widened(e, n_tests)
+    wide = at_level(e, (1 - LEVEL) / n_tests)  # holds for all tests at once
     region = Region(condition.number, math.inf) if condition.least else Region(-math.inf, condition.number)
     why = f"95 % for {n_tests} arms at once, of which the best was chosen: wider than in the report" if n_tests > 1 else ""
     return Judged(condition, label, OUTCOMES[verdict(wide, region)[0]], wide, why)
-
-
-def widened(e: Estimate, n_tests: int) -> Estimate:
-    """The interval that holds for `n_tests` estimates at once."""
-    factor = t_quantile(e.df, 1 - (1 - LEVEL) / n_tests) / t_quantile(e.df)
-    return replace(e, low=e.value - factor * (e.value - e.low), high=e.value + factor * (e.high - e.value))
 
 
 def _of_arm(t: Tables[Any], condition: Condition, arm: Arm | None) -> Estimate | None:

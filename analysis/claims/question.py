@@ -18,8 +18,9 @@ import pandas as pd
 from analysis.claims.fits import fits
 from analysis.claims.rules import Rule
 from analysis.claims.tables import Own, Tables, View, tabulate
-from analysis.claims.verdicts import Finding, Verdict, ledger
+from analysis.claims.verdicts import NO_LOOKS, Finding, Verdict, ledger
 from core.experiment import Experiment
+from core.looks import Looks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -71,7 +72,10 @@ def findings(question: Question[Own], tables: Tables[Own], experiment: Experimen
     return {claim.id: question.rules[claim.id](tables) for claim in experiment.claims}
 
 
-def answer(question: Question[Own], trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment) -> Answer[Own]:
-    """The tables of a sweep's frames (analysis/load.py) and the verdicts on the experiment's claims."""
+def answer(
+    question: Question[Own], trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, before: Looks = NO_LOOKS
+) -> Answer[Own]:
+    """The tables of a sweep's frames (analysis/load.py) and the verdicts on the experiment's claims, as a look after those
+    `before`."""
     tables = tables_of(question, trials, items, experiment)
-    return Answer(tables, ledger(experiment.claims, findings(question, tables, experiment)))
+    return Answer(tables, ledger(experiment.claims, findings(question, tables, experiment), before))

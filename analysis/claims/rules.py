@@ -81,18 +81,19 @@ def combination(t: Tables[Any], parts: Sequence[tuple[Fields, float]], ask: Ask)
     arms = [(t.arm(fields), weight) for fields, weight in parts]
     absent = [why_absent(t, fields) for (fields, _), (arm, _) in zip(parts, arms, strict=True) if arm is None]
     if why := not_measured(t, ask) or "; ".join(absent):
-        return untested(ask.region, ask.effect, why)
+        return _untested(t, ask, why)
     found = [(arm, weight) for arm, weight in arms if arm is not None]
     if without := [arm.label for arm, _ in found if not has(arm, t.panels[ask.measure])]:
-        return untested(ask.region, ask.effect, f"no {readable(ask.measure)} of {', '.join(without)}")
+        return _untested(t, ask, f"no {readable(ask.measure)} of {', '.join(without)}")
     if why := alike.compared_with_itself((arm for arm, _ in found), t.same):
-        return untested(ask.region, ask.effect, why)
+        return _untested(t, ask, why)
     e = contrast(found, t.panels[ask.measure], ask.new_clusters)
     if e is None:
-        return untested(ask.region, ask.effect, "no common seed")
+        return _untested(t, ask, "no common seed")
     sides = [arm for arm, _ in found]
     note = joined(costs(t, *sides), flat_ends(t, *sides))
-    return Finding(e, ask.region, ask.effect, t.units[ask.measure], note, hindrance(t, ask.measure, *sides))
+    unit, doubt = t.units[ask.measure], hindrance(t, ask.measure, *sides)
+    return Finding(e, ask.region, ask.effect, unit, note, doubt, labels(sides))
 
 
 def difference(t: Tables[Any], first: Fields, second: Fields, ask: Ask) -> Finding:
@@ -104,7 +105,7 @@ def relative(t: Tables[Any], first: Fields, second: Fields, ask: Ask) -> Finding
     """Finding on (first less second) over |second| on one measure, in per cent; of an accuracy alone, as a log-likelihood has no
     zero that a share could be of: its 0 is certainty, so the better the model, the larger every per cent."""
     if ask.measure in t.panels and (unit := t.units[ask.measure]) != ACCURACY:
-        return untested(ask.region, ask.effect, f"its margin is in per cent of an accuracy, {ask.measure} is in {unit}")
+        return _untested(t, ask, f"its margin is in per cent of an accuracy, {ask.measure} is in {unit}")
     found = difference(t, first, second, ask)
     one, other = t.arm(first), t.arm(second)
     if found.estimate is None or one is None or other is None:
@@ -116,21 +117,30 @@ def trend(t: Tables[Any], fields: Fields, ask: Ask) -> Finding:
     """Finding on the slope of one measure on ln x, over the arms with these fields: the rise per e-fold of x. An arm with
     fewer than half of the others' seeds is left out, and the note names the arms that are missing."""
     if why := not_measured(t, ask):
-        return untested(ask.region, ask.effect, why)
+        return _untested(t, ask, why)
     wanted = t.wanted(fields)
     most = max((len(arm.final) for arm in wanted), default=0)
     found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most and has(arm, t.panels[ask.measure])]
     found = [arm for arm in found if arm.label not in t.same]  # one place on x for the same runs
     if len(found) < 3:
-        return untested(ask.region, ask.effect, f"{len(found)} arms finished, a trend needs 3")
+        return _untested(t, ask, f"{len(found)} arms finished, a trend needs 3")
     weights = slope_weights(np.log([t.x_of(arm) for arm in found]))
     e = contrast(list(zip(found, map(float, weights), strict=True)), t.panels[ask.measure], ask.new_clusters)
     if e is None:
-        return untested(ask.region, ask.effect, "no common seed")
+        return _untested(t, ask, "no common seed")
     missing = ", ".join(arm.label for arm in wanted if arm not in found)
     note = joined(f"without {missing}" if missing else "", costs(t, *found))
     unit = f"{t.units[ask.measure]} per e-fold"
-    return Finding(e, ask.region, ask.effect, unit, note, hindrance(t, ask.measure, *found))
+    return Finding(e, ask.region, ask.effect, unit, note, hindrance(t, ask.measure, *found), labels(found))
+
+
+def _untested(t: Tables[Any], ask: Ask, why: str) -> Finding:
+    return replace(untested(ask.region, ask.effect, why), unit=t.units.get(ask.measure, ""))
+
+
+def labels(arms: Sequence[Arm]) -> tuple[str, ...]:
+    """Of the arms that a finding compares."""
+    return tuple(dict.fromkeys(arm.label for arm in arms))
 
 
 def why_absent(t: Tables[Any], fields: Fields) -> str:

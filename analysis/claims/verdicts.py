@@ -12,15 +12,18 @@ from pathlib import Path
 import numpy as np
 
 from analysis import formatting
+from analysis.claims.looks import Taken, look
 from analysis.escaping import Markup, escaped
 from analysis.stats.decision import Decision, Form, Region, holm, verdict
-from analysis.stats.estimate import LEVEL, Estimate, Over
+from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, Estimate, Over, Why
 from core.experiment import FEW_ITEMS, Claim
+from core.looks import Looks, Wish
 
 MOST_SEEDS = 100  # that a sweep takes
 ANY_SEEDS = 1_000_000  # leave of an error what seeds do not lessen
 SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
 RATIO = "ratio"  # a unit
+NO_LOOKS = Looks()
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,7 @@ class Finding:
     unit: str = ""
     note: str = ""
     hindrance: str = ""  # what keeps any effect, however clear, from deciding the claim
+    arms: tuple[str, ...] = ()  # the labels of those that are compared; none where it is not said
 
     @property
     def percent(self) -> bool:
@@ -74,6 +78,11 @@ class Verdict:
     published_source: str
     published_url: str
     over: str = ""  # for which models, or tasks, the interval speaks; "" in verdicts from before this was said
+    level: float = 1 - LEVEL  # two-sided, of the interval: a look of several has less than 5 %
+    looks: tuple[int, ...] = ()  # seeds at each look so far
+    df: float | None = None
+    lasting: float = 0.0  # the part of the standard error, on the scale, that more seeds do not lessen
+    more_seeds: tuple[str, ...] | None = None  # arms in which more seeds may decide it (none named: all); None: they do not
 
     @property
     def with_note(self) -> str:
@@ -92,6 +101,11 @@ def read(path: Path) -> list[Verdict]:
     return [Verdict(**{**row, "verdict": Decision(row["verdict"])}) for row in rows]
 
 
+def wishes(verdicts: Sequence[Verdict]) -> list[Wish]:
+    """The undecided claims that more seeds may decide."""
+    return [Wish(one.id, tuple(one.more_seeds)) for one in verdicts if one.more_seeds is not None]
+
+
 @dataclass(frozen=True)
 class Judged:
     """What the data decide about one claim, and with which p values."""
@@ -102,21 +116,40 @@ class Judged:
     p_holm: float
 
 
-def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding]) -> list[Verdict]:
-    """One verdict a claim. A decision stands only if it survives Holm over all claims that could be tested."""
-    alone = [_judge(findings[claim.id]) for claim in claims]
+def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding], before: Looks = NO_LOOKS) -> list[Verdict]:
+    """One verdict a claim, each a look after those `before`. A decision stands only if it survives Holm over all claims that
+    could be tested."""
+    taken = {claim.id: look(claim.id, findings[claim.id].estimate, before) for claim in claims}
+    alone = [_judge(findings[claim.id], taken[claim.id]) for claim in claims]
     adjusted = holm(np.array([p for _, p in alone]))
     n_tested = sum(not math.isnan(p) for _, p in alone)
     rows = []
     for claim, (decision, p), p_holm in zip(claims, alone, map(float, adjusted), strict=True):
         finding = findings[claim.id]
         judged = _after_holm(finding, Judged(decision, finding.note, p, p_holm), n_tested)
-        rows.append(_row(claim, finding, judged, n_tested))
+        row = _row(claim, finding, judged, n_tested)
+        rows.append(_at_look(row, finding, one) if (one := taken[claim.id]) else row)
     return rows
 
 
-def _judge(finding: Finding) -> tuple[Decision, float]:
-    return (Decision.NOT_TESTED, math.nan) if finding.estimate is None else verdict(finding.estimate, finding.region)
+def _judge(finding: Finding, at: Taken | None) -> tuple[Decision, float]:
+    if finding.estimate is None:
+        return Decision.NOT_TESTED, math.nan
+    decision, p = verdict(finding.estimate, finding.region)
+    if at is None or not at.shares:
+        return decision, p
+    p = at.p(p)
+    return decision if p <= 1 - LEVEL else Decision.UNDECIDED, p
+
+
+def _at_look(row: Verdict, finding: Finding, at: Taken) -> Verdict:
+    """The verdict with the interval and the note of the look that was taken."""
+    row = replace(row, level=at.level, looks=at.seeds)
+    if finding.estimate is None or not at.shares:
+        return row
+    e = at.interval(finding.estimate)
+    shown = formatting.estimate(e, signed=True, percent=finding.percent)
+    return replace(row, low=_plain(e.low), high=_plain(e.high), shown=shown, note=formatting.joined(row.note, at.note()))
 
 
 def _after_holm(finding: Finding, alone: Judged, n_tested: int) -> Judged:
@@ -160,7 +193,20 @@ def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int) -> Verdi
         published_source=claim.published.source,
         published_url=claim.published.url,
         over=e.over if e and e.known else "",
+        df=_plain(e.df) if e and e.known and math.isfinite(e.df) else None,
+        lasting=e.lasting if e else 0.0,
+        more_seeds=finding.arms if judged.decision is Decision.UNDECIDED and seeds_help(finding) else None,
     )
+
+
+def seeds_help(finding: Finding) -> bool:
+    """Whether more final seeds in the arms can bring nearer a decision on an undecided claim: nothing else is in the way, and the
+    estimate is made from seeds."""
+    e = finding.estimate
+    if e is None or finding.hindrance or few_items(e.n_items):
+        return False
+    lessened = e.missing is None or e.missing == NEEDS_SEEDS or e.missing.kind in (Why.UNBOUNDED, Why.NO_SPREAD)
+    return lessened and (e.n_seeds > 1 or e.missing == NEEDS_SEEDS)
 
 
 def few_items(n_items: int) -> str:

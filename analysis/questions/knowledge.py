@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.claims.question import Question
-from analysis.claims.rules import Ask, Rule, hindrance, not_measured, trend
+from analysis.claims.rules import Ask, Rule, hindrance, labels, not_measured, trend
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import SEEDS_ALONE, Finding, untested
 from analysis.formatting import joined
@@ -47,7 +47,7 @@ def of_seeds(t: Tables[None], weights: Mapping[str, float], region: Region, effe
     per_seed = np.sum([weight * t.panels[m].of(names).mean(axis=1) for m, weight in weights.items()], axis=0)
     n_items = min(t.panels[m].n_items for m in weights)
     e = mean_interval(per_seed[:, None], n_items=n_items, share=list(weights.values()) == [1.0])
-    return Finding(e, region, effect, ACCURACY, SEEDS_ALONE, hindrance(t, "quality", arm))
+    return Finding(e, region, effect, ACCURACY, SEEDS_ALONE, hindrance(t, "quality", arm), labels([arm]))
 
 
 RULES: dict[str, Rule] = {

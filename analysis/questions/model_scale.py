@@ -12,7 +12,18 @@ from analysis import formatting
 from analysis.arms import seeds_of
 from analysis.claims.fits import points_of
 from analysis.claims.question import Question
-from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, contrast, costs, difference, hindrance, not_measured, trend
+from analysis.claims.rules import (
+    AT_MOST_TWO_POINTS,
+    Ask,
+    Rule,
+    contrast,
+    costs,
+    difference,
+    hindrance,
+    labels,
+    not_measured,
+    trend,
+)
 from analysis.claims.tables import Fields, Tables, View
 from analysis.claims.verdicts import RATIO, Finding, untested
 from analysis.stats import ABOVE_ZERO, Estimate, Form, Region, quotient_of_estimates
@@ -136,7 +147,7 @@ def size_against_data(t: Tables[Scaling]) -> Finding:
     e = contrast(list(zip(arms, map(float, by_size - by_data), strict=True)), t.panels["quality"])
     if e is None:
         return untested(ask.region, ask.effect, "no common seed")
-    return Finding(e, ask.region, ask.effect, t.units["quality"], costs(t, *arms), hindrance(t, "quality", *arms))
+    return Finding(e, ask.region, ask.effect, t.units["quality"], costs(t, *arms), hindrance(t, "quality", *arms), labels(arms))
 
 
 def ends(t: Tables[Any]) -> tuple[Arm, Arm] | str:

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.arms import Arm, seeds_of
 from analysis.claims import untuned
 from analysis.claims.question import Question
-from analysis.claims.rules import Ask, Rule, difference, hindrance, why_absent
+from analysis.claims.rules import Ask, Rule, difference, hindrance, labels, why_absent
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding, untested
 from analysis.stats import ABOVE_ZERO
@@ -51,7 +51,8 @@ def apart(first: Scores, second: Scores, of: tuple[dict[str, int], dict[str, int
             return untested(ask.region, ask.effect, "no common seed whose base was scored on the same items")
         panel = t.panels["quality"]
         e = mean_interval(scores[0] - scores[1], panel.strata_I, panel.n_items, bases_S=panel.bases([one, other], seeds))
-        return Finding(e, ask.region, ask.effect, t.units["quality"], "", hindrance(t, "quality", one, other))
+        doubt = hindrance(t, "quality", one, other)
+        return Finding(e, ask.region, ask.effect, t.units["quality"], "", doubt, labels([one, other]))
 
     return rule
 

@@ -11,21 +11,29 @@ import pandas as pd
 
 from analysis import load
 from analysis.claims.tables import Tables
+from analysis.claims.verdicts import NO_LOOKS
 from analysis.figures import along as drawing
 from analysis.figures import style
 from analysis.reports import along, generations
+from core import tracking
+from core.looks import Looks
 
 
 @dataclass(frozen=True)
 class Further:
-    """`written` by arm; `along` as `load.along` reads it. Either may be empty."""
+    """`written` by arm; `along` as `load.along` reads it; `looks` that reports took before; `claims`: claims.json. Any of them
+    may be empty."""
 
     written: generations.Written = field(default_factory=dict)
     along: pd.DataFrame = field(default_factory=pd.DataFrame)
+    looks: Looks = NO_LOOKS
+    claims: str = ""
 
     @classmethod
-    def read(cls, uri: str, trials: pd.DataFrame) -> Further:
-        return cls(load.generations(uri, trials), load.along(uri, trials))
+    def read(cls, uri: str, name: str, sweep: str, trials: pd.DataFrame) -> Further:
+        """Of a sweep of the question called `name`."""
+        before = tracking.read_looks(uri, name, sweep), tracking.read_claims(uri, name, sweep)
+        return cls(load.generations(uri, trials), load.along(uri, trials), *before)
 
     def sections(self, t: Tables[Any]) -> list[str]:
         return [*along.section(self.along, t.units), *generations.section(self.written)]

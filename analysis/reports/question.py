@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,19 +12,22 @@ import pandas as pd
 
 import experiments
 from analysis import formatting, load, questions
-from analysis.arms import Arm
-from analysis.claims import comparable, verdicts
+from analysis.claims import comparable, frozen, looks, verdicts
 from analysis.claims.choice import Choice, choose
 from analysis.claims.comparable import Remark
 from analysis.claims.fits import HEADER, legend, rows
-from analysis.claims.question import Answer, Question, answer, findings, tables_of
+from analysis.claims.frozen import NOT_RECORDED, Compared
+from analysis.claims.question import Answer, Question, answer
 from analysis.claims.rules import STEPS_VARY, short_of_rows
 from analysis.claims.tables import Tables
 from analysis.escaping import escaped
 from analysis.figures import panels, style
 from analysis.reports import parts, use
+from analysis.reports.bases import by_base
 from analysis.reports.further import Further
+from core import tracking
 from core.experiment import Experiment
+from core.looks import WISHES, wishes_text
 from core.result import whole_folder
 from core.states import Phase, State
 
@@ -60,6 +63,7 @@ class Asked:
     by_base: list[str]  # the section with every claim's effect on each base alone
     further: Further = field(default_factory=Further)
     choice: Choice = field(default_factory=Choice)
+    frozen: Compared = NOT_RECORDED  # the claims before the first seed against today
 
     @property
     def tables(self) -> Tables[Any]:
@@ -74,8 +78,11 @@ class Asked:
 def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
     """The report of one sweep of a question, written to `directory`."""
     trials = load.trials(uri, name, sweep)
-    frames, further = (trials, load.items(uri, trials)), Further.read(uri, trials)
-    return report(questions.load(name), experiments.load(name), frames, directory, further)
+    frames, further = (trials, load.items(uri, trials)), Further.read(uri, name, sweep, trials)
+    made = report(questions.load(name), experiments.load(name), frames, directory, further)
+    if (taken := looks.after(further.looks, made.verdicts)) != further.looks:
+        tracking.write_looks(uri, sweep, taken)
+    return made
 
 
 def report(
@@ -86,9 +93,11 @@ def report(
     further: Further | None = None,
 ) -> Report:
     """Answers the question from the frames (trials, items), draws, and writes everything below `directory`."""
-    answered = answer(question, *frames, experiment)
+    further = further or Further()
+    compared = frozen.against(further.claims, question, experiment)
+    answered = compared.noted(answer(question, *frames, experiment, further.looks))
     bases = by_base(question, experiment, frames, answered.tables.arms)
-    asked = Asked(question, experiment, answered, bases, further or Further(), choose(answered.tables))
+    asked = Asked(question, experiment, answered, bases, further, choose(answered.tables), compared)
     t, judged = asked.tables, asked.answer.verdicts
     with whole_folder(directory) as temporary:
         files = [directory / path.name for path in write(asked, temporary)]
@@ -146,7 +155,8 @@ def other_cautions(asked: Asked) -> list[Remark]:
     few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
     found += [Remark("arms that are the same runs, run once", f": {'; '.join(map(str, t.repeated))}")] if t.repeated else []
     found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
-    return found + comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in asked.question.cautions(t)]
+    found += comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in asked.question.cautions(t)]
+    return [Remark(line) for line in asked.frozen.cautions()] + found
 
 
 def cautions(asked: Asked) -> list[str]:
@@ -190,7 +200,7 @@ def markdown(asked: Asked) -> str:
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
         "## Arms\n", formatting.markdown(*table(t)), *parts.beside(t), *asked.by_base,
-        *asked.question.sections(t), *_curves(t), *asked.further.sections(t),
+        *asked.question.sections(t), *_curves(t), *asked.further.sections(t), *asked.frozen.section(),
         "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
         *use.section(asked.choice, t, asked.experiment),
@@ -209,6 +219,7 @@ def design(asked: Asked) -> list[str]:
         f"- Final seeds {seeds}, scored on the test split. {measured(t)}",
         f"- Intervals: 95 %, {parts.speak_for(asked.answer.verdicts, final)}, where a note does not say otherwise; differences "
         "and trends are paired by seed and item.",
+        f"- {escaped(asked.frozen.told())}.",
         *(f"- **Caution:** {escaped(line)}." for line in cautions(asked)),
     ]
 
@@ -217,36 +228,6 @@ def _curves(t: Tables[Any]) -> list[str]:
     """The section on the laws that the curves follow, if the view wants one and there are levels enough."""
     note = "Laws by AICc over level means of the common seeds; intervals from redrawn seeds (analysis/stats/scaling.py).\n"
     return ["## Curves\n", formatting.markdown(HEADER, rows(t.laws)), note] if t.laws else []
-
-
-def by_base(
-    question: Question[Any], experiment: Experiment, frames: tuple[pd.DataFrame, pd.DataFrame], arms: Sequence[Arm]
-) -> list[str]:
-    """Where seeds take turns over several bases, the section with every claim's effect on each base alone: from the arms' final
-    trials on it, and from tuning trials only where these were run on it."""
-    trials, items = frames
-    found: dict[str, dict[str, str]] = {}
-    counting = (trials["phase"] != Phase.FINAL) | trials["fingerprint"].isin(
-        {name for arm in arms for name in arm.final.values()}
-    )
-    for base in dict.fromkeys(map(str, experiment.with_seed.get("model.name", ()))):
-        own = trials[counting & (trials["model.name"] == base)]
-        if ((own["phase"] == Phase.FINAL) & (own["state"] == State.FINISHED)).any():
-            t = tables_of(question.for_rules, own, items, experiment)
-            effects = findings(question, t, experiment).items()
-            found[base] = {name: formatting.estimate(f.estimate, True, f.percent) for name, f in effects}
-    if len(found) < 2:
-        return []
-    body = [[claim.id, *(texts[claim.id] for texts in found.values())] for claim in experiment.claims]
-    note = (
-        "Each from its own trials alone. The verdicts take all seeds together: of two bases each is a block, from three on they "
-        "are what was drawn.\n"
-    )
-    tuned = trials.loc[trials["phase"] == Phase.TUNE, "model.name"].unique()
-    if 0 < len(tuned) < len(found):
-        where = escaped(" and ".join(map(str, tuned)))
-        note += f"Tuning trials were run on {where}: an effect that needs them stands under no other base.\n"
-    return ["## Each base alone\n", formatting.markdown(["claim", *found], body), note]
 
 
 def write(asked: Asked, output: Path) -> list[Path]:
@@ -259,6 +240,7 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "table.md": formatting.markdown(header, body) + f"\n{differs}\n",
         "table.tex": formatting.latex(header, body, f"{experiment.question} {differs}", label),
         "verdicts.json": verdicts.to_json(asked.answer.verdicts),
+        WISHES: wishes_text(verdicts.wishes(asked.answer.verdicts)),
         "decision.json": use.to_json(asked.decision),
         "report.md": markdown(asked),
     }

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
-from scipy.stats import false_discovery_control
 
 from analysis.stats.estimate import LEVEL, Estimate
 
@@ -28,9 +27,10 @@ def q_values(p_values: np.ndarray) -> np.ndarray:
     """Benjamini and Hochberg's adjusted p values: of the claims whose q is at most 5 %, at most that share is expected to be
     decided wrongly. A nan stays nan and does not count."""
     found = np.full(len(p_values), math.nan)
-    tested = ~np.isnan(p_values)
-    if tested.any():
-        found[tested] = false_discovery_control(p_values[tested])
+    tested = np.flatnonzero(~np.isnan(p_values))
+    falling = tested[np.argsort(-p_values[tested], kind="stable")]
+    share = len(tested) / np.arange(len(tested), 0, -1)
+    found[falling] = np.minimum.accumulate(np.minimum(p_values[falling] * share, 1.0))
     return found
 
 
@@ -70,23 +70,23 @@ class Region:
     def rule(self) -> str:
         """The rule in words: when a claim with this region is supported, when contradicted."""
         if self.support != (self.low, self.high):
-            inside, known = self._span(self.low, self.high), self._span(*self.support)
+            inside, known = self.span(self.low, self.high), self.span(*self.support)
             return f"supported: estimate in {inside} and interval within {known}; contradicted: interval outside {inside}"
         if math.isinf(self.high):
-            return f"supported: interval above {self._number(self.low)}; contradicted: below"
+            return f"supported: interval above {self.number(self.low)}; contradicted: below"
         if math.isinf(self.low):
-            return f"supported: interval below {self._number(self.high)}; contradicted: above"
-        return f"supported: interval within {self._span(self.low, self.high)}; contradicted: outside"
+            return f"supported: interval below {self.number(self.high)}; contradicted: above"
+        return f"supported: interval within {self.span(self.low, self.high)}; contradicted: outside"
 
-    def _span(self, low: float, high: float) -> str:
+    def span(self, low: float, high: float) -> str:
         """Both ends: "5–20×", "±3 %", "2–8 %", "0.07–0.29", "−0.1 to +0.2"."""
         if low == -high:
             return f"±{self._digits(high)}{self._mark}"
         if low < 0:
-            return f"{self._number(low)} to {self._number(high)}"
+            return f"{self.number(low)} to {self.number(high)}"
         return f"{self._digits(low)}–{self._digits(high)}{self._mark}"
 
-    def _number(self, value: float) -> str:
+    def number(self, value: float) -> str:
         """One end, with its sign unless it is a factor."""
         sign = "−" if value < 0 else "+" if value and self.form is not Form.FACTOR else ""
         return f"{sign}{self._digits(abs(value))}{self._mark}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from scipy.special import stdtr, stdtrit
@@ -107,7 +107,7 @@ class Estimate:
             return 1.0
         return max(float(stdtr(self.df, -distance / half_width * t_quantile(self.df))), least)
 
-    def minimum_detectable(self, n_tests: int = 1, n_seeds: int | None = None) -> float:
+    def minimum_detectable(self, n_tests: float = 1, n_seeds: int | None = None) -> float:
         """How far beyond a bound a true effect must lie for a repetition to see that with 80 % power, two-sided at 5 %
         over `n_tests` (the first step of Holm). A ratio's is a factor above 1. `n_seeds`: of the repetition (None: as many as
         here); of the error's variance the seeds' part falls with their number, `lasting` does not."""
@@ -117,6 +117,15 @@ class Estimate:
         effect = (t_quantile(df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(df, POWER))) * math.sqrt(variance)
         effect = math.hypot(effect, self.fixed)
         return math.exp(effect) if self.scale == "log" else effect
+
+    def margin(self, n_tests: float = 1, n_seeds: int | None = None) -> float:
+        """Half the width, on the scale, of the narrowest region in whose middle a true effect is seen to lie within it with 80 %
+        power: two one-sided tests, each of which errs in half of the rest."""
+        if not self.known:
+            return math.nan
+        variance, df = self._repeated(n_seeds)
+        quantiles = t_quantile(df, 1 - (1 - LEVEL) / n_tests) + float(stdtrit(df, (1 + POWER) / 2))
+        return math.hypot(quantiles * math.sqrt(variance), self.fixed)
 
     def _repeated(self, n_seeds: int | None) -> tuple[float, float]:
         """Variance and degrees of freedom of a repetition with so many seeds. Satterthwaite's, of the seeds' part alone: items
@@ -139,6 +148,14 @@ NO_SPREAD = Missing(Why.NO_SPREAD, "no spread between seeds or items")
 def t_quantile(df: float, level: float = LEVEL) -> float:
     """Two-sided quantile of Student's t."""
     return float(stdtrit(df, (1 + level) / 2))
+
+
+def at_level(e: Estimate, alpha: float) -> Estimate:
+    """The estimate with the interval of two-sided level `alpha` in the place of its 95 % interval."""
+    factor = t_quantile(e.df, 1 - alpha) / t_quantile(e.df)
+    value = e.on_scale(e.value)
+    low, high = (value + factor * (e.on_scale(end) - value) for end in (e.low, e.high))
+    return replace(e, low=low, high=high) if e.scale == "linear" else replace(e, low=math.exp(low), high=math.exp(high))
 
 
 def no_interval(value: float, n_seeds: int, n_items: int, why: Missing | None, scale: str = "linear") -> Estimate:

@@ -25,6 +25,9 @@ OLD_ARM, OLD_SUMMARY = "tunelab.cell", "cell"  # what stores written before 2026
 FINGERPRINT, REASON, DIGEST, FOLDER = "tunelab.fingerprint", "tunelab.reason", "tunelab.result", "tunelab.folder"
 FILE_DIGEST = "tunelab.result_file"
 KEY, SUPERSEDED, LAST_RUN = "tunelab.key", "superseded", "tunelab.last_run"
+# Of the parent run: looks at its claims, and how many seeds were planned at most.
+LOOKS, MOST_SEEDS = "tunelab.looks", "tunelab.most_seeds"
+CLAIMS = "tunelab.claims"  # of the parent run: the hash of what its claims said before the first seed
 REPEATED = "tunelab.repeated"  # of the parent run: arms that are the same runs as others, as JSON
 PARENT, NOTE, NAME = "mlflow.parentRunId", "mlflow.note.content", "mlflow.runName"
 BATCH = {"metrics": 1_000, "params": 100, "tags": 100}  # limits of MLflow's log_batch

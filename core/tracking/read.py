@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core.errors import BadInput, one_line, redacted
+from core.looks import CLAIMS_FILE, Looks
 from core.result import FILE, GENERATIONS
 from core.states import Phase, State
 
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 from core.tracking.connection import (
     ARM,
+    CLAIMS,
     FINGERPRINT,
     KEY,
     KIND,
     LAST_RUN,
+    LOOKS,
+    MOST_SEEDS,
     OLD_ARM,
     PHASE,
     REPEATED,
@@ -147,6 +151,32 @@ def read_repeated(uri: str, experiment: str, sweep: str) -> list[dict[str, Any]]
         runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
     found: list[dict[str, Any]] = json.loads(runs[0].data.tags.get(REPEATED, "[]")) if runs else []
     return found
+
+
+def read_looks(uri: str, experiment: str, sweep: str) -> Looks:
+    """The looks that reports took at the claims of a sweep, and how many seeds were planned at most.
+
+    Raises:
+        BadInput: what the store keeps of them is damaged.
+    """
+    with _experiment(uri, experiment) as (reader, ids):
+        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
+    tags = runs[0].data.tags if runs else {}
+    try:
+        return Looks.from_json(tags.get(MOST_SEEDS, ""), tags.get(LOOKS, ""))
+    except (ValueError, TypeError, AttributeError) as error:
+        text = f"its tag {LOOKS} or {MOST_SEEDS} is damaged ({one_line(error)}); delete it, and looks are counted from now on"
+        raise BadInput(f"{redacted(uri)}: sweep {sweep[:8]}: {text}", field="--tracking-uri") from None
+
+
+def read_claims(uri: str, experiment: str, sweep: str) -> str:
+    """What the claims of a sweep said before its first seed, as the sweep recorded it (claims.json); "" where it did not."""
+    with _experiment(uri, experiment) as (reader, ids):
+        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
+    if not runs or CLAIMS not in runs[0].data.tags:
+        return ""
+    text = _artifact(uri, runs[0].info.run_id, str(runs[0].info.artifact_uri), CLAIMS_FILE)
+    return text.decode(errors="replace") if text is not None else ""
 
 
 def read_items(uri: str, run_id: str, artifacts: str = "") -> str:

@@ -23,7 +23,7 @@ from core.result import FILE, GENERATIONS, Result
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
-from core.tracking import entries, live, views
+from core.tracking import claims, entries, live, views
 from core.tracking.connection import (
     ARM,
     DIGEST,
@@ -115,6 +115,7 @@ class Store:
         now = {LAST_RUN: str(time.time_ns() // 1_000_000), **(tags or {})}
         # again after a kill between the two: the same values change nothing
         log_batch(self.client, parent_id, params=params, tags=now)
+        claims.keep(self.client, parent_id, runs, self.directory)
         for name, view in views.tags(self.sweep, self.asked, started_ms) if self.asked else ():
             if shown.get(name) != view:
                 self.client.set_experiment_tag(self.experiment_id, name, view)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from core.errors import BadInput
+from core.looks import Looks
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 from core.tracking.connection import (
     ARM,
     KIND,
+    LOOKS,
     NOTE,
     OLD_SUMMARY,
     PARENT,
@@ -61,6 +63,13 @@ def write_analysis(uri: str, sweep: str, files: Sequence[Path], note: str) -> No
         for path in files:
             writer.log_artifact(run_id, str(path), "report")
         log_batch(writer, run_id, tags={NOTE: note})
+
+
+def write_looks(uri: str, sweep: str, looks: Looks) -> None:
+    """The looks that were taken at a sweep's claims, with the one of this report."""
+    with told(uri):
+        writer = client(uri)
+        log_batch(writer, _parent(writer, sweep).info.run_id, tags={LOOKS: looks.to_json()})
 
 
 def _parent(reader: MlflowClient, sweep: str) -> Run:

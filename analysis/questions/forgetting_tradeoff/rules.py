@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from analysis.claims.rules import Ask, Rule, combination, costs, hindrance, not_measured, slope_weights
+from analysis.claims.rules import Ask, Rule, combination, costs, hindrance, labels, not_measured, slope_weights
 from analysis.claims.tables import Fields, Tables
 from analysis.claims.verdicts import SEEDS_ALONE, Finding, untested
 from analysis.formatting import joined
@@ -40,7 +40,7 @@ def domains_outside(t: Tables[Tradeoff]) -> Finding:
         for i, fold in enumerate(folds(t, arm))
     ]
     e = mean_interval(np.array(values)[:, None], n_items=sum(t.panels[f"nll/{d}"].n_items for d in domains))
-    return Finding(e, ABOVE_ZERO, effect, t.units["forgetting"], SEEDS_ALONE, hindrance(t, "forgetting", arm))
+    return Finding(e, ABOVE_ZERO, effect, t.units["forgetting"], SEEDS_ALONE, hindrance(t, "forgetting", arm), labels([arm]))
 
 
 def skills_outside(t: Tables[Tradeoff]) -> Finding:
@@ -61,7 +61,7 @@ def skills_outside(t: Tables[Tradeoff]) -> Finding:
         outside_I = outside_G[scores.strata_I]
         values.append(lost_I[outside_I].mean() - lost_I[~outside_I].mean())
     e = mean_interval(np.array(values)[:, None], n_items=scores.n_items)
-    return Finding(e, ABOVE_ZERO, effect, ACCURACY, SEEDS_ALONE, hindrance(t, SKILLS, arm))
+    return Finding(e, ABOVE_ZERO, effect, ACCURACY, SEEDS_ALONE, hindrance(t, SKILLS, arm), labels([arm]))
 
 
 def skills_lost(t: Tables[Tradeoff]) -> Finding:
@@ -98,7 +98,8 @@ def at_equal_quality(measure: str, effect: str) -> Callable[[Tables[Tradeoff]], 
             return untested(ABOVE_ZERO, effect, "needs two rates of each with a seed in common")
         arms = [*t.own.curves[RANK_16], *t.own.curves[FULL]]
         note = joined("80–95 % of the gain that both reach", costs(t, *arms))
-        return Finding(found.difference, ABOVE_ZERO, effect, t.units[measure], note, hindrance(t, measure, *arms))
+        doubt = hindrance(t, measure, *arms)
+        return Finding(found.difference, ABOVE_ZERO, effect, t.units[measure], note, doubt, labels(arms))
 
     return rule
 
@@ -126,7 +127,7 @@ def linear_in_loss(t: Tables[Tradeoff]) -> Finding:
         return untested(PUBLISHED_R2, effect, "needs the losses of 5 arms of LoRA with 2 seeds in common")
     arms = found.points.arms
     note = f"{len(arms)} arms; {errors_left_out(found)}; {SEEDS_ALONE}"
-    return Finding(found.straightness, PUBLISHED_R2, effect, "R²", note, hindrance(t, "forgetting", *arms))
+    return Finding(found.straightness, PUBLISHED_R2, effect, "R²", note, hindrance(t, "forgetting", *arms), labels(arms))
 
 
 def errors_left_out(found: AgainstLoss) -> str:
@@ -144,7 +145,8 @@ def power_of_steps(t: Tables[Tradeoff]) -> Finding:
     if found.exponent is None:
         return untested(ABOUT_015, effect, "a run did not forget")
     note = joined(found.between_neighbours, SEEDS_ALONE)
-    return Finding(found.exponent, ABOUT_015, effect, "exponent", note, hindrance(t, "forgetting", *found.points.arms))
+    arms = found.points.arms
+    return Finding(found.exponent, ABOUT_015, effect, "exponent", note, hindrance(t, "forgetting", *arms), labels(arms))
 
 
 RULES: dict[str, Rule] = {

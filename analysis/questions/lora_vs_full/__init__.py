@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from analysis.claims.question import Question
-from analysis.claims.rules import Rule, hindrance
+from analysis.claims.rules import Rule, hindrance, labels
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding, untested
 from analysis.questions.lora_vs_full.effects import NARROW, NLL, RATIO, SKILLS, WIDE, Effects, conditions, prepare, sides
@@ -24,7 +24,7 @@ def _finding(t: Tables[Effects], e: Estimate, region: Region, effect: str, *name
         return untested(region, effect, e.why)
     arms = [arm for name in names for side in sides(t, name) for arm in side]
     measure, unit = ("quality", "ratio") if region.form is Form.FACTOR else (NLL, t.units[NLL])
-    return Finding(e, region, effect, unit, hindrance=hindrance(t, measure, *arms))
+    return Finding(e, region, effect, unit, hindrance=hindrance(t, measure, *arms), arms=labels(arms))
 
 
 def at_equal_quality(name: str) -> Rule:

@@ -58,7 +58,7 @@ def prepare(t: Tables[Any]) -> AgainstFull:
     optima = {label: one.best for label, one in good.items()}
     differences = {axis: _differences(t, full, axis) for axis in AXES}
     rows = _rows(t, {"optimum": optima, "forgetting_saved_at_equal_quality": matched}, differences)
-    rows = rows.assign(**{f"good_{end}": [getattr(good[label], end) for label in rows["arm"]] for end in ("low", "high")})
+    rows = rows.assign(**{f"good_{end}": [getattr(good[arm.label], end) for arm in t.arms] for end in ("low", "high")})
     return AgainstFull(full, tuning, n_items, rated, good, differences, matched, rows, _front(t))
 
 

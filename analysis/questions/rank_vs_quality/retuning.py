@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import chi2
+from scipy.special import gammaincinv
 
 from analysis.arms import AXES, Panel, panel, seeds_of
 from analysis.claims.tables import Tables
@@ -73,7 +73,9 @@ def _usual_spread(t: Tables[Any]) -> tuple[float, float] | None:
             by_base.setdefault(panel.base_of.get(name, ""), []).append(name)
         for names in by_base.values():
             if len(names) > 1:
-                variances.append(float(panel.of(names).mean(axis=1).var(ddof=1)) * (len(names) - 1) / chi2.median(len(names) - 1))
+                half_df = (len(names) - 1) / 2
+                median = 2 * gammaincinv(half_df, 0.5)  # of chi-squared
+                variances.append(float(panel.of(names).mean(axis=1).var(ddof=1)) * 2 * half_df / median)
                 df += len(names) - 1
     return (math.sqrt(float(np.median(variances))), df / 2) if df > 1 else None
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from analysis import arms as a
 from analysis.arms import Arm
 from analysis.claims import comparable
-from analysis.claims.rules import Ask, Rule, difference, hindrance, relative
+from analysis.claims.rules import Ask, Rule, difference, hindrance, labels, relative
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import Finding, direction, untested
 from analysis.formatting import joined
@@ -64,7 +64,7 @@ def forgetting_ratio(t: Tables[AgainstFull]) -> Finding:
         return _no_arms(FIVE_TO_EIGHT, effect, _near_and_paired(GOOD_RANK))
     e = a.ratio(full, arm, t.panels["forgetting"])
     note = joined(_stands_for((arm, GOOD_RANK)), direction(e, 1.0, "LoRA forgets less", "LoRA forgets more"))
-    return Finding(e, FIVE_TO_EIGHT, effect, "ratio", note, hindrance(t, "forgetting", arm, full))
+    return Finding(e, FIVE_TO_EIGHT, effect, "ratio", note, hindrance(t, "forgetting", arm, full), labels([arm, full]))
 
 
 def forgetting_at_equal_quality(t: Tables[AgainstFull]) -> Finding:

@@ -1,0 +1,72 @@
+"""What is known of a question's claims before a run, for `sweeps/run.py`: `python -m analysis.beforehand QUESTION`.
+
+Prints one JSON object: "record", what the claims say now (claims.json, see analysis/claims/frozen.py), and "power", lines on what
+the planned seeds can show. Exit codes: 0; 2 bad input.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import experiments
+from analysis import questions
+from analysis.claims import frozen, power, unanswered, verdicts
+from analysis.claims.verdicts import Verdict
+from analysis.stats.looks import levels
+from core import environment
+from core.command import Parser, refused
+from core.errors import BadInput
+
+KEPT = Path(__file__).parent / "results"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = Parser("python -m analysis.beforehand", __doc__)
+    parser.add_argument("question")
+    parser.add_argument("--seeds", required=True, help="planned in each arm, with commas between: 4, or the looks at 4,6,8")
+    parser.add_argument("--output", default="runs", help="where earlier sweeps may lie")
+    parser.add_argument("--kept", action="store_true", help="the results that the project keeps are of the same kind")
+    parser.add_argument("--late", action="store_true", help="final seeds have run already")
+    try:
+        found, problems = parser.read(arguments, "one question")
+        problems.raise_all()
+        seeds = tuple(map(int, found.seeds.split(",")))
+        print(json.dumps(known(found.question, seeds, (Path(found.output), found.kept), found.late), ensure_ascii=False))
+    except BadInput as error:
+        return refused(error)
+    return 0
+
+
+def known(name: str, seeds: tuple[int, ...], where: tuple[Path, bool], late: bool = False) -> dict[str, object]:
+    """What the program prints. `seeds`: at each look; `where`: the output directory, and whether kept results may be read."""
+    question, experiment = questions.load(name), experiments.load(name)
+    asked = dataclasses.replace(experiment, seeds=tuple(range(seeds[0])))
+    record = frozen.today(question, asked, late)
+    earlier, source = spread(name, *where)
+    planned = power.Planned(seeds[-1], len(experiment.claims), levels(seeds, seeds[-1])[-1])
+    lines = power.lines(unanswered.asked(question, experiment), earlier, source, planned) if experiment.claims else []
+    return {"record": record.to_json(), "power": lines}
+
+
+def spread(name: str, output: Path, kept: bool) -> tuple[Mapping[str, Verdict], str]:
+    """The verdicts that say how much seeds vary, and where they were found: the last report of the question in the output
+    directory that has several seeds, else the kept results; none where there are neither."""
+    reports = sorted(output.glob(f"{name}-*/report/verdicts.json"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in [*reports, *([KEPT / name / "verdicts.json"] if kept else [])]:
+        try:
+            found = verdicts.read(path)
+        except (OSError, ValueError, TypeError):  # a report that another version wrote
+            continue
+        if any(power.estimate_of(one) for one in found):
+            shown = f"analysis/results/{name}" if path.is_relative_to(KEPT) else path.parent.parent.name
+            return {one.id: one for one in found}, shown
+    return {}, ""
+
+
+if __name__ == "__main__":
+    environment.in_utf8()
+    sys.exit(main())
