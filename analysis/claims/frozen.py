@@ -169,8 +169,8 @@ def _change(claim: str, before: Said | None, now: Said | None) -> Change | None:
 
 def _diff(before: Said | None, now: Said | None) -> list[str]:
     """Both texts, line by line."""
-    texts = [[one.statement, one.rule, one.effect, *one.source.splitlines()] if one else [] for one in (before, now)]
-    return [line for line in difflib.unified_diff(*texts, lineterm="", n=1) if not line.startswith(("---", "+++", "@@"))]
+    old, new = ([one.statement, one.rule, one.effect, *one.source.splitlines()] if one else [] for one in (before, now))
+    return [line for line in difflib.unified_diff(old, new, lineterm="", n=1) if not line.startswith(("---", "+++", "@@"))]
 
 
 def against(recorded: str, question: Question[Any], experiment: Experiment) -> Compared:
