@@ -53,18 +53,24 @@ def known(name: str, seeds: tuple[int, ...], where: tuple[Path, bool], late: boo
 
 
 def spread(name: str, output: Path, kept: bool) -> tuple[Mapping[str, Verdict], str]:
-    """The verdicts that say how much seeds vary, and where they were found: the last report of the question in the output
-    directory that has several seeds, else the kept results; none where there are neither."""
-    reports = sorted(output.glob(f"{name}-*/report/verdicts.json"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in [*reports, *([KEPT / name / "verdicts.json"] if kept else [])]:
-        try:
-            found = verdicts.read(path)
-        except (OSError, ValueError, TypeError):  # a report that another version wrote
-            continue
-        if any(power.estimate_of(one) for one in found):
-            shown = f"analysis/results/{name}" if path.is_relative_to(KEPT) else path.parent.parent.name
-            return {one.id: one for one in found}, shown
+    """The verdicts that say how much seeds vary, and where they were found: the kept results, where they may be read, else of the
+    question's reports in the output directory the one with the most items and seeds; none where there are neither."""
+    reports = sorted(output.glob(f"{name}-*/report/verdicts.json"))
+    found = [(_read(path), path.parent.parent.name) for path in reports]
+    found.sort(key=lambda one: max(((v.n_items, v.n_seeds) for v in one[0]), default=(0, 0)), reverse=True)
+    found = [*([(_read(KEPT / name / "verdicts.json"), f"analysis/results/{name}")] if kept else []), *found]
+    for rows, source in found:
+        if any(power.estimate_of(one) for one in rows):
+            return {one.id: one for one in rows}, source
     return {}, ""
+
+
+def _read(path: Path) -> list[Verdict]:
+    """The verdicts of a report; none where it is not there, or another version wrote it."""
+    try:
+        return verdicts.read(path)
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from core import memory, saved
 from core.adapters import METHODS
 from core.errors import BadInput
 from core.preflight import Inputs
+from core.result import write_whole
 from core.settings import Trial
 from sweeps import disk
 from sweeps.disk import in_words
@@ -20,6 +22,7 @@ from sweeps.resources import Resources
 TOKENIZER = ("tokenizer*", "vocab*", "merges*", "spiece*", "*.jinja")  # files that are saved beside weights
 SMALL_BYTES = 16_000  # of the other files beside them
 LARGE_BYTES = 10**9  # of a sweep, to be told unasked
+LEAST_FREE_BYTES = 1 << 20  # in the output directory, for a sweep to start: tables and results, without models
 ADAPTER_BYTES = 4  # adapters are saved in float32
 
 
@@ -129,3 +132,22 @@ def _free(output: Path) -> int | None:
         return shutil.disk_usage(there).free
     except OSError:
         return None
+
+
+def prepare_output(output: Path) -> Path:
+    """The output directory, made and tried.
+
+    Raises:
+        BadInput: it can't be written to.
+    """
+    probe = output / f".probe.{os.getpid()}"
+    try:
+        str(output).encode()  # the store's URI can't hold other names
+        output.mkdir(parents=True, exist_ok=True)
+        write_whole(probe, bytes(LEAST_FREE_BYTES))
+        probe.unlink()
+    except UnicodeEncodeError:
+        raise BadInput(f"--output {str(output)!a}: not a name in UTF-8; give another one", field="--output") from None
+    except OSError as error:
+        raise BadInput(f"--output {output}: cannot be written to ({error.strerror})", field="--output") from None
+    return output.resolve()

@@ -27,6 +27,8 @@ class Options:
     set: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
     seeds: int | None = None
+    until_decided: bool = False
+    max_seeds: int | None = None
     tune_trials: int | None = None
     eval_rows: int | None = None
     budget: float | None = None  # seconds
@@ -86,6 +88,8 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"metavar": "LABEL"}),
     "--seeds": ("final seeds in each arm", {"metavar": "N"}),
+    "--until-decided": ("add seeds to undecided comparisons at planned looks, which share 5 %", {"action": "store_true"}),
+    "--max-seeds": ("with --until-decided: seeds in an arm at most (default: three times the planned)", {"metavar": "N"}),
     "--tune-trials": ("tuning trials in each arm, at least 3 a tuned field", {"metavar": "N"}),
     "--eval-rows": ("rows, or questions of each task, that quality is measured on, at most", {"metavar": "N"}),
     "--budget": ("make the sweep fit into a time: 90m, 2h, 1.5h, 1d; it says what it lowers", {"metavar": "TIME"}),
@@ -128,6 +132,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
 # Of the options that do not take any text: what a value must be, and how it is read.
 READ: dict[str, tuple[str, Callable[[str], object]]] = {
     "--seeds": ("a whole number", lambda text: _number(text, int)),
+    "--max-seeds": ("a whole number", lambda text: _number(text, int)),
     "--tune-trials": ("a whole number", lambda text: _number(text, int)),
     "--eval-rows": ("a whole number", lambda text: _number(text, int)),
     "--budget": ("a time like 90m, 2h, 1.5h or 1d", lambda text: _duration(text)),

@@ -23,7 +23,7 @@ class Part(ABC):
     def __init__(self, plan: Plan, arm: Arm, fields: tuple[str, ...], n_tune: int) -> None:
         self.plan, self.arm = plan, arm
         self.fields = fields  # in which the settings differ
-        self.n_tune, self.n_final = n_tune, len(plan.experiment.seeds)
+        self.n_tune, self.n_final = n_tune, plan.n_seeds(arm)
         self.jobs: dict[tuple[Phase, int], Job] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.finals: list[Job] = []  # once the setting is known

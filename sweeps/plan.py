@@ -10,22 +10,20 @@ import dataclasses
 import functools
 import math
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 
-from core import naming
-from core.data import mixture
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
 from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
 from core.rates import RATE, SOURCE
 from core.settings import Scalar, Trial
 from core.states import Phase
+from sweeps.labels import labels
 
 TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: arms and learning rates are compared on the same rows
 MOST_ARMS = 2_000  # assumption: beyond it nobody reads the table
-SHORT = {"adapter.rank": "r", "adapter.method": ""}
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
 PROVENANCE_OF = {
     "model.name": "model",
@@ -98,6 +96,8 @@ class Plan:
     axes: tuple[str, ...]  # the fields in which arms differ, in the order in which the experiment names them
     repeated: tuple[Repeated, ...] = ()  # arms that are not run, as they are the same runs as others
     priors: Mapping[str, float] = field(default_factory=dict)  # an arm's label → the learning rate that is proposed first
+    seeds_of: Mapping[str, int] = field(default_factory=dict)  # an arm's label → its final seeds, where it has not all
+    most_seeds: int | None = None  # that an arm may come to have, where looks are planned
 
     @classmethod
     def of(cls, experiment: Experiment, inspect: Inspect) -> Plan:
@@ -141,7 +141,11 @@ class Plan:
 
     @property
     def n_final(self) -> int:
-        return len(self.arms) * len(self.experiment.seeds)
+        return sum(map(self.n_seeds, self.arms))
+
+    def n_seeds(self, arm: Arm) -> int:
+        """How many final seeds an arm has."""
+        return self.seeds_of.get(arm.label, len(self.experiment.seeds))
 
     @functools.cached_property
     def n_variants(self) -> int:
@@ -212,15 +216,15 @@ def arms(experiment: Experiment) -> list[Arm]:
     grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
     settings: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
     trials = [overridden(experiment.base, setting) for setting in settings]
-    labels = _labels(trials, settings)
+    names = labels(trials, settings)
     found = []
-    for label, setting, trial in zip(labels, settings, trials, strict=True):
+    for label, setting, trial in zip(names, settings, trials, strict=True):
         tunable = [name for name in experiment.tune if name in flatten(trial) and name not in setting]
         tuned = {name: experiment.space(name, trial) for name in tunable}
         found.append(Arm(label, dict(setting), tuned, _grid(tuned, experiment.tune_trials)))
     distinct = {(trial, tuple(arm.tune)) for arm, trial in zip(found, trials, strict=True)}
-    if len(set(labels)) != len(labels) or len(distinct) != len(found):
-        raise BadInput(f"experiment {experiment.name}: two arms are the same: {', '.join(labels)}")
+    if len(set(names)) != len(names) or len(distinct) != len(found):
+        raise BadInput(f"experiment {experiment.name}: two arms are the same: {', '.join(names)}")
     return [arm for arm in found if arm.label not in experiment.without]
 
 
@@ -229,30 +233,6 @@ def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:
     for name in sorted(overrides, key=lambda field: field != "adapter.method"):
         trial = replace_field(trial, name, overrides[name])
     return trial
-
-
-def _labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) -> list[str]:
-    """ "lora r=16", "full", "n_examples=250": the method where it differs or its fields do, then what the arm changes."""
-    names = list(dict.fromkeys(name for setting in settings for name in setting))
-    method_matters = any(name.startswith("adapter.") for name in names)
-    tails = [name.rpartition(".")[2] for name in names]
-    short = {name: SHORT.get(name, tail if tails.count(tail) == 1 else name) for name, tail in zip(names, tails, strict=True)}
-    texts = {value for setting in settings for value in setting.values() if isinstance(value, str)}
-    paths = naming.short(name for text in sorted(texts) for name in mixture.names_in(text))
-    labels = []
-    for trial, setting in zip(trials, settings, strict=True):
-        words = [trial.adapter.method] if method_matters else []
-        shown = {name: _shown(value, paths) for name, value in setting.items()}
-        words += [f"{short[name]}={value}" for name, value in shown.items() if name != "adapter.method"]
-        labels.append(" ".join(words) or "base")
-    return labels
-
-
-def _shown(value: Scalar, paths: Mapping[str, str]) -> str:
-    """A value in a label; `paths`: the short names of paths."""
-    if isinstance(value, float):
-        return f"{value:.4g}"
-    return mixture.label(value, paths) if isinstance(value, str) else str(value)
 
 
 def _grid(tuned: Mapping[str, LogUniform], tune_trials: int) -> tuple[dict[str, float], ...]:

@@ -13,7 +13,6 @@ import functools
 import os
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,27 +24,28 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from core import base, environment, installation, preflight, remembered, tracking
+from core import base, environment, preflight, remembered, tracking
 from core.command import EXIT_INTERRUPTED, refused
 from core.data.rows import is_lab
 from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, BadInput, Lost, Problems, message, nearest, one_line, redacted
 from core.experiment import Experiment
 from core.preflight import Inputs
 from core.rates import RATE
-from core.result import sweep_folder, write_whole
+from core.result import sweep_folder
 from core.settings import Trial
-from sweeps import alike, describe, disk, fits, kept, ledger, moved, priors, scored, times
+from sweeps import alike, describe, disk, fits, kept, ledger, looks, moved, priors, scored, times
 from sweeps.budget import Kept
 from sweeps.configured import check, configured
 from sweeps.fitted import fitted
+from sweeps.kept import prepare_output
+from sweeps.looks import PlannedLooks
 from sweeps.options import Action, Options, Request, parse
 from sweeps.plan import Plan
 from sweeps.priors import Prior
 from sweeps.progress import silence
+from sweeps.reporting import analyse, power, record, report
 from sweeps.resources import Resources, cautions, check_address, check_cluster, share_out
 from sweeps.sweep import Sweep
-
-LEAST_FREE_BYTES = 1 << 20  # in the output directory, for a sweep to start: tables and results, without models
 
 
 @dataclass(frozen=True)
@@ -59,11 +59,17 @@ class Prepared:
     inputs: Mapping[Trial, Inputs]  # of the plan's probes
     priors: Mapping[str, Prior | None]  # of its arms, kept when it starts
     choice: Kept | None = None  # what --budget lowered, kept when it starts
+    looks: PlannedLooks | None = None  # of --until-decided
 
     @functools.cached_property
     def rows(self) -> list[times.Row]:
         """Its arms with what they cost; `--status` asks for nothing of it."""
         return times.rows(self.plan, self.share, self.inputs)
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Seeds of an arm at each look at the claims."""
+        return self.looks.counts if self.looks else (len(self.plan.experiment.seeds),)
 
     def disk(self) -> disk.Disk | None:
         """What keeps its weights below --disk-budget, where that is given."""
@@ -145,7 +151,8 @@ def command(name: str, request: Request) -> int:
     prepared = prepare(experiments.load(name), request.options)
     if request.action is Action.DRY_RUN:
         _check_time_limit(prepared)
-        print(describe.dry_run(prepared.plan, prepared.directory, prepared.share, prepared.notes, prepared.rows))
+        notes = [*prepared.notes, *power(prepared.plan, prepared.counts, request.options.output)]
+        print(describe.dry_run(prepared.plan, prepared.directory, prepared.share, notes, prepared.rows))
     elif request.action is Action.STATUS:
         print(describe.status(prepared.plan, prepared.directory))
     else:
@@ -205,7 +212,10 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     before = priors.of(plan, directory, options.output.resolve(), not options.no_prior)
     plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
     notes += priors.told(plan, before, not options.no_prior)
-    return Prepared(plan, directory, share, describe.in_order(notes), inputs, before, choice)
+    if planned := looks.of(plan, directory, options):
+        plan = planned.extended(plan)
+        notes += planned.told(plan, share)
+    return Prepared(plan, directory, share, describe.in_order(notes), inputs, before, choice, planned)
 
 
 def _check_places(options: Options, problems: Problems) -> None:
@@ -219,25 +229,6 @@ def _check_places(options: Options, problems: Problems) -> None:
         if not nearest_there.is_dir() or not os.access(nearest_there, os.W_OK | os.X_OK):
             what = "cannot be written to" if nearest_there.is_dir() else "is no directory"
             raise BadInput(f"--output {options.output}: {nearest_there} {what}; give another one", field="--output")
-
-
-def prepare_output(output: Path) -> Path:
-    """The output directory, made and tried.
-
-    Raises:
-        BadInput: it can't be written to.
-    """
-    probe = output / f".probe.{os.getpid()}"
-    try:
-        str(output).encode()  # the store's URI can't hold other names
-        output.mkdir(parents=True, exist_ok=True)
-        write_whole(probe, bytes(LEAST_FREE_BYTES))
-        probe.unlink()
-    except UnicodeEncodeError:
-        raise BadInput(f"--output {str(output)!a}: not a name in UTF-8; give another one", field="--output") from None
-    except OSError as error:
-        raise BadInput(f"--output {output}: cannot be written to ({error.strerror})", field="--output") from None
-    return output.resolve()
 
 
 def _check_time_limit(prepared: Prepared) -> None:
@@ -262,28 +253,25 @@ def start(prepared: Prepared, options: Options, how: str) -> Ran:
     with ledger.locked(directory):
         if prepared.choice:
             prepared.choice.write()
+        if prepared.looks:
+            prepared.looks.keep(directory)
         plan = dataclasses.replace(plan, priors=priors.keep(directory, prepared.priors))
         run = Sweep(plan, directory, uri, output)
         if options.retry:
             print(run.forget_failed())
-        print(run.opening(prepared.share, prepared.notes, origin), flush=True)
-        complete = run.run(prepared.share, options.ray_address, how, prepared.disk())
-        reported = report(plan, uri, directory)
+        notes = (*prepared.notes, *record(plan, prepared.counts, directory))
+        print(run.opening(prepared.share, notes, origin), flush=True)
+        further = prepared.looks
+        while True:
+            complete = run.run(prepared.share, options.ray_address, how, prepared.disk())
+            reported = report(plan, uri, directory)
+            further = further.next(plan, directory) if further and reported else None
+            if not further:
+                break
+            plan = further.extended(plan)
+            run = Sweep(plan, directory, uri, output)
     print("\n".join(["", *run.closing()]))
     return Ran(plan.sweep, directory, complete and reported)
-
-
-def report(plan: Plan, uri: str, directory: Path) -> bool:
-    """Runs the question's analysis; whether it could. An experiment without a file of its own has none."""
-    name = plan.experiment.name
-    return name not in experiments.names() or analyse(uri, [name, "--sweep", plan.sweep, "--report", str(directory / "report")])
-
-
-def analyse(uri: str, arguments: list[str]) -> bool:
-    """Runs analysis/report.py in a process of its own; whether it could."""
-    environment = {**os.environ, "PYTHONPATH": installation.python_path()}
-    environment[tracking.URI_VARIABLE] = uri  # not an argument, which every user of the machine could read
-    return subprocess.run(installation.command("analysis.report", *arguments), env=environment).returncode == 0
 
 
 def _command_line() -> str:

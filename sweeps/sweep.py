@@ -189,6 +189,7 @@ class Sweep:
             spaces[name] = f"{space.low:g} to {space.high:g}" if isinstance(space, LogUniform) else str(space)
         first = dict(self.plan.priors)
         tags = {"tunelab.prior": json.dumps(first)} if first else {}
+        tags |= {tracking.MOST_SEEDS: str(self.plan.most_seeds)} if self.plan.most_seeds else {}
         return tags | {f"tunelab.tune.{name}": text for name, text in spaces.items()}
 
     def _account(self, book: Logbook) -> bool:

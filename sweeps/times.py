@@ -79,7 +79,7 @@ def rows(plan: Plan, share: Resources, known: Mapping[Trial, Inputs] | None = No
     for arm in plan.arms:
         middle = search is not None and arm.label != DEFAULT_ARM
         values = recipes.middle(search, experiment.base, 1.0) if search and middle else arm.overrides
-        found.append((arm.label, plan.n_tuning_of(arm), len(experiment.seeds), plan.trial(0, values)))
+        found.append((arm.label, plan.n_tuning_of(arm), plan.n_seeds(arm), plan.trial(0, values)))
     return [_row(size, known.get(size[-1]) or preflight.inspect(size[-1]), share) for size in found]
 
 

@@ -1,4 +1,4 @@
-"""What a sweep's claims said before its first seed: the parent run has a copy of the sweep's claims.json, and its hash as a tag."""
+"""What a sweep's claims said before its first seed: the parent run has a copy of claims.json, and its hash as a tag."""
 
 from __future__ import annotations
 

@@ -1,0 +1,35 @@
+"""What arms are called: "lora r=16", "full", "n_examples=250"."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from core import naming
+from core.data import mixture
+from core.settings import Scalar, Trial
+
+SHORT = {"adapter.rank": "r", "adapter.method": ""}
+
+
+def labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) -> list[str]:
+    """ "lora r=16", "full", "n_examples=250": the method where it differs or its fields do, then what the arm changes."""
+    names = list(dict.fromkeys(name for setting in settings for name in setting))
+    method_matters = any(name.startswith("adapter.") for name in names)
+    tails = [name.rpartition(".")[2] for name in names]
+    short = {name: SHORT.get(name, tail if tails.count(tail) == 1 else name) for name, tail in zip(names, tails, strict=True)}
+    texts = {value for setting in settings for value in setting.values() if isinstance(value, str)}
+    paths = naming.short(name for text in sorted(texts) for name in mixture.names_in(text))
+    found = []
+    for trial, setting in zip(trials, settings, strict=True):
+        words = [trial.adapter.method] if method_matters else []
+        shown = {name: _shown(value, paths) for name, value in setting.items()}
+        words += [f"{short[name]}={value}" for name, value in shown.items() if name != "adapter.method"]
+        found.append(" ".join(words) or "base")
+    return found
+
+
+def _shown(value: Scalar, paths: Mapping[str, str]) -> str:
+    """A value in a label; `paths`: the short names of paths."""
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return mixture.label(value, paths) if isinstance(value, str) else str(value)
