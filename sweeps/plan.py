@@ -216,15 +216,15 @@ def arms(experiment: Experiment) -> list[Arm]:
     grid = [dict(zip(experiment.vary, levels, strict=True)) for levels in product(*experiment.vary.values())]
     settings: list[Mapping[str, Scalar]] = [*grid, *experiment.also]
     trials = [overridden(experiment.base, setting) for setting in settings]
-    names = labels(trials, settings)
+    called = labels(trials, settings)
     found = []
-    for label, setting, trial in zip(names, settings, trials, strict=True):
+    for label, setting, trial in zip(called, settings, trials, strict=True):
         tunable = [name for name in experiment.tune if name in flatten(trial) and name not in setting]
         tuned = {name: experiment.space(name, trial) for name in tunable}
         found.append(Arm(label, dict(setting), tuned, _grid(tuned, experiment.tune_trials)))
     distinct = {(trial, tuple(arm.tune)) for arm, trial in zip(found, trials, strict=True)}
-    if len(set(names)) != len(names) or len(distinct) != len(found):
-        raise BadInput(f"experiment {experiment.name}: two arms are the same: {', '.join(names)}")
+    if len(set(called)) != len(called) or len(distinct) != len(found):
+        raise BadInput(f"experiment {experiment.name}: two arms are the same: {', '.join(called)}")
     return [arm for arm in found if arm.label not in experiment.without]
 
 

@@ -151,7 +151,8 @@ def command(name: str, request: Request) -> int:
     prepared = prepare(experiments.load(name), request.options)
     if request.action is Action.DRY_RUN:
         _check_time_limit(prepared)
-        notes = [*prepared.notes, *power(prepared.plan, prepared.counts, request.options.output)]
+        shown = [] if request.every else power(prepared.plan, prepared.counts, request.options.output)  # seconds for each
+        notes = [*prepared.notes, *shown]
         print(describe.dry_run(prepared.plan, prepared.directory, prepared.share, notes, prepared.rows))
     elif request.action is Action.STATUS:
         print(describe.status(prepared.plan, prepared.directory))

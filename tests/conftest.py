@@ -122,6 +122,14 @@ def _mixtures(common: dict[str, int]) -> dict[str, Callable[[], object]]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def power_unasked() -> Iterator[None]:
+    """Dry runs do not start a process that tells what seeds can show: seconds for each (tests/test_until_decided.py asks it)."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sweeps.run.power", lambda *asked: [])
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def rehearsed_here() -> Iterator[None]:
     """Models are tried in this process: one of its own for each would take seconds."""
     from core import rehearsal

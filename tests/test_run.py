@@ -29,7 +29,7 @@ from core import preflight, tracking
 from core.errors import BadInput
 from core.settings import Data, Evaluation, Full, Trial
 from core.states import State
-from sweeps import configured, describe, ledger, overrides, resources, run
+from sweeps import configured, describe, ledger, overrides, reporting, resources, run
 from sweeps.logbook import Logbook
 from sweeps.plan import Job, Plan
 from sweeps.progress import Progress, clock
@@ -641,7 +641,7 @@ def test_from_python_it_is_the_same_sweep(
         run_question("rank_vs_qualty", output)
     own = dataclasses.replace(experiments.load(NAME), name="of_my_own")
     monkeypatch.setattr(Sweep, "run", lambda *rest: True)
-    monkeypatch.setattr(run, "analyse", lambda *rest: pytest.fail("it has no report"))
+    monkeypatch.setattr(reporting, "analyse", lambda *rest: pytest.fail("it has no report"))
     ran = run_question(own, output, ["train.learning_rate=1e-3"], without=["full"])
     assert ran.directory.name == f"of_my_own-{ran.sweep[:8]}"
     assert "tuning is off: train.learning_rate=0.001 in every arm" in capfd.readouterr().out

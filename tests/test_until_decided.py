@@ -1,0 +1,109 @@
+"""`--until-decided`: looks that are planned before the first seed, seeds for the arms of undecided claims, a record that is gone
+on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from driven import inspect
+
+import experiments
+from core.errors import BadInput
+from core.looks import CLAIMS_FILE, Wish
+from sweeps import looks, reporting
+from sweeps.looks import PlannedLooks
+from sweeps.options import Options
+from sweeps.plan import Plan
+from sweeps.search import Search
+
+NAME = "rank_vs_quality"
+ASKED = Options(until_decided=True)
+
+
+def plan_of(n_seeds: int = 4) -> Plan:
+    experiment = experiments.load(NAME)
+    return Plan.of(dataclasses.replace(experiment, seeds=tuple(range(n_seeds))), inspect)
+
+
+@pytest.mark.parametrize(
+    ("first", "most", "counts"),
+    [(4, None, (4, 6, 8, 10, 12)), (4, 7, (4, 6, 7)), (3, None, (3, 5, 7, 9)), (8, 24, (8, 12, 16, 20, 24)), (2, 3, (2, 3))],
+)
+def test_looks_are_planned_before_the_first(first: int, most: int | None, counts: tuple[int, ...], tmp_path: Path) -> None:
+    found = looks.of(plan_of(first), tmp_path, dataclasses.replace(ASKED, max_seeds=most))
+    assert found == PlannedLooks(counts)
+
+
+def test_only_arms_of_undecided_claims_get_seeds_and_none_beyond_the_maximum() -> None:
+    plan, planned = plan_of(), PlannedLooks((4, 6, 8))
+    one = planned.after(plan, [Wish("a", ("lora r=1", "lora r=16"))])
+    assert one is not None
+    assert {label for label, n in one.seeds.items() if n == 6} == {"lora r=1", "lora r=16"}
+    extended = one.extended(plan)
+    assert (extended.sweep, extended.n_final) == (plan.sweep, 5 * 4 + 2 * 2)
+    assert [part.n_final for part in Search(extended, {}).parts] == [6, 4, 6, 4, 4]
+    # a pair of which one arm has more already: the other catches up, and the first gets no more
+    two = one.after(extended, [Wish("b", ("lora r=16", "full"))])
+    assert two is not None
+    assert (two.seeds["lora r=16"], two.seeds["full"]) == (6, 6)
+    everywhere = planned.after(plan, [Wish("c")])
+    assert everywhere is not None
+    assert set(everywhere.seeds.values()) == {6}
+    last = dataclasses.replace(planned, seeds=dict.fromkeys(everywhere.seeds, 8))
+    assert last.after(last.extended(plan), [Wish("c")]) is None
+    assert planned.after(plan, []) is None
+
+
+def test_the_record_is_gone_on_with_and_not_changed(tmp_path: Path) -> None:
+    plan = plan_of()
+    planned = PlannedLooks((4, 6, 8), {"full": 6})
+    planned.keep(tmp_path)
+    assert looks.of(plan, tmp_path, ASKED) == planned
+    assert looks.of(plan, tmp_path, dataclasses.replace(ASKED, max_seeds=8)) == planned
+    with pytest.raises(BadInput, match="looks were planned with 4 seeds at the first look and 8 at most"):
+        looks.of(plan, tmp_path, dataclasses.replace(ASKED, max_seeds=12))
+    with pytest.raises(BadInput, match="looks were planned"):
+        looks.of(plan_of(5), tmp_path, dataclasses.replace(ASKED, seeds=5))
+    for text in ("", "[]", json.dumps({"counts": [4, 3], "seeds": {}}), json.dumps({"counts": [4, 6], "seeds": 1})):
+        (tmp_path / looks.FILE).write_text(text)
+        with pytest.raises(BadInput, match=r"looks\.json: cannot be read"):
+            looks.of(plan, tmp_path, ASKED)
+
+
+@pytest.mark.parametrize(
+    ("options", "n_seeds", "said"),
+    [
+        (Options(max_seeds=8), 4, "--max-seeds 8: goes with --until-decided"),
+        (dataclasses.replace(ASKED, budget=60.0), 4, "give one of them"),
+        (dataclasses.replace(ASKED, max_seeds=4), 4, "--max-seeds 4: must be more than the 4 seeds"),
+        (dataclasses.replace(ASKED, max_seeds=101), 4, "at most 100"),
+        (ASKED, 1, "give --seeds 3 or more"),
+    ],
+)
+def test_what_does_not_go_with_it_is_refused(options: Options, n_seeds: int, said: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=said):
+        looks.of(plan_of(n_seeds), tmp_path, options)
+
+
+def test_an_experiment_without_claims_has_nothing_to_decide(tmp_path: Path) -> None:
+    plan = plan_of()
+    for own in (dataclasses.replace(plan.experiment, claims=()), dataclasses.replace(plan.experiment, name="mine")):
+        with pytest.raises(BadInput, match="no claims that could be decided"):
+            looks.of(dataclasses.replace(plan, experiment=own), tmp_path, ASKED)
+
+
+def test_the_analysis_tells_what_seeds_can_show_and_what_claims_say(tmp_path: Path) -> None:
+    plan = plan_of()
+    lines = reporting.power(plan, (4, 6, 8), tmp_path)
+    assert lines[0].startswith(
+        "what 8 seeds can show (80 % power, 5 % over 6 claims; spread between seeds as in analysis/results/"
+    )
+    assert len(lines) == 1 + len(plan.experiment.claims)
+    assert reporting.record(plan, (4,), tmp_path) == []
+    kept = json.loads((tmp_path / CLAIMS_FILE).read_text())
+    assert (list(kept["claims"]), kept["seeds"]) == ([claim.id for claim in plan.experiment.claims], [0, 1, 2, 3])
+    assert reporting.record(plan, (8,), tmp_path) == []  # what was written before the first seed stays
+    assert json.loads((tmp_path / CLAIMS_FILE).read_text()) == kept
