@@ -12,8 +12,8 @@ from driven import inspect
 
 import experiments
 from core.errors import BadInput
-from core.looks import CLAIMS_FILE, Wish
-from sweeps import looks, reporting
+from core.looks import CLAIMS_FILE, WISHES, Wish, wishes_text
+from sweeps import looks, reporting, run
 from sweeps.looks import PlannedLooks
 from sweeps.options import Options
 from sweeps.plan import Plan
@@ -107,3 +107,57 @@ def test_the_analysis_tells_what_seeds_can_show_and_what_claims_say(tmp_path: Pa
     assert (list(kept["claims"]), kept["seeds"]) == ([claim.id for claim in plan.experiment.claims], [0, 1, 2, 3])
     assert reporting.record(plan, (8,), tmp_path) == []  # what was written before the first seed stays
     assert json.loads((tmp_path / CLAIMS_FILE).read_text()) == kept
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("at", [None, *range(6)])
+def test_a_kill_at_any_step_ends_in_the_same_seeds(at: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three looks, killed before the sweep or the report of each: the same command goes on, and no trial's seed comes twice."""
+    had: dict[str, int] = {}  # an arm → the seeds that have run
+    steps = iter(range(100))
+    reports: list[dict[str, int]] = []
+
+    class Made:
+        def __init__(self, plan: Plan, *rest: object) -> None:
+            self.plan = plan
+
+        def opening(self, *rest: object) -> str:
+            return ""
+
+        def closing(self) -> list[str]:
+            return []
+
+        def run(self, *rest: object) -> bool:
+            step()
+            had.update({arm.label: self.plan.n_seeds(arm) for arm in self.plan.arms})
+            return True
+
+    def step() -> None:
+        if next(steps) == at:
+            raise Killed
+
+    def report(plan: Plan, uri: str, directory: Path) -> bool:
+        step()
+        reports.append(dict(had))
+        left = {
+            4: [Wish("a", ("lora r=1", "lora r=16")), Wish("b", ("full", "lora r=16"))],
+            6: [Wish("b", ("full", "lora r=16"))],
+        }
+        (directory / "report").mkdir(exist_ok=True)
+        (directory / "report" / WISHES).write_text(wishes_text(left.get(had["full"], [])))
+        return True
+
+    monkeypatch.setattr(run, "Sweep", Made)
+    monkeypatch.setattr(run, "report", report)
+    monkeypatch.setattr(run, "record", lambda *asked: [])
+    options = {"output": tmp_path / "runs", "until_decided": True}
+    if at is not None:
+        with pytest.raises(Killed):
+            run.run_question(NAME, **options)
+    assert run.run_question(NAME, **options).complete
+    assert had == {"lora r=1": 6, "lora r=4": 4, "lora r=16": 8, "lora r=64": 4, "full": 8}
+    distinct = [one for i, one in enumerate(reports) if one not in reports[:i]]
+    assert [one["full"] for one in distinct] == [4, 6, 8]

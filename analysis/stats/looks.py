@@ -6,8 +6,9 @@ boundaries (Lan, DeMets 1983: alpha · ln(1 + (e − 1) n / most)), which need n
 look follows from independent increments of a normal mean (Armitage, McPherson, Rowe 1969) and is then taken on Student's t with
 the degrees of freedom at hand (Jennison, Turnbull 2000, 11.5). One look at the most seeds has all of alpha.
 
-Simulated (tests/benchmarks/looks.py; normal, skewed and heavy-tailed seeds, bases as blocks and as draws, most seeds 6 to 24),
-a difference is decided wrongly in SIMULATED, and an equality that is wrong by its margin in as many.
+Simulated with Student's t (200,000 draws, normal seeds): looks at 4, 6, … 12 seeds find a difference that is none in 5.6 %, at 8,
+12, … 24 in 5.3 %, at 3, 4, … 9 in 5.9 %, and an equality that is wrong by its margin in half of that. With reports' interval,
+with skewed and heavy-tailed seeds and with bases: tests/benchmarks/looks.py.
 
 Pocock's spending, not O'Brien and Fleming's: of a clear effect the point is to stop at the first look, and with three or four
 seeds Student's t leaves a level of a tenth of a per cent no chance.
