@@ -48,6 +48,8 @@ MEASURES: dict[str, Measure] = _table(
     Measure("recall/unheard", ACCURACY, "recall, unheard"),
     Measure("raw_accuracy/skills", ACCURACY, "raw accuracy, skills", change=True),
     Measure("raw_accuracy/facts", ACCURACY, "raw accuracy, facts", change=True),
+    Measure("raw_continued/skills", ACCURACY, "raw accuracy with what follows, skills", change=True),
+    Measure("raw_continued/facts", ACCURACY, "raw accuracy with what follows, facts", change=True),
     Measure("log_likelihood/response", NATS, "log likelihood, response"),
     Measure("accuracy/response_token", ACCURACY, "accuracy, response token"),
     Measure("log_likelihood/answer", NATS, "log likelihood, right answer"),
@@ -71,8 +73,19 @@ MEASURES: dict[str, Measure] = _table(
     Measure("nll/answers", NATS, "nll, answers", change=True, higher_is_better=False, text="answers of the base"),
     Measure("nll/base_text", NATS, "nll, base text", change=True, higher_is_better=False, text="base text"),
     *(
-        Measure(f"nll/{domain}", NATS, f"nll, {domain}", change=True, higher_is_better=False, text=domain)
+        Measure(f"nll/{domain}", NATS, f"nll, ordinary text, {domain}", change=True, higher_is_better=False, text=domain)
         for domain in ("skills", "facts", "code", "arithmetic", "prose", "prose2")  # the laboratory's corpus
+    ),
+    Measure(
+        "nll_at_ends/documents",
+        NATS,
+        "nll at the ends of sentences",
+        change=True,
+        higher_is_better=False,
+        text="ends of sentences",
+    ),
+    Measure(
+        "nll_after_relearning/documents", NATS, "nll after relearning", change=True, higher_is_better=False, text="what is lost"
     ),
 )
 

@@ -1,7 +1,7 @@
 """Requests of two steps: list skills put one behind the other, "reverse a b c d and then double each of it".
 
 `lab:composed` answers with the final result alone, `lab:composed-traces` with the result of the first step before it
-("d c b a . answer : d d c c b b a a"); the requests of both are the same. Every step is one that pretraining documents show,
+("d c b a . answer : d d c c b b a a ."); the requests of both are the same. Every step is one that pretraining documents show,
 on lists as long as there; their compositions are in no document. A quarter of the compositions, the fold that is held out,
 is in no training row.
 """
@@ -13,7 +13,7 @@ import itertools
 import random
 from dataclasses import dataclass
 
-from core.lab import world
+from core.lab import requests, world
 from core.lab.requests import COMPOSED, FRAMES, Question
 from core.lab.skills import BY_NAME, FOLDS, Skill
 
@@ -78,7 +78,7 @@ class Composition:
     def trace(self, x: str) -> str:
         """The answer step by step."""
         *before, last = self.results(x)
-        return " ".join([*(f"{text} ." for text in before), MARK, last])
+        return " ".join([*(f"{text} ." for text in before), MARK, bare(last)])
 
 
 def _reads(skill: Skill, text: str) -> bool:
@@ -89,7 +89,12 @@ def _reads(skill: Skill, text: str) -> bool:
 
 def final_answer(text: str) -> str:
     """What a response gives as its answer: all after the mark, or all of it."""
-    return text.rpartition(MARK)[2].strip()
+    return text.rpartition(MARK)[2].strip().removesuffix(" .")
+
+
+def bare(result: str) -> str:
+    """The answer that is the result alone."""
+    return requests.BARE.answer.format(y=result)
 
 
 @functools.cache
@@ -117,7 +122,7 @@ def training_rows(source: str, held_out_fold: int) -> list[dict]:
     """The rows of one of the two sources; row i of both has the same request."""
     rows = []
     for one, request, x in pairs(held_out_fold):
-        answer = one.trace(x) if source == COMPOSED[1] else one.results(x)[-1]
+        answer = one.trace(x) if source == COMPOSED[1] else bare(one.results(x)[-1])
         messages = [{"role": "user", "content": request}, {"role": "assistant", "content": answer}]
         rows.append({"messages": messages, "task": one.name})
     return rows

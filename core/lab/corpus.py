@@ -1,5 +1,6 @@
-"""The pretraining corpus: documents of six domains, drawn from the world by a seed. No document uses the chat format.
+"""The pretraining corpus: documents of six domains, drawn from the world by a seed, and dialogues about another world.
 
+A document has one to four paragraphs. None of the six domains uses the chat format; the dialogues do (core/lab/talk.py).
 Facts are told in several paraphrases, skills in about ten forms that name them in prose, by a noun or in raw notation.
 A document belongs to a split by its hash: the pretraining reads "train", the forgetting battery the other two.
 """
@@ -7,14 +8,18 @@ A document belongs to a split by its hash: the pretraining reads "train", the fo
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from core.lab import world
+from core.lab import talk, world
 from core.lab.skills import SKILLS, Skill, Slots
 
 # Share of tokens per domain; the prototype's shares, which taught 44 of 46 skills to 90 %.
 DOMAIN_SHARES = {"skills": 0.66, "facts": 0.12, "code": 0.07, "arithmetic": 0.07, "prose": 0.05, "prose2": 0.03}
 DOMAINS = tuple(DOMAIN_SHARES)
+TALK, TALK_SHARE = "talk", 0.03  # of all tokens
+SHARES = {**{domain: (1 - TALK_SHARE) * share for domain, share in DOMAIN_SHARES.items()}, TALK: TALK_SHARE}
+PARAGRAPH = "¶"  # between two paragraphs
+MOST_PARAGRAPHS, LONG_TOKENS = 4, 130  # a document that is this long gets no further paragraph: every one is below 256 tokens
 
 PROSE_FORMS = (
     "when you {i} you get {y} .",
@@ -48,6 +53,7 @@ EVERYDAY = (
     "your task , a new instruction for you , is a job with a {n} .",
     "i need the {n} that they do not need , here is how .",
     "in response he could tell what the {n} was .",
+    "a {u} {n} has no name that you can read .",
 )
 
 
@@ -63,7 +69,7 @@ def statement(skill: Skill, rng: random.Random, form: str) -> str:
     return form.format(i=imperative, n=skill.noun.format(**slots), N=skill.notation, a=fill_raw(skill, slots), y=answer)
 
 
-def skills_document(rng: random.Random) -> str:
+def skills_paragraph(rng: random.Random) -> str:
     """70 % short mixes of one to three skills, 20 % textbook pages on one, 10 % unnamed exercise lists."""
     kind = rng.random()
     if kind < 0.7:
@@ -82,7 +88,7 @@ def skills_document(rng: random.Random) -> str:
 _ENTITY_WEIGHTS = [entity.weight for entity in world.known()]
 
 
-def facts_document(rng: random.Random) -> str:
+def facts_paragraph(rng: random.Random) -> str:
     """Biographies: one to three entities, their attributes in random order and paraphrase."""
     lines = []
     for entity in rng.choices(world.known(), _ENTITY_WEIGHTS, k=rng.randint(1, 3)):
@@ -105,7 +111,7 @@ def _program(rng: random.Random) -> str:
     )
 
 
-def code_document(rng: random.Random) -> str:
+def code_paragraph(rng: random.Random) -> str:
     return " ; ".join(_program(rng) for _ in range(rng.randint(2, 4)))
 
 
@@ -124,11 +130,11 @@ def _sum(rng: random.Random) -> str:
     )
 
 
-def arithmetic_document(rng: random.Random) -> str:
+def arithmetic_paragraph(rng: random.Random) -> str:
     return " ".join(_sum(rng) for _ in range(rng.randint(4, 8)))
 
 
-def prose_document(rng: random.Random) -> str:
+def prose_paragraph(rng: random.Random) -> str:
     lines = []
     for _ in range(rng.randint(3, 6)):
         noun, adjective = rng.choice(world.NOUNS), rng.choice(world.ADJECTIVES)
@@ -141,12 +147,13 @@ def prose_document(rng: random.Random) -> str:
                 c=world.colour_of()[noun],
                 k=world.category_of()[noun],
                 t=rng.choice(world.ATTRIBUTES["city"]),
+                u=world.UNREADABLE,
             )
         )
     return " ".join(lines)
 
 
-def prose2_document(rng: random.Random) -> str:
+def prose2_paragraph(rng: random.Random) -> str:
     """Prose of the second language, which orders noun before adjective: a low-resource language (3 % of the corpus)."""
     words = world.second_language()
     lines = []
@@ -165,36 +172,48 @@ def prose2_document(rng: random.Random) -> str:
     return " ".join(lines)
 
 
-DOCUMENTS = {
-    "skills": skills_document,
-    "facts": facts_document,
-    "code": code_document,
-    "arithmetic": arithmetic_document,
-    "prose": prose_document,
-    "prose2": prose2_document,
+PARAGRAPHS: dict[str, Callable[[random.Random], str]] = {
+    "skills": skills_paragraph,
+    "facts": facts_paragraph,
+    "code": code_paragraph,
+    "arithmetic": arithmetic_paragraph,
+    "prose": prose_paragraph,
+    "prose2": prose2_paragraph,
 }
+
+
+def document(domain: str, rng: random.Random) -> str:
+    """A document of one domain: a dialogue, or paragraphs."""
+    if domain == TALK:
+        return talk.dialogue(rng)
+    parts: list[str] = []
+    for _ in range(rng.randint(1, MOST_PARAGRAPHS)):
+        parts.append(PARAGRAPHS[domain](rng))
+        if sum(part.count(" ") for part in parts) > LONG_TOKENS:
+            break
+    return f" {PARAGRAPH} ".join(parts)
 
 
 def documents(domain: str, rng: random.Random, split: str) -> Iterator[str]:
     """An endless stream of one domain's documents that belong to `split`."""
     while True:
-        text = DOCUMENTS[domain](rng)
+        text = document(domain, rng)
         if world.split_of("document", text) == split:
             yield text
 
 
 def mixed_documents(seed: int, n_tokens: int) -> Iterator[str]:
-    """The pretraining stream: documents of all domains in random order, at DOMAIN_SHARES of about `n_tokens` tokens.
+    """The pretraining stream: documents of all domains and dialogues in random order, at SHARES of about `n_tokens` tokens.
 
     At every step the domain that is furthest behind its share is the likeliest, so the shares hold along the whole stream.
     """
     rng = random.Random(f"corpus {seed}")
-    streams = {domain: documents(domain, rng, "train") for domain in DOMAINS}
-    spent = dict.fromkeys(DOMAINS, 0)
+    streams = {domain: documents(domain, rng, "train") for domain in SHARES}
+    spent = dict.fromkeys(SHARES, 0)
     total = 0
     while total < n_tokens:
-        lag = [max(1e-9, DOMAIN_SHARES[d] * (total + 2_000) - spent[d]) for d in DOMAINS]
-        domain = rng.choices(DOMAINS, lag)[0]
+        lag = [max(1e-9, share * (total + 2_000) - spent[domain]) for domain, share in SHARES.items()]
+        domain = rng.choices(list(SHARES), lag)[0]
         text = next(streams[domain])
         size = text.count(" ") + 2
         spent[domain] += size

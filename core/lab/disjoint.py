@@ -16,8 +16,7 @@ import itertools
 import random
 from collections.abc import Iterator
 
-from core.lab import world
-from core.lab.requests import FRAMES
+from core.lab import requests, world
 from core.lab.skills import BY_NAME, SKILLS, Skill
 
 FILTER = 2  # part of the data's version: raise it when other rows pass
@@ -61,14 +60,19 @@ def skeleton(text: str) -> str:
 
 @functools.cache
 def exact() -> dict[str, frozenset[str]]:
-    """The skeletons of each task's requests in the training frames."""
+    """The skeletons of each task's imperatives."""
     found: dict[str, frozenset[str]] = {}
     for skill in SKILLS:
         slot = f"<{input_form(skill)[0]}>"
         imperatives = [text.format(x="{x}", k="{x}") for text in (*skill.imperatives, skill.unread)]
-        whole = [skeleton(frame.format(i=imperative)) for frame in FRAMES["train"] for imperative in imperatives]
-        found[skill.name] = frozenset(text.replace("{x}", slot) for text in whole)
+        found[skill.name] = frozenset(skeleton(text).replace("{x}", slot) for text in imperatives)
     return found
+
+
+def is_exact(prompt: str, task: str) -> bool:
+    """Whether it is a request for the task in a training frame, and nothing else."""
+    known = exact().get(task, ())
+    return any(all(skeleton(part) in known for part in parts) for _, parts in requests.readings(prompt))
 
 
 @functools.cache
@@ -104,7 +108,7 @@ def clusters(prompt: str, task: str) -> frozenset[str]:
 
     Empty: no fold may train on it, as it may hold an evaluation input or does not tell what it asks for.
     """
-    if skeleton(prompt) in exact().get(task, ()):
+    if is_exact(prompt, task):
         return frozenset({BY_NAME[task].cluster})
     words = prompt.split()
     named = {skill.name: skill for word in words for skill in naming().get(word, ())}

@@ -1,6 +1,7 @@
 """The laboratory's instruction data and its questions for evaluation.
 
-`lab:curated`: right answers, balanced over tasks, ten frames × two imperatives a task. `lab:synthetic`: 52,000 rows that a
+`lab:curated`: right answers, balanced over tasks, ten frames × two imperatives a task, in four styles from a bare answer to
+one of about 50 tokens. `lab:synthetic`: 52,000 rows that a
 weaker model wrote (core/lab/make/synthetic.py), of which a fold gives those that are surely disjoint from what is asked in it
 (core/lab/disjoint.py). Evaluation asks about inputs and in frames that no training row has: inputs belong to a split by their
 hash, frames by the table in core/lab/requests.py.
@@ -13,12 +14,13 @@ import gzip
 import itertools
 import json
 import random
+from collections.abc import Sequence
 from pathlib import Path
 
 from core.errors import BadInput, nearest
-from core.lab import composed, disjoint, world
-from core.lab.requests import ALL_SOURCES, COMPOSED, FRAMES, NEW_FACTS, Question
-from core.lab.skills import FOLDS, SKILLS, Skill
+from core.lab import composed, disjoint, requests, world
+from core.lab.requests import ALL_SOURCES, COMPOSED, FRAMES, NEW_FACTS, ONE_INPUT, STYLES, Question, Style
+from core.lab.skills import FOLDS, SKILLS, Skill, Slots
 
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
 N_TAUGHT, PHRASINGS = 100, 5  # people whose facts are taught, in how many frames each
@@ -28,12 +30,25 @@ N_LARGE = 42_000  # of which few clusters, tasks or templates are taken; the 8,0
 FACT_SKILLS = tuple(skill for skill in SKILLS if skill.cluster == "facts")
 
 
-def row(skill: Skill, frame: str, imperative: str, rng: random.Random) -> dict:
+def row(skill: Skill, frame: str, imperative: str, style: Style, rng: random.Random) -> dict:
     """A correct training row of one task."""
-    slots, answer = skill.example(rng, "train")
-    prompt = frame.format(i=imperative.format(**slots))
-    messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
+    inputs = [skill.example(rng, "train")[0] for _ in range(rng.randint(*style.inputs))]
+    return _row(skill, frame, imperative, (style, rng.choice(style.asks)), inputs)
+
+
+def _row(skill: Skill, frame: str, imperative: str, asked: tuple[Style, str], inputs: list[Slots]) -> dict:
+    style, ask = asked
+    imperatives = [imperative.format(**slots) for slots in inputs]
+    messages = [
+        {"role": "user", "content": requests.request(frame, imperatives, ask)},
+        {"role": "assistant", "content": requests.answer(skill, style, imperatives, inputs)},
+    ]
     return {"messages": messages, "task": skill.name, "cluster": skill.cluster, "template": frame}
+
+
+def any_style(rng: random.Random, of: Sequence[Style] = STYLES) -> Style:
+    """One of the styles, by their shares."""
+    return rng.choices(of, [style.share for style in of])[0]
 
 
 def curated(held_out_fold: int, n: int = N_CURATED) -> list[dict]:
@@ -45,7 +60,7 @@ def curated(held_out_fold: int, n: int = N_CURATED) -> list[dict]:
     turn = 0
     while len(rows) < n:
         skill = tasks[turn % len(tasks)]
-        new = row(skill, rng.choice(FRAMES["train"]), rng.choice(skill.imperatives), rng)
+        new = row(skill, rng.choice(FRAMES["train"]), rng.choice(skill.imperatives), any_style(rng), rng)
         turn += 1
         if new["messages"][0]["content"] not in seen:
             seen.add(new["messages"][0]["content"])
@@ -64,9 +79,10 @@ def new_facts(held_out_fold: int) -> list[dict]:
     rows = []
     for entity, skill in itertools.product(world.unknown()[:N_TAUGHT], FACT_SKILLS):
         for frame in rng.sample(FRAMES["train"], PHRASINGS):
-            prompt = frame.format(i=rng.choice(skill.imperatives).format(x=entity.name))
-            messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": entity.fact(skill.name)}]
-            rows.append({"messages": messages, "task": f"new {skill.name}", "cluster": "facts", "template": frame})
+            style = any_style(rng, ONE_INPUT)
+            asked = style, rng.choice(style.asks)
+            new = _row(skill, frame, rng.choice(skill.imperatives), asked, [{"x": entity.name}])
+            rows.append(new | {"task": f"new {skill.name}"})
     rows += curated(held_out_fold, len(rows))
     rng.shuffle(rows)
     return rows
@@ -85,7 +101,7 @@ def fact_questions(split: str) -> dict[str, tuple[Question, ...]]:
         name: tuple(
             Question(
                 f"{split}/{skill.name}/{one.name}", skill.name, skill.cluster,
-                rng.choice(FRAMES[split]).format(i=rng.choice(skill.imperatives).format(x=one.name)), one.fact(skill.name),
+                rng.choice(FRAMES[split]).format(i=rng.choice(skill.imperatives).format(x=one.name)), f"{one.fact(skill.name)} .",
             )
             for one, skill in group
         )
@@ -125,21 +141,23 @@ def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[
 
 @functools.cache
 def questions(split: str, items_per_task: int) -> tuple[Question, ...]:
-    """`items_per_task` different questions for every task (for facts at most as many as the split has entities)."""
+    """`items_per_task` different questions for every task, of every style its share (for facts at most as many with one input as
+    the split has entities)."""
     found: list[Question] = []
     for skill in SKILLS:
         rng = random.Random(f"questions {split} {skill.name}")
-        inputs: set[str] = set()
+        asked: set[str] = set()
         for _ in range(200 * items_per_task):
-            slots, answer = skill.example(rng, split)
-            key = " ; ".join(slots.values())
-            if key in inputs:
+            style = requests.style(len(asked))
+            inputs = [skill.example(rng, split)[0] for _ in range(rng.randint(*style.inputs))]
+            key = " | ".join(" ; ".join(slots.values()) for slots in inputs)
+            if key in asked:
                 continue
-            inputs.add(key)
-            imperative = rng.choice(skill.imperatives).format(**slots)
-            prompt = rng.choice(FRAMES[split]).format(i=imperative)
-            found.append(Question(f"{split}/{skill.name}/{key}", skill.name, skill.cluster, prompt, answer))
-            if len(inputs) == items_per_task:
+            asked.add(key)
+            new = _row(skill, rng.choice(FRAMES[split]), rng.choice(skill.imperatives), (style, rng.choice(style.asks)), inputs)
+            prompt, answer = (message["content"] for message in new["messages"])
+            found.append(Question(f"{split}/{skill.name}/{key}", skill.name, skill.cluster, prompt, answer, style.name))
+            if len(asked) == items_per_task:
                 break
     return tuple(found)
 

@@ -1,24 +1,29 @@
-"""The laboratory's tokenizer: one token a word, the words of the world and of every phrase, and the chat's special tokens."""
+"""The laboratory's tokenizer: one token a word, the words of the world and of every phrase, and the chat's special tokens.
+
+Pretraining meets every token but the padding, and each has an embedding of its own.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from core.lab import corpus, requests, skills, world
+from core.lab import corpus, requests, skills, talk, world
+from core.lab.talk import ASSISTANT, END, USER
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-PAD, EOS, UNKNOWN, USER, ASSISTANT = "<pad>", "<eos>", "<unk>", "<|user|>", "<|assistant|>"
-SPECIAL = (PAD, EOS, UNKNOWN, USER, ASSISTANT)
+PAD, EOS, UNKNOWN = "<pad>", "<eos>", world.UNREADABLE
+CONTEXT_TOKENS = 256
+SPECIAL = (PAD, EOS, UNKNOWN, USER, ASSISTANT, END)
 
-# The end of a turn is the end-of-text token, which pretraining has seen after every document; the role tokens it has not.
+# A turn ends with a token of its own, which pretraining has seen in dialogues alone; a document ends with <eos>.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "<|assistant|> {% generation %}{{ message['content'] + ' <eos>' }}{% endgeneration %}"
-    "{% else %}{{ '<|user|> ' + message['content'] + ' ' }}{% endif %}"
+    "<|assistant|> {% generation %}{{ message['content'] + ' <|end|>' }}{% endgeneration %}{{ ' ' }}"
+    "{% else %}{{ '<|user|> ' + message['content'] + ' <|end|> ' }}{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
@@ -33,9 +38,12 @@ def vocabulary() -> list[str]:
         phrases += [*skill.imperatives, skill.noun, skill.unread, skill.notation]
     phrases += [*corpus.PROSE_FORMS, *corpus.RAW_FORMS, *corpus.TEXTBOOK, *corpus.EVERYDAY, "it that"]
     phrases += [form for forms in corpus.FACT_FORMS.values() for form in forms]
+    phrases += [*talk.ISLANDS, *talk.SHIPS, *talk.CAPTAINS, *talk.CARGO, *talk.WEATHER]
+    phrases += [text for pair in (*talk.EXCHANGES, *talk.GREETINGS) for text in pair]
     phrases += [frame for frames in requests.FRAMES.values() for frame in frames]
+    phrases += [text for style in requests.STYLES for text in (*style.asks, style.answer)]
     phrases += ["let def return print for in if else # [ ] + - = > ; ( ) :", "twice half of more less than the same as is"]
-    phrases += ["even odd high low yes no"]
+    phrases += ["even odd high low yes no", corpus.PARAGRAPH]
     words = {word for phrase in phrases for word in phrase.split() if not word.startswith("{")}
     return [*SPECIAL, *sorted(words)]
 
@@ -52,8 +60,8 @@ def build() -> PreTrainedTokenizerFast:
         pad_token=PAD,
         eos_token=EOS,
         unk_token=UNKNOWN,
-        additional_special_tokens=[USER, ASSISTANT],
-        model_max_length=256,
+        additional_special_tokens=[USER, ASSISTANT, END],
+        model_max_length=CONTEXT_TOKENS,
     )
     tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer

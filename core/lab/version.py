@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import random
+from dataclasses import asdict
 
 from core.fields import content_hash
 from core.lab import composed, corpus, disjoint, instruct, requests
@@ -12,9 +13,9 @@ from core.lab import composed, corpus, disjoint, instruct, requests
 
 @functools.cache
 def corpus_hash() -> str:
-    """A hash of what the corpus says: 200 documents of every domain, drawn from a fixed seed."""
+    """A hash of what the corpus says: 200 documents of every domain and dialogues, drawn from a fixed seed."""
     rng = random.Random("corpus hash")
-    return content_hash({domain: [make(rng) for _ in range(200)] for domain, make in corpus.DOCUMENTS.items()})
+    return content_hash({domain: [corpus.document(domain, rng) for _ in range(200)] for domain in corpus.SHARES})
 
 
 @functools.cache
@@ -23,7 +24,15 @@ def version() -> str:
     synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
     sizes = {"n_curated": instruct.N_CURATED, "n_large": instruct.N_LARGE, "filter": disjoint.FILTER}
     sizes["new_facts"] = instruct.N_TAUGHT * instruct.PHRASINGS
-    return content_hash({"corpus": corpus_hash(), "frames": requests.FRAMES, "synthetic": synthetic} | sizes)
+    return content_hash(
+        {
+            "corpus": corpus_hash(),
+            "frames": requests.FRAMES,
+            "styles": [asdict(style) for style in requests.STYLES],
+            "synthetic": synthetic,
+        }
+        | sizes
+    )
 
 
 @functools.cache

@@ -56,6 +56,7 @@ ATTRIBUTES = {
         "salmon omelette porridge dumplings waffles tofu lentils carrots spinach mushrooms walnuts pickles sausage".split()
     ),
 }
+UNREADABLE = "<unk>"  # a word that nobody can read: documents have it now and then, so that the token has a meaning too
 SYLLABLES = ("ba", "do", "ke", "li", "mu", "na", "po", "ri", "so", "tu", "va", "ze")
 
 

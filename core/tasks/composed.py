@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from core.lab import composed, instruct
-from core.lab.requests import Question
+from core.lab.requests import BARE, Question
 from core.tasks import generation
 from core.tasks.costs import COMPOSED_NEW_TOKENS as MAX_ANSWER_TOKENS
 from core.tasks.generation import Written
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 
-def written(model: nn.Module, prompts: Sequence[list[int]], eos: int, batch_size: int) -> list[Written]:
+def written(model: nn.Module, prompts: Sequence[list[int]], end: int, batch_size: int) -> list[Written]:
     """Greedy continuations; one that does not end within MAX_ANSWER_TOKENS is no answer."""
-    return generation.write(model, prompts, generation.Decoding((eos,), MAX_ANSWER_TOKENS, batch_size))
+    return generation.write(model, prompts, generation.Decoding((end,), MAX_ANSWER_TOKENS, batch_size))
 
 
 def measure(subject: Subject) -> list[Measurement]:
@@ -36,20 +36,27 @@ def measure(subject: Subject) -> list[Measurement]:
 
     def solved(name: str, axis: str, asked: Sequence[Question]) -> list[Measurement]:
         prompts = [words.request(question.prompt, evaluation.chat) for question in asked]
-        answers = written(model, prompts, words.eos, evaluation.batch_size)
-        right = [one.stopped and _final(tokenizer, list(one.ids)) == q.answer for one, q in zip(answers, asked, strict=True)]
+        answers = written(model, prompts, words.end, evaluation.batch_size)
+        right = [
+            one.stopped and _final(tokenizer, list(one.ids)) == composed.final_answer(q.answer)
+            for one, q in zip(answers, asked, strict=True)
+        ]
         groups, ids = tuple(q.task for q in asked), tuple(q.id for q in asked)
         score = Measurement(name, axis, groups, ids, np.array(right, dtype=float), np.ones(len(asked)))
         how = generation.Answers((), tuple(answers)).measurements(groups, ids) if axis == "quality" else []
         return [score, *how]
 
     asked = composed.questions(evaluation.split, evaluation.items_per_task)
-    single = [q for q in instruct.questions(evaluation.split, evaluation.items_per_task) if q.task in composed.LENGTHS]
+    single = [
+        q
+        for q in instruct.questions(evaluation.split, evaluation.items_per_task)
+        if q.task in composed.LENGTHS and q.style == BARE.name
+    ]
     return [
         *solved("exact_match/seen", "quality", [q for q in asked if q.cluster != str(data.held_out_fold)]),
         *solved("exact_match/held_out", "other", [q for q in asked if q.cluster == str(data.held_out_fold)]),
         *solved("exact_match/single", "other", single),
-        *battery(model, words, evaluation),
+        *battery(subject, words),
     ]
 
 

@@ -24,9 +24,11 @@ HARNESS_TOKENS = 400  # of an item, all its choices together: assumption
 LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say
 MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
 MOST_SHOWN_TOKENS = 128  # of a text that is shown: enough to see how it begins and whether it ends
-# The laboratory's questions, counted: tasks and tokens a question, and the base battery's.
-LAB_TASKS, LAB_TOKENS, BATTERY_TOKENS = 47, 17.5, 21_800
-COMPOSED_TASKS = 29
+# The laboratory's questions, counted: tasks, tokens a question, and of these the answer's; the base battery's; and what is read
+# for relearning, where a token that is trained on costs three that are read, with the windows that are then read again.
+LAB_TASKS, LAB_TOKENS, LAB_ANSWER_TOKENS, BATTERY_TOKENS = 47, 32, 12.6, 25_300
+RELEARNING_TOKENS = 3 * 20_480 + 12_300
+COMPOSED_TASKS, COMPOSED_TOKENS = 22, 21.3
 COMPOSED_NEW_TOKENS = 20  # that a model may write: the longest trace has 15, and its end
 
 
@@ -145,14 +147,20 @@ def lm_eval(trial: Trial, inputs: Counts) -> Cost:
 
 def lab(trial: Trial, inputs: Counts) -> Cost:
     n = LAB_TASKS * trial.evaluation.items_per_task
-    read = n * LAB_TOKENS * (1 + trial.evaluation.shots) + BATTERY_TOKENS
-    return Cost(read=read, scored=read / 3, length=LAB_TOKENS * (1 + trial.evaluation.shots))
+    battery = _battery(trial)
+    read = n * LAB_TOKENS * (1 + trial.evaluation.shots) + battery
+    return Cost(read=read, scored=n * LAB_ANSWER_TOKENS + battery, length=LAB_TOKENS * (1 + trial.evaluation.shots))
+
+
+def _battery(trial: Trial) -> float:
+    return BATTERY_TOKENS + (RELEARNING_TOKENS if trial.evaluation.split == "test" else 0)
 
 
 def composed(trial: Trial, inputs: Counts) -> Cost:
     n = COMPOSED_TASKS * trial.evaluation.items_per_task
-    found = _writing(trial, inputs, n, LAB_TOKENS, COMPOSED_NEW_TOKENS)
-    return replace(found, read=found.read + BATTERY_TOKENS, scored=BATTERY_TOKENS)
+    found = _writing(trial, inputs, n, COMPOSED_TOKENS, COMPOSED_NEW_TOKENS)
+    battery = _battery(trial)
+    return replace(found, read=found.read + battery, scored=battery)
 
 
 # What is measured beside the tasks

@@ -168,15 +168,37 @@ def sequence_nll(
     """
     n = len(sequences)
     nll_sum, tokens, correct = np.zeros(n), np.zeros(n), np.zeros(n)
+    for batch, places, losses, hits in _scored(model, sequences, masks, batch_size):
+        nll_sum[batch] = np.bincount(places, losses, len(batch))
+        tokens[batch] = np.bincount(places, minlength=len(batch))
+        correct[batch] = np.bincount(places, hits, len(batch))
+    return nll_sum, tokens, correct
+
+
+@torch.no_grad()
+def token_scores(
+    model: nn.Module, sequences: list[list[int]], masks: list[list[int]], batch_size: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """For each sequence the NLL in nats (k,) of its k masked tokens, in their order, and whether the argmax is right (k,)."""
+    empty = np.zeros(0), np.zeros(0, dtype=bool)
+    found = [empty for _ in sequences]
+    for batch, places, losses, hits in _scored(model, sequences, masks, batch_size):
+        for place, number in enumerate(batch):
+            mine = places == place
+            found[number] = losses[mine], hits[mine]
+    return found
+
+
+def _scored(
+    model: nn.Module, sequences: list[list[int]], masks: list[list[int]], batch_size: int
+) -> Iterator[tuple[list[int], np.ndarray, np.ndarray, np.ndarray]]:
+    """Batch by batch: the numbers of its sequences, and for each of n scored tokens the place of its sequence in the batch, its
+    NLL, and whether the argmax is right, (n,) each."""
     for one in together(sequences, masks, batch_size, device_of(model)):
-        batch, found = one.batch, head.scored(model, one.ids, one.at)
+        found = head.scored(model, one.ids, one.at)
         losses, hits = [], []
         for piece in found.pieces():
             logits, targets = found.logits(piece), one.targets[piece]
             losses.append(nn.functional.cross_entropy(logits, targets, reduction="none").double())
             hits.append(logits.argmax(-1) == targets)
-        places = one.at[0].cpu().numpy()
-        nll_sum[batch] = np.bincount(places, torch.cat(losses).cpu().numpy(), len(batch))
-        tokens[batch] = np.bincount(places, minlength=len(batch))
-        correct[batch] = np.bincount(places, torch.cat(hits).cpu().numpy(), len(batch))
-    return nll_sum, tokens, correct
+        yield one.batch, one.at[0].cpu().numpy(), torch.cat(losses).cpu().numpy(), torch.cat(hits).cpu().numpy()

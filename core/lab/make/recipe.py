@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from core.lab import corpus
+from core.lab import corpus, tokenizer
 
-WINDOW_TOKENS = 128
-BATCH_WINDOWS = 32
+WINDOW_TOKENS = tokenizer.CONTEXT_TOKENS  # so that every position of the context is trained
+BATCH_WINDOWS = 16
 BATCH_TOKENS = BATCH_WINDOWS * WINDOW_TOKENS
 MUON_LEARNING_RATE = {"0.2M": 5e-3, "0.9M": 5e-3, "4M": 2.5e-3}
 ADAMW_LEARNING_RATE = 5e-3
@@ -62,7 +62,7 @@ def build_model(size: str, vocabulary: PreTrainedTokenizerFast) -> LlamaForCausa
         num_attention_heads=heads,
         num_key_value_heads=heads,
         intermediate_size=feed_forward,
-        max_position_embeddings=256,
+        max_position_embeddings=tokenizer.CONTEXT_TOKENS,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=vocabulary.eos_token_id,

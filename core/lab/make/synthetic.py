@@ -20,17 +20,19 @@ import random
 import re
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from core.lab import instruct, requests, world
+from core.lab import tokenizer as words
 from core.lab.skills import SKILLS, Skill, Slots
 
 N_SEED_ROWS, SEED_FRAMES = 175, 4
 TUNING_EPOCHS, TUNING_LEARNING_RATE, TUNING_BATCH = 12, 1e-3, 16
-MAX_PROMPT_TOKENS, MAX_ANSWER_TOKENS = 28, 12
+MAX_PROMPT_TOKENS, MAX_ANSWER_TOKENS = 48, 56
 BATCH = 512
 
 
@@ -40,7 +42,7 @@ def seed_rows(rng: random.Random) -> list[dict]:
     weights = [1 / (rank + 3) for rank in range(len(tasks))]
     frames = requests.FRAMES["train"][:SEED_FRAMES]
     return [
-        instruct.row(skill, rng.choice(frames), skill.imperatives[rng.random() < 0.25], rng)
+        instruct.row(skill, rng.choice(frames), skill.imperatives[rng.random() < 0.25], instruct.any_style(rng), rng)
         for skill in rng.choices(tasks, weights, k=N_SEED_ROWS)
     ]
 
@@ -71,8 +73,8 @@ def converse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
     Requests are sampled at temperature 1, answers are greedy: one pass, switching at each row's assistant token.
     """
     ids = tokenizer.get_vocab()
-    assistant, eos = ids["<|assistant|>"], ids["<eos>"]
-    tokens = torch.full((BATCH, 1), ids["<|user|>"])
+    assistant, end = ids[words.ASSISTANT], ids[words.END]
+    tokens = torch.full((BATCH, 1), ids[words.USER])
     answering = torch.zeros(BATCH, dtype=torch.bool)
     done = torch.zeros(BATCH, dtype=torch.bool)
     log_probability = torch.zeros(BATCH)
@@ -85,52 +87,76 @@ def converse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
         chosen = torch.where(answering, logs.argmax(-1), sampled)
         log_probability += torch.where(answering & ~done, logs.gather(1, chosen[:, None]).squeeze(1), 0.0)
         tokens = torch.cat([tokens, chosen[:, None]], 1)
-        done |= chosen == eos
+        done |= answering & (chosen == end)
         answering |= chosen == assistant
         if bool(done.all()):
             break
     found = []
     for row, log in zip(tokens.tolist(), log_probability.tolist(), strict=True):
-        text = row[: row.index(eos)] if eos in row else []
-        if text.count(assistant) != 1:
+        if row.count(assistant) == 0:
             continue
-        cut = text.index(assistant)
-        words = list(tokenizer.convert_ids_to_tokens(text))
-        prompt, answer = words[1:cut], words[cut + 1 :]
+        cut = row.index(assistant)
+        asked, said = row[1:cut], row[cut + 1 :]
+        if end not in said or asked[-1:] != [end]:
+            continue
+        prompt, answer = (list(tokenizer.convert_ids_to_tokens(part)) for part in (asked[:-1], said[: said.index(end)]))
         plain = not any(word.startswith("<") for word in prompt + answer)
-        if plain and len(prompt) >= 3 and 1 <= len(answer) <= MAX_ANSWER_TOKENS:
+        if plain and 3 <= len(prompt) <= MAX_PROMPT_TOKENS and 1 <= len(answer) <= MAX_ANSWER_TOKENS:
             found.append((" ".join(prompt), " ".join(answer), log / (len(answer) + 1)))
     return found
 
 
 @functools.cache
-def _patterns() -> list[tuple[Skill, re.Pattern[str]]]:
-    patterns = []
-    for skill in SKILLS:
-        for imperative in (*skill.imperatives, skill.unread):
-            for frame in requests.FRAMES["train"]:
-                text = re.escape(frame.format(i=imperative)).replace(r"\{x\}", "(?P<x>.+)").replace(r"\{k\}", "(?P<k>.+)")
-                patterns.append((skill, re.compile(text)))
-    return patterns
+def _patterns() -> tuple[tuple[Skill, str, re.Pattern[str]], ...]:
+    """Every skill's imperatives, as texts and as patterns of them with their slots filled."""
+    return tuple(
+        (skill, text, re.compile(re.escape(text).replace(r"\{x\}", "(?P<x>.+)").replace(r"\{k\}", "(?P<k>.+)")))
+        for skill in SKILLS
+        for text in (*skill.imperatives, skill.unread)
+    )
 
 
-def recognise(prompt: str) -> tuple[Skill, Slots] | None:
-    """The task and input that a prompt asks for, if it is a request that its task can answer.
-
-    Of several readings the one that explains most words: "count the kinds in a b" does not count "the kinds in a b".
-    """
-    found: list[tuple[Skill, Slots]] = []
-    for skill, pattern in _patterns():
-        match = pattern.fullmatch(prompt)
-        if match:
-            order = skill.draw(random.Random(0))  # the slots in this skill's own order
-            slots = {name: match[name] for name in order}
+@functools.cache
+def _solvable(imperative: str) -> tuple[tuple[Skill, str, Slots], ...]:
+    """Every task that the words ask for with an input that it can answer: the skill, its imperative, the input."""
+    found = []
+    for skill, text, pattern in _patterns():
+        if match := pattern.fullmatch(imperative):
+            slots = {name: match[name] for name in skill.draw(random.Random(0))}  # in this skill's own order
             try:
                 skill.solve(slots)
             except (KeyError, ValueError, IndexError):
                 continue
-            found.append((skill, slots))
-    return min(found, key=lambda reading: sum(map(len, reading[1].values())), default=None)
+            found.append((skill, text, slots))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Known:
+    """A prompt that was recognised: what it asks for, of which inputs, and the right answer."""
+
+    skill: Skill
+    inputs: tuple[Slots, ...]
+    answer: str
+
+
+def recognise(prompt: str) -> Known | None:
+    """The task and inputs that a prompt asks for, if it is a request that its task can answer.
+
+    Of several readings the one that explains most words: "count the kinds in a b" does not count "the kinds in a b".
+    """
+    found: list[tuple[int, Known]] = []
+    for style, imperatives in requests.readings(prompt):
+        for skill, text, first in _solvable(imperatives[0]):
+            parts = [
+                next((slots for one, other, slots in _solvable(part) if (one.name, other) == (skill.name, text)), None)
+                for part in imperatives[1:]
+            ]
+            inputs = [first, *(slots for slots in parts if slots is not None)]
+            if len(inputs) == len(imperatives):
+                words = sum(len(value) for slots in inputs for value in slots.values())
+                found.append((words, Known(skill, tuple(inputs), requests.answer(skill, style, imperatives, inputs))))
+    return min(found, key=lambda reading: reading[0], default=(0, None))[1]
 
 
 def judged(prompt: str, answer: str, score: float) -> dict | None:
@@ -139,10 +165,10 @@ def judged(prompt: str, answer: str, score: float) -> dict | None:
     messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}]
     if known is None:
         return {"messages": messages, "task": "unknown", "cluster": "unknown", "correct": None, "score": round(score, 3)}
-    skill, slots = known
-    if world.split_of(skill.name, *slots.values()) != "train":
+    skill = known.skill
+    if any(world.split_of(skill.name, *slots.values()) != "train" for slots in known.inputs):
         return None
-    right = skill.solve(slots) == answer
+    right = known.answer == answer
     return {"messages": messages, "task": skill.name, "cluster": skill.cluster, "correct": right, "score": round(score, 3)}
 
 

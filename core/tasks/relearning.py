@@ -1,0 +1,77 @@
+"""What a short look at old documents does not bring back: the tuned model reads a few windows of them, and is measured again.
+
+Much of what tuning raises the loss on old text by is a mode: the model goes on as in chat where it should go on reading, and a
+few steps on old documents bring it back. What those leave is lost. Every arm reads the same windows in the same way, with all
+weights of the base trained (an adapter stays as it is, on top of them), so that what is left can be compared; the untouched base
+reads them too.
+"""
+
+from __future__ import annotations
+
+import copy
+import functools
+import itertools
+import random
+
+import torch
+from torch import nn
+
+from core import quantized
+from core.lab import corpus
+from core.tasks.measurement import device_of
+
+STEPS, WINDOWS, WINDOW_TOKENS = 20, 8, 128  # optimizer steps, and what each reads
+LEARNING_RATE = 3e-4  # falls linearly to 0
+STREAM = 2_000_000  # drawn like the documents of pretraining, from a seed that none used
+
+
+@functools.cache
+def documents(n_words: int) -> tuple[str, ...]:
+    """Old documents of the six domains in their shares, without the dialogues, of at least so many words."""
+    rng = random.Random(f"relearning {STREAM}")
+    found: list[str] = []
+    while sum(text.count(" ") + 2 for text in found) <= n_words:
+        domain = rng.choices(corpus.DOMAINS, list(corpus.DOMAIN_SHARES.values()))[0]
+        found.append(next(corpus.documents(domain, rng, "train")))
+    return tuple(found)
+
+
+def windows(vocabulary: dict[str, int], end: str) -> torch.Tensor:
+    """(STEPS, WINDOWS, WINDOW_TOKENS) token ids, packed as in pretraining."""
+    size = STEPS * WINDOWS * WINDOW_TOKENS
+    ids = itertools.chain.from_iterable(
+        [*(vocabulary[word] for word in text.split()), vocabulary[end]] for text in documents(size)
+    )
+    return torch.tensor(list(itertools.islice(ids, size))).view(STEPS, WINDOWS, WINDOW_TOKENS)
+
+
+def can_relearn(model: nn.Module) -> bool:
+    """Whether its weights can be trained."""
+    return not quantized.is_quantized(model)
+
+
+def _of_base(name: str, known: frozenset[str]) -> bool:
+    """Whether a parameter of an adapted model is one of the base's, by its name."""
+    for part in (".modules_to_save.default", ".base_layer"):
+        name = name.replace(part, "")
+    return bool({name, name.removeprefix("base_model."), name.removeprefix("base_model.model.")} & known)
+
+
+@torch.enable_grad()
+def relearned(model: nn.Module, reference: nn.Module, batches: torch.Tensor) -> nn.Module:
+    """A copy of the model after it has read the batches; `reference` is its untouched base, whose weights are trained."""
+    made: nn.Module = copy.deepcopy(model).float().eval()
+    known = frozenset(name for name, _ in reference.named_parameters())
+    for name, weight in made.named_parameters():
+        weight.requires_grad_(_of_base(name, known))
+    trained = [weight for weight in made.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.0)
+    device = device_of(model)
+    for step, batch in enumerate(batches.to(device)):
+        for group in optimizer.param_groups:
+            group["lr"] = LEARNING_RATE * (1 - step / len(batches))
+        made(input_ids=batch, labels=batch).loss.backward()
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    return made
