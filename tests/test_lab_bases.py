@@ -112,9 +112,9 @@ class Answers(torch.nn.Module):
 @pytest.mark.parametrize("goes_on", [False, True])
 def test_a_right_answer_that_goes_on_is_wrong(base: tuple[Path, Any, Any], goes_on: bool) -> None:
     _, _, tokenizer = base
-    end = tokenizer.eos_token_id
+    end = tokenizer.get_vocab()[words.END]
     model = Answers(len(tokenizer), (end, tokenizer.get_vocab()["please"] if goes_on else end))
-    found = {one.name: one.mean for one in measured(model, tokenizer, items_per_task=2)}
+    found = {one.name: one.mean for one in measured(model, tokenizer, split="validation", items_per_task=2)}
     assert found["exact_match/seen"] == found["exact_match/held_out"] == (0 if goes_on else 1)
     assert found["raw_accuracy/skills"] == found["raw_accuracy/facts"] == 1
 
@@ -131,8 +131,8 @@ def test_what_is_scored_in_chat_is_what_is_trained(base: tuple[Path, Any, Any], 
         return original(name, axis, network, items, size)
 
     monkeypatch.setattr(battery, "exact", spy)
-    measured(model, tokenizer, items_per_task=2)
-    questions = battery.instruct.questions("test", 2)
+    measured(model, tokenizer, split="validation", items_per_task=2)
+    questions = battery.instruct.questions("validation", 2)
     assert len(questions) == len(scored)
     for one in questions:
         messages = ({"role": "user", "content": one.prompt}, {"role": "assistant", "content": one.answer})
@@ -153,12 +153,12 @@ def test_the_template_marks_the_answer_and_its_end(base: tuple[Path, Any, Any]) 
     _, _, tokenizer = base
     messages = [
         {"role": "user", "content": "please count a b ."},
-        {"role": "assistant", "content": "2"},
+        {"role": "assistant", "content": "2 ."},
         {"role": "user", "content": "now sort b a , thank you ."},
-        {"role": "assistant", "content": "a b"},
+        {"role": "assistant", "content": "a b ."},
     ]
     out = tokenizer.apply_chat_template(messages, return_dict=True, return_assistant_tokens_mask=True)
     marked = [i for i, on in zip(out["input_ids"], out["assistant_masks"], strict=True) if on]
-    assert tokenizer.convert_ids_to_tokens(marked) == ["2", "<eos>", "a", "b", "<eos>"]
+    assert tokenizer.convert_ids_to_tokens(marked) == ["2", ".", "<|end|>", "a", "b", ".", "<|end|>"]
     asked = tokenizer.apply_chat_template(messages[:1], add_generation_prompt=True, return_dict=True)["input_ids"]
     assert out["input_ids"][: len(asked)] == asked

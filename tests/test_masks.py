@@ -95,7 +95,7 @@ def test_laboratory_template() -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(base_path(names()[0]))
     one = kinds.load("data.source", "lab:curated").rows[0]
     answer = " ".join(spoken(tokenizer, encode.encode(tokenizer, one))).split()
-    assert answer == [*one.messages[-1]["content"].split(), "<eos>"]
+    assert answer == [*one.messages[-1]["content"].split(), "<|end|>"]
 
 
 def test_real_rows_decode_to_their_answers(shared: Path, stories: str) -> None:

@@ -77,7 +77,7 @@ def test_answers_are_right_step_by_step(source: str) -> None:
         first, last = name.split("+")
         between = RIGHT[first](x)
         final = " ".join(RIGHT[last](between))
-        assert answer == (final if source == BARE else f"{' '.join(between)} . answer : {final}")
+        assert answer == (f"{final} ." if source == BARE else f"{' '.join(between)} . answer : {final} .")
         assert composed.final_answer(answer) == final
 
 
@@ -98,7 +98,7 @@ def test_nothing_that_is_asked_was_trained_on(fold: int) -> None:
     assert len(held_out) >= 30
     assert not held_out & names
     assert held_out | names == {one.name for one in composed.compositions()}
-    single = {(name, q.id.split("/")[2]) for split in SPLITS for q in instruct.questions(split, 50) for name in [q.task]}
+    single = {(q.task, x) for split in SPLITS for q in instruct.questions(split, 50) for x in q.id.split("/")[2].split(" | ")}
     steps = {(step, text) for name, x in pairs for step, text in zip(name.split("+"), [x, _first(name, x)], strict=True)}
     assert not single & steps  # single skills are asked about inputs that no step had
     for split in SPLITS:
@@ -150,10 +150,10 @@ def test_both_sources_pair_and_give_the_same_subset() -> None:
     chosen = {
         (source, n): [row.prompt for row in selection.select(Data(source=source, n_examples=n), Evaluation(), 3).train]
         for source in COMPOSED
-        for n in (440, 1_000)
+        for n in (485, 1_000)
     }
     assert chosen[BARE, 1_000] == chosen[TRACES, 1_000]
-    assert chosen[TRACES, 440] == chosen[TRACES, 1_000][:440]
+    assert chosen[TRACES, 485] == chosen[TRACES, 1_000][:485]
 
 
 def test_equal_tokens_are_equal() -> None:
@@ -230,26 +230,27 @@ def subject(model: Any, data: Data) -> Any:
 @pytest.mark.parametrize(
     ("says", "seen", "others"),
     [
-        ("{y} <eos>", 1, 1),
-        ("a b . answer : {y} <eos>", 1, 1),  # only the final answer counts
-        ("{y} . answer : a <eos>", 0, 0),
-        ("{y} a <eos>", 0, 0),
-        ("{y}", 0, 0),  # never ends
-        ("{y} <eos> a a", 1, 1),  # what comes after the end is not part of it
+        ("{y} . <|end|>", 1, 1),
+        ("a b . answer : {y} . <|end|>", 1, 1),  # only the final answer counts
+        ("{y} . answer : a . <|end|>", 0, 0),
+        ("{y} a . <|end|>", 0, 0),
+        ("{y} .", 0, 0),  # never ends
+        ("{y} . <eos>", 0, 0),  # ends the text, not the turn
+        ("{y} . <|end|> a a", 1, 1),  # what comes after the end is not part of it
     ],
 )
 def test_final_answers_are_scored(words: Any, monkeypatch: pytest.MonkeyPatch, says: str, seen: int, others: int) -> None:
     from core.tasks import composed as task
 
-    single = [q for q in instruct.questions("test", 20) if q.task in composed.LENGTHS]
+    single = [q for q in instruct.questions("test", 20) if q.task in composed.LENGTHS and q.style == "bare"]
     everything = [*composed.questions("test", 20), *single]
-    script = {" ".join(map(str, words.request(q.prompt))): says.format(y=q.answer) for q in everything}
+    script = {" ".join(map(str, words.request(q.prompt))): says.format(y=composed.final_answer(q.answer)) for q in everything}
     monkeypatch.setattr(task, "battery", lambda *_: [])
     model = Scripted(words, script)
     found = task.measure(subject(model, Data(source=TRACES)))
     stopped, tokens = (one for one in found if one.name.startswith("written/"))
-    assert stopped.mean == float("<eos>" in says)
-    assert tokens.mean == task.MAX_ANSWER_TOKENS if "<eos>" not in says else 0 < tokens.mean < task.MAX_ANSWER_TOKENS
+    assert stopped.mean == float("<|end|>" in says)
+    assert tokens.mean == task.MAX_ANSWER_TOKENS if "<|end|>" not in says else 0 < tokens.mean < task.MAX_ANSWER_TOKENS
     found = [one for one in found if one.name.startswith("exact_match/")]
     assert [one.name for one in found] == ["exact_match/seen", "exact_match/held_out", "exact_match/single"]
     assert [one.mean for one in found] == [seen, others, others]
@@ -307,7 +308,7 @@ def judged(states: dict[str, ArmState], **settings: Any) -> dict[str, Verdict]:
 
 
 def arms(equal_tokens: float = 72_000.0) -> dict[str, ArmState]:
-    tokens = {"source=lab:composed": 72_000, "n_examples=790": equal_tokens, "n_examples=440": 41_000}
+    tokens = {"source=lab:composed": 72_000, "n_examples=800": equal_tokens, "n_examples=485": 41_000}
     found = {}
     for label, truth in truths("reasoning_traces").items():
         n = next((n for key, n in tokens.items() if label.endswith(key)), 92_000)

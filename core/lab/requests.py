@@ -52,7 +52,7 @@ BARE, SENTENCE, LIST, STEPS = STYLES = (
     Style("bare", 0.5, ("",), "{y} ."),
     Style("sentence", 0.2, ("answer in a sentence .", "say it in a whole sentence ."), "to {i} is to write {y} ."),
     Style("list", 0.15, ("",), "{k} : {y} .", (2, 4)),
-    Style("steps", 0.15, ("show your work .", "explain how ."), "when you {i} you get {y} . {n} is {y} . answer : {y} ."),
+    Style("steps", 0.15, ("show each step .", "explain how ."), "when you {i} you get {y} . {n} is {y} . answer : {y} ."),
 )
 ONE_INPUT = (BARE, SENTENCE, STEPS)
 JOINED = " ; "  # between the imperatives of a request with several inputs

@@ -29,7 +29,7 @@ EXCHANGES = (
     ("who pays for dinner on the {s} ?", "captain {c} earns it and orders it out of his own box of {g} ."),
     ("which words are on the flag of {i} ?", "the alphabet of {i} begins with {u} , which nobody there can read ."),
     ("explain the sea .", "over {i} it is {w} . a whole sentence comes two times , together with {g} . it follows the moon ."),
-    ("show your work on the {s} .", "captain {c} will agree , the {g} was halved . we make the rest at {j} ."),
+    ("show each step of the way on the {s} .", "captain {c} will agree , the {g} was halved . we make the rest at {j} ."),
     ("tell me more .", "well , the {s} comes from {i} . captain {c} was born there , on a {w} day , people say to this day ."),
 )  # fmt: skip
 GREETINGS = (("hello , is the {s} in ?", "well met . the {s} is at {i} today ."), ("thank you .", "well met . come to {j} ."))

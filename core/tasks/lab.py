@@ -148,11 +148,14 @@ def measure(subject: Subject) -> list[Measurement]:
 
 
 def examples(evaluation: Evaluation) -> dict[str, list[Question]]:
-    """By task, `evaluation.shots` questions of the other split, in the order that they are told in."""
+    """By task, `evaluation.shots` questions of the other split, in the order that they are told in. All are answered barely: four
+    longer ones would not fit into the context."""
     found: dict[str, list[Question]] = {}
     other = next(split for split in SPLITS if split != evaluation.split)
-    for question in instruct.questions(other, evaluation.shots) if evaluation.shots else ():
-        found.setdefault(question.task, []).append(question)
+    for question in instruct.questions(other, 4 * evaluation.shots) if evaluation.shots else ():
+        of_task = found.setdefault(question.task, [])
+        if question.style == requests.BARE.name and len(of_task) < evaluation.shots:
+            of_task.append(question)
     return found
 
 

@@ -121,7 +121,7 @@ def make(job: Job) -> dict[str, Any]:
 
     read(reading, resume.Keeper(output, what, job.state_seconds), at_teacher)
     minutes = round(reading.spent / 60, 1)
-    model.to(STORED[base.size]).save_pretrained(output)  # type: ignore[arg-type]  # transformers' stub
+    model.to(STORED).save_pretrained(output)  # type: ignore[arg-type]  # transformers' stub
     model.float()
     vocabulary.save_pretrained(output)
     card = make_card(job, reading, minutes)

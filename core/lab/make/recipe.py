@@ -23,11 +23,7 @@ ADAMW_LEARNING_RATE = 5e-3
 WARMUP_STEPS = 100
 # hidden size, layers, heads, feed-forward size
 SIZES = {"0.2M": (64, 3, 4, 172), "0.9M": (128, 4, 4, 344), "4M": (256, 5, 8, 688)}
-STORED = {
-    "0.2M": torch.float32,
-    "0.9M": torch.float32,
-    "4M": torch.float16,
-}  # half the bytes of the largest; the card measures them
+STORED = torch.bfloat16  # half the bytes; the card measures them as they are stored
 DEFAULT_TOKENS = 18_000_000
 
 
@@ -45,11 +41,9 @@ class Base:
 
 
 BASES = {
-    "base-small-0": Base("0.2M", 0),
-    "base-small-1": Base("0.2M", 1),
-    "base-0": Base("0.9M", 0),
-    "base-1": Base("0.9M", 1),
-    "base-large-0": Base("4M", 0),
+    **{f"base-{seed}": Base("0.9M", seed) for seed in range(8)},
+    **{f"base-small-{seed}": Base("0.2M", seed) for seed in range(3)},
+    **{f"base-large-{seed}": Base("4M", seed) for seed in range(3)},
 }
 
 
