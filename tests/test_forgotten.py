@@ -121,17 +121,22 @@ def adapted(base: Any) -> Any:
 
 def test_relearning_trains_the_base_alike_under_an_adapter_and_merged() -> None:
     base, batches = tiny(), relearning.windows(WORDS.vocabulary, tokenizer.EOS)[:3]
-    lora = adapted(base)
+    lora, ids = adapted(base), batches[0][:1]
+    merged = copy.deepcopy(lora).merge_and_unload()
     before = copy.deepcopy(lora.state_dict())
-    one = relearning.relearned(lora, base, batches)
-    assert all(torch.equal(weight, before[name]) for name, weight in lora.state_dict().items())  # a copy was trained
-    for name, weight in one.state_dict().items():
-        assert torch.equal(weight, before[name]) == ("lora_" in name), name
-    other = relearning.relearned(copy.deepcopy(lora).merge_and_unload(), base, batches)
-    ids = batches[0][:1]
-    assert torch.allclose(one(input_ids=ids).logits, other(input_ids=ids).logits, atol=2e-3)
-    again = relearning.relearned(lora, base, batches)
-    assert all(torch.equal(weight, again.state_dict()[name]) for name, weight in one.state_dict().items())
+    flags = [weight.requires_grad for weight in lora.parameters()]
+    logits = []
+    for model in (lora, merged, lora):
+        with relearning.relearned(model, base, batches), torch.no_grad():
+            logits.append(model(input_ids=ids).logits)
+            if model is lora:
+                changed = {name for name, weight in model.state_dict().items() if not torch.equal(weight, before[name])}
+                assert changed == {name for name in before if "lora_" not in name}
+    assert torch.allclose(logits[0], logits[1], atol=2e-3)
+    assert torch.equal(logits[0], logits[2])
+    assert all(torch.equal(weight, before[name]) for name, weight in lora.state_dict().items())  # all is as before
+    assert [weight.requires_grad for weight in lora.parameters()] == flags
+    assert all(weight.grad is None for weight in lora.parameters())
 
 
 def test_relearning_is_measured_on_the_test_split_of_base_and_tuned_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -169,7 +169,8 @@ def battery(subject: Subject, known: Words) -> list[Measurement]:
     ]
     if split == "test" and relearning.can_relearn(model):
         batches = relearning.windows(known.vocabulary, words.EOS)
-        again = old_text(relearning.relearned(model, subject.reference, batches), known, split, size)
+        with relearning.relearned(model, subject.reference, batches):
+            again = old_text(model, known, split, size)
         ordinary = [one for one in again if one.axis == "forgetting"]
         found.append(_of_all_domains("nll_after_relearning/documents", ordinary))
     return found

@@ -8,10 +8,11 @@ reads them too.
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import functools
 import itertools
 import random
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import nn
@@ -57,21 +58,32 @@ def _of_base(name: str, known: frozenset[str]) -> bool:
     return bool({name, name.removeprefix("base_model."), name.removeprefix("base_model.model.")} & known)
 
 
-@torch.enable_grad()
-def relearned(model: nn.Module, reference: nn.Module, batches: torch.Tensor) -> nn.Module:
-    """A copy of the model after it has read the batches; `reference` is its untouched base, whose weights are trained."""
-    made: nn.Module = copy.deepcopy(model).float().eval()
+@contextlib.contextmanager
+def relearned(model: nn.Module, reference: nn.Module, batches: torch.Tensor) -> Iterator[None]:
+    """Within it the model has read the batches; `reference` is its untouched base, whose weights are trained. Afterwards all is
+    as before. No copy is made: a trained model's `forward` may be bound to the model itself."""
     known = frozenset(name for name, _ in reference.named_parameters())
-    for name, weight in made.named_parameters():
-        weight.requires_grad_(_of_base(name, known))
-    trained = [weight for weight in made.parameters() if weight.requires_grad]
+    kept = {weight: (weight.data, weight.requires_grad) for weight in model.parameters()}
+    try:
+        for name, weight in model.named_parameters():
+            weight.requires_grad_(_of_base(name, known))
+            if weight.requires_grad:
+                weight.data = weight.data.to(torch.float32, copy=True)  # steps this small vanish in bfloat16
+        _read(model, [weight for weight in kept if weight.requires_grad], batches)
+        yield
+    finally:
+        for weight, (data, requires_grad) in kept.items():
+            weight.data, weight.grad = data, None
+            weight.requires_grad_(requires_grad)
+
+
+@torch.enable_grad()
+def _read(model: nn.Module, trained: Sequence[nn.Parameter], batches: torch.Tensor) -> None:
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=0.0)
-    device = device_of(model)
-    for step, batch in enumerate(batches.to(device)):
+    for step, batch in enumerate(batches.to(device_of(model))):
         for group in optimizer.param_groups:
             group["lr"] = LEARNING_RATE * (1 - step / len(batches))
-        made(input_ids=batch, labels=batch).loss.backward()
+        model(input_ids=batch, labels=batch).loss.backward()
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-    return made
