@@ -52,7 +52,7 @@ def test_there_is_a_ladder_of_them_and_others_are_refused() -> None:
     sizes = {name: card(lab.base_path(name))["parameters"] for name in lab.names()}
     assert set(sizes) == {f"lab:{name}" for name in recipe.BASES}
     assert sizes["lab:base-small-0"] * 4 < sizes["lab:base-0"] < sizes["lab:base-large-0"] / 4
-    assert sum(file.stat().st_size for name in sizes for file in lab.base_path(name).glob("*.*")) < 25e6
+    assert sum(file.stat().st_size for name in sizes for file in lab.base_path(name).glob("*.*")) < 60e6
     with pytest.raises(BadInput, match="did you mean 'lab:base-"):
         lab.base_path("lab:base-9")
 
@@ -84,6 +84,12 @@ def test_it_knows_its_world_and_follows_nothing(base: tuple[Path, Any, Any]) -> 
     assert found["exact_match/seen"].mean == pytest.approx(card(path)["zero_shot_chat_exact_match"], abs=0.02)
     for domain, nll in card(path)["loss_nats_per_token"].items():
         assert found[f"nll/{domain}"].mean == pytest.approx(nll, abs=2e-3)
+
+
+def test_no_two_tokens_have_one_embedding(base: tuple[Path, Any, Any]) -> None:
+    weight = torch.nn.functional.normalize(base[1].get_input_embeddings().weight.detach(), dim=1)
+    cosines = (weight @ weight.T).fill_diagonal_(-1)
+    assert cosines.max() < 0.995
 
 
 def test_it_knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:

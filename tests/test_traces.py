@@ -146,7 +146,7 @@ def test_the_tokenizer_knows_every_word_and_single_requests_stay_single() -> Non
 def test_both_sources_pair_and_give_the_same_subset() -> None:
     for bare, traced in zip(instruct.training_rows(BARE, 2), instruct.training_rows(TRACES, 2), strict=True):
         assert said(bare)[0] == said(traced)[0]
-        assert composed.final_answer(said(traced)[1]) == said(bare)[1]
+        assert composed.final_answer(said(traced)[1]) == composed.final_answer(said(bare)[1])
     chosen = {
         (source, n): [row.prompt for row in selection.select(Data(source=source, n_examples=n), Evaluation(), 3).train]
         for source in COMPOSED
@@ -162,7 +162,7 @@ def test_equal_tokens_are_equal() -> None:
     for source in COMPOSED:
         for row in instruct.training_rows(source, 0):
             request, answer = said(row)
-            sizes[source].append((len(request.split()) + 2 + len(answer.split()) + 1, len(answer.split()) + 1))
+            sizes[source].append((len(request.split()) + 3 + len(answer.split()) + 1, len(answer.split()) + 1))
     total, response = ({source: sum(size[i] for size in sizes[source]) for source in COMPOSED} for i in (0, 1))
     assert 1_000 * total[BARE] / total[TRACES] == pytest.approx(experiment.EQUAL_TOKENS, rel=0.01)
     assert 1_000 * response[BARE] / response[TRACES] == pytest.approx(experiment.EQUAL_RESPONSE_TOKENS, rel=0.01)

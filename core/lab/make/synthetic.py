@@ -133,9 +133,10 @@ def _solvable(imperative: str) -> tuple[tuple[Skill, str, Slots], ...]:
 
 @dataclass(frozen=True)
 class Known:
-    """A prompt that was recognised: what it asks for, of which inputs, and the right answer."""
+    """A prompt that was recognised: what it asks for, in which style, of which inputs, and the right answer."""
 
     skill: Skill
+    style: requests.Style
     inputs: tuple[Slots, ...]
     answer: str
 
@@ -155,7 +156,7 @@ def recognise(prompt: str) -> Known | None:
             inputs = [first, *(slots for slots in parts if slots is not None)]
             if len(inputs) == len(imperatives):
                 words = sum(len(value) for slots in inputs for value in slots.values())
-                found.append((words, Known(skill, tuple(inputs), requests.answer(skill, style, imperatives, inputs))))
+                found.append((words, Known(skill, style, tuple(inputs), requests.answer(skill, style, imperatives, inputs))))
     return min(found, key=lambda reading: reading[0], default=(0, None))[1]
 
 
