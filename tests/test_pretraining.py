@@ -107,7 +107,7 @@ def test_names_make_bases_that_are_not_finished(
     def make(job: Job) -> dict[str, Any]:
         made.append(job)
         job.output.mkdir()
-        (job.output / "card.json").write_text(json.dumps({"command": job.command, "corpus_hash": pretrain.corpus_hash()}))
+        (job.output / "card.json").write_text(json.dumps({"command": job.command, **pretrain.of_world()}))
         return {"raw_accuracy": 1.0, "raw_accuracy_per_skill": {}}
 
     monkeypatch.setattr(pretrain, "make", make)

@@ -27,6 +27,7 @@ from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 from core import resume
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import BadInput, nearest
+from core.fields import content_hash
 from core.lab import corpus, tokenizer
 from core.lab.make import recipe
 from core.lab.make.reading import Reading, read
@@ -63,7 +64,12 @@ class Job:
             card = json.loads((self.output / "card.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        return (card.get("command"), card.get("corpus_hash")) == (self.command, corpus_hash())
+        return {"command": self.command, **of_world()}.items() <= card.items()
+
+
+def of_world() -> dict[str, str]:
+    """What a base is made of beside its recipe: the corpus, and the words in the order of their tokens."""
+    return {"corpus_hash": corpus_hash(), "vocabulary_hash": content_hash(tokenizer.vocabulary())}
 
 
 def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast) -> dict[str, Any]:
@@ -90,7 +96,7 @@ def make_card(job: Job, reading: Reading, minutes: float) -> dict[str, Any]:
         "command": job.command,
         "parameters": model.num_parameters(),
         "seed": job.base.seed,
-        "corpus_hash": corpus_hash(),
+        **of_world(),
         "tokens": reading.step * recipe.BATCH_TOKENS,
         "steps": reading.step,
         "torch": torch.__version__,
@@ -112,7 +118,7 @@ def make(job: Job) -> dict[str, Any]:
     model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # transformers' stub
     print(f"{model.num_parameters():,} parameters, {len(vocabulary)} words, {base.n_tokens:,} tokens", flush=True)
     what = {name: str(value) for name, value in asdict(base).items()}
-    what |= {"threads": str(job.threads), "corpus": corpus_hash(), "torch": torch.__version__, "device": str(model.device)}
+    what |= {"threads": str(job.threads), "torch": torch.__version__, "device": str(model.device), **of_world()}
     reading = Reading(base, model, vocabulary)
 
     def at_teacher() -> None:
