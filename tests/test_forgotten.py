@@ -12,9 +12,12 @@ import pytest
 import torch
 from peft import LoraConfig, get_peft_model
 
+from core import adapters
+from core import model as models
+from core.hardware import Device
 from core.lab import corpus, tokenizer
 from core.lab.make import recipe
-from core.settings import Evaluation, Trial
+from core.settings import Evaluation, Model, Trial
 from core.tasks import lab, relearning
 from core.tasks.measurement import Measurement, Subject, sequence_nll, token_scores
 
@@ -137,6 +140,32 @@ def test_relearning_trains_the_base_alike_under_an_adapter_and_merged() -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in lora.state_dict().items())  # all is as before
     assert [weight.requires_grad for weight in lora.parameters()] == flags
     assert all(weight.grad is None for weight in lora.parameters())
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory: pytest.TempPathFactory) -> models.Base:
+    folder = tmp_path_factory.mktemp("tiny")
+    tiny().save_pretrained(folder)
+    TOKENIZER.save_pretrained(folder)
+    return models.load(Model(name=str(folder)), Device())
+
+
+@pytest.mark.parametrize("method", adapters.METHODS)
+def test_relearning_takes_every_method_and_leaves_model_and_base_as_they_were(loaded: models.Base, method: str) -> None:
+    one = adapters.METHODS[method]
+    torch.manual_seed(2)
+    model = adapters.build(models.trial_copy(loaded, one.changes_base), one.settings(), loaded.new_tokens).model.eval()
+    weights, of_base = ({name: w.clone() for name, w in of.state_dict().items()} for of in (model, loaded.model))
+    batches = relearning.windows(WORDS.vocabulary, tokenizer.EOS)[:1, :1]
+    with torch.no_grad():
+        before = model(input_ids=batches[0]).logits
+        with relearning.relearned(model, loaded.model, batches):
+            assert not torch.allclose(model(input_ids=batches[0]).logits, before, atol=1e-4)
+            changed = sum(not torch.equal(w, weights[name]) for name, w in model.state_dict().items())
+            assert changed >= len(list(loaded.model.parameters()))
+        assert torch.equal(model(input_ids=batches[0]).logits, before)
+    assert all(torch.equal(w, weights[name]) for name, w in model.state_dict().items())
+    assert all(torch.equal(w, of_base[name]) for name, w in loaded.model.state_dict().items())
 
 
 def test_relearning_is_measured_on_the_test_split_of_base_and_tuned_model(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def can_relearn(model: nn.Module) -> bool:
 
 def _of_base(name: str, known: frozenset[str]) -> bool:
     """Whether a parameter of an adapted model is one of the base's, by its name."""
-    for part in (".modules_to_save.default", ".base_layer"):
+    for part in (".modules_to_save.default", ".ln_tuning_layers.default", ".base_layer"):  # those of whole weights that are tuned
         name = name.replace(part, "")
     return bool({name, name.removeprefix("base_model."), name.removeprefix("base_model.model.")} & known)
 
