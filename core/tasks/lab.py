@@ -196,7 +196,8 @@ def raw(name: str, items: Sequence[Item], model: nn.Module, known: Words, batch_
 
 def old_text(model: nn.Module, known: Words, split: str, batch_size: int) -> list[Measurement]:
     """The loss on ordinary text of each domain (the forgetting), and on what is at the ends of sentences, of all."""
-    found, at_ends = [], []
+    found: list[Measurement] = []
+    at_ends: list[Measurement] = []
     for domain in corpus.DOMAINS:
         windows = known.windows(domain, split)
         scores = token_scores(model, windows, [[1] * len(window) for window in windows], batch_size)
