@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from core import resume
 from core.lab import tokenizer
-from core.lab.make import pretrain, reading, recipe
+from core.lab.make import attention, pretrain, reading, recipe
 from core.lab.make.pretrain import Job
 from core.lab.make.recipe import Base
 
@@ -127,3 +127,15 @@ def test_names_make_bases_that_are_not_finished(
     ):
         assert pretrain.main([*wrong, *options]) == 2
         assert why in capsys.readouterr().err
+
+
+def test_pretraining_attends_as_the_model_does_later() -> None:
+    """The two products of pretraining give the logits of torch's attention, and are gone afterwards."""
+    model = recipe.build_model("0.2M", tokenizer.build())
+    ids = torch.randint(len(tokenizer.vocabulary()), (2, recipe.WINDOW_TOKENS))
+    with torch.no_grad():
+        usual = model(input_ids=ids).logits
+        with attention.used(model):
+            assert model.config._attn_implementation == attention.NAME
+            torch.testing.assert_close(model(input_ids=ids).logits, usual, atol=1e-5, rtol=0)
+    assert model.config._attn_implementation != attention.NAME

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from core.lab.make import recipe
+from core.lab.make import attention, recipe
 from core.lab.make.recipe import Base
 from core.resume import Keeper, State
 
@@ -95,7 +95,8 @@ def read(reading: Reading, keeper: Keeper, at_teacher: Callable[[], None]) -> No
     for batch in recipe.windows(reading.vocabulary, reading.base, first):
         if reading.step == n_steps:
             break
-        loss = reading.learn(batch)
+        with attention.used(reading.model):
+            loss = reading.learn(batch)
         if reading.step == int(TEACHER_SHARE * n_steps):
             at_teacher()
         if keeper.due() or (first < reading.step == n_steps):
