@@ -41,7 +41,7 @@ class Panel:
         return self.scores_FI[[self.rows[name] for name in fingerprints]]
 
     def bases(self, arms: Sequence[Arm], seeds: Sequence[int]) -> np.ndarray | None:
-        """A number for the base of each seed (S,), or where the arms have different ones for the combination of theirs; None
+        """A number for the base of each seed (S,), or where the arms have different ones for that of the arm with fewest; None
         where nothing is known of bases."""
         return _numbered(self.base_of, arms, seeds)
 
@@ -63,8 +63,11 @@ def _numbered(of: Mapping[str, str], arms: Sequence[Arm], seeds: Sequence[int]) 
     if not of:
         return None
     combined = [tuple(of[arm.final[seed]] for arm in arms) for seed in seeds]
-    numbers = {one: i for i, one in enumerate(sorted(set(combined)))}
-    return np.array([numbers[one] for one in combined], dtype=int)
+    columns = [column for column in zip(*combined, strict=True) if len(set(column)) > 1]
+    # Seeds that share a base in one arm are not independent, whatever the other arms' bases are: those of fewest count.
+    units = min(columns, key=lambda column: len(set(column)), default=combined)
+    numbers = {one: i for i, one in enumerate(sorted(set(units)))}
+    return np.array([numbers[one] for one in units], dtype=int)
 
 
 def is_change(measure: str) -> bool:

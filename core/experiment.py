@@ -30,6 +30,7 @@ class LogUniform:
 Space = Mapping[str, LogUniform | tuple[Scalar, ...]]  # field → a range, or levels
 DEFAULT_ARM = "default recipe"  # the base trial as it is
 FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones: no claim is judged on them
+TUNED_ARM = "usual recipe, tuned"  # the same beside an open search: its rate tuned, at the steps of the best that was found
 FOUND_ARMS = ("best quality", "knee", "least forgetting")  # what a search brings to the test split
 
 
@@ -108,7 +109,8 @@ class Experiment:
     """A question: a base trial, what varies (a full grid), what is tuned inside each arm, and the seeds.
 
     `also` adds arms beside the grid, each a set of dotted overrides of the base. `with_seed` gives fields a value per
-    seed (seed i takes entry i modulo the length), the same in every arm, so that arms stay paired. `without` names arms
+    seed (seed i takes entry i modulo the length), the same in every arm, so that arms stay paired. `drawn` does so for the model
+    of an arm that stands for its kind: where arms differ in the size of the base. `without` names arms
     that are left out, by their labels. With `search` there is no grid: the arms are what it finds, and the base beside them.
     `rates` has the range of the learning rate of models that are not the laboratory's, by model and method (sweeps/moved.py).
     """
@@ -120,11 +122,13 @@ class Experiment:
     also: tuple[Mapping[str, Scalar], ...] = ()
     tune: Mapping[str, LogUniform] = field(default_factory=dict)
     tune_trials: int = 0
+    tune_again: int = 0  # on how many further bases (entries of `with_seed` and `drawn`) the best two settings run again
     tune_beyond: int = 2  # more tuning trials of an arm, at most, while its best learning rate is an end of those tried
     rates: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     rate_times: Mapping[str, float] = field(default_factory=dict)  # method → its range of the learning rate over that of `tune`
     seeds: tuple[int, ...] = (0, 1, 2)
     with_seed: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
+    drawn: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # model → those of its kind, of which a seed takes one
     without: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
     search: OpenSearch | None = None
@@ -140,6 +144,11 @@ class Experiment:
         if bool(self.tune) != (self.tune_trials > 0):
             raise BadInput(
                 f"experiment {self.name}: tune_trials={self.tune_trials} must go with tune={dict(self.tune)}", field="tune_trials"
+            )
+        if self.tune_again < 0 or (self.tune_again and not self.tune):
+            raise BadInput(
+                f"experiment {self.name}: tune_again={self.tune_again}: must be at least 0, 0 without tune",
+                field="tune_again",
             )
         if self.search:
             self._check_search(self.search)

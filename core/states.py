@@ -22,6 +22,7 @@ class Phase(StrEnum):
     """What a trial was run for."""
 
     TUNE = "tune"  # on the validation split, to choose a setting
+    AGAIN = "again"  # the same on another base, to choose between the best settings
     FINAL = "final"  # on the test split, with a fresh seed
 
 

@@ -29,9 +29,10 @@ EXPERIMENT = Experiment(
     },
     tune={"train.learning_rate": LogUniform(3e-4, 3e-2, grid=4)},
     tune_trials=5,
+    tune_again=2,
     rate_times=RATE_TIMES,
-    seeds=(0, 1, 2, 3, 4, 5),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    seeds=tuple(range(8)),
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="prompt_tuning_falls_behind_lora",

@@ -2,14 +2,16 @@
 
 An open search takes the place of a grid. It searches rank, target modules, learning rate, epochs, examples and clusters at once,
 by successive halving (Li et al. 2020, ASHA, in its synchronous form). The first rung gives every configuration a ninth of its own
-tokens, and the best trade-offs go on. Three found arms then run with fresh seeds on the test split, beside the project's usual recipe.
-The usual recipe is not tuned and takes 189 steps; a found one may take 1,125. The report says what each takes.
+tokens, and the best trade-offs go on. Three found arms then run with fresh seeds on the test split, beside the project's usual recipe
+as it is and once more tuned: at the steps of the best found recipe, with the rate that is best there. Claims are against the tuned one.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, OpenSearch, Published
 from core.settings import Data, Lora, Train, Trial
 
-BIDERMAN = "https://arxiv.org/abs/2405.09673"
+NOT_FOUND = Published(
+    effect="no number found", source="practitioners' rule; compare Biderman 2024", url="https://arxiv.org/abs/2405.09673"
+)
 
 EXPERIMENT = Experiment(
     name="best_recipe",
@@ -29,23 +31,23 @@ EXPERIMENT = Experiment(
         startup=27,
         batch=9,
     ),
-    seeds=(0, 1, 2, 3, 4, 5),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    seeds=tuple(range(8)),
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
-            id="search_beats_usual_recipe",
-            statement="The usual recipe (rank 16 on all layers, 3 epochs of 1,000 examples) is not the best: a search finds more quality, at up to six times the steps",
-            published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
+            id="search_beats_tuned_usual_recipe",
+            statement="A search finds more quality than the usual recipe (rank 16 on all layers, 1,000 examples) with its rate tuned, at equal steps",
+            published=NOT_FOUND,
         ),
         Claim(
-            id="knee_forgets_less_than_usual",
-            statement="The knee of the search forgets less than the usual recipe",
-            published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
+            id="search_beats_tuned_usual_recipe_held_out",
+            statement="What the search finds best is better on held-out tasks too than the usual recipe with its rate tuned, at equal steps",
+            published=NOT_FOUND,
         ),
         Claim(
-            id="knee_costs_at_most_2_points",
-            statement="The knee of the search costs at most 2 points of quality against the usual recipe",
-            published=Published(effect="no number found", source="practitioners' rule; compare Biderman 2024", url=BIDERMAN),
+            id="knee_forgets_less_than_tuned_usual",
+            statement="The knee of the search forgets less than the usual recipe with its rate tuned: rise on ordinary old text",
+            published=NOT_FOUND,
         ),
     ),
 )

@@ -17,14 +17,16 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"evaluation.chat": ("template", "other", "plain"), "train.loss_on": ("response", "all")},
     seeds=tuple(range(8)),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     laboratory_only=True,
     claims=(
         Claim(
             id="no_template_is_answered_worse",
             statement="Questions without the template of training are answered worse",
             published=Published(
-                effect="37.3 against 55.2 (tuned without templates, asked with them)", source="Wei 2021, Fig. 8", url=FLAN
+                effect="the other way round: 37.3 against 55.2 (tuned without templates, asked with them)",
+                source="Wei 2021, Fig. 8",
+                url=FLAN,
             ),
         ),
         Claim(
@@ -38,7 +40,9 @@ EXPERIMENT = Experiment(
             id="response_loss_beats_full_loss",
             statement="Loss on response tokens only gives better quality than loss on all tokens",
             published=Published(
-                effect="loss on prompts too helps where answers are short", source="Shi 2024, Instruction Modelling", url=MASKING
+                effect="the opposite where answers are short and prompts long",
+                source="Shi 2024, Instruction Modelling",
+                url=MASKING,
             ),
         ),
     ),

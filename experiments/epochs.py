@@ -13,23 +13,25 @@ EXPERIMENT = Experiment(
     question="When does more training on the same examples stop paying, and what does it cost in forgetting?",
     base=Trial(adapter=Lora(rank=16), train=Train(learning_rate=2e-3)),
     vary={"train.epochs": (1.0, 2.0, 3.0, 5.0, 8.0, 15.0)},
-    seeds=(0, 1, 2, 3, 4, 5),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    seeds=tuple(range(8)),
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="forgetting_speeds_up_past_3_epochs",
-            statement="Past 3 epochs forgetting speeds up (more of it per epoch)",
+            statement="Past 3 epochs forgetting speeds up: the loss on ordinary old text rises more per epoch",
             published=Published(
-                effect="a power law in steps, exponent .15: it slows down",
+                effect="a shifted power law in steps, exponent .15, along one training: it slows down",
                 source="Kalajdzievski 2024",
                 url="https://arxiv.org/abs/2401.05605",
             ),
         ),
         Claim(
             id="loss_falls_without_quality",
-            statement="Training loss falls from 3 to 15 epochs while quality on seen tasks does not rise (at most 2 points)",
+            statement="From 3 to 15 epochs the training loss falls and quality on seen tasks gains at most 2 points",
             published=Published(
-                effect="reward rises after the loss overfits", source="Ouyang 2022", url="https://arxiv.org/abs/2203.02155"
+                effect="the opposite: reward rises for 16 epochs while the validation loss overfits after one",
+                source="Ouyang 2022",
+                url="https://arxiv.org/abs/2203.02155",
             ),
         ),
     ),

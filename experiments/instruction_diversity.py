@@ -16,17 +16,12 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.n_templates": (1, 2, 5, 10)},
     seeds=tuple(range(16)),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="more_templates_follow_unseen_phrasings",
             statement="On tasks trained on, unseen phrasings are followed better with more training templates",
             published=Published(effect="the purpose of FLAN's ten templates", source="Wei 2021", url=FLAN),
-        ),
-        Claim(
-            id="templates_hardly_matter_held_out",
-            statement="On held-out tasks the number of templates hardly matters: 10 against 1 within 2 points",
-            published=Published(effect="negligible", source="Wei 2021, appendix", url=FLAN),
         ),
     ),
 )

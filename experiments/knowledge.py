@@ -17,23 +17,17 @@ EXPERIMENT = Experiment(
     also=({"adapter.method": "full"},),
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
-    seeds=(0, 1, 2, 3),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    tune_again=2,
+    seeds=tuple(range(8)),
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     laboratory_only=True,
     claims=(
-        Claim(
-            id="unheard_facts_stay_unknown",
-            statement="Facts in neither pretraining nor tuning do not appear: at most 15 % right, by guessing",
-            published=Published(
-                effect="tuning elicits, it does not add", source="Zhou 2023", url="https://arxiv.org/abs/2305.11206"
-            ),
-        ),
         Claim(
             id="pretrained_facts_beat_taught_facts",
             statement="Facts from pretraining that tuning never asked for are answered better than facts that tuning taught",
             published=Published(
-                effect="examples with new knowledge are learned much more slowly",
-                source="Gekhman 2024",
+                effect="new knowledge is learned more slowly than known examples (another comparison)",
+                source="compare Gekhman 2024",
                 url="https://arxiv.org/abs/2405.05904",
             ),
         ),
@@ -41,7 +35,9 @@ EXPERIMENT = Experiment(
             id="rank_helps_new_facts",
             statement="New facts are learned better with more rank",
             published=Published(
-                effect="LoRA learns less, by rank", source="Biderman 2024", url="https://arxiv.org/abs/2405.09673"
+                effect="HumanEval .162, .196, .224 at ranks 16, 64, 256 (20 B tokens of code)",
+                source="Biderman 2024, Table S1",
+                url="https://arxiv.org/abs/2405.09673",
             ),
         ),
     ),

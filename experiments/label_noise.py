@@ -15,18 +15,17 @@ EXPERIMENT = Experiment(
     question="How many wrong answers do 1,000 curated examples bear?",
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.noise_share": (0.0, 0.1, 0.25, 0.5)},
-    seeds=(0, 1, 2, 3, 4, 5),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    seeds=tuple(range(16)),  # two a base: 5 points lay near the effect at 6
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
-            id="wrong_answers_cost_quality",
-            statement="10 % wrong answers cost quality",
-            published=Published(effect="quality filter: +0.5 of 6, 2,000 examples each", source="Zhou 2023, Fig. 5", url=LIMA),
-        ),
-        Claim(
             id="wrong_answers_cost_at_most_5_points",
-            statement="10 % wrong answers cost at most 5 points",
-            published=Published(effect="no measured effect found", source="compare Zhou 2023", url=LIMA),
+            statement="10 % wrong answers cost at most 5 points of quality",
+            published=Published(
+                effect="no measured effect found (its quality filter, +0.5 of 6, takes more than wrong answers)",
+                source="compare Zhou 2023",
+                url=LIMA,
+            ),
         ),
     ),
 )

@@ -31,8 +31,9 @@ EXPERIMENT = Experiment(
     ),
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
-    seeds=(0, 1, 2, 3, 4, 5),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    tune_again=2,
+    seeds=tuple(range(8)),
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="curated_matches_all_synthetic_seen",

@@ -15,8 +15,8 @@ EXPERIMENT = Experiment(
     question="Do examples before the question help, and does tuning beat a prompted base?",
     base=Trial(adapter=Lora(rank=16)),
     vary={"evaluation.shots": (0, 1, 4)},
-    seeds=(0, 1, 2, 3),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    seeds=tuple(range(8)),
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="tuning_beats_a_prompted_base",

@@ -36,7 +36,7 @@ def same_runs(plan: Plan, inputs: Mapping[Trial, Inputs]) -> dict[str, str]:
     first: dict[tuple[object, ...], Arm] = {}
     same: dict[str, str] = {}
     for arm in plan.arms if not plan.experiment.search else ():
-        probes = [plan.trial(index, arm.overrides) for index in range(plan.n_variants)]
+        probes = [plan.trial(index, arm.overrides) for index in range(plan.n_probed)]
         key = (tuple(arm.tune.items()), *(tuple(sorted(resolved(one, inputs[one]).items())) for one in probes))
         known = first.setdefault(key, arm)
         if known is not arm and _at_every_seed(plan, known, arm):

@@ -44,8 +44,11 @@ def experiments_table(plans: Sequence[Plan]) -> str:
 def tuning(experiment: Experiment, asked: Experiment) -> list[str]:
     """What is tuned and where, or that the options turned the tuning off that was `asked` for."""
     proposals = experiment.tune_trials - math.prod(space.grid for space in experiment.tune.values())
+    again = (
+        f"; the best two again on {experiment.tune_again} more bases" if experiment.tune_again and experiment.with_seed else ""
+    )
     lines = [
-        f"tuned in each arm: {name} from {searched(experiment, name)} ({space.grid} grid points, {proposals} proposed)"
+        f"tuned in each arm: {name} from {searched(experiment, name)} ({space.grid} grid points, {proposals} proposed{again})"
         for name, space in experiment.tune.items()
     ]
     fixed = [name for name in asked.tune if name not in experiment.tune]
@@ -238,7 +241,8 @@ def status(plan: Plan, directory: Path) -> str:
 def _part_line(part: Part) -> str:
     """How far an arm or a rung is, and the setting that it chose."""
     phases = [job.phase for job in part.known_jobs() if job.key in part.outcomes]
-    done = f"{phases.count(Phase.TUNE)}/{part.n_tune} tuning, {phases.count(Phase.FINAL)}/{part.n_final} final"
+    again = f", {phases.count(Phase.AGAIN)}/{part.n_again} again" if part.n_again else ""
+    done = f"{phases.count(Phase.TUNE)}/{part.n_tune} tuning{again}, {phases.count(Phase.FINAL)}/{part.n_final} final"
     done += " (another arm or the rung has fewer)" if part.n_not_run() else ""
     chosen = recipes.as_text((part.best() if part.tuned() else None) or {})
     return f"  {part.arm.label:<16} {done}" + (f", chosen: {chosen}" if chosen else "")

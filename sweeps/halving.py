@@ -19,25 +19,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from core.experiment import DEFAULT_ARM, LogUniform, OpenSearch
+from core.experiment import DEFAULT_ARM, FOUND_ARMS, LogUniform, OpenSearch
 from core.settings import Scalar
 from core.states import State
 from sweeps import recipes
 from sweeps.ledger import Outcome
 from sweeps.parts import Part, Setting
-from sweeps.plan import Arm, Job, Plan
+from sweeps.plan import Arm, Job, Plan, overridden
 from sweeps.proposals import Proposals
 from sweeps.recipes import Recipe, Score
-from sweeps.tuning import distribution
+from sweeps.tuning import TunedArm, distribution
 
 if TYPE_CHECKING:
     import optuna
+
+EPOCHS = "train.epochs"
 
 
 def parts(plan: Plan, search: OpenSearch, proposals: Proposals) -> list[Part]:
     """A part for each rung, then one for each arm."""
     halving = Halving(plan, search, proposals)
-    return [*halving.rungs, *(FoundArm(plan, arm, halving) for arm in plan.arms)]
+    arms = (UsualArm(plan, arm, halving) if arm.tune else FoundArm(plan, arm, halving) for arm in plan.arms)
+    return [*halving.rungs, *arms]
 
 
 class Halving:
@@ -180,6 +183,42 @@ class FoundArm(Part):
     def n_not_run(self) -> int:
         """The arm's seeds, where another arm is the same."""
         return self.n_final if self.halving.arms() and self.best() is None else 0
+
+
+class UsualArm(TunedArm):
+    """The base's recipe with its rate tuned, as many steps as the best found recipe takes; it waits for the search's end."""
+
+    def __init__(self, plan: Plan, arm: Arm, halving: Halving) -> None:
+        super().__init__(plan, arm, halving.proposals)
+        self.halving = halving
+
+    def known_jobs(self) -> list[Job]:
+        return super().known_jobs() if self._epochs() is not None else []
+
+    def best(self) -> Setting | None:
+        epochs, found = self._epochs(), super().best() if self._epochs() is not None else None
+        return None if found is None or epochs is None else {**found, EPOCHS: epochs}
+
+    def tuned(self) -> bool:
+        return self.halving.arms() is not None and (self._epochs() is None or super().tuned())
+
+    def n_not_run(self) -> int:
+        """All trials, where no configuration had the whole training."""
+        return self.n_tune + self.n_final if self.halving.arms() == {} else 0
+
+    def _tuning(self, number: int) -> Job:
+        epochs = self._epochs()
+        assert epochs is not None  # `known_jobs` waits for it
+        return self._tuning_job(number, {**self.points[number], EPOCHS: epochs})
+
+    def _epochs(self) -> float | None:
+        """Over the base's rows, to as many steps as the recipe of best quality takes; None before it is known."""
+        found, base = (self.halving.arms() or {}).get(FOUND_ARMS[0]), self.plan.experiment.base
+        if found is None or not base.data.n_examples:
+            return None
+        trial = overridden(base, found)
+        n_rows = trial.data.n_examples or base.data.n_examples
+        return recipes.digits(trial.train.epochs * n_rows / base.data.n_examples)
 
 
 def _score(outcome: Outcome | None) -> Score | None:

@@ -1,5 +1,4 @@
-"""How options change an experiment: the grammar of --set, --without, --seeds, --smoke and of the inputs. Pure, but for a path
-that is made absolute.
+"""How options change an experiment: the grammar of --set, --without, --seeds, --smoke and of inputs. Pure but for paths.
 
 Every function returns the changed experiment, or raises BadInput: no such field (with the nearest name), a value out of range,
 or an option that does not fit the experiment.
@@ -17,12 +16,12 @@ from core.errors import BadInput, Problems, nearest
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten, parse_value, replace_field
 from core.settings import MANY, Scalar
-from sweeps.plan import MOST_ARMS, PROVENANCE_OF, arms
+from sweeps.identity import PROVENANCE_OF
+from sweeps.plan import MOST_ARMS, arms
 
-MAX_SEEDS = 100
-MOST_TUNE_TRIALS = 1_000
+MAX_SEEDS, MOST_TUNE_TRIALS = 100, 1_000
 LEAST_RANGE = 2
-SHOWN_ARMS = 20  # in a message
+SHOWN_ARMS = 20
 FILES = tuple(name for name in PROVENANCE_OF if name not in ("model.name", "model.chat_template", "evaluation.lm_eval"))
 WITH_COMMAS = (*PROVENANCE_OF, "evaluation.answer", "data.fields")  # names and patterns may have commas
 SET_BY_PHASE = {"seed": "use --seeds N", "evaluation.split": "tuning is scored on validation, final trials on test"}
@@ -178,7 +177,9 @@ def replace_in_base(experiment: Experiment, name: str, value: Scalar) -> Experim
         base=replace_field(experiment.base, name, value),
         tune=tune,
         tune_trials=experiment.tune_trials if tune else 0,
+        tune_again=experiment.tune_again if tune else 0,
         with_seed={field: values for field, values in experiment.with_seed.items() if field != name},
+        drawn={} if name == "model.name" else experiment.drawn,
     )
 
 
@@ -256,8 +257,7 @@ SMALL: dict[str, int | float] = {
 
 
 def smoke(experiment: Experiment) -> Experiment:
-    """The same road in minutes: the ends of each axis, three tuning trials, one seed, few examples and items. Arms
-    beside the grid that differ in size are left out."""
+    """The same road in minutes: the ends of each axis, three tuning trials, one seed, few rows and items."""
     base, values = experiment.base, flatten(experiment.base)
     for name, most in SMALL.items():
         if name not in experiment.vary:
@@ -271,6 +271,7 @@ def smoke(experiment: Experiment) -> Experiment:
         also=tuple(arm for arm in experiment.also if not set(SIZES) & set(arm)),
         tune={name: dataclasses.replace(space, grid=3) for name, space in experiment.tune.items()},
         tune_trials=min(experiment.tune_trials, 3 ** len(experiment.tune)),
+        tune_again=0,
         tune_beyond=0,
         seeds=experiment.seeds[:1],
         smoke=True,

@@ -23,7 +23,7 @@ class Part(ABC):
     def __init__(self, plan: Plan, arm: Arm, fields: tuple[str, ...], n_tune: int) -> None:
         self.plan, self.arm = plan, arm
         self.fields = fields  # in which the settings differ
-        self.n_tune, self.n_final = n_tune, plan.n_seeds(arm)
+        self.n_tune, self.n_again, self.n_final = n_tune, 0, plan.n_seeds(arm)
         self.jobs: dict[tuple[Phase, int], Job] = {}
         self.outcomes: dict[str, Outcome] = {}
         self.finals: list[Job] = []  # once the setting is known
@@ -76,6 +76,12 @@ class Part(ABC):
         at = (Phase.TUNE, number)
         if at not in self.jobs:
             self.jobs[at] = self.plan.tuning_job(self.arm, number, values)
+        return self.jobs[at]
+
+    def _again_job(self, number: int, values: Setting, index: int) -> Job:
+        at = (Phase.AGAIN, number)
+        if at not in self.jobs:
+            self.jobs[at] = self.plan.again_job(self.arm, number, values, index)
         return self.jobs[at]
 
     def _final_jobs(self) -> list[Job]:

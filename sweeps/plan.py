@@ -15,27 +15,17 @@ from dataclasses import dataclass, field
 from itertools import product
 
 from core.errors import BadInput
-from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
-from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
-from core.rates import RATE, SOURCE
+from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM, Experiment, LogUniform, OpenSearch
+from core.fields import fingerprint, flatten, replace_field
+from core.rates import RATE
 from core.settings import Scalar, Trial
 from core.states import Phase
+from sweeps import identity
 from sweeps.labels import labels
 
 TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: arms and learning rates are compared on the same rows
+USUAL_RATES = 5  # of the usual recipe beside an open search, and up to two more beyond an end
 MOST_ARMS = 2_000  # assumption: beyond it nobody reads the table
-# Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
-PROVENANCE_OF = {
-    "model.name": "model",
-    "model.chat_template": "chat_template",
-    "data.source": "data",
-    "data.eval_source": "eval_data",
-    "evaluation.base_text": "base_text",
-    "evaluation.choices": "choices",
-    "evaluation.choices_dev": "choices_dev",
-    "evaluation.ifeval": "ifeval",
-    "evaluation.lm_eval": "lm_eval",
-}
 Provenance = Mapping[str, str]
 Inspect = Callable[[Trial], Provenance]
 
@@ -83,6 +73,8 @@ class Job:
     @property
     def name(self) -> str:
         """What a person calls it: "lora r=16 seed 0", "lora r=16 tune 3"."""
+        if self.phase is Phase.AGAIN:
+            return f"{self.arm} tune again {self.number} on {self.trial.model.name}"
         return f"{self.arm} seed {self.trial.seed}" if self.phase is Phase.FINAL else f"{self.arm} tune {self.number}"
 
 
@@ -119,12 +111,23 @@ class Plan:
     @functools.cached_property
     def n_tuning(self) -> int:
         search = self.experiment.search
-        return (sum(search.sizes()) if search else 0) + sum(map(self.n_tuning_of, self.arms))
+        each = sum(self.n_tuning_of(arm) + self.n_again_of(arm) for arm in self.arms)
+        return (sum(search.sizes()) if search else 0) + each
 
     def n_tuning_of(self, arm: Arm) -> int:
         """How many tuning trials an arm has; a prior takes the place of a proposal, or is one more where there is none."""
-        asked = self.experiment.tune_trials if arm.tune else 0
+        asked = 0 if not arm.tune else len(arm.grid) if self.experiment.search else self.experiment.tune_trials
         return asked + (self.prior_of(arm) is not None and asked == len(arm.grid))
+
+    def n_again_of(self, arm: Arm) -> int:
+        """How many trials choose between its best two settings on further bases."""
+        return 2 * self.n_more_bases if arm.tune else 0
+
+    @functools.cached_property
+    def n_more_bases(self) -> int:
+        """On how many bases beside the first the best settings run again: no more than there are."""
+        n_bases = math.lcm(self.n_variants, *map(len, self.experiment.drawn.values()))
+        return min(self.experiment.tune_again, n_bases - 1)
 
     def prior_of(self, arm: Arm) -> float | None:
         """The rate that a like sweep has found for this arm, if it is none of the grid and no further than the arm may go."""
@@ -152,6 +155,12 @@ class Plan:
         """After how many seeds `with_seed` repeats itself."""
         return math.lcm(*(len(values) for values in self.experiment.with_seed.values()))
 
+    @functools.cached_property
+    def n_probed(self) -> int:
+        """Of how many seeds the inputs differ: of no more than there are, or bases to tune on."""
+        most = max(self.most_seeds or 0, len(self.experiment.seeds), 1 + self.experiment.tune_again)
+        return min(math.lcm(self.n_variants, *map(len, self.experiment.drawn.values())), most)
+
     @property
     def n_trials(self) -> int:
         return self.n_tuning + self.n_final
@@ -159,7 +168,7 @@ class Plan:
     @functools.cached_property
     def sweep(self) -> str:
         """Which sweep this is: 16 hexadecimal digits."""
-        return _sweep_id(self)
+        return identity.sweep_id(self)
 
     @functools.cached_property
     def probes(self) -> Mapping[Trial, str]:
@@ -169,18 +178,28 @@ class Plan:
         for name, levels in self.experiment.search.space.items() if self.experiment.search else ():
             ends = levels if isinstance(levels, tuple) else (levels.low, levels.high)
             settings += [(f"{name}={value}", {name: value}) for value in ends]
-        return {self.trial(index, setting): label for label, setting in settings for index in range(self.n_variants)}
+        return {self.trial(index, setting): label for label, setting in settings for index in range(self.n_probed)}
 
     def trial(self, index: int, values: Mapping[str, Scalar]) -> Trial:
-        """The base trial with these values, and with what seed number `index` takes from `with_seed`, the same in every arm."""
+        """The base trial with these values, and with what seed number `index` takes from `with_seed`, the same in every arm, and
+        from the models of its kind."""
         with_seed = {name: entries[index % len(entries)] for name, entries in self.experiment.with_seed.items()}
-        return overridden(self.experiment.base, {**with_seed, **values})
+        trial = overridden(self.experiment.base, {**with_seed, **values})
+        kind = self.experiment.drawn.get(trial.model.name) if "model.name" in values else None
+        return replace_field(trial, "model.name", kind[index % len(kind)]) if kind else trial
 
     def tuning_job(self, arm: Arm, number: int, values: Mapping[str, Scalar]) -> Job:
         """Tuning trial `number` of an arm: the tuning seed, scored on the validation split."""
+        return self._on_validation(arm, (Phase.TUNE, number), 0, values)
+
+    def again_job(self, arm: Arm, number: int, values: Mapping[str, Scalar], index: int) -> Job:
+        """A setting of an arm on the base of seed number `index`, else as it was tuned."""
+        return self._on_validation(arm, (Phase.AGAIN, number), index, values)
+
+    def _on_validation(self, arm: Arm, at: tuple[Phase, int], index: int, values: Mapping[str, Scalar]) -> Job:
         asked: dict[str, Scalar] = {"seed": TUNE_SEED, "evaluation.split": "validation"}
-        trial = overridden(self.trial(0, {**arm.overrides, **values}), asked)
-        return Job(arm.label, Phase.TUNE, number, trial, self.inspect(trial), self.axes)
+        trial = overridden(self.trial(index, {**arm.overrides, **values}), asked)
+        return Job(arm.label, *at, trial, self.inspect(trial), self.axes)
 
     def final_job(self, arm: Arm, index: int, values: Mapping[str, Scalar]) -> Job:
         """The arm's chosen setting with final seed number `index`, scored on the test split."""
@@ -193,7 +212,7 @@ def _once(inspect: Inspect) -> Inspect:
     """What each input had in it when it was first looked at: a file that changes under a running sweep does not change the plan,
     and the trials refuse it."""
     known: dict[tuple[object, ...], Provenance] = {}
-    read = operator.attrgetter("model", *PROVENANCE_OF)  # the fields by whose content a trial's hashes are told
+    read = operator.attrgetter("model", *identity.PROVENANCE_OF)  # the fields by whose content a trial's hashes are told
 
     def looked_at(trial: Trial) -> Provenance:
         inputs = read(trial)
@@ -207,9 +226,10 @@ def _once(inspect: Inspect) -> Inspect:
 def arms(experiment: Experiment) -> list[Arm]:
     """The full grid over `vary`, then the arms of `also`, but for those of `without`; every arm built once, so that a bad
     value is met here. Labels and order don't depend on what is left out: an arm that comes later has the same trials.
-    Of an open search: its arms, whose settings are not known yet."""
+    Of an open search: its arms, whose settings are not known yet, and the usual recipe tuned."""
     if experiment.search:
-        return [Arm(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS) if label not in experiment.without]
+        found = [Arm(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS)]
+        return [arm for arm in [*found, *_usual_tuned(experiment.search)] if arm.label not in experiment.without]
     if (n := math.prod(map(len, experiment.vary.values())) + len(experiment.also)) > MOST_ARMS:
         names = ", ".join(experiment.vary)
         raise BadInput(f"{names}: {n:,} arms; a sweep takes at most {MOST_ARMS:,}: give fewer levels", field=names)
@@ -226,6 +246,15 @@ def arms(experiment: Experiment) -> list[Arm]:
     if len(set(called)) != len(called) or len(distinct) != len(found):
         raise BadInput(f"experiment {experiment.name}: two arms are the same: {', '.join(called)}")
     return [arm for arm in found if arm.label not in experiment.without]
+
+
+def _usual_tuned(search: OpenSearch) -> list[Arm]:
+    """The base trial with its learning rate tuned along the search's range, where it has one."""
+    space = search.space.get(RATE)
+    if not isinstance(space, LogUniform):
+        return []
+    tuned = {RATE: dataclasses.replace(space, grid=USUAL_RATES)}
+    return [Arm(TUNED_ARM, {}, tuned, _grid(tuned, USUAL_RATES))]
 
 
 def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:
@@ -256,25 +285,3 @@ def _grid(tuned: Mapping[str, LogUniform], tune_trials: int) -> tuple[dict[str, 
 def _axes(experiment: Experiment) -> tuple[str, ...]:
     searched = (*experiment.search.space, "train.epochs") if experiment.search else ()
     return tuple(dict.fromkeys([*experiment.vary, *(name for arm in experiment.also for name in arm), *searched]))
-
-
-def _sweep_id(plan: Plan) -> str:
-    """A hash of what all trials share. Levels, arms and seeds are left out, so that adding one goes on in the same parent run.
-    The tuned range is part of it: arms tuned over different ranges would not be compared alike."""
-    experiment = plan.experiment
-    varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
-    hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
-    inputs = [plan.inspect(plan.trial(index, {})) for index in range(plan.n_variants)]
-    what = {
-        "experiment": experiment.name,
-        "base": {name: value for name, value in identity(experiment.base).items() if name not in varying},
-        "axes": sorted(experiment.vary),
-        "tune": {name: [space.low, space.high, space.grid] for name, space in experiment.tune.items()},
-        "tune_trials": experiment.tune_trials,
-        "with_seed": {name: list(values) for name, values in experiment.with_seed.items()},
-        "inputs": [{kind: value for kind, value in found.items() if kind not in hidden} for found in inputs],
-        "version": RESULT_VERSION,
-    }
-    what |= {"search": dataclasses.asdict(experiment.search)} if experiment.search else {}
-    what |= {"rate_times": dict(experiment.rate_times)} if experiment.rate_times else {}
-    return content_hash(what | ({"rates": SOURCE} if experiment.rates else {}))

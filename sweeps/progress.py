@@ -205,7 +205,7 @@ class Progress:
         if len(parts) <= room:
             return parts
         running = {job.arm for job, _ in self.running.values()}
-        to_come = {part.arm.label: part.n_tune + part.n_final - len(part.outcomes) for part in parts}
+        to_come = {part.arm.label: part.n_tune + part.n_again + part.n_final - len(part.outcomes) for part in parts}
         first = sorted(parts, key=lambda part: (part.arm.label not in running, -to_come[part.arm.label]))[:room]
         kept = {part.arm.label for part in first}
         return [part for part in parts if part.arm.label in kept]

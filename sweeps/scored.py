@@ -80,7 +80,7 @@ def ruler(trial: Trial, inputs: Inputs) -> Ruler:
 
 def cautions(plan: Plan) -> list[str]:
     """What is measured alike and still cannot be compared: nats per token of different tokenizers."""
-    for index in range(plan.n_variants):
+    for index in range(plan.n_probed):
         trials = {plan.trial(index, arm.overrides) for arm in plan.arms}
         models = sorted({trial.model.name: trial.model for trial in trials if not is_lab(trial.model.name)}.items())
         vocabularies = {_vocabulary(base.read(model)) for _, model in models} if len(models) > 1 else set()
@@ -101,7 +101,7 @@ def _vocabulary(files: BaseFiles) -> str:
 
 def _pairs(plan: Plan) -> Iterator[tuple[Trial, Trial]]:
     """The first arm with each other one, with the same entry of `with_seed`."""
-    for index in range(plan.n_variants) if plan.arms else ():
+    for index in range(plan.n_probed) if plan.arms else ():
         first, *others = [plan.trial(index, arm.overrides) for arm in plan.arms]
         yield from ((first, other) for other in dict.fromkeys(others) if other != first)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sweeps.resources import Resources
 
 # A learning rate so high that training diverges is an answer of the tuning, not a failure of the sweep.
-ANSWER = (Phase.TUNE, State.DIVERGED)
+ANSWERS = tuple((phase, State.DIVERGED) for phase in (Phase.TUNE, Phase.AGAIN))
 
 
 def asked(plan: Plan) -> tracking.Asked:
@@ -158,7 +158,7 @@ class Sweep:
         found = next((known for known in self.search.parts if known.arm.label == arm), None)
         if found is None or not found.tuned():
             return False
-        if phase == Phase.TUNE:
+        if phase != Phase.FINAL:
             return key not in self._tuning_keys
         return any(params.get(name) != str(value) for name, value in (found.best() or {}).items())
 
@@ -194,7 +194,7 @@ class Sweep:
 
     def _account(self, book: Logbook) -> bool:
         """Says what failed and what could not be logged; whether there is nothing to say."""
-        broken = [(job, found) for job, found in self.search.done() if found.failed and (job.phase, found.state) != ANSWER]
+        broken = [(job, found) for job, found in self.search.done() if found.failed and (job.phase, found.state) not in ANSWERS]
         for job, found in broken:
             print(f"failed: {job.name}: {found.state}: {found.reason}")
         for part in self.search.parts:

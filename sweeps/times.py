@@ -60,7 +60,7 @@ class Row:
         return self.n_tuning * self.tuning.seconds + self.n_final * self.final.seconds
 
     def of(self, phase: Phase) -> float:
-        return (self.tuning if phase is Phase.TUNE else self.final).seconds
+        return (self.final if phase is Phase.FINAL else self.tuning).seconds
 
 
 def machine() -> str:
@@ -79,7 +79,7 @@ def rows(plan: Plan, share: Resources, known: Mapping[Trial, Inputs] | None = No
     for arm in plan.arms:
         middle = search is not None and arm.label != DEFAULT_ARM
         values = recipes.middle(search, experiment.base, 1.0) if search and middle else arm.overrides
-        found.append((arm.label, plan.n_tuning_of(arm), plan.n_seeds(arm), plan.trial(0, values)))
+        found.append((arm.label, plan.n_tuning_of(arm) + plan.n_again_of(arm), plan.n_seeds(arm), plan.trial(0, values)))
     return [_row(size, known.get(size[-1]) or preflight.inspect(size[-1]), share) for size in found]
 
 
@@ -98,7 +98,7 @@ def at_once(share: Resources) -> int:
 def once(plan: Plan, found: Sequence[Row]) -> float:
     """Seconds in which each worker loads and measures every base, on each split."""
     by_model = {row.trial.model: row for row in found}
-    splits = plan.n_variants + (1 if plan.n_tuning else 0)
+    splits = plan.n_probed + (1 if plan.n_tuning else 0)
     return sum(row.final.once for row in by_model.values()) * splits
 
 

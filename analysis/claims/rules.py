@@ -60,6 +60,22 @@ def contrast(weights: Sequence[tuple[Arm, float]], scores: Panel, new_clusters: 
     return replace(e, over=Over.NEW_CLUSTERS) if clusters and e.known else e
 
 
+def over_measures(t: Tables[Any], parts: Sequence[tuple[str, Sequence[tuple[Arm, float]]]]) -> Estimate | None:
+    """Σ weight × the arm's mean, of several measures: their items differ, so the seeds are what varies. None without a common
+    seed."""
+    arms = [arm for _, weighted in parts for arm, _ in weighted]
+    if not (seeds := a.seeds_of(*arms)):
+        return None
+    means_S = sum(
+        weight * t.panels[measure].of([arm.final[seed] for seed in seeds]).mean(axis=1)
+        for measure, weighted in parts
+        for arm, weight in weighted
+    )
+    bases_S = t.panels[parts[0][0]].bases(arms, seeds)
+    n_items = min(t.panels[measure].n_items for measure, _ in parts)
+    return mean_interval(np.asarray(means_S)[:, None], n_items=n_items, bases_S=bases_S)
+
+
 def _clusters(arms: Sequence[Arm], scores: Panel, seeds: Sequence[int]) -> tuple[Panel, np.ndarray | None] | None:
     """The scores with clusters as what is drawn, crossed with the seeds or in folds, one a seed, and what each seed was drawn
     from; None where there are too few."""

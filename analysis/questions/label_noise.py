@@ -7,7 +7,7 @@ import math
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, difference
 from analysis.claims.tables import View
-from analysis.stats import BELOW_ZERO, Region
+from analysis.stats import Region
 
 VIEW = View(
     x="data.noise_share",
@@ -20,7 +20,6 @@ EFFECT = "quality, 10 % wrong − none"
 AT_MOST_FIVE_POINTS = Region(-0.05, math.inf)
 
 RULES: dict[str, Rule] = {
-    "wrong_answers_cost_quality": lambda t: difference(t, TENTH, RIGHT, Ask("quality", BELOW_ZERO, EFFECT)),
     "wrong_answers_cost_at_most_5_points": lambda t: difference(
         t, TENTH, RIGHT, Ask("quality", AT_MOST_FIVE_POINTS, EFFECT, in_points=True)
     ),

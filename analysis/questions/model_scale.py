@@ -25,10 +25,11 @@ from analysis.claims.rules import (
     trend,
 )
 from analysis.claims.tables import Fields, Tables, View
-from analysis.claims.verdicts import RATIO, Finding, untested
-from analysis.stats import ABOVE_ZERO, Estimate, Form, Region, quotient_of_estimates
-from analysis.stats.optimum import learning_rate_optimum
+from analysis.claims.verdicts import Finding, untested
+from analysis.stats import ABOVE_ZERO
+from analysis.stats.good_rates import GoodRates, Rated, good_rates
 from analysis.stats.scaling import Comparison, Curve, compare, curve, seed_draws
+from core.rates import RATE
 from core.states import Phase, State
 
 if TYPE_CHECKING:
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 MIDDLE, RANK = 500, 16
 OF_MIDDLE: Fields = {"data.n_examples": MIDDLE, "adapter.rank": RANK}  # the arms that differ in the base alone
 RANDOM_STATE = 20_240_217
-WITHIN_TWO = Region(0.5, 2.0, form=Form.FACTOR)
 LEAST_ARMS = 6  # that a slope on two axes is taken over
 JOINT = ("joint_logarithmic", "joint_product", "joint_additive")
 FORMULAS = {
@@ -51,10 +51,11 @@ FORMULAS = {
 
 
 def sizes(trials: pd.DataFrame) -> pd.DataFrame:
-    """The base's parameters, and what makes a curve: examples, and the rank where it is not 16."""
+    """The base's parameters, alike in all of its size, and what makes a curve: examples, and the rank where it is not 16."""
     rank = [f", r = {int(r)}" if r != RANK else "" for r in trials["adapter.rank"]]
     kind = [f"{int(n):,}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
-    return trials.assign(parameters=trials["total_parameters"].groupby(trials["model.name"]).transform("max"), kind=kind)
+    size = trials["model.name"].astype(str).str.replace(r"-\d+$", "", regex=True)  # bases of one size differ in their last number
+    return trials.assign(parameters=trials["total_parameters"].groupby(size).transform("max"), kind=kind)
 
 
 def n_examples(arm: Arm) -> float:
@@ -77,15 +78,15 @@ class JointLaw:
 
 @dataclass(frozen=True)
 class Scaling:
-    """What the arms say together: the joint law (None: too few arms), and the best learning rate of each tuned arm."""
+    """What the arms say together: the joint law (None: too few arms), and the good learning rates of each tuned arm."""
 
     law: JointLaw | None
-    optima: Mapping[str, Estimate]  # by the arm's label
+    rates: Mapping[str, GoodRates]  # by the arm's label
 
 
 def prepare(t: Tables[Any]) -> Scaling:
-    """The joint law over the grid, and the tops of the learning-rate curves."""
-    return Scaling(joint(t), optima(t))
+    """The joint law over the grid, and the good learning rates."""
+    return Scaling(joint(t), rates(t))
 
 
 def joint(t: Tables[Any]) -> JointLaw | None:
@@ -99,24 +100,28 @@ def joint(t: Tables[Any]) -> JointLaw | None:
     points, scores_SK = points_of(t, arms, "quality", x_K2, "rising")
     found = compare(points)
     law = next((row.law for row in found.rows if row.law in JOINT), JOINT[0])
-    return JointLaw(found, curve(points, law, seed_draws(scores_SK, np.random.default_rng(RANDOM_STATE))))
+    bases_S = t.panels["quality"].bases(arms, seeds_of(*arms))
+    return JointLaw(found, curve(points, law, seed_draws(scores_SK, np.random.default_rng(RANDOM_STATE), bases_S=bases_S)))
 
 
-def optima(t: Tables[Any]) -> dict[str, Estimate]:
-    """The top of every arm's learning-rate curve, from its tuning trials (validation split)."""
+def rates(t: Tables[Any]) -> dict[str, GoodRates]:
+    """The good learning rates of every tuned arm, from its tuning trials (validation split)."""
     done = t.trials[(t.trials["phase"] == Phase.TUNE) & (t.trials["state"] == State.FINISHED)]
-    rate, quality = "train.learning_rate", "quality"
-    curves = {str(label): (own[rate].to_numpy(float), own[quality].to_numpy(float)) for label, own in done.groupby("arm")}
-    return learning_rate_optimum(curves, t.panels["quality"].n_items)
+    found = {}
+    for label, own in done.sort_values(RATE).groupby("arm"):
+        rated = Rated(own[RATE].to_numpy(float), own["quality"].to_numpy(float)[None])
+        found[str(label)] = good_rates(rated, t.panels["quality"].n_items)
+    return found
 
 
 def sections(t: Tables[Scaling]) -> list[str]:
     """The joint law and the best learning rates, for report.md."""
-    tuned = [arm.label for arm in t.where({}) if arm.label in t.own.optima]
-    rates = [[label, formatting.best_rate(t.own.optima[label])] for label in tuned]
+    tuned = [(arm.label, t.own.rates[arm.label]) for arm in t.where({}) if arm.label in t.own.rates]
+    shown = [[label, *(formatting.rate_text(rate) for rate in (one.best.value, one.low, one.high))] for label, one in tuned]
     return [
         "## Size of the base and data together\n", *_law(t.own.law),
-        "## Best learning rates\n", formatting.markdown(["arm", "top of the parabola [95 % interval]"], rates),
+        "## Learning rates\n", formatting.markdown(["arm", "best tried", "within 2 points of it from", "to"], shown),
+        "From the tuning trials, one a rate, on one base of each size.\n",
     ]  # fmt: skip
 
 
@@ -159,24 +164,12 @@ def ends(t: Tables[Any]) -> tuple[Arm, Arm] | str:
     return (found[0], found[-1]) if len(found) > 1 else "needs two sizes"
 
 
-def rate_carries_over(t: Tables[Scaling]) -> Finding:
-    """The best learning rate of the largest base over that of the smallest."""
-    effect, known = "best learning rate, largest base ÷ smallest", t.own.optima
-    if isinstance(both := ends(t), str):
-        return untested(WITHIN_TWO, effect, both)
-    if absent := [arm.label for arm in both if arm.label not in known]:
-        return untested(WITHIN_TWO, effect, f"no tuning trials of {', '.join(absent)}")
-    small, large = (known[arm.label] for arm in both)
-    ratio, note = quotient_of_estimates(large, small), "from the tuning trials, one a rate"
-    return Finding(ratio, WITHIN_TWO, effect, RATIO, note, hindrance(t, "quality", *both))
-
-
 def more_rank(t: Tables[Scaling]) -> Finding:
     """Rank 64 less rank 16 on the largest base."""
     ask = Ask("quality", AT_MOST_TWO_POINTS, "quality, rank 64 − 16, largest base", in_points=True)
     if isinstance(both := ends(t), str):
         return untested(ask.region, ask.effect, both)
-    own = {"model.name": both[1].fields["model.name"], "data.n_examples": MIDDLE}
+    own = {"parameters": t.x_of(both[1]), "data.n_examples": MIDDLE}
     high, good = ({**own, "adapter.rank": rank} for rank in (64, RANK))
     return difference(t, high, good, ask)
 
@@ -197,7 +190,6 @@ RULES: dict[str, Rule] = {
     "larger_base_forgets_more": lambda t: trend(
         t, OF_MIDDLE, Ask("forgetting", ABOVE_ZERO, "rise of forgetting with parameters of the base")
     ),
-    "rate_carries_over_sizes": rate_carries_over,
     "rank_16_enough_on_largest": more_rank,
 }
 QUESTION = Question(VIEW, RULES, prepare, sections=sections)

@@ -15,7 +15,6 @@ from analysis.stats import ABOVE_ZERO, Form, Region
 if TYPE_CHECKING:
     import pandas as pd
 
-COSTS = Region(-0.05, -0.02, form=Form.PERCENT)  # "2–5 %"
 EQUAL = Region(-0.02, 0.02, form=Form.PERCENT)
 
 
@@ -61,9 +60,6 @@ def memory(t: Tables[None]) -> list[str]:
 
 NF4, WHOLE = arm("nf4"), arm("none")
 RULES: dict[str, Rule] = {
-    "nf4_costs_2_to_5_percent": lambda t: relative(
-        t, NF4, WHOLE, Ask("quality", COSTS, "NF4 against the whole base, quality, relative")
-    ),
     "nf4_equals_whole_base": lambda t: relative(
         t, NF4, WHOLE, Ask("quality", EQUAL, "NF4 against the whole base, quality, relative")
     ),

@@ -7,17 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.claims.question import Question
-from analysis.claims.rules import Ask, Rule, difference, relative
+from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, difference
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding
-from analysis.stats import ABOVE_ZERO, Form, Region
+from analysis.stats import ABOVE_ZERO
 
 if TYPE_CHECKING:
     import pandas as pd
 
 EQUAL_RANK = 16
 EQUAL_PARAMETERS = {"attention-qv": 19, "attention": 10, "mlp": 7, "all-linear": 4}
-ABOUT_FIVE = Region(0.02, 0.08, form=Form.PERCENT)  # "about 5 %"
 
 
 def budget(trials: pd.DataFrame) -> pd.DataFrame:
@@ -35,9 +34,10 @@ VIEW = View(
 
 
 def more_attention(t: Tables[None]) -> Finding:
-    """What adapting k and o beside q and v adds, at equal rank."""
-    first, second = ({"adapter.targets": name, "adapter.rank": EQUAL_RANK} for name in ("attention", "attention-qv"))
-    return relative(t, first, second, Ask("quality", ABOUT_FIVE, "q, k, v, o against q, v at rank 16, quality, relative"))
+    """What adapting k and o beside q and v adds, at equal parameters."""
+    first, second = ({"adapter.targets": name, "adapter.rank": EQUAL_PARAMETERS[name]} for name in ("attention", "attention-qv"))
+    ask = Ask("quality", AT_MOST_TWO_POINTS, "q, k, v, o − q, v at equal parameters, quality", in_points=True)
+    return difference(t, first, second, ask)
 
 
 def beats_attention(targets: str) -> Rule:
@@ -48,7 +48,7 @@ def beats_attention(targets: str) -> Rule:
 
 
 RULES: dict[str, Rule] = {
-    "k_and_o_add_5_percent": more_attention,
+    "k_and_o_add_little_at_equal_parameters": more_attention,
     "mlp_beats_attention": beats_attention("mlp"),
     "all_linear_beats_attention": beats_attention("all-linear"),
 }

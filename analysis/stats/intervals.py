@@ -21,7 +21,7 @@ reaching at most twice as far as Student's. Simulated, 40,000 draws, at 4, 6, 8 
     sd 0.5, log  94.1 95.3 95.5 96.1 (92 to 93)      sd 0.8, log          90.1 92.9 93.9 95.3 (87 to 89)
     heavy tails  97.2 97.3 97.0 96.0 (96)            0.6 exponential of bases, 0.4 normal of seeds  96.1 96.6 96.3 95.9 (94)
 
-It costs power: an effect that Student's finds in 80 % of normal seeds is found in 59 to 74 %. Below four seeds their skewness says
+It costs power: an effect that Student's finds in 80 % of normal seeds is found in 59 to 74 %. Below four seeds skewness says
 nothing; Student's then covers 88 to 92 % of skewed ones. `tests/benchmarks/coverage.py` prints what all rules make of it.
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 from analysis.figures import style
 from analysis.questions.best_recipe.importance import NOTHING, Importance
 from analysis.questions.best_recipe.sections import setting
-from core.experiment import DEFAULT_ARM, FOUND_ARMS
+from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RUNGS = ("#C9DDEB", "#7FB2D6", "#1F6AA5")  # light to dark with the share of the training
 LOOKS = dict(
-    zip((DEFAULT_ARM, *FOUND_ARMS), zip((style.INK, *style.PALETTE), "s^vP", strict=False), strict=True)
+    zip((DEFAULT_ARM, TUNED_ARM, *FOUND_ARMS), zip((style.MUTED, style.INK, *style.PALETTE), "sD^vP", strict=False), strict=True)
 )  # arm → colour, marker
 
 

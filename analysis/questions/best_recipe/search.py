@@ -14,7 +14,7 @@ from analysis.questions.best_recipe.importance import Importance, importance
 from analysis.stats import Missing
 from analysis.stats.front import Box, hypervolume, on_front
 from core.errors import BadInput, nearest
-from core.experiment import OpenSearch
+from core.experiment import TUNED_ARM, OpenSearch
 from core.states import Phase, State
 from experiments.best_recipe import EXPERIMENT
 
@@ -60,7 +60,8 @@ def prepare(t: Tables[Any]) -> Search:
 def configurations(trials: pd.DataFrame) -> pd.DataFrame:
     """The search's finished trials, one row each: `share` of the training, the settings as they were searched (the epochs of the
     whole training), quality and forgetting on validation."""
-    found = trials[(trials["phase"] == Phase.TUNE) & (trials["state"] == State.FINISHED)]
+    of_usual = trials["arm"] == TUNED_ARM
+    found = trials[(trials["phase"] == Phase.TUNE) & (trials["state"] == State.FINISHED) & ~of_usual]
     found = found.assign(share=[_share(str(label)) for label in found["arm"]])
     epochs = found["train.epochs"].astype(float) / found["share"].astype(float)
     return found.assign(**{"train.epochs": [float(f"{value:.3g}") for value in epochs]})

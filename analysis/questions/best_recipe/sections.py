@@ -8,7 +8,7 @@ from analysis import formatting
 from analysis.claims.tables import Tables
 from analysis.questions.best_recipe.importance import NOTHING, Importance
 from analysis.questions.best_recipe.search import SEARCHED, Search
-from core.experiment import DEFAULT_ARM, FOUND_ARMS
+from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM
 from core.states import Phase
 
 FIGURE = (
@@ -23,15 +23,15 @@ SHARES = (
     "training may be decided by other settings than its first rung.\n"
 )
 RECIPES = (
-    "The default recipe is the usual one: neither searched for nor tuned, its learning rate included, so that part of what "
-    "a found recipe gains may be the rate. The knee is the recipe of the front that lies farthest above the line between its "
-    "ends. An arm that is not listed is the same recipe as one above it, or was left out.\n"
+    "The default recipe is the usual one as it is. Tuned, its learning rate is the best of some on validation, and it takes the "
+    "steps of the recipe of best quality: claims are against that. The knee is the recipe of the front that lies "
+    "farthest above the line between its ends. An arm that is not listed is the same recipe as one above it, or was left out.\n"
 )
 
 
 def sections(t: Tables[Search]) -> list[str]:
     """The recipes, the search, what decides."""
-    there = [_recipe(t, arm) for arm in (DEFAULT_ARM, *FOUND_ARMS) if t.arm({"arm": arm})]
+    there = [_recipe(t, arm) for arm in (DEFAULT_ARM, TUNED_ARM, *FOUND_ARMS) if t.arm({"arm": arm})]
     return [
         "## Recipes\n",
         formatting.markdown(["arm", *map(setting, SEARCHED)], there),

@@ -9,7 +9,7 @@ from analysis.questions.forgetting_tradeoff.methods import with_method
 from analysis.questions.forgetting_tradeoff.mix import DOMAINS
 from analysis.questions.forgetting_tradeoff.rules import RULES
 from analysis.questions.forgetting_tradeoff.tables import sections
-from analysis.questions.forgetting_tradeoff.tradeoff import prepare
+from analysis.questions.forgetting_tradeoff.tradeoff import LEFT, prepare
 
 VIEW = View(
     x="train.learning_rate",
@@ -17,6 +17,6 @@ VIEW = View(
     measures=("quality", "forgetting", "raw_accuracy/skills", "raw_accuracy/facts", "exact_match/held_out"),
     curves="method",
     derive=with_method,
-    further=tuple(f"nll/{name}" for name in DOMAINS),
+    further=(LEFT, *(f"nll/{name}" for name in DOMAINS)),
 )
 QUESTION = Question(VIEW, RULES, prepare=prepare, draw=draw, sections=sections)

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.claims.rules import Ask, Rule, combination, costs, hindrance, labels, not_measured, slope_weights
+from analysis.arms import Arm
+from analysis.claims.rules import (
+    NOT_WORSE,
+    Ask,
+    Rule,
+    combination,
+    costs,
+    difference,
+    hindrance,
+    labels,
+    not_measured,
+    over_measures,
+)
 from analysis.claims.tables import Fields, Tables
 from analysis.claims.verdicts import SEEDS_ALONE, Finding, untested
-from analysis.formatting import joined
+from analysis.formatting import joined, rate_text
 from analysis.questions.forgetting_tradeoff.clouds import AgainstLoss
-from analysis.questions.forgetting_tradeoff.methods import EPOCHS, FULL, LORA, RANK_16
-from analysis.questions.forgetting_tradeoff.mix import CLUSTER_OF, DOMAINS, FOLDS, folds, measured_domains, share_of_mix
-from analysis.questions.forgetting_tradeoff.tradeoff import Compared, Tradeoff
+from analysis.questions.forgetting_tradeoff.methods import EPOCHS, FULL, LORA, RANK_16, Method
+from analysis.questions.forgetting_tradeoff.mix import DOMAINS, folds, measured_domains, share_of_mix
+from analysis.questions.forgetting_tradeoff.tradeoff import HELD_OUT, LEFT, Compared, Tradeoff
 from analysis.stats import ABOVE_ZERO, Region, mean_interval
-from core.measures import ACCURACY
 from experiments.forgetting_tradeoff import LORA_RATE
 
 SKILLS = "raw_accuracy/skills"
@@ -43,79 +53,59 @@ def domains_outside(t: Tables[Tradeoff]) -> Finding:
     return Finding(e, ABOVE_ZERO, effect, t.units["forgetting"], SEEDS_ALONE, hindrance(t, "forgetting", arm), labels([arm]))
 
 
-def skills_outside(t: Tables[Tradeoff]) -> Finding:
-    """absent_skills_lose_more: accuracy that raw skills lose, each seed's mean over clusters outside its mix less that over
-    clusters in it."""
-    effect = "accuracy lost by raw skills, clusters outside the mix − in it"
-    arm = t.arm(WORKING)
-    why = not_measured(t, Ask(SKILLS, ABOVE_ZERO, effect))
-    if why or arm is None:
-        return untested(ABOVE_ZERO, effect, why or "no rank 16 at its working rate")
-    scores = t.panels[SKILLS]
-    clusters = [CLUSTER_OF.get(group) for group in scores.groups]
-    if not clusters or None in clusters:
-        return untested(ABOVE_ZERO, effect, "the raw skills are not those of the laboratory")
-    values = []
-    for lost_I, fold in zip(-scores.of(list(arm.final.values())), folds(t, arm), strict=True):
-        outside_G = np.array([cluster in FOLDS[fold] for cluster in clusters])
-        outside_I = outside_G[scores.strata_I]
-        values.append(lost_I[outside_I].mean() - lost_I[~outside_I].mean())
-    e = mean_interval(np.array(values)[:, None], n_items=scores.n_items)
-    return Finding(e, ABOVE_ZERO, effect, ACCURACY, SEEDS_ALONE, hindrance(t, SKILLS, arm), labels([arm]))
-
-
 def skills_lost(t: Tables[Tradeoff]) -> Finding:
     """raw_skills_lose_over_5_points."""
     effect = "change of raw skills, rank 16 at its working rate"
     return combination(t, [(WORKING, 1.0)], Ask(SKILLS, OVER_FIVE_POINTS, effect, in_points=True))
 
 
-def at_equal_rate(t: Tables[Tradeoff]) -> Finding:
-    """lora_forgets_less_at_equal_rate: the mean over all rates that both ran at."""
-    effect = "forgetting of full − LoRA rank 16 at equal steps, mean over their common rates"
-    sides = [{float(str(arm.fields["train.learning_rate"])) for arm in t.own.curves[method]} for method in (FULL, RANK_16)]
-    rates = sorted(set.intersection(*sides))
-    if not rates:
-        return untested(ABOVE_ZERO, effect, "no rate that both ran at")
-    parts: list[tuple[Fields, float]] = [
-        ({"method": method.name, "train.epochs": EPOCHS, "train.learning_rate": rate}, sign / len(rates))
-        for method, sign in ((FULL, 1.0), (RANK_16, -1.0))
-        for rate in rates
-    ]
-    found = combination(t, parts, Ask("forgetting", ABOVE_ZERO, effect))
-    note = joined(f"{len(rates)} rates, {rates[0]:.2g} to {rates[-1]:.2g}", found.note)
-    return replace(found, note=note) if found.estimate else found
+def mostly_mode(t: Tables[Tradeoff]) -> Finding:
+    """half_of_the_rise_is_mode: half of the rise less what is left of it."""
+    ask = Ask(LEFT, ABOVE_ZERO, "half of the rise − what relearning leaves, rank 16 at its working rate")
+    arm, why = t.arm(WORKING), not_measured(t, ask)
+    if why or arm is None:
+        return untested(ask.region, ask.effect, why or "no rank 16 at its working rate")
+    e = over_measures(t, [("forgetting", [(arm, 0.5)]), (LEFT, [(arm, -1.0)])])
+    return Finding(e, ask.region, ask.effect, t.units["forgetting"], SEEDS_ALONE, hindrance(t, "forgetting", arm), labels([arm]))
 
 
-def at_equal_quality(measure: str, effect: str) -> Callable[[Tables[Tradeoff]], Finding]:
-    """lora_forgets_less_at_equal_quality, lora_keeps_skills_at_equal_quality."""
+def better_held_out(t: Tables[Tradeoff]) -> Finding:
+    """lora_better_held_out: the rates are chosen by quality on seen tasks, so that the held-out ones choose nothing."""
+    ask = Ask(HELD_OUT, ABOVE_ZERO, "held-out tasks, LoRA rank 16 − full, each at its best seen", new_clusters=True)
+    best = [_best_arm(t, method) for method in (RANK_16, FULL)]
+    if why := not_measured(t, ask) or ("" if all(best) else "needs an arm of rank 16 and one of full fine-tuning"):
+        return untested(ask.region, ask.effect, why)
+    lora, full = ({"arm": arm.label} for arm in best if arm is not None)
+    found = difference(t, lora, full, ask)
+    rates = ", ".join(f"{method.label} {rate_text(arm.rate)}" for method, arm in zip((RANK_16, FULL), best, strict=True) if arm)
+    return replace(found, note=joined(f"at {rates}", found.note)) if found.estimate else found
 
-    def rule(t: Tables[Tradeoff]) -> Finding:
-        if why := not_measured(t, Ask(measure, ABOVE_ZERO, effect)):
-            return untested(ABOVE_ZERO, effect, why)
-        found = t.own.at_equal_quality.get(Compared(measure=measure))
+
+def _best_arm(t: Tables[Tradeoff], method: Method) -> Arm | None:
+    return max(t.own.curves[method], key=lambda arm: t.means[arm.label]["quality"].value, default=None)
+
+
+@dataclass(frozen=True)
+class AtEqualQuality:
+    """What full fine-tuning loses more than LoRA at equal quality, and where that supports a claim."""
+
+    compared: Compared
+    effect: str
+    region: Region = ABOVE_ZERO
+
+    def __call__(self, t: Tables[Tradeoff]) -> Finding:
+        one, points = self.compared, math.isfinite(self.region.low) and self.region.low != 0
+        names = (one.measure, one.quality)
+        asks = [Ask(name, self.region, self.effect, in_points=points and name == one.measure) for name in names]
+        if why := next((why for ask in asks if (why := not_measured(t, ask))), ""):
+            return untested(self.region, self.effect, why)
+        found = t.own.at_equal_quality.get(one)
         if found is None:
-            return untested(ABOVE_ZERO, effect, "needs two rates of each with a seed in common")
+            return untested(self.region, self.effect, "needs two rates of each with a seed in common")
         arms = [*t.own.curves[RANK_16], *t.own.curves[FULL]]
         note = joined("80–95 % of the gain that both reach", costs(t, *arms))
-        doubt = hindrance(t, measure, *arms)
-        return Finding(found.difference, ABOVE_ZERO, effect, t.units[measure], note, doubt, labels(arms))
-
-    return rule
-
-
-def rises_with_rate(t: Tables[Tradeoff]) -> Finding:
-    """lower_rate_forgets_less_all_methods: the least-squares slope on the logarithm of the rate, averaged over methods."""
-    effect = "rise of forgetting with the learning rate, mean over methods"
-    curves = [arms for arms in t.own.curves.values() if len(arms) > 2]
-    if not curves:
-        return untested(ABOVE_ZERO, effect, "needs three rates of a method")
-    parts: list[tuple[Fields, float]] = []
-    for arms in curves:
-        weights = slope_weights(np.log([t.x_of(arm) for arm in arms])) / len(curves)
-        parts += [({"arm": arm.label}, float(w)) for arm, w in zip(arms, weights, strict=True)]
-    found = combination(t, parts, Ask("forgetting", ABOVE_ZERO, effect))
-    return replace(found, unit=f"{t.units['forgetting']} per e-fold")
+        doubt = hindrance(t, one.measure, *arms)
+        return Finding(found.difference, self.region, self.effect, t.units[one.measure], note, doubt, labels(arms))
 
 
 def linear_in_loss(t: Tables[Tradeoff]) -> Finding:
@@ -151,12 +141,19 @@ def power_of_steps(t: Tables[Tradeoff]) -> Finding:
 
 RULES: dict[str, Rule] = {
     "absent_domains_forget_more": domains_outside,
-    "absent_skills_lose_more": skills_outside,
     "raw_skills_lose_over_5_points": skills_lost,
-    "lora_forgets_less_at_equal_rate": at_equal_rate,
-    "lora_forgets_less_at_equal_quality": at_equal_quality("forgetting", "forgetting of full − LoRA rank 16 at equal quality"),
-    "lora_keeps_skills_at_equal_quality": at_equal_quality(SKILLS, "raw skills lost, full − LoRA rank 16 at equal quality"),
-    "lower_rate_forgets_less_all_methods": rises_with_rate,
+    "half_of_the_rise_is_mode": mostly_mode,
+    "lora_forgets_less_at_equal_quality": AtEqualQuality(Compared(), "rise of full − LoRA rank 16 at equal quality, seen tasks"),
+    "lora_forgets_less_at_equal_held_out_quality": AtEqualQuality(
+        Compared(quality=HELD_OUT), "rise of full − LoRA rank 16 at equal quality, held-out tasks"
+    ),
+    "lora_loses_less_at_equal_quality": AtEqualQuality(
+        Compared(measure=LEFT), "left after relearning, full − LoRA rank 16 at equal quality, seen tasks"
+    ),
+    "lora_keeps_skills_at_equal_quality": AtEqualQuality(
+        Compared(measure=SKILLS), "raw skills lost, full − LoRA rank 16 at equal quality, seen tasks", NOT_WORSE
+    ),
+    "lora_better_held_out": better_held_out,
     "forgetting_linear_in_loss": linear_in_loss,
     "forgetting_power_of_steps": power_of_steps,
 }

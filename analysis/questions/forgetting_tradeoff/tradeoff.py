@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from analysis.arms import Arm, seeds_of
-from analysis.claims.curves import RANDOM_STATE, beside_quality, matched_arms
+from analysis.claims.curves import RANDOM_STATE, Plane, beside_quality, matched_arms
 from analysis.claims.tables import Tables
 from analysis.questions.forgetting_tradeoff.clouds import AgainstLoss, AgainstSteps, against_loss, against_steps
 from analysis.questions.forgetting_tradeoff.methods import (
@@ -28,7 +28,8 @@ from analysis.stats.equal_quality import Matched
 from analysis.stats.front import Box, Scores, front_probability, hypervolume_interval
 from core.lab.corpus import DOMAIN_SHARES
 
-COSTS = ("forgetting", "raw_accuracy/skills", "raw_accuracy/facts")  # what is lost at equal quality
+LEFT, HELD_OUT = "nll_after_relearning/documents", "exact_match/held_out"
+COSTS = ("forgetting", LEFT, "raw_accuracy/skills", "raw_accuracy/facts")  # what is lost at equal quality
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class Compared:
     method: Method = RANK_16
     epochs: float = EPOCHS
     measure: str = "forgetting"
+    quality: str = "quality"
 
 
 @dataclass(frozen=True)
@@ -100,11 +102,13 @@ def _at_equal_quality(t: Tables[Any]) -> dict[Compared, Matched]:
         for measure in COSTS
         if measure in t.panels
     ]
+    wanted += [Compared(measure=measure, quality=HELD_OUT) for measure in COSTS[:2] if {measure, HELD_OUT} <= t.panels.keys()]
     return {one: found for one in wanted if (found := _matched(t, one))}
 
 
 def _matched(t: Tables[Any], one: Compared) -> Matched | None:
-    return matched_arms(t, (along_rates(t, one.method, one.epochs), along_rates(t, FULL, one.epochs)), one.measure)
+    sides = along_rates(t, one.method, one.epochs), along_rates(t, FULL, one.epochs)
+    return matched_arms(t, sides, Plane(one.measure, one.quality))
 
 
 def _domains(t: Tables[Any]) -> list[Domain]:

@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 
 from analysis.arms import Arm, seeds_of
-from analysis.claims.curves import matched_arms, scores
+from analysis.claims.curves import Plane, matched_arms, scores
 from analysis.claims.rules import Ask, not_measured
 from analysis.claims.tables import Tables
 from analysis.stats import ABOVE_ZERO, Estimate, Missing, Why, no_interval
 from analysis.stats.equal_quality import Matched, further
+from analysis.stats.good_rates import Rated, ratio_of_best
 from analysis.stats.optimum import log_ratios, ratio_over_seeds, spacing
 from core.adapters import METHODS
-from experiments.lora_vs_full import BASELINE, CONDITIONS
+from experiments.lora_vs_full import BASELINE, CONDITIONS, EXPERIMENT
 
 RATIO, NLL, SKILLS = "ratio", "forgetting", "raw_accuracy/skills"
 WHAT = (RATIO, NLL, SKILLS)  # what a condition is looked at by
@@ -63,7 +64,8 @@ def conditions(trials: pd.DataFrame) -> pd.DataFrame:
     condition = pd.Series(BASELINE, index=trials.index)
     for name, one in CONDITIONS.items():
         if one.changes:
-            condition[np.logical_and.reduce([trials[field] == value for field, value in one.changes.items()])] = name
+            own = [trials[field].isin(EXPERIMENT.drawn.get(str(value), (value,))) for field, value in one.changes.items()]
+            condition[np.logical_and.reduce(own)] = name
     labels = trials["adapter.method"].map({name: method.label for name, method in METHODS.items()})
     return trials.assign(condition=condition, curve=labels + ", " + condition)
 
@@ -81,7 +83,7 @@ def prepare(t: Tables[Any]) -> Effects:
     missing = {(names, what): _missing(t, what, names) for names in groups for what in WHAT}
     seeds = {names: tuple(_seeds(t, names)) for names in groups}
     wanted = [Over(name, what, seeds[names]) for (names, what), why in missing.items() if why is None for name in names]
-    ratios = {one: _logs(t, one) for one in dict.fromkeys(wanted) if one.what == RATIO}
+    ratios = {one: _ratios(t, one) for one in dict.fromkeys(wanted) if one.what == RATIO}
     matched = {one: _matched(t, one) for one in dict.fromkeys(wanted) if one.what != RATIO}
 
     def found(names: tuple[str, ...], what: str) -> Estimate:
@@ -89,7 +91,7 @@ def prepare(t: Tables[Any]) -> Effects:
             return no_interval(math.nan, 0, 0, why)
         over = [Over(name, what, seeds[names]) for name in names]
         if what == RATIO:
-            return _ratio(t, names, [ratios[one] for one in over])
+            return ratios[over[0]].level if len(over) == 1 else _shift(t, names, [ratios[one] for one in over])
         first = matched[over[0]]
         return first.difference if len(over) == 1 else further(first, matched[over[1]])
 
@@ -114,36 +116,43 @@ def _seeds(t: Tables[Any], names: Sequence[str]) -> list[int]:
 
 
 @dataclass(frozen=True)
-class LogRatios:
-    """Each seed's log ratio of best rates (S,), and which curves have no top."""
+class Ratio:
+    """Both curves of one condition: their ratio of best rates, whatever their shapes, and each seed's log ratio of the tops of
+    parabolas (S,), with which curves have no top."""
 
+    level: Estimate
     logs_S: np.ndarray
     lost: Sequence[Missing]
 
 
-def _logs(t: Tables[Any], one: Over) -> LogRatios:
+def _ratios(t: Tables[Any], one: Over) -> Ratio:
     curves = {
         method: (np.array([arm.rate for arm in arms]), scores(t, arms, one.seeds, "quality").mean(axis=2))
         for method, arms in zip(("LoRA", "full"), sides(t, one.condition), strict=True)
     }
-    logs_S, lost = log_ratios(curves, one.seeds, t.panels["quality"].n_items)
-    return LogRatios(logs_S, [Missing(why.kind, f"{one.condition}: {why.text}") for why in lost])
-
-
-def _ratio(t: Tables[Any], names: tuple[str, ...], found: Sequence[LogRatios]) -> Estimate:
-    """The ratio under one condition, or the ratio of two conditions' ratios."""
     n_items = t.panels["quality"].n_items
-    logs_S = found[0].logs_S if len(found) == 1 else found[0].logs_S - found[1].logs_S
+    lora, full = (Rated(rates_K, quality_KS.T) for rates_K, quality_KS in curves.values())
+    logs_S, lost = log_ratios(curves, one.seeds, n_items)
+    named = [Missing(why.kind, f"{one.condition}: {why.text}") for why in lost]
+    return Ratio(ratio_of_best(lora, full, n_items), logs_S, named)
+
+
+def _shift(t: Tables[Any], names: tuple[str, ...], found: Sequence[Ratio]) -> Estimate:
+    """The ratio of two conditions' ratios. Both conditions' curves of a method are taken to have one shape, so that a parabola
+    misses their tops alike."""
+    n_items = t.panels["quality"].n_items
+    logs_S = found[0].logs_S - found[1].logs_S
     if lost := [why for one in found for why in one.lost]:
         edge = any(why.kind is Why.NOT_BRACKETED for why in lost)
         why = Missing(Why.NOT_BRACKETED if edge else lost[0].kind, "; ".join(why.text for why in lost))
         return no_interval(math.nan, len(logs_S), n_items, why, "log")
     both = [sides(t, name) for name in names]
-    curves = [arms for one in both for arms in one if len(both) == 1 or not all(arms in own for own in both)]  # shared: cancels
-    return ratio_over_seeds(logs_S, [spacing(np.array([arm.rate for arm in arms])) for arms in curves], n_items)
+    curves = [arms for one in both for arms in one if not all(arms in own for own in both)]  # shared: cancels
+    bases_S = t.panels["quality"].bases([arms[0] for one in both for arms in one], _seeds(t, names))
+    return ratio_over_seeds(logs_S, [spacing(np.array([arm.rate for arm in arms])) for arms in curves], n_items, bases_S)
 
 
 def _matched(t: Tables[Any], one: Over) -> Matched:
-    found = matched_arms(t, sides(t, one.condition), one.what, one.seeds, place=list(CONDITIONS).index(one.condition))
+    found = matched_arms(t, sides(t, one.condition), Plane(one.what), one.seeds, place=list(CONDITIONS).index(one.condition))
     assert found is not None, one.condition  # `_missing` has looked
     return found
