@@ -71,7 +71,7 @@ def test_each_base_alone_has_its_own_effect(tmp_path: Path) -> None:
     frames = trials, items.assign(after=items["after"].where(~worse, 0.0))
     question_report.report(questions.load("label_noise"), experiments.load("label_noise"), frames, tmp_path)
     section = (tmp_path / "report.md").read_text().partition("## Each base alone")[2]
-    (row,) = (line for line in section.splitlines() if line.startswith("| wrong_answers_cost_quality |"))
+    (row,) = (line for line in section.splitlines() if line.startswith("| wrong_answers_cost_at_most_5_points |"))
     first, second = (float(arm.split()[0].replace("−", "-")) for arm in row.split("|")[2:4])
     assert abs(first) < 0.05
     assert second < -0.3

@@ -22,11 +22,15 @@ def test_learning_rate_finds_a_rise_and_the_ratio_of_the_tops() -> None:
     for label, truth in truths("learning_rate").items():
         ability, forgetting = curve(str(truth.fields["adapter.method"]), float(str(truth.fields["train.learning_rate"])))
         arms[label] = dataclasses.replace(truth, ability=ability, forgetting=forgetting)
-    _, found = answered("learning_rate", arms, tuned=False, n_items=2_000, seed_sd=0.02)
+    trials, items = question(arms, tuned=False, n_items=2_000, seed_sd=0.02)
+    left = items[items["measure"] == "nll/prose"].assign(measure="nll_after_relearning/documents", axis="other")
+    left["after"] = left["before"] + 0.1 * (left["after"] - left["before"])
+    _, found = of_frames("learning_rate", trials, pd.concat([items, left]))
     ratio = found.pop("lora_rate_10_times_full")
     assert {name: row.verdict for name, row in found.items()} == dict.fromkeys(
-        ("lower_rate_forgets_less_lora", "lower_rate_forgets_less_full"), "supported"
+        ("lower_rate_forgets_less", "lower_rate_loses_less"), "supported"
     )
+    assert found["lower_rate_loses_less"].value == pytest.approx(0.1 * (found["lower_rate_forgets_less"].value or 0), rel=0.1)
     assert ratio.low is not None
     assert ratio.high is not None
     assert 1 < ratio.low < 10 < ratio.high
@@ -149,9 +153,7 @@ def test_knowledge_tells_what_was_brought_out_from_what_was_added() -> None:
     unheard = recalled[recalled["measure"] == "recall/known"].assign(measure="recall/unheard", after=0.0)
     _, judged = of_frames("knowledge", trials, pd.concat([items, recalled, unheard]))
     found = {name: row.verdict for name, row in judged.items()}
-    assert found == dict.fromkeys(
-        ("unheard_facts_stay_unknown", "pretrained_facts_beat_taught_facts", "rank_helps_new_facts"), "supported"
-    )
+    assert found == dict.fromkeys(("pretrained_facts_beat_taught_facts", "rank_helps_new_facts"), "supported")
 
 
 def with_recall(trials: pd.DataFrame, items: pd.DataFrame) -> pd.DataFrame:
@@ -165,31 +167,33 @@ def test_rank_vs_data_judges_recall_on_the_arms_that_are_asked_for_it() -> None:
     arms = {}
     for label, truth in truths("rank_vs_data").items():
         rank = float(str(truth.fields.get("adapter.rank", 128)))
-        many = truth.fields["data.n_examples"] == 4_000
-        ability = np.log2(rank) / 4 if many else 1.0
-        arms[label] = ArmState(truth.fields | {"trainable_parameters": 1e4 * rank}, ability, held_out=np.log2(rank) / 3)
+        of_facts, few = "new-facts" in label, "250" in label
+        ability = 1.0 if few or of_facts else np.log2(rank) / 4
+        fields = {"data.source": "lab:curated", **truth.fields, "trainable_parameters": 1e4 * rank}
+        fields["data.n_examples"] = 2_000 if of_facts else 250 if few else 4_000
+        arms[label] = ArmState(fields, ability, held_out=np.log2(rank) / 1.5)
     trials, items = question(arms, n_items=2_000)
     tables, found = of_frames("rank_vs_data", trials, with_recall(trials, items))
-    assert (found["rank_buys_more_with_more_data"].verdict, found["rank_64_learns_facts_better"].verdict) == (
+    assert (found["rank_buys_more_with_more_data"].verdict, found["rank_buys_more_with_new_facts"].verdict) == (
         "supported",
         "supported",
     )
-    assert found["rank_64_learns_facts_better"].n_seeds == 4
+    assert found["rank_buys_more_with_new_facts"].n_seeds == 4
     assert tables.panels["recall/taught"].crossed
     curated = next(arm for arm in tables.arms if "new-facts" not in arm.label)
     assert "recall/taught" not in tables.means[curated.label]
     _, without = of_frames("rank_vs_data", trials, items)
-    assert "no recall" in without["rank_64_learns_facts_better"].note
+    assert "no recall" in without["rank_buys_more_with_new_facts"].note
 
 
 def test_label_noise_tells_a_cost_from_a_cost_that_can_be_borne() -> None:
     arms = {label: ArmState(t.fields, 1.0 - 1.8 * float(str(t.fields["data.noise_share"])))
              for label, t in truths("label_noise").items()}  # fmt: skip
     _, found = answered("label_noise", arms, n_items=6_000, seed_sd=0.01, tuned=False)
-    assert [row.verdict for row in found.values()] == ["supported", "supported"]
+    assert [row.verdict for row in found.values()] == ["supported"]
     worse = changed(arms, **{"share=0.1": {"ability": -1.0}})
     _, found = answered("label_noise", worse, tuned=False)
-    assert [row.verdict for row in found.values()] == ["supported", "contradicted"]
+    assert [row.verdict for row in found.values()] == ["contradicted"]
 
 
 def test_replay_compares_the_arms_of_one_domain_with_those_of_all() -> None:
@@ -201,11 +205,11 @@ def test_replay_compares_the_arms_of_one_domain_with_those_of_all() -> None:
         found[name].verdict
         for name in (
             "replay_5_percent_reduces_forgetting",
+            "replay_1_percent_halves_forgetting",
             "code_mix_halves_code_forgetting",
-            "code_alone_saves_less_than_all_domains",
         )
     } == {"supported"}
-    assert found["code_alone_saves_less_than_all_domains"].value == pytest.approx(0.4, abs=0.05)
+    assert found["replay_1_percent_halves_forgetting"].value == pytest.approx(0.3, abs=0.05)
 
 
 def scaled(**slopes: float) -> dict[str, ArmState]:
@@ -254,7 +258,7 @@ def test_the_largest_base_is_not_the_largest_that_finished() -> None:
     largest = trials["model.name"].str.contains("large") & (trials["phase"] == "final")
     trials = trials.assign(state=trials["state"].where(~largest, "failed"))
     _, found = of_frames("model_scale", trials, items)
-    assert all(found[name].verdict == "not tested" for name in ("rate_carries_over_sizes", "rank_16_enough_on_largest"))
+    assert all(found[name].verdict == "not tested" for name in ("rank_16_enough_on_largest",))
     assert "no final trial of" in found["rank_16_enough_on_largest"].note
 
 
@@ -264,8 +268,8 @@ def test_quantization_tells_the_kinds_of_base_apart_and_shows_their_memory() -> 
     trials["memory_base_gib"], trials["memory_estimate_gib"], trials["peak_memory_gib"] = 0.25, 1.5, 1.25
     answer = questions.answer("quantization", trials, items)
     verdicts = {one.id: one for one in answer.verdicts}
-    assert verdicts["nf4_costs_2_to_5_percent"].value == pytest.approx(-0.048, abs=0.012)
-    assert {name: one.verdict for name, one in verdicts.items() if name != "nf4_costs_2_to_5_percent"} == {
+    assert verdicts["nf4_equals_whole_base"].value == pytest.approx(-0.048, abs=0.012)
+    assert {name: one.verdict for name, one in verdicts.items()} == {
         "nf4_equals_whole_base": "contradicted",
         "nf4_beats_fp4": "supported",
         "quantized_scales_cost_nothing": "supported",

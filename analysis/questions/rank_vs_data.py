@@ -43,7 +43,7 @@ VIEW = View(
 CURATED: Fields = {"data.source": "lab:curated"}
 SIGNS = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
 CORNERS: list[tuple[Fields, float]] = [
-    ({**CURATED, "adapter.rank": rank, "rows/used": float(n)}, sign) for (rank, n), sign in SIGNS.items()
+    ({**CURATED, "adapter.rank": rank, "data.n_examples": n}, sign) for (rank, n), sign in SIGNS.items()
 ]
 TAUGHT: Fields = {"data.source": "lab:new-facts"}
 
@@ -53,7 +53,7 @@ WITHIN_THREE_PERCENT = Region(-0.03, 0.03, form=Form.PERCENT)
 
 def many(**fields: object) -> Fields:
     """The arm of many examples with these fields of the adapter."""
-    return {**CURATED, "rows/used": float(MANY), **{f"adapter.{name}": value for name, value in fields.items()}}
+    return {**CURATED, "data.n_examples": MANY, **{f"adapter.{name}": value for name, value in fields.items()}}
 
 
 def rank_64_and_full(t: Tables[None]) -> Finding:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -117,8 +117,8 @@ def _seeds(t: Tables[Any], names: Sequence[str]) -> list[int]:
 
 @dataclass(frozen=True)
 class Ratio:
-    """Both curves of one condition: their ratio of best rates, whatever their shapes, and each seed's log ratio of the tops of
-    parabolas (S,), with which curves have no top."""
+    """Both curves of one condition: the ratio of the tops of parabolas with where it may lie whatever the curves' shapes, each
+    seed's log ratio (S,), and which curves have no top."""
 
     level: Estimate
     logs_S: np.ndarray
@@ -134,7 +134,12 @@ def _ratios(t: Tables[Any], one: Over) -> Ratio:
     lora, full = (Rated(rates_K, quality_KS.T) for rates_K, quality_KS in curves.values())
     logs_S, lost = log_ratios(curves, one.seeds, n_items)
     named = [Missing(why.kind, f"{one.condition}: {why.text}") for why in lost]
-    return Ratio(ratio_of_best(lora, full, n_items), logs_S, named)
+    if named:
+        edge = any(why.kind is Why.NOT_BRACKETED for why in named)
+        why = Missing(Why.NOT_BRACKETED if edge else named[0].kind, "; ".join(one.text for one in named))
+        return Ratio(no_interval(math.nan, len(logs_S), n_items, why, "log"), logs_S, named)
+    e = ratio_of_best(lora, full, n_items)
+    return Ratio(replace(e, value=math.exp(logs_S.mean())), logs_S, named)
 
 
 def _shift(t: Tables[Any], names: tuple[str, ...], found: Sequence[Ratio]) -> Estimate:
@@ -142,10 +147,8 @@ def _shift(t: Tables[Any], names: tuple[str, ...], found: Sequence[Ratio]) -> Es
     misses their tops alike."""
     n_items = t.panels["quality"].n_items
     logs_S = found[0].logs_S - found[1].logs_S
-    if lost := [why for one in found for why in one.lost]:
-        edge = any(why.kind is Why.NOT_BRACKETED for why in lost)
-        why = Missing(Why.NOT_BRACKETED if edge else lost[0].kind, "; ".join(why.text for why in lost))
-        return no_interval(math.nan, len(logs_S), n_items, why, "log")
+    if lost := next((one.level.missing for one in found if one.lost), None):
+        return no_interval(math.nan, len(logs_S), n_items, lost, "log")
     both = [sides(t, name) for name in names]
     curves = [arms for one in both for arms in one if not all(arms in own for own in both)]  # shared: cancels
     bases_S = t.panels["quality"].bases([arms[0] for one in both for arms in one], _seeds(t, names))

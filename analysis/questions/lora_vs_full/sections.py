@@ -13,8 +13,8 @@ from experiments.lora_vs_full import CONDITIONS
 FORGETS, SKILLS_LOST = "forgetting of full − LoRA at equal quality", "raw skills lost, full − LoRA at equal quality"
 RATES = "best learning rate of LoRA ÷ full's"
 NOTE = (
-    "Ratio: of the best rates tried, with where the tops may lie whatever the curves' shapes; its difference from the baseline's "
-    "is that of the tops of parabolas, as curves of one method have one shape. "
+    "Ratio: of the tops of parabolas, with where the best rates may lie whatever the curves' shapes; its difference from the "
+    "baseline's takes curves of one method to have one shape. "
     "Equal quality: 80–95 % of the gain that both "
     "reach; above 0 LoRA forgets less. Differences to the baseline are paired by seed and item; the intervals are each "
     "condition's own, without a correction for their number, and so are the sentences: one thing is called less or more than "
