@@ -214,11 +214,11 @@ class UsualArm(TunedArm):
     def _epochs(self) -> float | None:
         """Over the base's rows, to as many steps as the recipe of best quality takes; None before it is known."""
         found, base = (self.halving.arms() or {}).get(FOUND_ARMS[0]), self.plan.experiment.base
-        if found is None or not base.data.n_examples:
+        if found is None:
             return None
         trial = overridden(base, found)
-        n_rows = trial.data.n_examples or base.data.n_examples
-        return recipes.digits(trial.train.epochs * n_rows / base.data.n_examples)
+        n_rows = trial.data.n_examples, base.data.n_examples
+        return recipes.digits(trial.train.epochs * (n_rows[0] / n_rows[1] if n_rows[0] and n_rows[1] else 1.0))
 
 
 def _score(outcome: Outcome | None) -> Score | None:

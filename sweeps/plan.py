@@ -229,7 +229,8 @@ def arms(experiment: Experiment) -> list[Arm]:
     Of an open search: its arms, whose settings are not known yet, and the usual recipe tuned."""
     if experiment.search:
         found = [Arm(label, {}, {}) for label in (DEFAULT_ARM, *FOUND_ARMS)]
-        return [arm for arm in [*found, *_usual_tuned(experiment.search)] if arm.label not in experiment.without]
+        found += _usual_tuned(experiment.search, 2 if experiment.smoke else USUAL_RATES)
+        return [arm for arm in found if arm.label not in experiment.without]
     if (n := math.prod(map(len, experiment.vary.values())) + len(experiment.also)) > MOST_ARMS:
         names = ", ".join(experiment.vary)
         raise BadInput(f"{names}: {n:,} arms; a sweep takes at most {MOST_ARMS:,}: give fewer levels", field=names)
@@ -248,13 +249,13 @@ def arms(experiment: Experiment) -> list[Arm]:
     return [arm for arm in found if arm.label not in experiment.without]
 
 
-def _usual_tuned(search: OpenSearch) -> list[Arm]:
+def _usual_tuned(search: OpenSearch, n_rates: int) -> list[Arm]:
     """The base trial with its learning rate tuned along the search's range, where it has one."""
     space = search.space.get(RATE)
     if not isinstance(space, LogUniform):
         return []
-    tuned = {RATE: dataclasses.replace(space, grid=USUAL_RATES)}
-    return [Arm(TUNED_ARM, {}, tuned, _grid(tuned, USUAL_RATES))]
+    tuned = {RATE: dataclasses.replace(space, grid=n_rates)}
+    return [Arm(TUNED_ARM, {}, tuned, _grid(tuned, n_rates))]
 
 
 def overridden(trial: Trial, overrides: Mapping[str, Scalar]) -> Trial:

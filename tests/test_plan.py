@@ -197,6 +197,16 @@ def test_arms_share_what_goes_with_a_seed() -> None:
         assert {(job.trial.model.name, job.trial.seed, job.trial.evaluation.split) for job in jobs} == {(base, index, "test")}
 
 
+def test_an_arm_that_stands_for_its_kind_draws_a_base_with_each_seed() -> None:
+    kinds = {f"lab:{size}-0": tuple(f"lab:{size}-{i}" for i in range(3)) for size in ("base-small", "base-large")}
+    sizes = dataclasses.replace(RANKS, vary={"model.name": tuple(kinds)}, also=(), with_seed={}, drawn=kinds, seeds=(0, 1, 2, 3))
+    found = Plan.of(sizes, inspect)
+    drawn = [found.final_job(found.arms[1], index, {}).trial.model.name for index in range(4)]
+    assert drawn == [f"lab:base-large-{i}" for i in (0, 1, 2, 0)]
+    assert found.n_variants == 1
+    assert {trial.model.name for trial in found.probes} == {name for kind in kinds.values() for name in kind}
+
+
 def test_smoke_is_small_and_takes_the_ends() -> None:
     small = overrides.smoke(RANKS)
     assert labels(small) == ["lora r=1", "lora r=64", "full"]

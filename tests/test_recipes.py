@@ -17,7 +17,7 @@ from driven import drive, inspect
 
 import experiments
 from core.errors import BadInput
-from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform, OpenSearch
+from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
 from core.settings import Trial
 from core.states import Phase, State
@@ -96,11 +96,24 @@ def test_finals_are_the_base_and_what_had_the_whole_training(whole: dict[str, Ou
     last = [recipe(job, 1.0) for job in search.jobs() if job.arm == "rung 1"]
     finals = {job.arm: job for job in search.jobs() if job.phase is Phase.FINAL}
     assert finals[DEFAULT_ARM].trial == dataclasses.replace(EXPERIMENT.base, seed=1)
-    assert set(finals) - {DEFAULT_ARM} <= set(FOUND_ARMS)
-    assert all(recipe(job, 1.0) in last for label, job in finals.items() if label != DEFAULT_ARM)
-    total, left_out = PLAN.n_trials, sum(part.n_not_run() for part in search.parts)
-    assert len(whole) == total - left_out == len(search.jobs())
-    assert left_out == 2 * (4 - len(finals))
+    assert set(finals) - {DEFAULT_ARM, TUNED_ARM} <= set(FOUND_ARMS)
+    assert all(recipe(job, 1.0) in last for label, job in finals.items() if label in FOUND_ARMS)
+    left_out, more = (sum(getattr(part, name)() for part in search.parts) for name in ("n_not_run", "n_more"))
+    assert len(whole) == PLAN.n_trials - left_out + more == len(search.jobs())
+    assert left_out == 2 * (5 - len(finals))
+
+
+def test_the_usual_recipe_is_tuned_at_the_steps_of_the_best_found(whole: dict[str, Outcome]) -> None:
+    search = new(whole)
+    best = next(job for job in search.jobs() if job.arm == FOUND_ARMS[0])
+    own = [job for job in search.jobs() if job.arm == TUNED_ARM]
+    assert {job.trial.train.epochs for job in own} == {best.trial.train.epochs}  # as many rows
+    tuned = {job.trial.train.learning_rate: whole[job.key].quality or 0.0 for job in own if job.phase is Phase.TUNE}
+    assert len(tuned) >= plan.USUAL_RATES
+    rates = {job.trial.train.learning_rate for job in own if job.phase is Phase.FINAL}
+    assert rates == {max(tuned, key=lambda rate: tuned[rate])}
+    base = dataclasses.replace(EXPERIMENT.base.train, epochs=1, learning_rate=1)
+    assert {dataclasses.replace(job.trial.train, epochs=1, learning_rate=1) for job in own} == {base}
 
 
 @pytest.mark.parametrize("slots", [2, 7])
@@ -149,7 +162,7 @@ def test_failures_are_not_promoted_and_do_not_stop_the_search() -> None:
     told = drive(nothing, lambda job: Outcome(State.CRASHED, None, 1.0, "no") if job.phase is Phase.TUNE else truth(job))
     assert nothing.finished()
     assert {job.arm for job in told} == {"rung 1/9", DEFAULT_ARM}
-    assert [part.has_no_setting() for part in nothing.parts] == [False] * 4 + [True] * 3
+    assert [part.has_no_setting() for part in nothing.parts] == [False] * 4 + [True] * 4
     assert sum(part.n_not_run() for part in nothing.parts) == 8
 
 
@@ -279,4 +292,4 @@ def test_settings_change_the_space() -> None:
             overrides.apply_settings(REAL, [setting])
     assert Plan.of(changed, inspect).sweep != Plan.of(REAL, inspect).sweep
     assert Plan.of(overrides.with_seeds(overrides.without(REAL, ["knee"]), 9), inspect).sweep == Plan.of(REAL, inspect).sweep
-    assert Plan.of(overrides.smoke(REAL), inspect).n_trials <= 16
+    assert Plan.of(overrides.smoke(REAL), inspect).n_trials <= 19

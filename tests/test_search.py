@@ -112,6 +112,42 @@ def test_finals_use_the_setting_that_was_best_on_validation(whole: dict[str, Out
         assert abs(math.log10(best.trial.train.learning_rate / BEST_RATE[arm.arm.label])) < 0.35
 
 
+def test_the_best_two_run_again_on_further_bases_and_the_mean_decides() -> None:
+    """The rate that is best on the first base diverges, or is much worse, on the others."""
+    bases = ("lab:base-0", "lab:base-1", "lab:base-2")
+    again = dataclasses.replace(EXPERIMENT, with_seed={"model.name": bases}, tune_again=2, also=())
+
+    def elsewhere(job: Job) -> Outcome:
+        found = truth(job)
+        if job.trial.model.name == bases[0] or job.phase is Phase.FINAL:
+            return found
+        worse = job.trial.train.learning_rate == best[job.arm]
+        lost = State.DIVERGED if job.arm == "lora r=1" else State.FINISHED
+        return Outcome(lost, None if lost.failed else 0.1, 1.0, "loss is nan") if worse else found
+
+    alone = new({}, experiment=dataclasses.replace(again, tune_again=0))
+    drive(alone, truth)
+    best = {part.arm.label: (part.best() or {})["train.learning_rate"] for part in alone.parts}
+    search = new({}, experiment=again)
+    told = drive(search, elsewhere)
+    assert search.finished()
+    chosen = [job for job in told if job.phase is Phase.AGAIN]
+    assert len(chosen) == 2 * 2 * 2 == sum(map(search.plan.n_again_of, search.plan.arms))
+    assert len(told) == search.n_planned()
+    assert {job.trial.model.name for job in chosen} == set(bases[1:])
+    assert {(job.trial.seed, job.trial.evaluation.split) for job in chosen} == {(1_000, "validation")}
+    for part in search.parts:
+        rates = {job.trial.train.learning_rate for job in chosen if job.arm == part.arm.label}
+        assert part.best() == {"train.learning_rate": (rates - {best[part.arm.label]}).pop()}
+    phases = [job.phase for job in told]
+    assert phases.index(Phase.FINAL) > max(i for i, phase in enumerate(phases) if phase is Phase.AGAIN)
+
+
+def test_one_base_is_not_asked_again() -> None:
+    alone = Plan.of(dataclasses.replace(EXPERIMENT, tune_again=2), inspect)
+    assert (alone.n_trials, alone.n_more_bases) == (PLAN.n_trials, 0)
+
+
 def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> None:
     def flat(job: Job) -> Outcome:
         return Outcome(State.FINISHED, 0.5, 1.0)  # nothing to learn: Optuna likes to go to the ends
