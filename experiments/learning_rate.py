@@ -1,7 +1,7 @@
 """Where is the best learning rate for LoRA and for full fine-tuning, how flat is the top, and what does the rate cost?
 
 Claims after Schulman et al. 2025 (LoRA Without Regret) and Biderman et al. 2024. The rate is the axis, so nothing is tuned. Every rate
-runs with every seed, and the two laboratory bases alternate over the seeds. The number of seeds was raised after a look (LOG.md).
+runs with every seed, and a seed draws one of the laboratory's eight bases.
 """
 
 from core.experiment import Claim, Experiment, Published

