@@ -197,9 +197,8 @@ def ratio_interval(
     There is no interval where either mean is not surely above 0: any ratio would do.
     """
     n_seeds, width = top_SI.shape
-    shown = width if n_items is None else n_items
-    top, bottom = drawn(top_SI, bases_S), drawn(bottom_SI, bases_S)
-    top_UI, bottom_UI = top.scores_UI, bottom.scores_UI
+    shown, top = width if n_items is None else n_items, drawn(top_SI, bases_S)
+    top_UI, bottom_UI = top.scores_UI, drawn(bottom_SI, bases_S).scores_UI
     means = float(top_UI.mean()), float(bottom_UI.mean())
     value = means[0] / means[1] if min(means) > 0 else math.nan
     if n_seeds < 2:
@@ -220,14 +219,20 @@ def ratio_interval(
     below, above = np.flatnonzero(~inside_G[:middle]), np.flatnonzero(~inside_G[middle + 1 :])
     if not len(below) or not len(above):
         return no_interval(value, n_seeds, shown, Missing(Why.UNBOUNDED, "the interval of the ratio is unbounded"), "log")
-    low, high = float(grid_G[below[-1]]), float(grid_G[middle + 1 + above[0]])
-    t = t_quantile(float(df_G[middle]))
+    ends = float(grid_G[below[-1]]), float(grid_G[middle + 1 + above[0]])
     part = float(parts_3G[0, middle] / variance_G[middle])
-    reaches = _reaches(t, _skewness((top_UI - value * bottom_UI).mean(axis=1), top.blocks_U, part))
-    low, high = (value * (end / value) ** (reach / t) for end, reach in zip((low, high), reaches, strict=True))
+    df, skewness = float(df_G[middle]), _skewness((top_UI - value * bottom_UI).mean(axis=1), top.blocks_U, part)
+    low, high = _stretched(value, ends, df, skewness)
     between = drawn(top_SI - value * bottom_SI, bases_S).between
     lasting = math.sqrt(max(float(parts_3G[1, middle] - parts_3G[2, middle]), 0.0) + between) / means[0]
-    return Estimate(value, low, high, float(df_G[middle]), n_seeds, shown, "log", lasting=lasting, over=top.over)
+    return Estimate(value, low, high, df, n_seeds, shown, "log", lasting=lasting, over=top.over)
+
+
+def _stretched(value: float, ends: tuple[float, float], df: float, skewness: float) -> tuple[float, float]:
+    """The ends of a ratio's interval by Student's t, as far as skewed seeds make it reach."""
+    t = t_quantile(df)
+    low, high = (value * (end / value) ** (reach / t) for end, reach in zip(ends, _reaches(t, skewness), strict=True))
+    return low, high
 
 
 def quotient_of_estimates(top: Estimate, bottom: Estimate) -> Estimate:

@@ -1,10 +1,10 @@
 """What intervals and decisions are worth: `python tests/benchmarks/coverage.py [DRAWS]`.
 
-Rows are structures of seeds like the measured ones: bases have 50 to 70 % of the variance of paired differences, seeds or bases are
-skewed, items are shared by all seeds, clusters differ as much as items. For each kind of rule: how often the interval covers the
-truth that it speaks for, and how often a claim is decided wrongly whose limit is the truth itself (one side, 2.5 % each: the sum of
-both). "per cent" and "factor" are of an arm over a reference. The last part asks two curves at equal quality that differ by nothing, or
-by as much in either direction.
+Rows are structures of seeds like the measured ones: bases have 50 to 70 % of the variance of paired differences, seeds or bases
+are skewed, items are shared by all seeds, clusters differ as much as items. For each kind of rule: how often the interval covers
+the truth that it speaks for, and how often a claim whose limit is the truth itself is decided wrongly, above and below together.
+"per cent" and "factor" are of an arm over a reference. The last part compares two curves at equal quality that differ by nothing,
+or by as much in either direction.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ def rates(case: Structure, n_draws: int, random_state: int = 0) -> list[tuple[fl
 
 
 def curves(factor: float, rng: np.random.Generator, n_seeds: int = 8) -> SeedPair:
-    """Two methods along five rates each: the second learns at a third of the rate and forgets `factor` times as much at equal quality.
-    Bases have 60 % of the variance of each curve's height and of the logarithm of its forgetting."""
+    """Two methods along five rates each: the second learns at a third of the rate and forgets `factor` times as much at equal
+    quality. Bases have 60 % of the variance of each curve's height and of the logarithm of its forgetting."""
     rates_2K = np.geomspace(3e-4, 3e-2, 5), np.geomspace(1e-4, 1e-2, 5)
     quality, forgetting = [], []
     for place, rates_K in enumerate(rates_2K):
