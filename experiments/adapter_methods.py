@@ -63,8 +63,8 @@ EXPERIMENT = Experiment(
             published=Published(effect="+1 to 2 %", source="Hayou 2024, abstract", url="https://arxiv.org/abs/2402.12354"),
         ),
         Claim(
-            id="vera_equals_lora",
-            statement="VeRA is at most 2 points below LoRA, with fewer parameters",
+            id="vera_at_most_5_points_below_lora",
+            statement="VeRA is at most 5 points below LoRA, with fewer parameters",
             published=Published(
                 effect="the same performance with far fewer parameters", source="Kopiczko 2023, abstract",
                 url="https://arxiv.org/abs/2310.11454",

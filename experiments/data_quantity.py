@@ -21,7 +21,7 @@ EXPERIMENT = Experiment(
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
     tune_again=2,
-    seeds=tuple(range(8)),
+    seeds=tuple(range(16)),  # two a base, so that 2 points can be told from none at equal steps
     with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(

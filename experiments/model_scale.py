@@ -54,7 +54,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="rank_16_enough_on_largest",
-            statement="Rank 16 is enough on the largest base too: rank 64 is at most 2 points better (500 examples)",
+            statement="Rank 16 is enough on the largest bases too: rank 64 is at most 5 points better (500 examples)",
             published=Published(effect="equal until capacity binds", source="Schulman 2025", url=SCHULMAN),
         ),
     ),

@@ -118,7 +118,6 @@ CLAIMS = (
     "lora_loses_less_at_equal_quality",
     "lora_better_held_out",
     "forgetting_linear_in_loss",
-    "forgetting_power_of_steps",
 )  # and lora_keeps_skills_at_equal_quality, on which nothing was put in
 
 
@@ -136,7 +135,9 @@ def test_the_opposite_is_contradicted(reversed_: Answer[Tradeoff]) -> None:
 
 def test_effects_are_those_put_in(as_published: Answer[Tradeoff]) -> None:
     found = {one.id: one for one in as_published.verdicts}
-    assert found["forgetting_power_of_steps"].value == pytest.approx(0.15, abs=0.02)
+    steps = as_published.tables.own.against_steps[RANK_16].exponent
+    assert steps is not None
+    assert steps.value == pytest.approx(0.15, abs=0.02)
     equal = as_published.tables.own.at_equal_quality[Compared()]
     assert equal.second.value / equal.first.value == pytest.approx(1 / 0.4, rel=0.15)
     less = found["lora_forgets_less_at_equal_quality"]

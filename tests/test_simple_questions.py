@@ -92,7 +92,7 @@ def test_quality_vs_quantity_compares_the_arms_it_names() -> None:
     assert [found[name].verdict for name in ("curated_matches_all_synthetic_seen", "curated_beats_synthetic_at_equal_size")] == [
         "supported"
     ] * 2
-    assert found["curated_matches_all_synthetic_held_out"].verdict == "contradicted"
+    assert found["curated_beats_all_synthetic_held_out"].verdict == "contradicted"
     assert {
         found[name].verdict
         for name in ("diverse_beats_homogeneous_held_out", "best_tenth_beats_all", "best_tenth_beats_random_at_equal_size")

@@ -30,6 +30,18 @@ from core.measures import ACCURACY
 STEPS_VARY = "train.epochs"  # a question whose x this is varies steps and tokens themselves
 AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)  # of accuracy: "no gain"
 NOT_WORSE = Region(-0.02, math.inf)  # "costs nothing"
+
+
+def at_most(points: int) -> Region:
+    """A gain of at most so many points of accuracy."""
+    return Region(-math.inf, points / 100)
+
+
+def costs_at_most(points: int) -> Region:
+    """A loss of at most so many points of accuracy."""
+    return Region(-points / 100, math.inf)
+
+
 Rule = Callable[[Tables[Any]], Finding]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from analysis.claims.question import Question
-from analysis.claims.rules import NOT_WORSE, Ask, Rule, difference
+from analysis.claims.rules import Ask, Rule, costs_at_most, difference
 from analysis.claims.tables import Tables, View
 from analysis.figures import style
 from analysis.formatting import heading
@@ -71,7 +71,7 @@ RULES: dict[str, Rule] = {
     "dora_beats_lora": against_lora("dora", ABOVE_ZERO),
     "pissa_beats_lora": against_lora("pissa", ABOVE_ZERO),
     "lora_plus_beats_lora": against_lora("lora-plus", ABOVE_ZERO),
-    "vera_equals_lora": against_lora("vera", NOT_WORSE, in_points=True),
+    "vera_at_most_5_points_below_lora": against_lora("vera", costs_at_most(5), in_points=True),
     "scales_forget_less_than_lora": against_lora("ia3", BELOW_ZERO, "forgetting"),
 }
 QUESTION: Question[None] = Question(VIEW, RULES, draw=draw, caption=CAPTION)

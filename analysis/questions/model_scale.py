@@ -13,9 +13,9 @@ from analysis.arms import seeds_of
 from analysis.claims.fits import points_of
 from analysis.claims.question import Question
 from analysis.claims.rules import (
-    AT_MOST_TWO_POINTS,
     Ask,
     Rule,
+    at_most,
     contrast,
     costs,
     difference,
@@ -166,7 +166,7 @@ def ends(t: Tables[Any]) -> tuple[Arm, Arm] | str:
 
 def more_rank(t: Tables[Scaling]) -> Finding:
     """Rank 64 less rank 16 on the largest base."""
-    ask = Ask("quality", AT_MOST_TWO_POINTS, "quality, rank 64 − 16, largest base", in_points=True)
+    ask = Ask("quality", at_most(5), "quality, rank 64 − 16, largest bases", in_points=True)
     if isinstance(both := ends(t), str):
         return untested(ask.region, ask.effect, both)
     own = {"parameters": t.x_of(both[1]), "data.n_examples": MIDDLE}

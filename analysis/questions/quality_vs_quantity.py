@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from analysis.claims.question import Question
-from analysis.claims.rules import AT_MOST_TWO_POINTS, NOT_WORSE, Ask, Rule, difference
+from analysis.claims.rules import NOT_WORSE, Ask, Rule, at_most, difference
 from analysis.claims.tables import Fields, View
 from analysis.stats import ABOVE_ZERO
 
@@ -56,11 +56,11 @@ RULES: dict[str, Rule] = {
     "curated_matches_all_synthetic_seen": compared(
         CURATED, WHOLE, Ask(QUALITY, NOT_WORSE, "curated 1,000 − all synthetic, quality", in_points=True)
     ),
-    "curated_matches_all_synthetic_held_out": compared(
-        CURATED, WHOLE, Ask(HELD_OUT, NOT_WORSE, "curated 1,000 − all synthetic, held-out tasks", in_points=True)
+    "curated_beats_all_synthetic_held_out": compared(
+        CURATED, WHOLE, Ask(HELD_OUT, ABOVE_ZERO, "curated 1,000 − all synthetic, held-out tasks")
     ),
     "four_times_synthetic_no_gain": compared(
-        LARGER, SYNTHETIC, Ask(QUALITY, AT_MOST_TWO_POINTS, "synthetic 4,000 − 1,000, 3 epochs each, quality", in_points=True)
+        LARGER, SYNTHETIC, Ask(QUALITY, at_most(3), "synthetic 4,000 − 1,000, 3 epochs each, quality", in_points=True)
     ),
     "curated_beats_synthetic_at_equal_size": compared(
         CURATED, SYNTHETIC, Ask(QUALITY, ABOVE_ZERO, "curated 1,000 − synthetic 1,000, quality")

@@ -8,14 +8,14 @@ import numpy as np
 
 from analysis import formatting
 from analysis.claims.question import Question
-from analysis.claims.rules import NOT_WORSE, Ask, Rule, difference, relative
+from analysis.claims.rules import Ask, Rule, costs_at_most, difference, relative
 from analysis.claims.tables import Fields, Tables, View
 from analysis.stats import ABOVE_ZERO, Form, Region
 
 if TYPE_CHECKING:
     import pandas as pd
 
-EQUAL = Region(-0.02, 0.02, form=Form.PERCENT)
+EQUAL = Region(-0.03, 0.03, form=Form.PERCENT)
 
 
 def kind(trials: pd.DataFrame) -> pd.DataFrame:
@@ -65,10 +65,13 @@ RULES: dict[str, Rule] = {
     ),
     "nf4_beats_fp4": lambda t: difference(t, NF4, arm("fp4"), Ask("quality", ABOVE_ZERO, "NF4 − FP4, quality")),
     "quantized_scales_cost_nothing": lambda t: difference(
-        t, NF4, arm("nf4, whole scales"), Ask("quality", NOT_WORSE, "NF4, quantized − whole scales, quality", in_points=True)
+        t,
+        NF4,
+        arm("nf4, whole scales"),
+        Ask("quality", costs_at_most(3), "quality, quantized − whole scales", in_points=True),
     ),
     "int8_costs_nothing": lambda t: difference(
-        t, arm("int8"), WHOLE, Ask("quality", NOT_WORSE, "int8 − whole base, quality", in_points=True)
+        t, arm("int8"), WHOLE, Ask("quality", costs_at_most(3), "int8 − whole base, quality", in_points=True)
     ),
 }
 QUESTION: Question[None] = Question(VIEW, RULES, sections=memory)

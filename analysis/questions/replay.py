@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from analysis import formatting
 from analysis.claims.question import Question
-from analysis.claims.rules import NOT_WORSE, Ask, Rule, combination, difference
+from analysis.claims.rules import Ask, Rule, combination, costs_at_most, difference
 from analysis.claims.tables import Tables, View
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 
@@ -78,7 +78,7 @@ RULES: dict[str, Rule] = {
         Ask("exact_match/held_out", COSTS_TWO_POINTS, "held-out tasks, 1 % replay − none", in_points=True, new_clusters=True),
     ),
     "replay_10_percent_costs_little": lambda t: difference(
-        t, of_all(0.1), NONE, Ask("quality", NOT_WORSE, "quality, 10 % replay − none", in_points=True)
+        t, of_all(0.1), NONE, Ask("quality", costs_at_most(3), "quality, 10 % replay − none", in_points=True)
     ),
     "code_mix_halves_code_forgetting": lambda t: combination(
         t, [(NONE, 0.5), (of_code(0.4), -1.0)],

@@ -220,10 +220,9 @@ def ratio_interval(
     if not len(below) or not len(above):
         return no_interval(value, n_seeds, shown, Missing(Why.UNBOUNDED, "the interval of the ratio is unbounded"), "log")
     ends = float(grid_G[below[-1]]), float(grid_G[middle + 1 + above[0]])
-    part = float(parts_3G[0, middle] / variance_G[middle])
-    df, skewness = float(df_G[middle]), _skewness((top_UI - value * bottom_UI).mean(axis=1), top.blocks_U, part)
-    low, high = _stretched(value, ends, df, skewness)
-    between = drawn(top_SI - value * bottom_SI, bases_S).between
+    df, part = float(df_G[middle]), float(parts_3G[0, middle] / variance_G[middle])
+    skewness = _skewness((top_UI - value * bottom_UI).mean(axis=1), top.blocks_U, part)
+    (low, high), between = _stretched(value, ends, df, skewness), drawn(top_SI - value * bottom_SI, bases_S).between
     lasting = math.sqrt(max(float(parts_3G[1, middle] - parts_3G[2, middle]), 0.0) + between) / means[0]
     return Estimate(value, low, high, df, n_seeds, shown, "log", lasting=lasting, over=top.over)
 
