@@ -21,17 +21,17 @@ EXPERIMENT = Experiment(
     tune={"train.learning_rate": LogUniform(5e-4, 1.6e-2, grid=3)},
     tune_trials=4,
     tune_again=2,
-    seeds=tuple(range(16)),  # two a base, so that 2 points can be told from none at equal steps
+    seeds=tuple(range(16)),  # two a base, so that 3 points can be told from none
     with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="sixteen_times_data_no_gain_equal_epochs",
-            statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 2 points (equal epochs)",
+            statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 3 points (equal epochs)",
             published=Published(effect="flat from 2K to 32K", source="Zhou 2023, Fig. 6", url=LIMA),
         ),
         Claim(
             id="sixteen_times_data_no_gain_equal_steps",
-            statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 2 points (equal steps)",
+            statement="Sixteen times the data (500 → 8,000 curated) gives no gain: at most 3 points (equal steps)",
             published=Published(effect="flat from 2K to 32K", source="Zhou 2023, Fig. 6", url=LIMA),
         ),
         Claim(

@@ -8,7 +8,7 @@ import numpy as np
 
 from analysis.claims.published import PublishedCurve
 from analysis.claims.question import Question
-from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, combination, difference
+from analysis.claims.rules import Ask, Rule, at_most, combination, difference
 from analysis.claims.tables import View
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 
@@ -40,9 +40,9 @@ VIEW = View(
 
 
 def no_gain(matched: str) -> Rule:
-    """Sixteen times the examples give at most two points more."""
+    """Sixteen times the examples give at most three points more."""
     most, few = ({"data.n_examples": n, "matching": matched} for n in (8_000, 500))
-    ask = Ask("quality", AT_MOST_TWO_POINTS, f"quality, 8,000 − 500 examples, {matched}", in_points=True)
+    ask = Ask("quality", at_most(3), f"quality, 8,000 − 500 examples, {matched}", in_points=True)
     return lambda t: difference(t, most, few, ask)
 
 

@@ -15,7 +15,7 @@ from analysis.stats import ABOVE_ZERO, Form, Region
 if TYPE_CHECKING:
     import pandas as pd
 
-EQUAL = Region(-0.03, 0.03, form=Form.PERCENT)
+EQUAL = Region(-0.04, 0.04, form=Form.PERCENT)
 
 
 def kind(trials: pd.DataFrame) -> pd.DataFrame:

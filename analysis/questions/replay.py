@@ -78,7 +78,7 @@ RULES: dict[str, Rule] = {
         Ask("exact_match/held_out", COSTS_TWO_POINTS, "held-out tasks, 1 % replay − none", in_points=True, new_clusters=True),
     ),
     "replay_10_percent_costs_little": lambda t: difference(
-        t, of_all(0.1), NONE, Ask("quality", costs_at_most(3), "quality, 10 % replay − none", in_points=True)
+        t, of_all(0.1), NONE, Ask("quality", costs_at_most(4), "quality, 10 % replay − none", in_points=True)
     ),
     "code_mix_halves_code_forgetting": lambda t: combination(
         t, [(NONE, 0.5), (of_code(0.4), -1.0)],
