@@ -38,7 +38,7 @@ def test_what_fits_is_left_as_it_is() -> None:
 def test_each_is_lowered_as_far_as_it_must_be_before_the_next() -> None:
     few, chosen, taken = lowered(0.8 * work(REAL))
     assert taken <= 0.8 * work(REAL)
-    assert chosen["--tune-trials"] == few.tune_trials == 4
+    assert chosen["--tune-trials"] == few.tune_trials == 3
     assert few.seeds == REAL.seeds
     assert "data.n_examples" not in chosen
     fewer, chosen, taken = lowered(0.4 * work(REAL))

@@ -126,7 +126,7 @@ def test_a_smoke_run_stays_within_its_range_and_no_default_sweep_changes_its_pla
     asked = experiments.load("rank_vs_quality")
     assert Plan.of(overrides.smoke(asked), inspect).n_beyond == 0
     plan = Plan.of(asked, inspect)
-    assert (plan.n_tuning, plan.n_beyond) == (30, 10)
+    assert (plan.n_tuning, plan.n_beyond) == (20, 10)
 
 
 @pytest.mark.parametrize(("prior", "asked", "tried"), [(4e-4, 4, [1e-4, 1e-3, 1e-2, 4e-4]), (2e-4, 3, [1e-4, 1e-3, 1e-2, 2e-4])])
