@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
 
+from core.experiment import Experiment
 from core.fields import RESULT_VERSION, content_hash, identity
 from core.rates import SOURCE
-
-if TYPE_CHECKING:
-    from sweeps.plan import Plan
 
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
 PROVENANCE_OF = {
@@ -25,13 +23,12 @@ PROVENANCE_OF = {
 }
 
 
-def sweep_id(plan: Plan) -> str:
+def sweep_id(experiment: Experiment, inputs: Sequence[Mapping[str, str]]) -> str:
     """A hash of what all trials share. Levels, arms and seeds are left out, so that adding one goes on in the same parent run.
-    The tuned range is part of it: arms tuned over different ranges are not compared alike."""
-    experiment = plan.experiment
+    The tuned range is part of it: arms tuned over different ranges are not compared alike.
+    `inputs`: the hashes of what the base trial reads, for each entry of `with_seed`."""
     varying = {*experiment.vary, *experiment.tune, *experiment.with_seed, "seed", "evaluation.split"}
     hidden = {PROVENANCE_OF[name] for name in experiment.vary if name in PROVENANCE_OF}
-    inputs = [plan.inspect(plan.trial(index, {})) for index in range(plan.n_variants)]
     what = {
         "experiment": experiment.name,
         "base": {name: value for name, value in identity(experiment.base).items() if name not in varying},

@@ -168,7 +168,8 @@ class Plan:
     @functools.cached_property
     def sweep(self) -> str:
         """Which sweep this is: 16 hexadecimal digits."""
-        return identity.sweep_id(self)
+        inputs = [self.inspect(self.trial(index, {})) for index in range(self.n_variants)]
+        return identity.sweep_id(self.experiment, inputs)
 
     @functools.cached_property
     def probes(self) -> Mapping[Trial, str]:
