@@ -263,12 +263,12 @@ def test_the_largest_base_is_not_the_largest_that_finished() -> None:
 
 
 def test_quantization_tells_the_kinds_of_base_apart_and_shows_their_memory() -> None:
-    arms = changed(truths("quantization", ability=1.0), nf4={"ability": 0.82}, fp4={"ability": 0.2}, int8={"ability": 1.1})
+    arms = changed(truths("quantization", ability=1.0), nf4={"ability": 0.6}, fp4={"ability": 0.2}, int8={"ability": 1.1})
     trials, items = question(arms, seeds=6, n_items=6_000, seed_sd=0.01)
     trials["memory_base_gib"], trials["memory_estimate_gib"], trials["peak_memory_gib"] = 0.25, 1.5, 1.25
     answer = questions.answer("quantization", trials, items)
     verdicts = {one.id: one for one in answer.verdicts}
-    assert verdicts["nf4_equals_whole_base"].value == pytest.approx(-0.048, abs=0.012)
+    assert verdicts["nf4_equals_whole_base"].value == pytest.approx(-0.11, abs=0.02)
     assert {name: one.verdict for name, one in verdicts.items()} == {
         "nf4_equals_whole_base": "contradicted",
         "nf4_beats_fp4": "supported",
