@@ -86,12 +86,13 @@ def gather(names: Sequence[str]) -> Texts:
         BadInput: a file cannot be read, or all have too little text.
     """
     read = [files.read_text("--text", name) for name in names]
-    learnt, held_out = [], []
+    learnt: list[str] = []
+    held_out: list[str] = []
     for one in read:
         for passage in passages(one.text):
             apart = int(content_hash(passage.strip()), 16) % HELD_OUT_ONE_IN == 0
             (held_out if apart else learnt).append(passage)
-    if not held_out or sum(map(len, held_out)) < 4 * CONTEXT_TOKENS:
+    if not held_out or sum(len(one) for one in held_out) < 4 * CONTEXT_TOKENS:
         raise BadInput(
             f"--text {' '.join(names)}: too little text ({len(learnt)} passages); give at least some 300,000 characters"
         )
@@ -102,7 +103,7 @@ def learn_vocabulary(texts: Texts, n_words: int) -> PreTrainedTokenizerFast:
     """Byte-level BPE, learned from an even share of the passages."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-    share = max(1, math.ceil(sum(map(len, texts.learnt)) / LEARNT_FROM))
+    share = max(1, math.ceil(sum(len(one) for one in texts.learnt) / LEARNT_FROM))
     inner = Tokenizer(models.BPE())
     inner.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     inner.decoder = decoders.ByteLevel()
@@ -163,7 +164,7 @@ def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast, held_o
         for window in windows.split(8):
             total += len(window) * model(input_ids=window.to(model.device), labels=window.to(model.device)).loss.item()
     nats = total / len(windows)
-    n_bytes = len(vocabulary.decode(windows.flatten(), skip_special_tokens=True).encode())
+    n_bytes = len(str(vocabulary.decode(windows.flatten(), skip_special_tokens=True)).encode())
     return {
         "held_out_nats_per_token": round(nats, 4),
         "held_out_bits_per_byte": round(nats / math.log(2) * windows.numel() / n_bytes, 4),
@@ -203,7 +204,7 @@ def make(asked: argparse.Namespace) -> dict[str, Any]:
     print(f"{len(texts.learnt):,} passages to learn from, {len(texts.held_out):,} kept apart", flush=True)
     vocabulary = learn_vocabulary(texts, asked.vocabulary)
     ids = encoded(vocabulary, texts.learnt)
-    n_tokens = sum(map(len, ids))
+    n_tokens = sum(len(one) for one in ids)
     print(f"{n_tokens:,} tokens, read {asked.tokens / n_tokens:.2g} times", flush=True)
     base, place = Base(asked.size, asked.seed, asked.tokens), Place(asked.output, asked.threads, STATE_SECONDS, teacher=False)
     reading = pretrained(base, vocabulary, {"text_hash": texts.content}, place, Windows(ids, asked.seed))
