@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,10 @@ TINY = Base("0.2M", 0, N_STEPS * recipe.BATCH_TOKENS)
 def short_run(weights_seed: int, corpus_seed: int, folder: Path) -> list[torch.Tensor]:
     torch.manual_seed(weights_seed)
     vocabulary = tokenizer.build()
-    one = reading.Reading(Base("0.9M", corpus_seed, 3 * recipe.BATCH_TOKENS), recipe.build_model("0.9M", vocabulary), vocabulary)
+    base = Base("0.9M", corpus_seed, 3 * recipe.BATCH_TOKENS)
+    one = reading.Reading(base, recipe.build_model("0.9M", vocabulary), vocabulary)
     folder.mkdir(exist_ok=True)
-    reading.read(one, resume.Keeper(folder, {}, every_seconds=600), lambda: None)
+    reading.read(one, resume.Keeper(folder, {}, every_seconds=600), partial(recipe.windows, vocabulary, base), lambda: None)
     assert one.step == 3
     return [weight.detach().clone() for weight in one.model.parameters()]
 

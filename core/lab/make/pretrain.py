@@ -12,12 +12,12 @@ command goes on after an interruption, to the same weights, and leaves out the b
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,8 @@ from core.errors import BadInput, nearest
 from core.fields import content_hash
 from core.lab import corpus, tokenizer
 from core.lab.make import recipe
-from core.lab.make.reading import Reading, read
-from core.lab.make.recipe import BASES, DEFAULT_TOKENS, SIZES, STORED, WINDOW_TOKENS, Base
+from core.lab.make.reading import Place, described, pretrained
+from core.lab.make.recipe import BASES, DEFAULT_TOKENS, SIZES, WINDOW_TOKENS, Base
 from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
 from core.result import write_whole
@@ -89,50 +89,20 @@ def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast) -> dic
     }
 
 
-def make_card(job: Job, reading: Reading, minutes: float) -> dict[str, Any]:
-    """What the base is and knows, and the command that makes it again."""
-    model = reading.model
-    return {
-        "command": job.command,
-        "parameters": model.num_parameters(),
-        "seed": job.base.seed,
-        **of_world(),
-        "tokens": reading.step * recipe.BATCH_TOKENS,
-        "steps": reading.step,
-        "torch": torch.__version__,
-        "device": str(model.device),
-        "minutes": minutes,
-        "weights_sha256": hashlib.sha256((job.output / "model.safetensors").read_bytes()).hexdigest(),
-        **examine(model, reading.vocabulary),
-    }
-
-
 def make(job: Job) -> dict[str, Any]:
     """Pretrains a base, or goes on with it, and writes its directory, the card last; returns the card."""
-    base, output = job.base, job.output
-    output.mkdir(parents=True, exist_ok=True)
-    torch.set_num_threads(job.threads)
-    torch.manual_seed(base.seed)
     vocabulary = tokenizer.build()
-    model = recipe.build_model(base.size, vocabulary)
-    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # transformers' stub
-    print(f"{model.num_parameters():,} parameters, {len(vocabulary)} words, {base.n_tokens:,} tokens", flush=True)
-    what = {name: str(value) for name, value in asdict(base).items()}
-    what |= {"threads": str(job.threads), "torch": torch.__version__, "device": str(model.device), **of_world()}
-    reading = Reading(base, model, vocabulary)
-
-    def at_teacher() -> None:
-        model.save_pretrained(output / "teacher")
-        vocabulary.save_pretrained(output / "teacher")
-
-    read(reading, resume.Keeper(output, what, job.state_seconds), at_teacher)
-    minutes = round(reading.spent / 60, 1)
-    model.to(STORED).save_pretrained(output)  # type: ignore[arg-type]  # transformers' stub
-    model.float()
-    vocabulary.save_pretrained(output)
-    card = make_card(job, reading, minutes)
-    write_whole(output / "card.json", (json.dumps(card, indent=1) + "\n").encode())
-    resume.clear(output)
+    windows = partial(recipe.windows, vocabulary, job.base)
+    place = Place(job.output, job.threads, job.state_seconds, teacher=True)
+    reading = pretrained(job.base, vocabulary, of_world(), place, windows)
+    card = {
+        "command": job.command,
+        **of_world(),
+        **described(reading, job.output),
+        **examine(reading.model, vocabulary),
+    }
+    write_whole(job.output / "card.json", (json.dumps(card, indent=1) + "\n").encode())
+    resume.clear(job.output)
     return card
 
 

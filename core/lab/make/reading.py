@@ -1,4 +1,4 @@
-"""The training loop of pretraining: it writes its state every few minutes and goes on from it, to the same weights bit for bit.
+"""A base is pretrained: its loop writes its state every few minutes and goes on from it, to the same weights bit for bit.
 
 The state has the weights, the optimizers' moments, torch's random numbers and the step; the documents of the steps before are
 drawn again. It is written by core/resume.py, as that of a trial is: whole, or not at all.
@@ -6,16 +6,18 @@ drawn again. It is written by core/resume.py, as that of a trial is: whole, or n
 
 from __future__ import annotations
 
+import hashlib
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 from core.lab.make import attention, recipe
-from core.lab.make.recipe import Base
+from core.lab.make.recipe import STORED, Base
 from core.resume import Keeper, State
 
 TEACHER_SHARE = 0.35  # how far into pretraining the synthetic data's teacher is taken
@@ -33,6 +35,7 @@ class Reading:
     step: int = 0  # done
     seconds: float = 0.0  # of earlier attempts
     began: float = field(default_factory=time.monotonic)
+    ended: float = 0.0  # seconds of all attempts, when it is pretrained
 
     def __post_init__(self) -> None:
         self.optimizers = recipe.optimizers(self.model, self.base.size)
@@ -82,8 +85,11 @@ class Reading:
         return loss.detach()  # type: ignore[no-any-return]
 
 
-def read(reading: Reading, keeper: Keeper, at_teacher: Callable[[], None]) -> None:
-    """Trains in place over one pass of the corpus, from the keeper's last state on; `at_teacher` is called on the way."""
+Windows = Callable[[int], Iterator[torch.Tensor]]  # the batches from a step on
+
+
+def read(reading: Reading, keeper: Keeper, windows: Windows, at_teacher: Callable[[], None]) -> None:
+    """Trains in place over the base's tokens, from the keeper's last state on; `at_teacher` is called on the way."""
     if (state := keeper.load()) is not None:
         reading.restore(state)
         print(f"goes on at step {reading.step}", flush=True)
@@ -92,7 +98,7 @@ def read(reading: Reading, keeper: Keeper, at_teacher: Callable[[], None]) -> No
     first, n_steps = reading.step, reading.base.n_steps
     started = time.monotonic()
     reading.model.train()
-    for batch in recipe.windows(reading.vocabulary, reading.base, first):
+    for batch in windows(first):
         if reading.step == n_steps:
             break
         with attention.used(reading.model):
@@ -106,3 +112,57 @@ def read(reading: Reading, keeper: Keeper, at_teacher: Callable[[], None]) -> No
             a_step = (time.monotonic() - started) / (reading.step - first)
             told = f"{recipe.BATCH_TOKENS / a_step:,.0f} tokens/s  ETA {(n_steps - reading.step) * a_step / 60:.0f} min"
             print(f"step {reading.step}/{n_steps}  loss {loss.item():.3f}  {told}", flush=True)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a base is written, on how many threads it is made, how often its state is written, and whether the synthetic data's
+    teacher is left there too."""
+
+    folder: Path
+    threads: int
+    state_seconds: float
+    teacher: bool
+
+
+def pretrained(
+    base: Base, vocabulary: PreTrainedTokenizerFast, made_of: Mapping[str, str], place: Place, windows: Windows
+) -> Reading:
+    """Pretrains a base, or goes on with it where its state is of the same text (`made_of`: its hashes), and writes weights and
+    tokenizer. The state stays for whoever writes the card."""
+    place.folder.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(place.threads)
+    torch.manual_seed(base.seed)
+    model = recipe.build_model(base.size, vocabulary)
+    model.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # type: ignore[arg-type]  # transformers' stub
+    print(f"{model.num_parameters():,} parameters, {len(vocabulary)} words, {base.n_tokens:,} tokens", flush=True)
+    mark = {name: str(value) for name, value in asdict(base).items()}
+    mark |= {"threads": str(place.threads), "torch": torch.__version__, "device": str(model.device), **made_of}
+    reading = Reading(base, model, vocabulary)
+
+    def at_teacher() -> None:
+        if not place.teacher:
+            return
+        model.save_pretrained(place.folder / "teacher")
+        vocabulary.save_pretrained(place.folder / "teacher")
+
+    read(reading, Keeper(place.folder, mark, place.state_seconds), windows, at_teacher)
+    reading.ended = reading.spent
+    model.to(STORED).save_pretrained(place.folder)  # type: ignore[arg-type]  # transformers' stub
+    model.float()
+    vocabulary.save_pretrained(place.folder)
+    return reading
+
+
+def described(reading: Reading, folder: Path) -> dict[str, Any]:
+    """What every card says of a base."""
+    return {
+        "parameters": reading.model.num_parameters(),
+        "seed": reading.base.seed,
+        "tokens": reading.step * recipe.BATCH_TOKENS,
+        "steps": reading.step,
+        "torch": torch.__version__,
+        "device": str(reading.model.device),
+        "minutes": round(reading.ended / 60, 1),
+        "weights_sha256": hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest(),
+    }

@@ -18,11 +18,11 @@ from core.lab import corpus, tokenizer
 WINDOW_TOKENS = tokenizer.CONTEXT_TOKENS  # so that every position of the context is trained
 BATCH_WINDOWS = 16
 BATCH_TOKENS = BATCH_WINDOWS * WINDOW_TOKENS
-MUON_LEARNING_RATE = {"0.2M": 5e-3, "0.9M": 5e-3, "4M": 2.5e-3}
+MUON_LEARNING_RATE = {"0.2M": 5e-3, "0.9M": 5e-3, "4M": 2.5e-3, "10M": 2e-3}
 ADAMW_LEARNING_RATE = 5e-3
 WARMUP_STEPS = 100
 # hidden size, layers, heads, feed-forward size
-SIZES = {"0.2M": (64, 3, 4, 172), "0.9M": (128, 4, 4, 344), "4M": (256, 5, 8, 688)}
+SIZES = {"0.2M": (64, 3, 4, 172), "0.9M": (128, 4, 4, 344), "4M": (256, 5, 8, 688), "10M": (320, 7, 5, 864)}
 STORED = torch.bfloat16  # half the bytes; the card measures them as they are stored
 DEFAULT_TOKENS = 18_000_000
 
@@ -56,7 +56,7 @@ def build_model(size: str, vocabulary: PreTrainedTokenizerFast) -> LlamaForCausa
         num_attention_heads=heads,
         num_key_value_heads=heads,
         intermediate_size=feed_forward,
-        max_position_embeddings=tokenizer.CONTEXT_TOKENS,
+        max_position_embeddings=vocabulary.model_max_length,
         tie_word_embeddings=True,
         bos_token_id=None,
         eos_token_id=vocabulary.eos_token_id,
