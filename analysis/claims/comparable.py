@@ -7,6 +7,7 @@ ranks differ, the length of the answers trained on, a learning rate that was not
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -112,8 +113,11 @@ def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[Remark]:
     versions = [name for name in paired.columns if name.startswith(VERSION_PREFIX)]
     follow = {fact for prefix, facts in FOLLOWS.items() if any(axis.startswith(prefix) for axis in axes) for fact in facts}
     found = []
+    of = functools.cache(lambda methods: paired[paired["adapter.method"].isin(methods)])
     for name in sorted((set(field_types()) | {*RESOLVED, *versions}) & set(paired.columns) - axes - follow - BY_DESIGN):
-        rows = paired[paired["adapter.method"].isin(methods_with(SET_BY.get(name, name)))]
+        rows = of(tuple(methods_with(SET_BY.get(name, name))))
+        if rows[name].map(str).nunique() < 2:  # of each arm there is one trial a seed
+            continue
         values = rows.groupby("arm")[name].agg(lambda column: tuple(sorted(map(str, column))))
         if values.nunique() > 1:
             found.append(Remark(f"{name} differs between arms", f": {_by_value(values)}"))

@@ -73,10 +73,13 @@ def limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float
 def interval(panel: Axes, x: float, ends: tuple[float, float], colour: Colour, **line: Any) -> None:
     """A vertical interval between its two ends; an arrow at the edge where the axis cuts it. The panel's limits must be set.
     `line`: linewidth and alpha."""
+    from matplotlib.lines import Line2D
+
     low, high = ends
     if not (math.isfinite(low) and math.isfinite(high)):
         return
-    panel.plot([x, x], [low, high], color=colour, solid_capstyle="butt", zorder=2, **line)
+    # `plot` would have the limits along x found anew each time, from all lines that are there
+    panel.add_line(Line2D([x, x], [low, high], color=colour, solid_capstyle="butt", zorder=2, **line))
     bottom, top = panel.get_ylim()
     for cut, edge, mark in ((low < bottom, bottom, r"$\downarrow$"), (high > top, top, r"$\uparrow$")):
         if cut:
@@ -219,15 +222,21 @@ def figure(rows: int, columns: int, height: float, width: float = TEXT_WIDTH) ->
 
 def save(made: Figure, stem: Path) -> list[Path]:
     """The figure as <stem>.png (300 dpi) and <stem>.pdf; the same bytes for the same figure."""
-    png = stem.with_suffix(".png")
-    made.savefig(png, dpi=300, metadata={"Software": None})
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    png, dpi = stem.with_suffix(".png"), made.dpi
+    made.dpi = 300
+    FigureCanvasAgg(made).print_png(png, metadata={"Software": None})  # `savefig` draws twice, first for the layout
+    made.dpi = dpi
     return [png, save_vector(made, stem)]
 
 
 def save_vector(made: Figure, stem: Path) -> Path:
     """The figure as <stem>.pdf, fonts embedded."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     path = stem.with_suffix(".pdf")
-    made.savefig(path, metadata={"CreationDate": None, "ModDate": None})
+    FigureCanvasPdf(made).print_pdf(path, metadata={"CreationDate": None, "ModDate": None})
     return path
 
 

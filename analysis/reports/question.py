@@ -74,6 +74,27 @@ class Asked:
         """What decision.json says."""
         return use.content(self.choice, self.tables, self.experiment)
 
+    @functools.cached_property
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the table of arms."""
+        return table(self.tables)
+
+    @functools.cached_property
+    def differences(self) -> list[Remark]:
+        """In what arms differ beyond the question's axes."""
+        return differences(self.tables)
+
+    @functools.cached_property
+    def other_cautions(self) -> list[Remark]:
+        """Which seeds are missing, which source is too small, whose best rate is at the edge."""
+        t = self.tables
+        _, found = comparable.common_seeds(t.trials, t.arms)
+        few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
+        found += [Remark("arms that are the same runs, run once", f": {'; '.join(map(str, t.repeated))}")] if t.repeated else []
+        found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
+        found += comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in self.question.cautions(t)]
+        return [Remark(line) for line in self.frozen.cautions()] + found
+
 
 def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
     """The report of one sweep of a question, written to `directory`."""
@@ -101,9 +122,9 @@ def report(
     t, judged = asked.tables, asked.answer.verdicts
     with whole_folder(directory) as temporary:
         files = [directory / path.name for path in write(asked, temporary)]
-    note = f"**{escaped(use.headline(asked.choice))}.**\n\n" + parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
+    note = f"**{escaped(use.headline(asked.choice))}.**\n\n{parts.short_ledger(judged)}\n{formatting.markdown(*asked.table)}"
     small = smoke(t)
-    terminal = small + "\n" * bool(small) + parts.terminal_text(table(t), measured(t), judged, cautions(asked))
+    terminal = small + "\n" * bool(small) + parts.terminal_text(asked.table, measured(t), judged, cautions(asked))
     last = use.terminal(asked.choice, t, asked.decision["command"] or "")
     return Report(
         files=files, arm_rows=t.arm_rows, verdicts=judged, about=formatting.joined(parts.about(t.trials), small),
@@ -148,26 +169,15 @@ def differences(t: Tables[Any]) -> list[Remark]:
     return found + (comparable.not_tuned(t.arm_rows) if t.tuned else [])
 
 
-def other_cautions(asked: Asked) -> list[Remark]:
-    """Which seeds are missing, which source is too small, whose best rate is at the edge."""
-    t = asked.tables
-    _, found = comparable.common_seeds(t.trials, t.arms)
-    few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
-    found += [Remark("arms that are the same runs, run once", f": {'; '.join(map(str, t.repeated))}")] if t.repeated else []
-    found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
-    found += comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in asked.question.cautions(t)]
-    return [Remark(line) for line in asked.frozen.cautions()] + found
-
-
 def cautions(asked: Asked) -> list[str]:
     """Everything that a reader must know before comparing arms."""
-    return [str(remark) for remark in (*differences(asked.tables), *other_cautions(asked))]
+    return [str(remark) for remark in (*asked.differences, *asked.other_cautions)]
 
 
 def caption(asked: Asked) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
-    others = escaped("; ".join(remark.short for remark in other_cautions(asked)))
-    differs = comparable.caption(differences(asked.tables), "**")
+    others = escaped("; ".join(remark.short for remark in asked.other_cautions))
+    differs = comparable.caption(asked.differences, "**")
     found = [" ".join(drawn(asked)), differs, f"**Caution:** {others}." if others else ""]
     return "\n\n".join(part for part in found if part) + "\n"
 
@@ -199,7 +209,7 @@ def markdown(asked: Asked) -> str:
         caption(asked),
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
-        "## Arms\n", formatting.markdown(*table(t)), *parts.beside(t), *asked.by_base,
+        "## Arms\n", formatting.markdown(*asked.table), *parts.beside(t), *asked.by_base,
         *asked.question.sections(t), *_curves(t), *asked.further.sections(t), *asked.frozen.section(),
         "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
@@ -233,8 +243,8 @@ def _curves(t: Tables[Any]) -> list[str]:
 def write(asked: Asked, output: Path) -> list[Path]:
     """Draws the figure, writes everything below `output` and returns the files."""
     t, experiment = asked.tables, asked.experiment
-    header, body = table(t)
-    differs = comparable.caption(differences(t))
+    header, body = asked.table
+    differs = comparable.caption(asked.differences)
     label = f"tab:{experiment.name.replace('_', '-')}"
     texts = {
         "table.md": formatting.markdown(header, body) + f"\n{differs}\n",
