@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core import installation
+from core import installation, shared_texts
 from core.errors import BadInput
 from core.hardware import Device
 from core.result import Result
@@ -62,6 +62,8 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
         "key": folder.name,
         "device": [device.kind, device.threads, device.memory_fraction],
     }
+    texts = folder.parents[1] / shared_texts.FOLDER / "base.json"  # every worker would draw others
+    facts["texts"] = shared_texts.shared(texts, lambda: [os.getpid()])
     (folder / "items.csv.gz").write_bytes(b"items")
     result = Result.begun(trial, provenance)
     replace(result, metrics={"quality": 0.5 + trial.seed / 1000}, facts=facts, seconds=0.1).write(folder)
