@@ -98,8 +98,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs. Of a key that stands twice JSON takes the last, and another reader the first."""
     found: dict[str, Any] = {}
     for name, value in pairs:
-        if found.setdefault(name, value) != value:
+        if name in found and found[name] != value:
             raise BadInput(f"{name}={found[name]!r:.80} stands there again, as {value!r:.80}")
+        found[name] = value
     return found
 
 

@@ -322,7 +322,7 @@ def test_template_files(base: Callable[..., Path], trial: Callable[..., Trial], 
         assert any("does not stop by itself" in note for note in again.notes) == (text == NO_END)
     assert preflight.inspect(trial(directory, chat_template="chatml")).new_tokens == 2
     file.write_bytes(b"\xff\xfe")
-    for name, says in ((str(file), "text in UTF-8"), (str(tmp_path), "no such file"), ("none.jinja", "no such file")):
+    for name, says in ((str(file), "text in UTF-8"), (str(tmp_path), "not a file but a folder"), ("none.jinja", "no such file")):
         with pytest.raises(BadInput, match=says) as error:
             preflight.inspect(trial(directory, chat_template=name))
         assert error.value.field == "model.chat_template"
