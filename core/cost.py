@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core import adapters, along, memory, remembered, tasks
+from core import adapters, along, memory, remembered, scorer, tasks
 from core import base as bases
 from core.architecture import EMBEDDING
 from core.hardware import Device
@@ -35,7 +35,7 @@ CPU_BYTES, GPU_BYTES = 16e9, 1.5e12  # a second: weights are read for every toke
 LOAD_BYTES = 5e8  # a second, of a base's files
 STEP_SECONDS, LAYER_STEP_SECONDS = 6e-3, 1.5e-3  # of an optimizer step, whatever its size; a layer
 PASS_SECONDS, LAYER_PASS_SECONDS = 1e-3, 4e-4  # of a forward pass
-ALONG = "along training"  # the name of what is measured there
+ALONG, SCORING = "along training", "scoring rows"  # names of what is measured there, and before it
 TRIAL_SECONDS = 0.5  # rows are selected, an adapter is made and saved
 
 
@@ -161,7 +161,9 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     if phase is Phase.FINAL:
         taken["generations"] = shown = seconds(costs.generations(trial, inputs), one, how, evaluation.batch_size)
         once += shown
-    taken[ALONG] = measured
+    scoring = seconds(scorer.cost(trial, inputs), sizes(scorer.model_of(trial), how.device), how, evaluation.batch_size)
+    taken |= {ALONG: measured, SCORING: scoring if scorer.scores_each_seed(trial.data) else 0.0}
+    once += scoring - taken[SCORING]
     changed = adapters.METHODS[trial.adapter.method].changes_base
     loading = TRIAL_SECONDS + (one.weight_bytes / LOAD_BYTES if changed else 0)
     return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)

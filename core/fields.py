@@ -44,6 +44,11 @@ ADDED_LATER = (
     "evaluation.lm_eval",
     "evaluation.lm_eval_chat",
     "model.double_quantization",
+    "data.select",
+    "data.n_candidates",
+    "data.n_tokens",
+    "data.order",
+    "data.scorer",
 )
 
 

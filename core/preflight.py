@@ -12,19 +12,16 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, along, chat, checkpoint, rehearsal, remembered, tasks, writing
+from core import adapters, along, chat, checkpoint, language, rehearsal, remembered, scorer, tasks, writing
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
-from core.data.rows import Row, is_lab, rows_hash
+from core.data.rows import is_lab, rows_hash
 from core.errors import BadInput, nearest
 from core.fields import flatten
 from core.lab.corpus import DOMAINS
-from core.lab.tokenizer import vocabulary
 from core.settings import Data, Evaluation, Trial
 from core.tasks import task_files
-
-MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,7 @@ class Inputs:
     provenance: dict[str, str]  # content hashes: "data", "model", and where given "eval_data", "base_text"
     n_rows: int  # rows with a response in the source
     n_available: int  # of these, rows that could be trained on: data.n_examples is cut to them
+    n_taken: int  # of these, the rows that are drawn or selected, too long ones among them
     n_train_examples: int
     n_eval_rows: int
     left_out: LeftOut
@@ -86,8 +84,8 @@ def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[
 
 def selected(trial: Trial, hashes: dict[str, str] | None = None) -> selection.Selection:
     """The rows that the trial trains on and is scored on. `hashes`: its provenance, where that is known."""
-    if trial.data.skip_bad_rows:
-        return writing.select(trial, bases.read(trial.model))
+    if trial.data.skip_bad_rows or trial.data.n_tokens is not None:
+        return writing.select(trial, base := bases.read(trial.model), _seq_len(trial, base))
     return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
 
 
@@ -122,6 +120,7 @@ class _Rows:
         return {name: getattr(self, name) for name in same} | {
             "n_rows": self.n_source,
             "n_available": self.n_available,
+            "n_taken": self.n_train,
             "n_eval_rows": self.n_evaluation,
             "left_out": LeftOut(self.n_empty, self.n_bad, self.n_in_evaluation, tuple(self.unused)),
             "notes": tuple(self.notes),
@@ -133,7 +132,7 @@ class _Rows:
 
 # What decides the counts of _Rows beside the content of the data and the model.
 WRITING = ("chat.py", "template.py", "spans.py", "sandbox.py", "writing.py", "shown.py", "refused.py")
-COUNTING = ("preflight.py", *WRITING, "settings.py", "targets.py", "data", "lab")
+COUNTING = ("preflight.py", "language.py", "scorer.py", *WRITING, "settings.py", "targets.py", "data", "lab")
 
 
 def inspect(trial: Trial) -> Inputs:
@@ -146,9 +145,9 @@ def inspect(trial: Trial) -> Inputs:
     _check_fields(trial)
     tasks.check(trial)
     along.check(trial)
-    method = adapters.method_of(trial)
+    adapters.method_of(trial)
     base = bases.read(trial.model)
-    seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context, method.virtual_tokens(trial.adapter))
+    seq_len = _seq_len(trial, base)
     _check_base_text(trial, base, seq_len)
     hashes = provenance(trial)
     rows = _counted(trial, base, seq_len, hashes)
@@ -177,6 +176,11 @@ def inspect(trial: Trial) -> Inputs:
     )
 
 
+def _seq_len(trial: Trial, base: BaseFiles) -> int:
+    taken = adapters.method_of(trial).virtual_tokens(trial.adapter)
+    return checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context, taken)
+
+
 def _some(n_used: int, trial: Trial, seq_len: int) -> int:
     """The number of rows that fit, if there are some."""
     if n_used <= 0:
@@ -194,7 +198,8 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
         with suppress(TypeError):  # fields of another version
             return _Rows(**known)
     chosen = selected(trial, hashes)
-    _check_language(trial, base, chosen.train[: writing.SAMPLED_ROWS])
+    language.check(("model.name", trial.model.name, base), trial.data.source, sample := chosen.train[: writing.SAMPLED_ROWS])
+    scorer.check(trial, sample)
     written = writing.look(trial, base, chosen, seq_len)
     rows = _Rows(
         n_source=len(chosen.source.rows),
@@ -255,21 +260,6 @@ def _check_base_text(trial: Trial, base: BaseFiles, seq_len: int) -> None:
         chat.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
 
 
-def _check_language(trial: Trial, base: BaseFiles, sample: tuple[Row, ...]) -> None:
-    """The laboratory's data and models understand only each other: its tokenizer has one token a word of its world."""
-    name, source, known = trial.model.name, trial.data.source, frozenset(vocabulary())
-    inner = chat.tokenizer(base.directory)
-    lab_model = inner is not None and known <= inner.get_vocab().keys()
-    if kinds.kind_of(source).laboratory and not lab_model:
-        text = f"only a laboratory model reads it, not {name}, which needs rows of another source"
-        raise BadInput(f"data.source={source}: {text}", field="data.source")
-    words = [word for row in sample for message in row.messages for word in message["content"].split()]
-    unknown = sum(word not in known for word in words) / max(1, len(words))
-    if lab_model and unknown > MAX_UNKNOWN_SHARE:
-        text = f"knows {1 - unknown:.0%} of the words of {source}; give --model with --data"
-        raise BadInput(f"model.name={name}: {text}", field="model.name")
-
-
 # What else a trial reads, by the name of its hash.
 FILES = {
     "base_text": "evaluation.base_text",
@@ -284,6 +274,8 @@ def provenance(trial: Trial) -> dict[str, str]:
     found = {"data": _data_hash("data.source", trial.data.source), "model": bases.read(trial.model).hash}
     if trial.data.eval_source is not None:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
+    if trial.data.scorer is not None:
+        found["scorer"] = scorer.files_of(trial).hash
     if template := chat.template_hash(trial.model.chat_template):
         found["chat_template"] = template
     if trial.evaluation.lm_eval is not None:

@@ -6,7 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 
-from core.data import columns
+from core.data import choices, columns
 from core.errors import BadInput
 from core.method_settings import ADAPTERS, TARGET_PRESETS, Adapter, Full, Lora
 from core.part import Part, Scalar
@@ -79,6 +79,13 @@ class Data(Part):
     fields: str | None = None  # columns of the rows that are taken for others: "cluster=category" (core/data/columns.py)
     skip_bad_rows: bool = False  # malformed rows of real data are left out and counted, not refused
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
+    # Which rows are taken: drawn by the seed, or those at one end of a score (core/data/choices.py), of the first `n_candidates`
+    # in the seed's order (None: of all); so many, or as many as have `n_tokens` tokens, prompts among them (both: what is less).
+    select: str = choices.RANDOM
+    n_candidates: int | None = None
+    n_tokens: int | None = None
+    order: str = choices.RANDOM  # of the rows in training: or a curriculum, by the loss of the untuned model on their answers
+    scorer: str | None = None  # a base, a directory or a hub id, that rows are scored with; None: the trial's own base, untuned
 
     def __post_init__(self) -> None:
         self._text("source", "lab:curated, lab:synthetic, a file or a hub id")
@@ -93,6 +100,11 @@ class Data(Part):
         self._require(0 <= self.replay_share <= 0.9, "replay_share", "between 0 and 0.9")
         self._require(0 < self.best_share <= 1, "best_share", "above 0 and at most 1")
         self._require(0 <= self.noise_share <= 1, "noise_share", "between 0 and 1")
+        self._one_of("select", (choices.RANDOM, *choices.CHOICES))
+        self._one_of("order", (choices.RANDOM, *choices.ORDERS))
+        self._whole("n_candidates", 1, 1_000 * MANY, ", or none for all")
+        self._whole("n_tokens", 1, 1_000_000 * MANY, ", or none for as many as n_examples have")
+        self._text("scorer", "lab:base-<seed>, a directory or a hub id, or none for the base itself")
 
 
 @dataclass(frozen=True, kw_only=True)

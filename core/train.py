@@ -4,7 +4,7 @@ What differs from SFTTrainer as it comes, and why (measured by tests/benchmarks/
 - The loss is taken from the model's own logits at the response's positions. TRL's fused head reads `lm_head.weight`
   directly, which leaves out PEFT's trained rows for new tokens where the head is tied; and it computes entropy and accuracy.
 - The learning rate is above 0 from the first step on (core/schedule.py).
-- Batches are made by core/batches.py, from lists, in an order that only the seed decides.
+- Batches are made by core/batches.py, from lists, in an order that only the seed decides, or a curriculum with it.
 - A training that was interrupted goes on from its state in the trial's folder (core/resume.py), through the Trainer's own way to
   resume, of which nothing but the step number is read from a file of its own.
 """
@@ -49,7 +49,7 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     def __init__(self, rows: Sequence[Encoded], pad: int, how: Run, **options: Any) -> None:
         self.rows, self.pad, self.how = rows, pad, how
-        self.order = batches.SeededOrder([len(row.ids) for row in rows], how.train.batch_size, how.seed)
+        self.order = batches.SeededOrder([len(row.ids) for row in rows], how.train, how.seed, how.curriculum)
         self.losses: list[torch.Tensor] = []  # one per optimizer step
         self.token_counts: list[torch.Tensor] = []
         self.resumed: resume.State | None = None  # until it is taken up

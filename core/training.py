@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from core.batches import Curriculum
 from core.curve import Point
 from core.hardware import Device
 from core.resume import Keeper
@@ -14,8 +15,8 @@ from core.tasks.along import Along
 @dataclass(frozen=True)
 class Run:
     """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the trial's folder
-    (signs of life and states are written there), how its steps fit into the memory, what keeps its states, and what measures the
-    model along the way."""
+    (signs of life and states are written there), how its steps fit into the memory, what keeps its states, what measures the
+    model along the way, and in which order rows come."""
 
     train: Train
     seed: int
@@ -26,6 +27,7 @@ class Run:
     checkpointing: bool = False  # layers are computed again for the backward pass instead of kept
     keeper: Keeper | None = None
     along: Along | None = None
+    curriculum: Curriculum | None = None  # in which order rows come; None: in a random one
 
 
 @dataclass

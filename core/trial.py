@@ -23,12 +23,15 @@ from torch import nn
 from core import adapters, hardware, memory, model, resume, saved, signs, summary, tasks, train, trial_rows, warm
 from core import base as bases
 from core.along import on_validation
+from core.batches import Curriculum
+from core.data.choices import ORDERS, reads_scorer
 from core.errors import BadInput, one_line
 from core.fields import content_hash
 from core.hardware import Device
 from core.provenance import facts as resolved
 from core.provenance import versions
 from core.result import Result
+from core.row_scores import Scoring
 from core.settings import Trial
 from core.signs import Sign
 from core.states import State
@@ -114,6 +117,11 @@ class _Asked:
         """Whether it computes in bfloat16."""
         return memory.dtype(self.trial.model, self.device.kind) == "bfloat16"
 
+    def scoring(self, base: model.Base, seq_len: int) -> Scoring:
+        """What scores the trial's rows."""
+        content = self.hashes.get("model" if self.trial.data.scorer is None else "scorer", "")
+        return Scoring(self.trial, base, self.device, seq_len, content)
+
 
 def _run(asked: _Asked, result: Result) -> None:
     trial, hashes, output, device = asked.trial, asked.hashes, asked.output, asked.device
@@ -122,12 +130,15 @@ def _run(asked: _Asked, result: Result) -> None:
     place = hardware.prepare(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens, method.virtual_tokens(trial.adapter))
-    chosen = trial_rows.chosen_for(trial, base)
-    trial_rows.check_unchanged(trial, base, chosen, hashes)
-    data = trial_rows.encoded(trial, base, seq_len, result, chosen)
-
     if content := hashes.get("model"):
         own_texts.share(base.model, output, [asdict(trial.model), content])
+    scoring = asked.scoring(base, seq_len)
+    if reads_scorer(trial.data.select, trial.data.order):
+        signs.show(output, Sign("scoring rows"))
+    chosen = trial_rows.chosen_for(trial, base, scoring.means())
+    trial_rows.check_unchanged(trial, base, chosen, hashes)
+    data = trial_rows.encoded(scoring, result, chosen)
+
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
     before = _before(asked, base, untouched)  # before there is a second copy of the weights
@@ -162,7 +173,8 @@ def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result
     facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
     along = _along(asked, base, tuned)
     memories = way.micro_batch_size, way.checkpointing
-    how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along)
+    curriculum = Curriculum(data.difficulties, ORDERS[trial.data.order]) if data.difficulties else None
+    how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, curriculum)
     trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
     summary.add_training(result, trained)
     result.seconds = keeper.earlier_seconds or 0.0  # `run` adds those of this process
@@ -176,7 +188,7 @@ def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
         return None
     if asked.trial.evaluation.split != "validation":
         trial = on_validation(asked.trial)
-        chosen = trial_rows.chosen_for(trial, base)
+        chosen = trial_rows.chosen_for(trial, base, asked.scoring(base, tuned.seq_len).means())
         trial_rows.check_unchanged(trial, base, chosen, asked.hashes)
         rows = trial_rows.held_out(trial, base, chosen, tuned.seq_len).rows
         tuned = replace(tuned, trial=trial, rows=rows, asked=chosen.evaluation)

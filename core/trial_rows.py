@@ -8,11 +8,14 @@ from itertools import islice
 
 from core import model, refused, unchanged, warm
 from core.data import encode, kinds, near, selection
+from core.data.choices import RANDOM, Score
+from core.data.drawing import Means
 from core.data.rows import Row, rows_hash
 from core.errors import BadInput
 from core.fields import content_hash, flatten
 from core.lab import corpus
 from core.result import Result
+from core.row_scores import Scoring
 from core.settings import Trial
 
 REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretraining, from seeds that no pretraining used
@@ -24,14 +27,15 @@ class Tokens:
 
     train: tuple[encode.Encoded, ...]
     held_out: tuple[encode.Encoded, ...]
+    difficulties: tuple[float | None, ...] = ()  # of the training sequences, where they come in an order of their own
 
 
-def chosen_for(trial: Trial, base: model.Base) -> selection.Selection:
+def chosen_for(trial: Trial, base: model.Base, means: Means) -> selection.Selection:
     """What the trial trains on and is scored on; without what the chat template refuses, where that may be left out."""
     asked = trial.data, trial.evaluation, trial.seed
     if trial.data.skip_bad_rows:
-        return refused.select(encode.template_of(base.tokenizer), *asked)
-    return selection.select(*asked)
+        return refused.select(encode.template_of(base.tokenizer), *asked, means)
+    return selection.select(*asked, means=means)
 
 
 def check_unchanged(trial: Trial, base: model.Base, chosen: selection.Selection, hashes: Mapping[str, str]) -> None:
@@ -60,7 +64,9 @@ def held_out(trial: Trial, base: model.Base, chosen: selection.Selection, seq_le
     return found
 
 
-def encoded(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen: selection.Selection) -> Tokens:
+def encoded(scoring: Scoring, result: Result, chosen: selection.Selection) -> Tokens:
+    """The trial's rows as tokens, which are counted in the result."""
+    trial, base, seq_len = scoring.trial, scoring.base, scoring.seq_len
     metrics, facts = result.metrics, result.facts
     training = _tokenized(trial, base, chosen.train, seq_len, "data.source")
     if not training.rows:
@@ -98,7 +104,20 @@ def encoded(trial: Trial, base: model.Base, seq_len: int, result: Result, chosen
         **({"data_sources": "; ".join(chosen.by_source)} if chosen.by_source else {}),
         "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",
     }
-    return Tokens(_taught(trial, base, training.rows, metrics), scored.rows)
+    taught = _taught(trial, base, training.rows, metrics)
+    return Tokens(taught, scored.rows, _difficulties(scoring, chosen.train, taught, facts))
+
+
+def _difficulties(
+    scoring: Scoring, rows: tuple[Row, ...], taught: tuple[encode.Encoded, ...], facts: dict[str, str]
+) -> tuple[float | None, ...]:
+    """Of each training sequence the loss that orders it; none of documents that are replayed."""
+    if scoring.trial.data.order == RANDOM:
+        return ()
+    scores = scoring.of(Score.LOSS, rows)
+    facts["row_losses"] = content_hash(list(scores))
+    of_row = dict(zip((row.id for row in rows), scores, strict=True))
+    return tuple(of_row.get(one.id) for one in taught)
 
 
 def _taught(

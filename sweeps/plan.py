@@ -30,6 +30,7 @@ PROVENANCE_OF = {
     "model.chat_template": "chat_template",
     "data.source": "data",
     "data.eval_source": "eval_data",
+    "data.scorer": "scorer",
     "evaluation.base_text": "base_text",
     "evaluation.choices": "choices",
     "evaluation.choices_dev": "choices_dev",

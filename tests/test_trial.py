@@ -413,13 +413,13 @@ def test_a_batch_is_the_same_rows_whatever_its_micro_batches() -> None:
     from core.batches import SeededOrder
 
     lengths = [7, 3, 9, 1, 5, 8, 2, 6, 4, 10]
-    first, again = SeededOrder(lengths, 4, seed=1), SeededOrder(lengths, 4, seed=1)
+    first, again = (SeededOrder(lengths, Train(batch_size=4), seed=1) for _ in range(2))
     epochs = [list(first), list(first)]
     assert epochs == [list(again), list(again)]
     assert sorted(epochs[0]) == list(range(10))
     assert epochs[0] != epochs[1]
     assert [lengths[i] for i in epochs[0][:4]] == sorted((lengths[i] for i in epochs[0][:4]), reverse=True)
-    plain = list(SeededOrder(lengths, 1, seed=1))
+    plain = list(SeededOrder(lengths, Train(batch_size=1), seed=1))
     assert all(set(plain[at : at + 4]) == set(epochs[0][at : at + 4]) for at in (0, 4, 8))
 
 

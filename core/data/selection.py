@@ -13,7 +13,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from core.data import apart, mixture
+from core.data import apart, drawing, mixture
+from core.data.choices import RANDOM
+from core.data.drawing import NO_MEANS, Means
 from core.data.kinds import Kind, Pool, kind_of, load
 from core.data.rows import Loaded, Row, identity, share
 from core.data.shapes import LABELS
@@ -140,16 +142,16 @@ def _from(rows: list[Row], place: int) -> Iterator[Row]:
     return (rows[i % len(rows)] for i in range(place, place + len(rows)))
 
 
-def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda rows: rows) -> Selection:
+def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda rows: rows, means: Means = NO_MEANS) -> Selection:
     """The training subset and the evaluation rows of `evaluation.split`. No answer that is scored is trained on as the answer
     to the same question, and no two rows of training and evaluation open with the same question, of which the first answer is
-    scored (core/data/apart.py). `take`: called before rows are counted and drawn, of those of training and of evaluation."""
+    scored (core/data/apart.py). `take`: called before rows are counted and drawn, of those of training and of evaluation.
+    `means`: by which rows are selected."""
     if (kind := kind_of(data.source)).own_questions:  # made by the task, disjoint by construction
         few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
         loaded = load("data.source", data.source, Pool(data.held_out_fold, large=few))
         pool = restricted(take(_in_order(loaded, seed, kind)), data, seed)
-        subset = noisy(pool[: data.n_examples], data.noise_share, seed)
-        return Selection(subset, (), 0, len(pool), loaded)
+        return Selection(_taken(pool, data, seed, means), (), 0, len(pool[: data.n_candidates]), loaded)
     loaded, given = _loaded(data)
     aside = _set_aside(loaded, given, data.eval_share)
     asked, usable = take(aside.asked[evaluation.split]), take(aside.train)
@@ -169,9 +171,19 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
     if not pool:
         text = "one of the sources has no row left to train on; give it more, or leave it out"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
-    subset = noisy(pool[: data.n_examples], data.noise_share, seed)
+    subset = _taken(pool, data, seed, means, loaded)
     trained = _n_of_trained_tasks(scored, usable)
-    return Selection(subset, scored, aside.n_in_evaluation, len(pool), loaded, given, trained)
+    return Selection(subset, scored, aside.n_in_evaluation, len(pool[: data.n_candidates]), loaded, given, trained)
+
+
+def _taken(pool: tuple[Row, ...], data: Data, seed: int, means: Means, loaded: Loaded | None = None) -> tuple[Row, ...]:
+    """Of the pool, which is in the seed's order, the rows that are trained on. Wrong answers are there before rows are selected,
+    or counted by their tokens: a selection may leave them out."""
+    pool = pool[: data.n_candidates]
+    if data.select == RANDOM and data.n_tokens is None:
+        return noisy(pool[: data.n_examples], data.noise_share, seed)
+    candidates = noisy(pool, data.noise_share, seed)
+    return drawing.taken(candidates, data, means, (lambda rows: _in_shares(rows, loaded)) if loaded else (lambda rows: rows))
 
 
 def _in_shares(rows: tuple[Row, ...], loaded: Loaded) -> tuple[Row, ...]:

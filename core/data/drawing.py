@@ -1,0 +1,86 @@
+"""The rows that a trial takes of those that it may be trained on: the first in the seed's order, or those at one end of a score;
+as many as are asked for, or as have so many tokens.
+
+What is selected stays in the seed's order, so that which rows are taken and in which order they come are two things.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from core.data.choices import CHOICES, RANDOM, Choice, End, Score
+from core.data.rows import Row
+from core.settings import Data
+
+Rows = tuple[Row, ...]
+Scores = Sequence[float | None]  # one a row; None where a row has none
+InShares = Callable[[Rows], Rows]  # of several sources as many rows as have their shares
+
+
+@dataclass(frozen=True)
+class Means:
+    """What of a base it takes to draw rows: their scores, which are not known before a trial runs (None: the seed's order
+    stands for theirs), and how many tokens of a row are trained on."""
+
+    scores: Callable[[Score, Rows], Scores] | None = None
+    n_tokens: Callable[[Row], int] | None = None
+
+
+NO_MEANS = Means()
+
+
+def taken(candidates: Rows, data: Data, means: Means, in_shares: InShares = lambda rows: rows) -> Rows:
+    """The rows that are taken of the candidates, which are in the seed's order, in that order."""
+    if data.select == RANDOM:
+        return first(candidates, data, means)
+    chosen = {id(row) for row in first(in_shares(ranked(candidates, CHOICES[data.select], means)), data, means)}
+    return tuple(row for row in candidates if id(row) in chosen)
+
+
+def first(rows: Rows, data: Data, means: Means) -> Rows:
+    """The first `data.n_examples` rows, and of these those whose tokens come nearest to `data.n_tokens`: one at least."""
+    rows = rows[: data.n_examples]
+    if data.n_tokens is None or means.n_tokens is None:
+        return rows
+    total = 0
+    for i, row in enumerate(rows):
+        before, total = total, total + means.n_tokens(row)
+        if total >= data.n_tokens:
+            over = total - data.n_tokens > data.n_tokens - before
+            return rows[: max(1, i + (not over))]
+    return rows
+
+
+def ranked(rows: Rows, choice: Choice, means: Means) -> Rows:
+    """The rows as the choice prefers them; those without a score last, equal ones in the order given."""
+    found = _scores(rows, choice.score, means)
+    known = [(score, i) for i, score in enumerate(found) if score is not None and (choice.below is None or score < choice.below)]
+    ordered = _from_end(known, choice.end)
+    usual = set(ordered)
+    rest = sorted((i for i in range(len(rows)) if i not in usual), key=lambda i: found[i] is None)
+    return tuple(rows[i] for i in (*ordered, *rest))
+
+
+def _scores(rows: Rows, score: Score, means: Means) -> Scores:
+    if score is Score.LENGTH:
+        return lengths(rows)
+    return means.scores(score, rows) if means.scores else [0.0] * len(rows)
+
+
+def _from_end(scored: Sequence[tuple[float, int]], end: End) -> list[int]:
+    """Places of rows, from this end of their scores on; from the middle to both ends."""
+    if end is End.HIGH:
+        return [i for _, i in sorted(scored, key=lambda one: (-one[0], one[1]))]
+    rising = [i for _, i in sorted(scored)]
+    if end is End.LOW:
+        return rising
+    middle = (len(rising) - 1) / 2
+    return [rising[at] for at in sorted(range(len(rising)), key=lambda at: abs(at - middle))]
+
+
+def lengths(rows: Rows) -> list[float | None]:
+    """Characters of the answers that are taught."""
+    return [
+        float(sum(len(m["content"]) for m in row.messages if m["role"] == "assistant" and m.get("weight") != 0)) for row in rows
+    ]
