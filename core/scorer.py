@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from core import base as bases
 from core import chat, checkpoint, language, rehearsal
@@ -13,12 +13,19 @@ from core.data.choices import CHOICES, RANDOM, Score, reads_scorer
 from core.data.rows import Row
 from core.errors import BadInput
 from core.settings import Data, Model, Trial
+from core.tasks import costs
 from core.tasks.costs import Cost
 
-if TYPE_CHECKING:
-    from core.preflight import Inputs
-
 FIELD = "data.scorer"
+
+
+class Counts(costs.Counts, Protocol):
+    """What is known of a trial's rows before it runs: core.preflight.Inputs, which imports this."""
+
+    @property
+    def n_available(self) -> int: ...
+    @property
+    def n_train_examples(self) -> int: ...
 
 
 def model_of(trial: Trial) -> Model:
@@ -76,7 +83,7 @@ def check(trial: Trial, rows: Sequence[Row]) -> None:
         raise _blamed(trial, error) from None
 
 
-def cost(trial: Trial, inputs: Inputs) -> Cost:
+def cost(trial: Trial, inputs: Counts) -> Cost:
     """What the scorer reads, with its base's tokens."""
     data, n_rows = trial.data, 0.0
     mean, taught = inputs.mean_tokens, inputs.mean_taught
