@@ -118,9 +118,13 @@ class _Asked:
         return memory.dtype(self.trial.model, self.device.kind) == "bfloat16"
 
     def scoring(self, base: model.Base, seq_len: int) -> Scoring:
-        """What scores the trial's rows."""
-        content = self.hashes.get("model" if self.trial.data.scorer is None else "scorer", "")
-        return Scoring(self.trial, base, self.device, seq_len, content)
+        """What scores the trial's rows. From here on what the base tells is shared with the sweep's other trials."""
+        trial = self.trial
+        if content := self.hashes.get("model"):
+            own_texts.share(base.model, self.output, [asdict(trial.model), content])
+        if reads_scorer(trial.data.select, trial.data.order):
+            signs.show(self.output, Sign("scoring rows"))
+        return Scoring(trial, base, self.device, seq_len, self.hashes.get("scorer", content or ""))
 
 
 def _run(asked: _Asked, result: Result) -> None:
@@ -130,11 +134,7 @@ def _run(asked: _Asked, result: Result) -> None:
     place = hardware.prepare(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens, method.virtual_tokens(trial.adapter))
-    if content := hashes.get("model"):
-        own_texts.share(base.model, output, [asdict(trial.model), content])
     scoring = asked.scoring(base, seq_len)
-    if reads_scorer(trial.data.select, trial.data.order):
-        signs.show(output, Sign("scoring rows"))
     chosen = trial_rows.chosen_for(trial, base, scoring.means())
     trial_rows.check_unchanged(trial, base, chosen, hashes)
     data = trial_rows.encoded(scoring, result, chosen)
