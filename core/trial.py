@@ -124,7 +124,8 @@ class _Asked:
             own_texts.share(base.model, self.output, [asdict(trial.model), content])
         if reads_scorer(trial.data.select, trial.data.order):
             signs.show(self.output, Sign("scoring rows"))
-        return Scoring(trial, base, self.device, seq_len, self.hashes.get("scorer", content or ""))
+        told = self.hashes.get("model" if trial.data.scorer is None else "scorer", "")
+        return Scoring(trial, base, self.device, seq_len, told)
 
 
 def _run(asked: _Asked, result: Result) -> None:

@@ -75,23 +75,7 @@ def encoded(scoring: Scoring, result: Result, chosen: selection.Selection) -> To
             field="data.source",
         )
     scored = held_out(trial, base, chosen, seq_len)
-    metrics |= {
-        "rows/available": chosen.n_available,
-        "rows/used": len(training.rows),
-        "rows/response_tokens": sum(sum(row.mask) for row in training.rows) / len(training.rows),  # a row
-        "rows/truncated": training.n_truncated,
-        "rows/skipped_too_long": training.n_too_long,
-        "rows/skipped_empty": chosen.source.n_empty,
-        "rows/skipped_bad": chosen.n_bad,
-        "rows/skipped_in_evaluation": chosen.n_in_evaluation,
-        "rows/template_dropped_text": training.n_dropped,
-        "rows/evaluated_template_dropped_text": scored.n_dropped,
-        "rows/evaluated": len(scored.rows),
-        "rows/evaluated_truncated": scored.n_truncated,
-        "rows/evaluated_skipped_too_long": scored.n_too_long,
-    }
-    if chosen.n_of_trained_tasks is not None:
-        metrics["rows/evaluated_of_trained_tasks"] = chosen.n_of_trained_tasks
+    metrics |= _counts(chosen, training, scored)
     hashes = rows_hash(chosen.train), rows_hash(chosen.evaluation)
     if chosen.evaluation:
         alike: near.Near = warm.NEAR.get(hashes, lambda: near.between(chosen.train, chosen.evaluation))
@@ -106,6 +90,27 @@ def encoded(scoring: Scoring, result: Result, chosen: selection.Selection) -> To
     }
     taught = _taught(trial, base, training.rows, metrics)
     return Tokens(taught, scored.rows, _difficulties(scoring, chosen.train, taught, facts))
+
+
+def _counts(chosen: selection.Selection, training: encode.Batch, scored: encode.Batch) -> dict[str, float]:
+    """How many rows there were, which of them are used, and why others are not."""
+    of_tasks = chosen.n_of_trained_tasks
+    return {
+        "rows/available": chosen.n_available,
+        "rows/used": len(training.rows),
+        "rows/response_tokens": sum(sum(row.mask) for row in training.rows) / len(training.rows),  # a row
+        "rows/truncated": training.n_truncated,
+        "rows/skipped_too_long": training.n_too_long,
+        "rows/skipped_empty": chosen.source.n_empty,
+        "rows/skipped_bad": chosen.n_bad,
+        "rows/skipped_in_evaluation": chosen.n_in_evaluation,
+        "rows/template_dropped_text": training.n_dropped,
+        "rows/evaluated_template_dropped_text": scored.n_dropped,
+        "rows/evaluated": len(scored.rows),
+        "rows/evaluated_truncated": scored.n_truncated,
+        "rows/evaluated_skipped_too_long": scored.n_too_long,
+        **({} if of_tasks is None else {"rows/evaluated_of_trained_tasks": of_tasks}),
+    }
 
 
 def _difficulties(
