@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core import adapters, along, memory, remembered, scorer, tasks
+from core import adapters, along, memory, optimizer_costs, remembered, scorer, tasks
 from core import base as bases
 from core.architecture import EMBEDDING
 from core.hardware import Device
@@ -178,6 +178,7 @@ def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.F
     operations = passes * one.read(read, share * inputs.mean_taught, inputs.mean_tokens)
     pieces = math.ceil(trial.train.batch_size / way.micro_batch_size)
     each = STEP_SECONDS + LAYER_STEP_SECONDS * one.shape.layers * pieces
+    each += optimizer_costs.step_seconds(trial, bases.read(trial.model), inputs.trainable_parameters, how.training, how.device)
     return inputs.steps * each + operations / how.training
 
 

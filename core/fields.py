@@ -49,6 +49,7 @@ ADDED_LATER = (
     "data.n_tokens",
     "data.order",
     "data.scorer",
+    "train.optimizer",
 )
 
 

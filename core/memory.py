@@ -1,6 +1,6 @@
 """How much memory a trial takes at its peak, from shapes alone, and how it is made to fit. Without torch.
 
-What is counted: the weights; for what is trained a gradient and AdamW's two moments; what the backward pass needs of a
+What is counted: the weights; for what is trained a gradient and what the optimizer keeps; what the backward pass needs of a
 micro-batch of rows padded to the longest; a layer's work in progress; logits, which are made in pieces (core/head.py). The bytes
 per token and layer were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py
 counts them anew. Other architectures differ by what they keep beside.
@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, architecture, checkpoint, quantized, targets
+from core import adapters, architecture, checkpoint, optimizer_costs, quantized, targets
 from core.base import BaseFiles
 from core.settings import BEST, Model, Train, Trial
 
 GIB = 2**30
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
-TRAINED_BYTES = 16  # float32: weight, gradient, two moments
+TRAINED_BYTES = 8  # float32: weight and gradient
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
 LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
@@ -79,6 +79,7 @@ class Load:
     weights: str  # a key of WEIGHT_BYTES
     device: str
     changes_base: bool
+    state_bytes: float  # of the optimizer
     keeps_best: bool = False  # a copy of what is trained, beside the model
     n_quantized: int = 0  # of the parameters
     quantized_bytes: float = 0.0  # of each of these
@@ -94,7 +95,7 @@ class Load:
     def fixed_bytes(self) -> float:
         """Whatever the batch is: the base, which stays as the reference, and what is trained."""
         copied = (self.n_parameters - self.trainable) * 4 if self.changes_base else 0
-        held = self.base_bytes + copied + self.trainable * TRAINED_BYTES
+        held = self.base_bytes + copied + self.trainable * TRAINED_BYTES + self.state_bytes
         if self.changes_base and self.bf16:
             held += self.n_parameters * 2  # what autocast computes with
         if self.copies_base:
@@ -153,6 +154,7 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
         weights=dtype(trial.model, device),
         device=device,
         changes_base=method.changes_base,
+        state_bytes=optimizer_costs.state_bytes(trial, base, trainable),
         keeps_best=trial.train.keep == BEST,
         n_quantized=n_quantized,
         quantized_bytes=each,

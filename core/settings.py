@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from core.data import choices, columns
 from core.errors import BadInput
 from core.method_settings import ADAPTERS, TARGET_PRESETS, Adapter, Full, Lora
+from core.optimizers import ADAMW, OPTIMIZERS
 from core.part import Part, Scalar
 
 __all__ = [
@@ -109,7 +110,7 @@ class Data(Part):
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Part):
-    """Optimization: AdamW on the tokens of the responses, of last ones alone (then they alone are scored), or of prompts too."""
+    """Optimization, on the tokens of the responses, of last ones alone (then they alone are scored), or of prompts too."""
 
     PREFIX = "train."
     learning_rate: float = 3e-3
@@ -126,10 +127,12 @@ class Train(Part):
     max_grad_norm: float = 1.0
     loss_on: str = "response"
     keep: str = LAST  # which weights are scored and saved; best: those with the highest quality on validation along training
+    optimizer: str = ADAMW  # of core/optimizers.py; each has rates of its own
 
     def __post_init__(self) -> None:
         self._one_of("loss_on", LOSS_ON)
         self._one_of("keep", KEEP)
+        self._one_of("optimizer", list(OPTIMIZERS))
         self._one_of("checkpointing", CHECKPOINTING)
         text = f"at least {LEAST_RATE} and below {MOST_RATE}"
         self._require(LEAST_RATE <= self.learning_rate < MOST_RATE, "learning_rate", text)

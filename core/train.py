@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core import batches, head, optimizers, resume, schedule, training_state
+from core import batches, head, optimizing, resume, schedule, training_state
 from core.data.encode import Encoded
 from core.training import Run, Trained
 from core.watcher import Watcher
@@ -72,11 +72,9 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_optimizer(self, model: Any = None) -> Any:
         own: Any = self.model
-        made = optimizers.with_ratios(own, self.get_decay_parameter_names(own), self.how.train.weight_decay)
-        if made is None:
-            return super().create_optimizer(model)
-        kind, options = self.get_optimizer_cls_and_kwargs(self.args, own)
-        self.optimizer = kind([{**group, "lr": options["lr"] * ratio} for ratio, group in made], **options)
+        adamw, options = self.get_optimizer_cls_and_kwargs(self.args, own)
+        decaying = self.get_decay_parameter_names(own)
+        self.optimizer = optimizing.build(own, self.how.train, decaying, lambda groups: adamw(groups, **options))
         return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader:
@@ -167,7 +165,7 @@ def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Enc
     """Trains the model in place. A loss that is not finite ends it early and is reported, not raised."""
     with _config_kept(model):
         trained = _fit(model, tokenizer, rows, how)
-    gc.collect()  # trainer and callback hold each other, and with them Adam's moments: 8 bytes a parameter
+    gc.collect()  # trainer and callback hold each other, and with them the optimizer's moments: 8 bytes a parameter in AdamW
     return trained
 
 
@@ -185,7 +183,7 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
     )
     trainer.remove_callback(PrinterCallback)
     for parameter in model.parameters():
-        if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where AdamW's small steps are lost
+        if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where small steps are lost
             parameter.data = parameter.data.float()
     planned, epochs = how.train.n_steps(len(rows)), how.train.n_epochs(len(rows))
     watcher = Watcher(trainer, how, planned, epochs)

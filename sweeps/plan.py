@@ -17,12 +17,14 @@ from itertools import product
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
 from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
+from core.optimizers import ADAMW
 from core.rates import RATE, SOURCE
 from core.settings import Scalar, Trial
 from core.states import Phase
 from sweeps.labels import labels
 
 TUNE_SEED = 1_000  # one seed for all tuning trials of a sweep: arms and learning rates are compared on the same rows
+OPTIMIZER = "train.optimizer"
 MOST_ARMS = 2_000  # assumption: beyond it nobody reads the table
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
 PROVENANCE_OF = {
@@ -278,4 +280,6 @@ def _sweep_id(plan: Plan) -> str:
     }
     what |= {"search": dataclasses.asdict(experiment.search)} if experiment.search else {}
     what |= {"rate_times": dict(experiment.rate_times)} if experiment.rate_times else {}
+    several = OPTIMIZER in plan.axes or experiment.base.train.optimizer != ADAMW
+    what |= {"optimizer_times": dict(experiment.optimizer_times)} if several and RATE in experiment.tune else {}
     return content_hash(what | ({"rates": SOURCE} if experiment.rates else {}))

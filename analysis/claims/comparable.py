@@ -32,6 +32,7 @@ FOLLOWS = {
     "model.": ("model", "template_hash", "dtype", "seq_len_tokens", "target_modules", "evaluation_rows_hash", "drift_texts"),
     "evaluation.drift": ("drift_texts",),
     "adapter.targets": ("target_modules",),
+    "train.optimizer": ("optimizer",),
 }
 BY_DESIGN = {"seed", "adapter.method"}  # a question that has several methods or seeds compares them
 SET_BY = {"target_modules": "adapter.targets"}  # a fact of trials that have this field

@@ -16,6 +16,7 @@ from core.adapters.method import Adapted, Method
 from core.adapters.table import METHODS
 from core.base import BaseFiles
 from core.errors import BadInput, nearest
+from core.optimizers import OPTIMIZERS, Kind
 from core.quantized import KINDS
 from core.settings import Adapter, Trial
 
@@ -33,7 +34,8 @@ def method_of(trial: Trial) -> Method:
     """The trial's method.
 
     Raises:
-        BadInput: there is none of this name, or it cannot train on the trial's quantized base or with its checkpointing.
+        BadInput: there is none of this name, or it cannot train on the trial's quantized base, with its checkpointing or its
+            optimizer.
     """
     name = trial.adapter.method
     if name not in METHODS:
@@ -48,7 +50,15 @@ def method_of(trial: Trial) -> Method:
     if trial.train.checkpointing == "on" and not METHODS[name].checkpointing:
         text = f"{METHODS[name].label} cannot train through layers that are computed again; leave it at auto or off"
         raise BadInput(f"train.checkpointing=on: {text}", field="train.checkpointing")
+    _check_optimizer(trial.train.optimizer, METHODS[name])
     return METHODS[name]
+
+
+def _check_optimizer(name: str, method: Method) -> None:
+    if Kind.OTHER not in OPTIMIZERS[name].kinds and not method.trains_matrices:
+        others = ", ".join(other for other, one in OPTIMIZERS.items() if Kind.OTHER in one.kinds)
+        text = f"it trains the matrices of linear layers, and {method.label} trains none; use one of {others}"
+        raise BadInput(f"train.optimizer={name}: {text}", field="train.optimizer")
 
 
 def _trains_on_quantized() -> str:

@@ -45,6 +45,7 @@ class Method:
     trains_new_tokens: bool = True
     merges: bool = True  # whether what it learnt can become a part of the base's weights
     checkpointing: bool = True  # whether layers can be computed again for the backward pass
+    trains_matrices: bool = True  # whether weights of linear layers are among what it trains (LoRA's A and B are such)
     rounded: bool = False  # whether what it trains has to have the base's type when the model is used
     virtual_tokens: Callable[[Any], int] = lambda adapter: 0  # positions of the context that it takes
     rates_of_full: bool = False  # whether its best learning rates are those of full fine-tuning; else LoRA's, ten times higher

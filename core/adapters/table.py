@@ -30,7 +30,9 @@ _LOW_RANK: dict[str, Any] = {
     "changes_base": False, "on_quantized_base": True,
     "n_trained": lora.n_trained, "build": lora.build, "resolved": lora.resolved,
 }  # fmt: skip
-_ON_LAYERS: dict[str, Any] = {"changes_base": False, "on_quantized_base": True, "trains_new_tokens": False}
+_ON_LAYERS: dict[str, Any] = {
+    "changes_base": False, "on_quantized_base": True, "trains_new_tokens": False, "trains_matrices": False,
+}  # fmt: skip
 _VIRTUAL: dict[str, Any] = _ON_LAYERS | {
     "merges": False, "resolved": virtual.resolved, "virtual_tokens": lambda adapter: adapter.virtual_tokens,
 }  # fmt: skip
@@ -65,11 +67,11 @@ METHODS: dict[str, Method] = {
     ),
     "p-tuning": Method(
         settings=PTuning, label="P-tuning", colour="#E3B4CF", marker="p",
-        n_trained=virtual.prompt_trains, build=virtual.p_tuning, **_VIRTUAL,
+        n_trained=virtual.prompt_trains, build=virtual.p_tuning, **(_VIRTUAL | {"trains_matrices": True}),
     ),
     "bitfit": Method(
         settings=BitFit, label="BitFit", colour="#E69F00", marker="*",
-        changes_base=True, on_quantized_base=False, trains_new_tokens=False,
+        changes_base=True, on_quantized_base=False, trains_new_tokens=False, trains_matrices=False,
         n_trained=pieces.n_biases, build=pieces.bitfit, resolved=pieces.biases,
     ),
     "layernorm": Method(
