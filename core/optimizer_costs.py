@@ -54,8 +54,8 @@ def state_bytes(trial: Trial, base: BaseFiles, n_trained: int) -> float:
 
 
 def step_seconds(trial: Trial, base: BaseFiles, n_trained: int, operations: float, device: str) -> float:
-    """About, of an optimizer step, at so many operations of training a second; on a GPU what is done for each number does not
-    count."""
+    """About, of an optimizer step beyond one of AdamW, at so many operations of training a second; on a GPU what is done for
+    each number does not count."""
     name = trial.train.optimizer
     made = sum(operations_of(name, kind, shape) for kind, shape in trained(trial, base, n_trained))
     each = n_trained * OPTIMIZERS[name].cpu_seconds if device == "cpu" else 0.0

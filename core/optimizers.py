@@ -48,7 +48,8 @@ class Optimizer:
     rate_times: float = 1.0
     rate_source: str
     kinds: tuple[Kind, ...] = tuple(Kind)
-    cpu_seconds: float  # a step takes, a trained number and thread: measured at widths of 128 and 576 (AMD EPYC, 2025)
+    # That a step takes beyond one of AdamW, a trained number: measured with one thread at widths of 128 and 576 (AMD EPYC, 2025).
+    cpu_seconds: float = 0.0
     operations: Callable[[Shape], float] = lambda shape: 0.0  # of a step, on a tensor, in bfloat16
 
 
@@ -131,34 +132,34 @@ def _sgd(groups: Groups) -> TorchOptimizer:
 OPTIMIZERS: dict[str, Optimizer] = {
     # Loshchilov & Hutter 2019; betas of 0.9 and 0.999.
     ADAMW: Optimizer(
-        label="AdamW", make=None, state_bytes=_numbers(2 * MOMENT_BYTES), cpu_seconds=1e-9, rate_source="by definition"
+        label="AdamW", make=None, state_bytes=_numbers(2 * MOMENT_BYTES), rate_source="by definition"
     ),
     # Dettmers et al. 2022, as the Trainer's `adamw_8bit`: embeddings and head keep moments of 32 bits.
     "adamw-8bit": Optimizer(
-        label="8-bit AdamW", make=_adamw_8bit, state_bytes=_in_8_bits, cpu_seconds=25e-9, kinds=(Kind.MATRIX, Kind.OTHER),
+        label="8-bit AdamW", make=_adamw_8bit, state_bytes=_in_8_bits, cpu_seconds=20e-9, kinds=(Kind.MATRIX, Kind.OTHER),
         rate_source="Dettmers 2022: the settings of AdamW",
     ),
     # Shazeer & Stern 2018, without momentum.
     "adafactor": Optimizer(
-        label="Adafactor", make=_adafactor, state_bytes=_rows_and_columns, cpu_seconds=3e-9,
+        label="Adafactor", make=_adafactor, state_bytes=_rows_and_columns, cpu_seconds=2e-9,
         rate_source="none found for a given rate; updates as large as AdamW's or up to 5 times (clipped at an RMS of 1)",
     ),
     # Chen et al. 2023; betas of 0.9 and 0.99.
     "lion": Optimizer(
-        label="Lion", make=_lion, state_bytes=_numbers(MOMENT_BYTES), cpu_seconds=2e-9, rate_times=0.2,
+        label="Lion", make=_lion, state_bytes=_numbers(MOMENT_BYTES), cpu_seconds=1e-9, rate_times=0.2,
         rate_source="Chen 2023: 3 to 10 times lower than AdamW's",
     ),
     # Jordan et al. 2024: momentum whose update is made orthogonal, a matrix at a time, scaled to the size of AdamW's updates (Liu
     # et al. 2025). Of LoRA each of A and B is a matrix of its own: the update of A is orthogonal and that of B, but not that of
     # the weight B A. Embeddings, head and what is no matrix of a linear layer are AdamW's, at the same learning rate.
     "muon": Optimizer(
-        label="Muon", make=_muon, state_bytes=_numbers(MOMENT_BYTES), cpu_seconds=2e-9, kinds=(Kind.MATRIX,),
+        label="Muon", make=_muon, state_bytes=_numbers(MOMENT_BYTES), kinds=(Kind.MATRIX,),
         operations=_newton_schulz, rate_source="Liu 2025 (Moonlight): scaled to take AdamW's rate",
     ),
     # Momentum of 0.9. The gradient's norm is at most train.max_grad_norm, so a step is no longer than ten times that and the
     # rate, whatever the number of parameters, while AdamW's grows with its root: no ratio holds for bases of all sizes.
     "sgd": Optimizer(
-        label="SGD", make=_sgd, state_bytes=_numbers(MOMENT_BYTES), cpu_seconds=1e-9, rate_times=100.0,
+        label="SGD", make=_sgd, state_bytes=_numbers(MOMENT_BYTES), rate_times=100.0,
         rate_source="steps as long as AdamW's on a base of 1 M parameters; grows with their number",
     ),
 }  # fmt: skip

@@ -41,7 +41,7 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "ray": tuple(f"sweeps/{name}.py" for name in ("executor", "worker", "cluster", "nodes", "watch", "texts")),
     "optuna": ("sweeps/tuning.py", "sweeps/halving.py", "sweeps/studies.py", "analysis/questions/best_recipe/importance.py"),
     "trl": ("core/train.py",),
-    "bitsandbytes": ("core/model.py",),
+    "bitsandbytes": ("core/model.py", "core/optimizers.py"),
     "matplotlib": ("analysis/figures/*.py", "analysis/questions/*/figure.py"),
 }
 SLOW_TO_IMPORT = ("torch", "transformers", "trl", "peft", "mlflow", "ray", "optuna", "datasets")

@@ -179,7 +179,7 @@ def test_a_step_of_muon_takes_time_and_8_bits_on_a_cpu(make_model: Callable[...,
 
     assert took("adamw", "cuda") == took("adamw-8bit", "cuda") == 0
     assert took("muon", "cuda") > 0
-    assert took("adamw-8bit", "cpu") > 10 * took("adamw", "cpu") > 0
+    assert took("adamw-8bit", "cpu") == pytest.approx(20e-9 * files.n_parameters)
 
 
 # Learning rates
