@@ -36,6 +36,7 @@ LOAD_BYTES = 5e8  # a second, of a base's files
 STEP_SECONDS, LAYER_STEP_SECONDS = 6e-3, 1.5e-3  # of an optimizer step, whatever its size; a layer
 PASS_SECONDS, LAYER_PASS_SECONDS = 1e-3, 4e-4  # of a forward pass
 ALONG, SCORING = "along training", "scoring rows"  # names of what is measured there, and before it
+PREFERENCES = "preferences"  # the name of a second stage
 TRIAL_SECONDS = 0.5  # rows are selected, an adapter is made and saved
 
 
@@ -166,6 +167,7 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     once += scoring - taken[SCORING]
     changed = adapters.METHODS[trial.adapter.method].changes_base
     loading = TRIAL_SECONDS + (one.weight_bytes / LOAD_BYTES if changed else 0)
+    taken |= {PREFERENCES: preferring(trial, inputs, one, how, way)}
     return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)
 
 
@@ -180,6 +182,20 @@ def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.F
     each = STEP_SECONDS + LAYER_STEP_SECONDS * one.shape.layers * pieces
     each += optimizer_costs.step_seconds(trial, bases.read(trial.model), inputs.trainable_parameters, how.training, how.device)
     return inputs.steps * each + operations / how.training
+
+
+def preferring(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
+    """Seconds of a second stage: its optimizer steps, and once the reference."""
+    if (pairs := inputs.pairs) is None:
+        return 0.0
+    train, changed = trial.second_stage(pairs.n_used), adapters.METHODS[trial.adapter.method].changes_base
+    passes = (3 if changed else 2) + way.checkpointing
+    seen = passes * train.n_epochs(pairs.n_used) * pairs.n_used * trial.prefer.sequences / 2  # pairs, in forward passes
+    seen += pairs.n_used if trial.prefer.sequences == 2 else 0
+    pieces = math.ceil(trial.train.batch_size / way.micro_batch_size)
+    each = STEP_SECONDS + LAYER_STEP_SECONDS * one.shape.layers * pieces
+    read = seen * one.read(pairs.mean_tokens, pairs.mean_taught, pairs.mean_tokens / 2)
+    return train.n_steps(pairs.n_used) * each + read / how.training
 
 
 def padded(lengths: Sequence[int], batch_size: int, micro: int) -> float:

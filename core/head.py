@@ -76,6 +76,18 @@ def summed_cross_entropy(found: Scored, targets: torch.Tensor) -> torch.Tensor:
     return torch.stack([checkpoint(loss, found.hidden[piece], targets[piece], use_reentrant=False) for piece in pieces]).sum()
 
 
+def log_probabilities(found: Scored, targets: torch.Tensor) -> torch.Tensor:
+    """Those of the targets at the n scored positions (n,), in float32, in pieces as `summed_cross_entropy`."""
+
+    def of(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return -nn.functional.cross_entropy(found.head(hidden), wanted, reduction="none")
+
+    pieces = found.pieces()
+    if len(pieces) == 1 or not torch.is_grad_enabled():
+        return torch.cat([of(found.hidden[piece], targets[piece]) for piece in pieces])
+    return torch.cat([checkpoint(of, found.hidden[piece], targets[piece], use_reentrant=False) for piece in pieces])
+
+
 @torch.no_grad()
 def _agrees(head: Callable[[torch.Tensor], torch.Tensor], hidden: torch.Tensor, own: torch.Tensor) -> bool:
     found = head(hidden)  # within a rounding of bfloat16, or not finite alike

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, along, chat, checkpoint, language, rehearsal, remembered, scorer, tasks, writing
+from core import adapters, along, chat, checkpoint, language, pair_counts, rehearsal, remembered, scorer, tasks, writing
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
@@ -74,6 +74,7 @@ class Inputs:
     lengths: tuple[int, ...]  # of the sample, in tokens
     mean_taught: float  # about, tokens of a row that are taught
     longest_taught: int  # of the sample
+    pairs: pair_counts.PairCounts | None  # of a second stage
 
 
 @functools.lru_cache(maxsize=64)
@@ -173,6 +174,7 @@ def inspect(trial: Trial) -> Inputs:
         new_tokens=base.new_tokens,
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
+        pairs=pair_counts.counted(trial, base, seq_len, hashes),
     )
 
 
@@ -236,9 +238,8 @@ def _check_sources(trial: Trial) -> None:
             raise BadInput(f"{name}: only for the laboratory's own bases and data", field=name)
     if (domain := data.replay_domain) is not None:
         if not data.replay_share:
-            raise BadInput(
-                f"data.replay_domain={domain}: replays nothing without a data.replay_share", field="data.replay_domain"
-            )
+            text = "replays nothing without a data.replay_share"
+            raise BadInput(f"data.replay_domain={domain}: {text}", field="data.replay_domain")
         if domain not in DOMAINS:
             text = f"{nearest(domain, DOMAINS)}, or none for all"
             raise BadInput(f"data.replay_domain={domain!r}: {text}", field="data.replay_domain")
@@ -272,6 +273,7 @@ FILES = {
 def provenance(trial: Trial) -> dict[str, str]:
     """Content hashes of everything the trial reads."""
     found = {"data": _data_hash("data.source", trial.data.source), "model": bases.read(trial.model).hash}
+    found |= pair_counts.provenance(trial)
     if trial.data.eval_source is not None:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
     if trial.data.scorer is not None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.data import choices, columns
 from core.errors import BadInput
 from core.method_settings import ADAPTERS, TARGET_PRESETS, Adapter, Full, Lora
 from core.optimizers import ADAMW, OPTIMIZERS
 from core.part import Part, Scalar
+from core.preference_settings import Prefer
 
 __all__ = [
-    "ADAPTERS", "TARGET_PRESETS", "Adapter", "Data", "Evaluation", "Full", "Lora", "Model", "Part", "Scalar", "Train", "Trial",
+    "ADAPTERS", "TARGET_PRESETS", "Adapter", "Data", "Evaluation", "Full", "Lora", "Model", "Part", "Prefer", "Scalar", "Train",
+    "Trial",
 ]  # fmt: skip
 
 SCHEDULES = ("linear", "cosine", "constant")
@@ -225,6 +227,7 @@ class Trial:
     data: Data = Data()
     adapter: Adapter = Lora()  # noqa: RUF009  # frozen
     train: Train = Train()
+    prefer: Prefer = Prefer()  # noqa: RUF009  # frozen
     evaluation: Evaluation = Evaluation()
     seed: int = 0  # data subset and order, adapter initialisation, dropout
 
@@ -232,7 +235,19 @@ class Trial:
         if self.seed < 0:
             raise BadInput(f"seed={self.seed}: must be at least 0", field="seed")
 
+    def second_stage(self, n_pairs: int) -> Train:
+        """How the second stage's optimizer steps go, on so many pairs: a batch counts pairs, of the control rows. The control has
+        as many steps, of as many sequences."""
+        prefer, first = self.prefer, self.train
+        rate = min(max(first.learning_rate * prefer.rate_ratio, LEAST_RATE), MOST_RATE * 0.99)
+        own = replace(first, learning_rate=rate, epochs=prefer.epochs, steps=None, keep=LAST)
+        if prefer.sequences == 2:
+            return own
+        micro = own.micro_batch_size
+        doubled = replace(own, batch_size=2 * own.batch_size, micro_batch_size=2 * micro if micro else None)
+        return replace(doubled, steps=own.n_steps(n_pairs))
+
 
 def parts() -> tuple[type[Part], ...]:
     """The classes whose fields a trial may have: every method's among them."""
-    return (Model, Data, *ADAPTERS.values(), Train, Evaluation)
+    return (Model, Data, *ADAPTERS.values(), Train, Prefer, Evaluation)

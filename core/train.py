@@ -29,7 +29,6 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from core import batches, head, optimizing, resume, schedule, training_state
-from core.data.encode import Encoded
 from core.training import Run, Trained
 from core.watcher import Watcher
 
@@ -45,13 +44,16 @@ def response_loss(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Te
 class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer with our batches and loss; collects losses without waiting for them."""
 
+    loss_name = "loss"  # in a training's history
     loss_is_scaled_for_ga: bool | None = True  # type: ignore[assignment]  # compute_loss divides by the tokens of the whole optimizer step
 
-    def __init__(self, rows: Sequence[Encoded], pad: int, how: Run, **options: Any) -> None:
+    def __init__(self, rows: Sequence[Any], pad: int, how: Run, **options: Any) -> None:
         self.rows, self.pad, self.how = rows, pad, how
         self.order = batches.SeededOrder([len(row.ids) for row in rows], how.train, how.seed, how.curriculum)
         self.losses: list[torch.Tensor] = []  # one per optimizer step
         self.token_counts: list[torch.Tensor] = []
+        self.beside: dict[str, list[torch.Tensor]] = {}  # what else is told of each optimizer step
+        self.kept: dict[str, torch.Tensor] = {}  # what else of this training a state has to hold
         self.resumed: resume.State | None = None  # until it is taken up
         super().__init__(**options)
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the response tokens of an optimizer step
@@ -79,18 +81,28 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     def get_train_dataloader(self) -> DataLoader:
         size = self.args.per_device_train_batch_size
-        return DataLoader(self.rows, batch_size=size, sampler=self.order, collate_fn=lambda rows: batches.collate(rows, self.pad))  # type: ignore[arg-type]
+        return DataLoader(self.rows, batch_size=size, sampler=self.order, collate_fn=self.collate)  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        """What is done once, before the first step."""
+
+    def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
+        return batches.collate(rows, self.pad)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        loss = response_loss(model, inputs) / num_items_in_batch
-        if len(self.losses) == self.state.global_step:
-            self.losses.append(loss.detach())
-            self.token_counts.append(inputs["n_tokens"].sum())
-        else:  # a further micro-batch of the same optimizer step
-            self.losses[-1] = self.losses[-1] + loss.detach()
-            self.token_counts[-1] = self.token_counts[-1] + inputs["n_tokens"].sum()
+        return self.noted(response_loss(model, inputs) / num_items_in_batch, inputs["n_tokens"].sum())
+
+    def noted(self, loss: torch.Tensor, n_tokens: torch.Tensor, **beside: torch.Tensor) -> torch.Tensor:
+        """The loss of a micro-batch, which with its tokens and what is told beside is added to those of its optimizer step."""
+        series = [(self.losses, loss.detach()), (self.token_counts, n_tokens)]
+        series += [(self.beside.setdefault(name, []), value.detach()) for name, value in beside.items()]
+        for values, value in series:
+            if len(values) == self.state.global_step:
+                values.append(value)
+            else:  # a further micro-batch of the same optimizer step
+                values[-1] = values[-1] + value
         return loss
 
     def go_on(self, state: resume.State) -> None:
@@ -161,17 +173,27 @@ def _config_kept(model: nn.Module) -> Iterator[None]:
             setattr(config, name, value)
 
 
-def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded], how: Run) -> Trained:
-    """Trains the model in place. A loss that is not finite ends it early and is reported, not raised."""
+def fit(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Any],
+    how: Run,
+    kind: type[ResponseTrainer] = ResponseTrainer,
+) -> Trained:
+    """Trains the model in place, on what this kind of trainer learns from. A loss that is not finite ends it early and is
+    reported, not raised."""
     with _config_kept(model):
-        trained = _fit(model, tokenizer, rows, how)
+        trained = _fit(model, tokenizer, rows, how, kind)
     gc.collect()  # trainer and callback hold each other, and with them the optimizer's moments: 8 bytes a parameter in AdamW
     return trained
 
 
-def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded], how: Run) -> Trained:
+def _fit(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], how: Run, kind: type[ResponseTrainer]
+) -> Trained:
     began = time.perf_counter()
-    trainer = ResponseTrainer(
+    trained_before = {one: one.data for one in model.parameters() if one.requires_grad} if how.after else {}
+    trainer = kind(
         rows,
         tokenizer.pad_token_id,
         how,
@@ -184,12 +206,14 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
     trainer.remove_callback(PrinterCallback)
     for parameter in model.parameters():
         if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where small steps are lost
-            parameter.data = parameter.data.float()
+            parameter.data = trained_before.get(parameter, parameter.data).float()
     planned, epochs = how.train.n_steps(len(rows)), how.train.n_epochs(len(rows))
     watcher = Watcher(trainer, how, planned, epochs)
     watcher.began = began
     trainer.add_callback(watcher)
     state = how.keeper.load() if how.keeper else None
+    if state and (resume.AFTER in state.rest) != (how.after is not None):
+        state = None  # of the other stage
     if how.along:
         how.along.begin(planned)
     _train(trainer, watcher, state)
@@ -203,6 +227,7 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
 def _train(trainer: ResponseTrainer, watcher: Watcher, state: resume.State | None) -> None:
     """From the beginning, or from the state on; a long training's last state is kept, so that what follows it may be killed."""
     if state is None:
+        trainer.begin()
         trainer.train()
     else:
         watcher.take(state)

@@ -8,7 +8,7 @@ from core.batches import Curriculum
 from core.curve import Point
 from core.hardware import Device
 from core.resume import Keeper
-from core.settings import Train
+from core.settings import Prefer, Train
 from core.tasks.along import Along
 
 
@@ -28,6 +28,8 @@ class Run:
     keeper: Keeper | None = None
     along: Along | None = None
     curriculum: Curriculum | None = None  # in which order rows come; None: in a random one
+    prefer: Prefer | None = None  # of a second stage
+    after: Trained | None = None  # what the first stage came to, whose steps a second one's follow
 
 
 @dataclass

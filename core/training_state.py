@@ -17,7 +17,7 @@ from torch import nn
 
 from core.resume import State
 
-WEIGHT, MOMENT = "weight|", "optimizer|"
+WEIGHT, MOMENT, BESIDE, KEPT = "weight|", "optimizer|", "beside|", "kept by the trainer|"
 SCHEDULE = ("last_epoch", "_step_count", "_last_lr")  # of the scheduler; the rest is made with it
 
 
@@ -26,6 +26,9 @@ class Trainer(Protocol):
 
     losses: list[torch.Tensor]
     token_counts: list[torch.Tensor]
+    beside: dict[str, list[torch.Tensor]]
+    kept: dict[str, torch.Tensor]
+    loss_name: str
     resumed: State | None
     model: Any
     optimizer: Any
@@ -50,6 +53,8 @@ def captured(trainer: Trainer, rates: list[float], seconds: float) -> State:
         tensors |= {f"{MOMENT}{key}|{name}": value for key, value in held.items() if isinstance(value, torch.Tensor)}
         counts[name] = {key: value for key, value in held.items() if not isinstance(value, torch.Tensor)}
     tensors |= {"losses": torch.stack(trainer.losses), "token_counts": torch.stack(trainer.token_counts)}
+    tensors |= {BESIDE + name: torch.stack(values) for name, values in trainer.beside.items()}
+    tensors |= {KEPT + name: value for name, value in trainer.kept.items()}
     drawn, words = generators()
     rest = {
         **words,
@@ -90,6 +95,13 @@ def restore_weights(trainer: Trainer, state: State) -> None:
     device = trainer.args.device
     trainer.losses = list(state.tensors["losses"].to(device))
     trainer.token_counts = list(state.tensors["token_counts"].to(device))  # beside those of steps to come
+    trainer.beside = {name: list(values.to(device)) for name, values in _named(state, BESIDE).items()}
+    trainer.kept = _named(state, KEPT)
+
+
+def _named(state: State, prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin so, without that."""
+    return {name.removeprefix(prefix): one for name, one in state.tensors.items() if name.startswith(prefix)}
 
 
 def generators() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

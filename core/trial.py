@@ -12,19 +12,36 @@ import random
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from core import adapters, hardware, memory, model, resume, saved, signs, summary, tasks, train, trial_rows, warm
+from core import (
+    adapters,
+    hardware,
+    memory,
+    model,
+    preference,
+    resume,
+    saved,
+    signs,
+    summary,
+    tasks,
+    train,
+    trial_pairs,
+    trial_rows,
+    warm,
+)
 from core import base as bases
 from core.along import on_validation
 from core.batches import Curriculum
 from core.data.choices import ORDERS, reads_scorer
+from core.data.encode import EncodedPair
 from core.errors import BadInput, one_line
 from core.fields import content_hash
 from core.hardware import Device
@@ -32,12 +49,13 @@ from core.provenance import facts as resolved
 from core.provenance import versions
 from core.result import Result
 from core.row_scores import Scoring
-from core.settings import Trial
+from core.settings import Train, Trial
 from core.signs import Sign
 from core.states import State
 from core.tasks import drift, own_texts, samples
 from core.tasks.along import Along
 from core.tasks.measurement import Measurement, Subject, shared
+from core.training import Trained
 from core.trial_rows import Tokens
 
 __all__ = ["Device", "run"]
@@ -139,6 +157,7 @@ def _run(asked: _Asked, result: Result) -> None:
     chosen = trial_rows.chosen_for(trial, base, scoring.means())
     trial_rows.check_unchanged(trial, base, chosen, hashes)
     data = trial_rows.encoded(scoring, result, chosen)
+    both = trial_pairs.encoded(trial, base, seq_len, hashes, result) if trial.prefer.on else []
 
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
@@ -153,7 +172,9 @@ def _run(asked: _Asked, result: Result) -> None:
     metrics["total_parameters"] = base.model.num_parameters()
 
     tuned = replace(untouched, model=adapted.model)
-    _train(asked, base, tuned, data, result)
+    first = _train(asked, base, tuned, data, result)
+    if both and result.state is State.FINISHED:
+        _prefer(asked, tuned, first, both, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if result.state is not State.FINISHED:
         return
@@ -167,20 +188,38 @@ def _run(asked: _Asked, result: Result) -> None:
         facts["adapter"] = _save(asked, adapted.model, base)
 
 
-def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> None:
-    """Trains the model in place, from where an earlier attempt got to; what came of it is in the result."""
+def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> Trained:
+    """Trains the model in place, from where an earlier attempt got to; what came of it is in the result too."""
     trial, output, device, facts, keeper = asked.trial, asked.output, asked.device, result.facts, asked.keeper
-    way = _way(asked, data, result.metrics)
+    way = _way(asked, max(len(row.ids) for row in data.train), trial.train, result.metrics)
     facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
-    along = _along(asked, base, tuned)
-    memories = way.micro_batch_size, way.checkpointing
-    curriculum = Curriculum(data.difficulties, ORDERS[trial.data.order]) if data.difficulties else None
-    how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, curriculum)
-    trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
+    trained = preference.begun(keeper) if trial.prefer.on else None
+    if trained is None:
+        along = _along(asked, base, tuned)
+        memories = way.micro_batch_size, way.checkpointing
+        curriculum = Curriculum(data.difficulties, ORDERS[trial.data.order]) if data.difficulties else None
+        how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, curriculum)
+        trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
     summary.add_training(result, trained)
     result.seconds = keeper.earlier_seconds or 0.0  # `run` adds those of this process
     if keeper.trouble:
         facts["training_state"] = keeper.trouble
+    return trained
+
+
+def _prefer(asked: _Asked, tuned: Subject, first: Trained, pairs: Sequence[EncodedPair], result: Result) -> None:
+    """The second stage, in place, from where an earlier attempt got to."""
+    trial, keeper = asked.trial, asked.keeper
+    own = trial.second_stage(len(pairs))
+    longest = trial.prefer.sequences * max(len(one.ids) for pair in pairs for one in (pair.chosen, pair.rejected))
+    first_gib = result.metrics["memory_estimate_gib"]
+    way = _way(asked, longest, own, result.metrics)
+    result.metrics["memory_estimate_gib"] = max(way.peak_gib, first_gib)
+    result.facts |= {"prefer_micro_batch_size": str(way.micro_batch_size)}
+    memories = way.micro_batch_size, way.checkpointing
+    of_stage: dict[str, Any] = {"prefer": trial.prefer, "after": first}
+    how = train.Run(own, trial.seed, asked.device, asked.mixed, str(asked.output), *memories, keeper, **of_stage)
+    summary.add_preference(result, preference.fit(tuned.model, tuned.tokenizer, pairs, how), first)
 
 
 def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
@@ -222,12 +261,11 @@ def _score(tuned: Subject, before: list[Measurement], output: Path, result: Resu
     return True
 
 
-def _way(asked: _Asked, data: Tokens, metrics: dict[str, float]) -> memory.Fit:
-    """How the optimizer steps are made to fit into the trial's share of the memory."""
-    longest = max(len(row.ids) for row in data.train)
+def _way(asked: _Asked, longest: int, how: Train, metrics: dict[str, float]) -> memory.Fit:
+    """How optimizer steps over rows of at most so many tokens are made to fit into the trial's share of the memory."""
     files, trainable = bases.read(asked.trial.model), int(metrics["trainable_parameters"])
     load = memory.load(asked.trial, files, trainable, longest, asked.device.kind)
-    way = memory.fit(load, asked.trial.train, asked.available_gib)
+    way = memory.fit(load, how, asked.available_gib)
     metrics["memory_estimate_gib"], metrics["memory_base_gib"] = way.peak_gib, load.base_bytes / memory.GIB
     return way
 

@@ -4,6 +4,7 @@ what has diverged is stopped."""
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,21 @@ class Watcher(TrainerCallback):
     def done(self) -> curve.Steps:
         losses = torch.stack(self.trainer.losses).double().tolist() if self.trainer.losses else []
         counts = torch.stack(self.trainer.token_counts).tolist() if self.trainer.losses else []
-        return curve.Steps(losses, counts, self.rates, self.planned, self.epochs)
+        beside = {name: torch.stack(values).double().tolist() for name, values in self.trainer.beside.items()}
+        after, name = self.how.after, self.trainer.loss_name
+        earlier = (after.steps, after.tokens) if after else (0, 0)
+        return curve.Steps(losses, counts, self.rates, self.planned, self.epochs, name, beside, *earlier)
 
     def history(self, whole: bool) -> list[curve.Point]:
-        found = curve.points(self.done(), whole)
+        found = (self.how.after.history if self.how.after else []) + curve.points(self.done(), whole)
         return sorted(found + (self.how.along.points if self.how.along else []), key=lambda point: point["step"])
 
     def keep(self) -> None:
         state = training_state.captured(self.trainer, self.rates, self.seconds())
         if self.how.along:
             self.how.along.put_into(state)
+        if self.how.after:
+            state.rest[resume.AFTER] = asdict(self.how.after)
         assert self.how.keeper is not None
         self.how.keeper.save(state)
 

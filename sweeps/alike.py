@@ -52,7 +52,8 @@ def resolved(trial: Trial, inputs: Inputs) -> Resolved:
     windows = bool(evaluation.base_text or evaluation.choices or evaluation.ifeval or evaluation.lm_eval)
     unread = RESOLVED | (frozenset() if windows else {"evaluation.max_rows"})
     unread |= (OF_ROWS if kind.laboratory else frozenset()) | (frozenset() if kind.own_questions else OF_QUESTIONS)
-    own = {name: value for name, value in flatten(trial).items() if name not in unread and not name.startswith("adapter.")}
+    elsewhere = ("adapter.",) if trial.prefer.on else ("adapter.", "prefer.")
+    own = {name: value for name, value in flatten(trial).items() if name not in unread and not name.startswith(elsewhere)}
     adapter = {f"adapter.{name}": value for name, value in _adapter(trial).items()}
     return {
         **own,
@@ -62,6 +63,7 @@ def resolved(trial: Trial, inputs: Inputs) -> Resolved:
         "selected": _selected(trial, inputs),
         "replayed": (n_replayed, trial.data.replay_domain if n_replayed else None),
         "steps": inputs.steps,
+        "pairs": inputs.pairs.pairs_hash if inputs.pairs else None,
         "micro batch": trial.train.micro_batch_size or trial.train.batch_size,
         "tasks": tasks.chosen(trial),
     }

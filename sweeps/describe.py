@@ -145,6 +145,13 @@ def _data_line(inputs: Inputs, kind: Kind) -> str:
     )
 
 
+def _pairs_line(row: Row) -> str:
+    pairs, prefer = row.inputs.pairs, row.trial.prefer
+    assert pairs is not None
+    steps = row.trial.second_stage(pairs.n_used).n_steps(pairs.n_used)
+    return f"  second stage: {prefer.source}: {pairs}; {steps:,} steps"
+
+
 def _shown_row(row: Row) -> list[str]:
     """One row as the first arm's model is trained on it, what is learnt in brackets, and in colour where that can be seen."""
     colour = sys.stdout.isatty() and "NO_COLOR" not in os.environ
@@ -190,6 +197,7 @@ def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str],
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
         _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
         *(f"    {line}" for line in rows[0].inputs.by_source),
+        *dict.fromkeys(_pairs_line(row) for row in rows if row.inputs.pairs),
         *_shown_row(rows[0]),
         *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows)]),
         f"  {counts(plan, len(search.done()))}; "

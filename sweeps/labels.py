@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from core import naming
 from core.data import mixture
+from core.fields import reads
 from core.settings import Scalar, Trial
 
-SHORT = {"adapter.rank": "r", "adapter.method": ""}
+SHORT = {"adapter.rank": "r", "adapter.method": "", "prefer.method": ""}
+STAGES = {"none": "first stage", "chosen": "+ chosen", "dpo": "+ DPO", "ipo": "+ IPO"}  # prefer.method
 
 
 def labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) -> list[str]:
@@ -22,8 +24,9 @@ def labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) ->
     found = []
     for trial, setting in zip(trials, settings, strict=True):
         words = [trial.adapter.method] if method_matters else []
-        shown = {name: _shown(value, paths) for name, value in setting.items()}
-        words += [f"{short[name]}={value}" for name, value in shown.items() if name != "adapter.method"]
+        shown = {name: _shown(value, paths) for name, value in setting.items() if reads(trial, name)}
+        words += [STAGES[value] for name, value in shown.items() if name == "prefer.method"]
+        words += [f"{short[name]}={value}" for name, value in shown.items() if name not in SHORT or SHORT[name]]
         found.append(" ".join(words) or "base")
     return found
 

@@ -16,9 +16,9 @@ from itertools import product
 
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, Experiment, LogUniform
-from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, replace_field
+from core.fields import RESULT_VERSION, content_hash, fingerprint, flatten, identity, reads, replace_field
 from core.optimizers import ADAMW
-from core.rates import RATE, SOURCE
+from core.rates import RATE, SOURCE, rate_of
 from core.settings import Scalar, Trial
 from core.states import Phase
 from sweeps.labels import labels
@@ -34,6 +34,7 @@ PROVENANCE_OF = {
     "data.eval_source": "eval_data",
     "data.scorer": "scorer",
     "evaluation.base_text": "base_text",
+    "prefer.source": "pairs",
     "evaluation.choices": "choices",
     "evaluation.choices_dev": "choices_dev",
     "evaluation.ifeval": "ifeval",
@@ -140,7 +141,7 @@ class Plan:
     @property
     def n_beyond(self) -> int:
         """How many tuning trials there may be beyond the ends of ranges."""
-        return self.experiment.tune_beyond * sum(RATE in arm.tune for arm in self.arms)
+        return self.experiment.tune_beyond * sum(rate_of(arm.tune) is not None for arm in self.arms)
 
     @property
     def n_final(self) -> int:
@@ -196,7 +197,7 @@ def _once(inspect: Inspect) -> Inspect:
     """What each input had in it when it was first looked at: a file that changes under a running sweep does not change the plan,
     and the trials refuse it."""
     known: dict[tuple[object, ...], Provenance] = {}
-    read = operator.attrgetter("model", *PROVENANCE_OF)  # the fields by whose content a trial's hashes are told
+    read = operator.attrgetter("model", "prefer.method", *PROVENANCE_OF)  # the fields by whose content a trial's hashes are told
 
     def looked_at(trial: Trial) -> Provenance:
         inputs = read(trial)
@@ -222,7 +223,7 @@ def arms(experiment: Experiment) -> list[Arm]:
     called = labels(trials, settings)
     found = []
     for label, setting, trial in zip(called, settings, trials, strict=True):
-        tunable = [name for name in experiment.tune if name in flatten(trial) and name not in setting]
+        tunable = [name for name in experiment.tune if name in flatten(trial) and name not in setting and reads(trial, name)]
         tuned = {name: experiment.space(name, trial) for name in tunable}
         found.append(Arm(label, dict(setting), tuned, _grid(tuned, experiment.tune_trials)))
     distinct = {(trial, tuple(arm.tune)) for arm, trial in zip(found, trials, strict=True)}

@@ -18,6 +18,7 @@ from analysis.arms import Arm, seeds_of
 from analysis.escaping import escaped
 from analysis.load import field_types
 from core.adapters import METHODS
+from core.preference_settings import NONE, Prefer
 from core.settings import Adapter
 from core.states import FAILED
 
@@ -33,6 +34,7 @@ FOLLOWS = {
     "evaluation.drift": ("drift_texts",),
     "adapter.targets": ("target_modules",),
     "train.optimizer": ("optimizer",),
+    "prefer.": ("pairs", "pairs_hash"),
 }
 BY_DESIGN = {"seed", "adapter.method"}  # a question that has several methods or seeds compares them
 SET_BY = {"target_modules": "adapter.targets"}  # a fact of trials that have this field
@@ -188,8 +190,14 @@ def _sequences(paired: pd.DataFrame) -> pd.Series:
 
 def not_tuned(arm_rows: pd.DataFrame) -> list[Remark]:
     """A remark if some arms of a question that tunes the learning rate ran without tuning."""
-    names = ", ".join(arm_rows.loc[arm_rows["tuned"] == 0, "arm"])
+    names = ", ".join(arm_rows.loc[(arm_rows["tuned"] == 0) & arm_rows["tunable"].astype(bool), "arm"])
     return [Remark("learning rate not tuned", f": {names}")] if names else []
+
+
+def tunable(tune: Iterable[str], arm: Arm) -> bool:
+    """Whether an arm has what a question tunes: one without a second stage has none of its settings."""
+    alone = arm.fields.get("prefer.method") in (None, NONE)
+    return not alone or any(not name.startswith(Prefer.PREFIX) for name in tune)
 
 
 def at_the_edge(arm_rows: pd.DataFrame) -> list[Remark]:
@@ -203,7 +211,7 @@ def hindrance(arm_rows: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
     """What keeps a comparison of arms at their best learning rates from deciding a claim: the rate was not tuned although
     the question tunes it, or its best lies at the edge of the range, so that a better one may lie beyond."""
     by_arm = arm_rows.set_index("arm")
-    fixed = [arm.label for arm in arms if tuned and not by_arm.loc[arm.label, "tuned"]]
+    fixed = [arm.label for arm in arms if tuned and not by_arm.loc[arm.label, "tuned"] and by_arm.loc[arm.label, "tunable"]]
     edge = [arm.label for arm in arms if by_arm.loc[arm.label, "at_edge"] and arm.label not in fixed]
     parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)

@@ -165,6 +165,8 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         edges.ends(found, in_arms, items),
     )
     rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
+    for row, arm in zip(rows, found, strict=True):
+        row["tunable"] = comparable.tunable(experiment.tune, arm)
     return Tables(
         view=view,
         trials=trials,

@@ -47,6 +47,20 @@ class Encoded:
 
 
 @dataclass(frozen=True)
+class EncodedPair:
+    """Two answers to one prompt; `number`: the pair's place among those of a training."""
+
+    number: int
+    chosen: Encoded
+    rejected: Encoded
+
+    @property
+    def ids(self) -> list[int]:
+        """Of both."""
+        return self.chosen.ids + self.rejected.ids
+
+
+@dataclass(frozen=True)
 class Batch:
     """Encoded rows, and how many did not fit."""
 

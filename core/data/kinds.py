@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -74,6 +74,11 @@ def _read_hub(field: str, source: str) -> tuple[list[tuple[str, object]], str]:
     """What the hub gave, and a hash of it."""
     rows = list(sources.read_hub(field, source))
     return rows, content_hash([repr(raw) for _, raw in rows])
+
+
+def read_raw(field: str, source: str) -> tuple[Iterable[tuple[str, object]], str]:
+    """The raw rows of one file or hub id, each with its place, and a hash of what was read."""
+    return sources.read_file(field, source) if sources.is_file(source) else _read_hub(field, source)
 
 
 @functools.lru_cache(maxsize=8)

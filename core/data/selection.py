@@ -197,6 +197,12 @@ def trainable(data: Data) -> tuple[Row, ...]:
     return _set_aside(loaded, given, data.eval_share).train
 
 
+def askable(data: Data) -> tuple[Row, ...]:
+    """All rows that may be scored, of either split and whatever the trial takes of them."""
+    loaded, given = _loaded(data)
+    return tuple(row for rows in _set_aside(loaded, given, data.eval_share).asked.values() for row in rows)
+
+
 def pool_of(data: Data) -> Pool:
     """How sources that rows are held out of are read."""
     return Pool(skip_bad=data.skip_bad_rows, fields=data.fields)
