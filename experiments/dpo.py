@@ -9,10 +9,10 @@ right from wrong, not what people like: neither length nor style differs between
 
 from core.experiment import Claim, Experiment, LogUniform, Published
 from core.preference_settings import CHOSEN, DPO, NONE, Prefer
-from core.settings import Lora, Trial
+from core.settings import Lora, Scalar, Trial
 
 RAFAILOV, IVISON = "https://arxiv.org/abs/2305.18290", "https://arxiv.org/abs/2311.10702"
-FULL = {"adapter.method": "full", "train.learning_rate": 8e-4}
+FULL: dict[str, Scalar] = {"adapter.method": "full", "train.learning_rate": 8e-4}
 MIDDLE = 0.1  # the beta of DPO's and Tulu 2's authors
 
 EXPERIMENT = Experiment(

@@ -62,8 +62,8 @@ def rewards(t: Tables[None]) -> list[str]:
     rows = [[label, *(formatting.number(float(value)) for value in means.loc[label])] for label in means.index]
     return [
         "## The second stage on its own pairs\n",
-        "Means over the arm's final trials, of the last tenth of the steps. A reward is β times the logarithm of how much more likely "
-        "an answer is than under the reference: below 0, the chosen answers have become less likely.\n",
+        "Means over the arm's final trials, of the last tenth of the steps. A reward is β times the logarithm of how much more "
+        "likely an answer is than under the reference: below 0, the chosen answers have become less likely.\n",
         formatting.markdown(["arm", *(COLUMNS[name] for name in known)], rows),
     ]
 
