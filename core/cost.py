@@ -178,10 +178,16 @@ def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.F
     share = inputs.tokens / max(1.0, inputs.mean_tokens)  # rows that are seen, all epochs together
     read = share * padded(inputs.lengths, trial.train.batch_size, way.micro_batch_size)
     operations = passes * one.read(read, share * inputs.mean_taught, inputs.mean_tokens)
+    return inputs.steps * _step(trial, inputs, one, how, way) + operations / how.training
+
+
+def _step(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
+    """Seconds of an optimizer step, whatever its rows."""
     pieces = math.ceil(trial.train.batch_size / way.micro_batch_size)
     each = STEP_SECONDS + LAYER_STEP_SECONDS * one.shape.layers * pieces
-    each += optimizer_costs.step_seconds(trial, bases.read(trial.model), inputs.trainable_parameters, how.training, how.device)
-    return inputs.steps * each + operations / how.training
+    return each + optimizer_costs.step_seconds(
+        trial, bases.read(trial.model), inputs.trainable_parameters, how.training, how.device
+    )
 
 
 def preferring(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
@@ -192,10 +198,8 @@ def preferring(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory
     passes = (3 if changed else 2) + way.checkpointing
     seen = passes * train.n_epochs(pairs.n_used) * pairs.n_used * trial.prefer.sequences / 2  # pairs, in forward passes
     seen += pairs.n_used if trial.prefer.sequences == 2 else 0
-    pieces = math.ceil(trial.train.batch_size / way.micro_batch_size)
-    each = STEP_SECONDS + LAYER_STEP_SECONDS * one.shape.layers * pieces
     read = seen * one.read(pairs.mean_tokens, pairs.mean_taught, pairs.mean_tokens / 2)
-    return train.n_steps(pairs.n_used) * each + read / how.training
+    return train.n_steps(pairs.n_used) * _step(trial, inputs, one, how, way) + read / how.training
 
 
 def padded(lengths: Sequence[int], batch_size: int, micro: int) -> float:
