@@ -160,13 +160,10 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     wanted = dict.fromkeys((*view.measures, *EVERYWHERE, *view.further))
     panels = _panels(in_arms, items, final, [name for name in wanted if name in there])
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
-    own, ends = (
-        dict(list(a.narrow(in_arms, view.x, view.curves or view.x).groupby("arm", sort=False))),
-        edges.ends(found, in_arms, items),
-    )
-    rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
-    for row, arm in zip(rows, found, strict=True):
-        row["tunable"] = comparable.tunable(experiment.tune, arm)
+    own = dict(list(a.narrow(in_arms, view.x, view.curves or view.x).groupby("arm", sort=False)))
+    ends = edges.ends(found, in_arms, items)
+    each = [_arm_row(arm, own[arm.label], view, ends[arm.label], experiment.tune) for arm in found]
+    rows = [row | _mean_columns(panels, means[arm.label]) for row, arm in zip(each, found, strict=True)]
     return Tables(
         view=view,
         trials=trials,
@@ -220,10 +217,10 @@ def has(arm: Arm, scores: Panel) -> bool:
     return bool(arm.final) and set(arm.final.values()) <= scores.rows.keys()
 
 
-def _arm_row(arm: Arm, own: pd.DataFrame, view: View, end: Mapping[str, bool]) -> dict[str, object]:
+def _arm_row(arm: Arm, own: pd.DataFrame, view: View, end: Mapping[str, bool], tune: Iterable[str]) -> dict[str, object]:
     """One row of the table of arms, without its means."""
     done = own[own["fingerprint"].isin(arm.final.values())]
-    row: dict[str, object] = {"arm": arm.label, **a.counts(arm, own, end)}
+    row: dict[str, object] = {"arm": arm.label, **a.counts(arm, own, end), "tunable": comparable.tunable(tune, arm)}
     source = done if len(done) else own
     return row | {"x": _level(source, view.x), "curve": _level(source, view.curves) if view.curves else ""}
 
