@@ -56,6 +56,8 @@ ADDED_LATER = (
     "prefer.beta",
     "prefer.rate_ratio",
     "prefer.epochs",
+    "data.shares",
+    "data.amount",
 )
 
 

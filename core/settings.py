@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from core.data import choices, columns
+from core.data.shares import AMOUNTS, EPOCHS, are_shares
 from core.errors import BadInput
 from core.method_settings import ADAPTERS, TARGET_PRESETS, Adapter, Full, Lora
 from core.optimizers import ADAMW, OPTIMIZERS
@@ -81,6 +82,8 @@ class Data(Part):
     best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
     fields: str | None = None  # columns of the rows that are taken for others: "cluster=category" (core/data/columns.py)
     skip_bad_rows: bool = False  # malformed rows of real data are left out and counted, not refused
+    shares: str | None = None  # of several sources: of the training rows, "1+3"; None: those in `source`, which evaluation has
+    amount: str = EPOCHS  # of several sources: what is equal where one has few rows (core/data/shares.py)
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
     # Which rows are taken: drawn by the seed, or those at one end of a score (core/data/choices.py), of the first `n_candidates`
     # in the seed's order (None: of all); so many, or as many as have `n_tokens` tokens, prompts among them (both: what is less).
@@ -108,6 +111,9 @@ class Data(Part):
         self._whole("n_candidates", 1, 1_000 * MANY, ", or none for all")
         self._whole("n_tokens", 1, 1_000_000 * MANY, ", or none for as many as n_examples have")
         self._text("scorer", "lab:base-<seed>, a directory or a hub id, or none for the base itself")
+        self._one_of("amount", AMOUNTS)
+        valid = "numbers joined by +, one for each source and not all 0: 1+3"
+        self._require(self.shares is None or are_shares(self.shares), "shares", valid)
 
 
 @dataclass(frozen=True, kw_only=True)

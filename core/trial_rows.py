@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -86,6 +87,7 @@ def encoded(scoring: Scoring, result: Result, chosen: selection.Selection) -> To
         "evaluation_rows_hash": hashes[1],
         "data_shapes": ", ".join(chosen.source.shapes),
         **({"data_sources": "; ".join(chosen.by_source)} if chosen.by_source else {}),
+        **({"rows_of_sources": json.dumps(chosen.rows_of_sources)} if chosen.shares else {}),
         "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",
     }
     taught = _taught(trial, base, training.rows, metrics)

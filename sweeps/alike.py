@@ -25,7 +25,8 @@ RESOLVED = frozenset({
     "model.name", "model.revision", "data.source", "data.eval_source", "data.eval_share", "data.n_examples", "data.n_clusters",
     "data.n_tasks", "data.n_templates", "data.best_share", "data.noise_share", "data.seq_len_tokens", "data.replay_share",
     "data.replay_domain", "train.epochs", "train.steps", "train.micro_batch_size", "evaluation.base_text", "evaluation.tasks",
-    "evaluation.split", "data.skip_bad_rows", "data.select", "data.n_candidates", "data.n_tokens", "data.scorer", "seed",
+    "evaluation.split", "data.skip_bad_rows", "data.select", "data.n_candidates", "data.n_tokens", "data.scorer", "data.shares",
+    "data.amount", "seed",
 })  # fmt: skip
 OF_QUESTIONS = frozenset({"data.held_out_fold", "evaluation.items_per_task"})  # of tasks that make their questions
 OF_ROWS = frozenset({"evaluation.drift_samples", "evaluation.drift_tokens"})  # and not of the laboratory's tasks

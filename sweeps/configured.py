@@ -15,7 +15,7 @@ from core.fields import flatten
 from core.preflight import Inputs
 from core.rates import RATE
 from core.settings import Trial
-from sweeps import overrides
+from sweeps import mixed, overrides
 from sweeps.moved import moved
 from sweeps.options import Options
 from sweeps.plan import Plan
@@ -37,7 +37,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
         value = getattr(options, option.strip("-").replace("-", "_"))
         if value is not None:
             with problems.taken():
-                experiment = overrides.with_input(experiment, option, value)
+                experiment = _with_input(experiment, option, value)
     if options.field:
         with problems.taken():
             experiment = _with_fields(experiment, options.field)
@@ -61,6 +61,11 @@ def configured(asked: Experiment, options: Options) -> Experiment:
                 experiment = lower(experiment, count)
     problems.raise_all()
     return experiment
+
+
+def _with_input(experiment: Experiment, option: str, value: str) -> Experiment:
+    several = option == "--data" and mixed.SHARES in experiment.vary
+    return (mixed.with_sources if several else overrides.with_input)(experiment, option, value)
 
 
 def _with_fields(experiment: Experiment, words: Sequence[str]) -> Experiment:

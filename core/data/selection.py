@@ -16,6 +16,7 @@ from typing import TypeVar
 from core.data import apart, drawing, mixture
 from core.data.choices import RANDOM
 from core.data.drawing import NO_MEANS, Means
+from core.data.drawn import Drawn, drawn_from
 from core.data.kinds import Kind, Pool, kind_of, load
 from core.data.rows import Loaded, Row, identity, share
 from core.data.shapes import LABELS
@@ -39,6 +40,7 @@ class Selection:
     n_of_trained_tasks: int | None = None  # evaluation rows whose cluster (where none is named: task) the source has too
     n_refused: int = 0  # rows that the chat template refuses, left out where that is asked for
     refused: str = ""  # why the first of them is
+    shares: mixture.Shares = ()  # of several sources, those of the training rows
 
     @property
     def n_bad(self) -> int:
@@ -49,13 +51,19 @@ class Selection:
     def by_source(self) -> tuple[str, ...]:
         """Of several sources, each with its share, how many of its rows are trained on and asked, and the hash of its content."""
         contents = dict((*self.source.parts, *(self.eval_source.parts if self.eval_source else ())))
-        shares = dict(self.source.shares)
+        shares = dict(self.shares or self.source.shares)
         found = []
         for name, content in contents.items():
             share = f"{shares[name]:.3g} of the rows, " if name in shares else ""
             counts = [sum(row.origin == name for row in rows) for rows in (self.train, self.evaluation)]
             found.append(f"{name}: {share}{counts[0]:,} trained on, {counts[1]:,} asked (content {content})")
         return tuple(found)
+
+    @property
+    def rows_of_sources(self) -> dict[str, list[int]]:
+        """Of several sources, how many rows of each are trained on, and how many different ones these are."""
+        own = {name: [row.id for row in self.train if row.origin == name] for name, _ in self.shares}
+        return {name: [len(ids), len(set(ids))] for name, ids in own.items()}
 
 
 def nested_subset(rows: Iterable[Row], n: int | None, seed: int, by_prompt: bool = False) -> tuple[Row, ...]:
@@ -150,8 +158,8 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
     if (kind := kind_of(data.source)).own_questions:  # made by the task, disjoint by construction
         few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
         loaded = load("data.source", data.source, Pool(data.held_out_fold, large=few))
-        pool = restricted(take(_in_order(loaded, seed, kind)), data, seed)
-        return Selection(_taken(pool, data, seed, means), (), 0, len(pool[: data.n_candidates]), loaded)
+        pool = drawn_from(restricted(take(_in_order(loaded, seed, kind)), data, seed), loaded, data)
+        return Selection(_taken(pool, data, seed, means), (), 0, pool.n_available, loaded, shares=pool.shares)
     loaded, given = _loaded(data)
     aside = _set_aside(loaded, given, data.eval_share)
     asked, usable = take(aside.asked[evaluation.split]), take(aside.train)
@@ -167,23 +175,18 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
         text = "every row's prompt is in the evaluation rows; none is left to train on"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
     pool = restricted(usable, data, seed)  # of training rows alone: every arm is asked the same
-    pool = _in_shares(nested_subset(pool, None, seed), loaded)
-    if not pool:
-        text = "one of the sources has no row left to train on; give it more, or leave it out"
-        raise BadInput(f"data.source={data.source}: {text}", field="data.source")
-    subset = _taken(pool, data, seed, means, loaded)
-    trained = _n_of_trained_tasks(scored, usable)
-    return Selection(subset, scored, aside.n_in_evaluation, len(pool[: data.n_candidates]), loaded, given, trained)
+    drawn = drawn_from(nested_subset(pool, None, seed), loaded, data)
+    subset, trained = _taken(drawn, data, seed, means), _n_of_trained_tasks(scored, usable)
+    n = drawn.n_available
+    return Selection(subset, scored, aside.n_in_evaluation, n, loaded, given, trained, shares=drawn.shares)
 
 
-def _taken(pool: tuple[Row, ...], data: Data, seed: int, means: Means, loaded: Loaded | None = None) -> tuple[Row, ...]:
+def _taken(pool: Drawn, data: Data, seed: int, means: Means) -> tuple[Row, ...]:
     """Of the pool, which is in the seed's order, the rows that are trained on. Wrong answers are there before rows are selected,
     or counted by their tokens: a selection may leave them out."""
-    pool = pool[: data.n_candidates]
     if data.select == RANDOM and data.n_tokens is None:
-        return noisy(pool[: data.n_examples], data.noise_share, seed)
-    candidates = noisy(pool, data.noise_share, seed)
-    return drawing.taken(candidates, data, means, (lambda rows: _in_shares(rows, loaded)) if loaded else (lambda rows: rows))
+        return noisy(pool.rows[: data.n_examples], data.noise_share, seed)
+    return drawing.taken(noisy(pool.rows, data.noise_share, seed), data, means, pool.in_shares)
 
 
 def _in_shares(rows: tuple[Row, ...], loaded: Loaded) -> tuple[Row, ...]:
