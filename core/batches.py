@@ -59,11 +59,15 @@ class SeededOrder(Sampler[int]):
 
 def collate(rows: Sequence[Encoded], pad: int) -> dict[str, torch.Tensor]:
     """Right-padded `input_ids` (b, l), and of the n tokens that are learnt: `at` (2, n), the row and column of the position that
-    predicts each, and `labels` (n,), its id. `n_tokens` (b,): without padding. A row's first token is predicted by nothing."""
+    predicts each, and `labels` (n,), its id. `n_tokens` (b,): without padding. A row's first token is predicted by nothing.
+    Where rows have a `kl_mask`, `kl_at` (2, m) are the positions that predict its tokens."""
     width = max(len(row.ids) for row in rows)
     learnt = [(i, at - 1, row.ids[at]) for i, row in enumerate(rows) for at in range(1, len(row.ids)) if row.mask[at]]
-    found = torch.tensor(learnt).reshape(-1, 3)
+    found = torch.tensor(learnt, dtype=torch.long).reshape(-1, 3)
+    near = [(i, at - 1) for i, row in enumerate(rows) for at in range(1, len(row.kl_mask)) if row.kl_mask[at]]
+    held = {"kl_at": torch.tensor(near).T} if near else {}
     return {
+        **held,
         "input_ids": torch.tensor([row.ids + [pad] * (width - len(row.ids)) for row in rows]),
         "at": found[:, :2].T,
         "labels": found[:, 2],

@@ -273,6 +273,11 @@ def check_base_text(path: str, n_tokens: int, window: int) -> None:
         )
 
 
+def window_of(inner: Tokenizer, seq_len: int) -> int:
+    """How many tokens of a text fit into a sequence, beside the one that the tokenizer puts before it."""
+    return seq_len - (inner.encode("a").ids[:1] != inner.encode("a", add_special_tokens=False).ids[:1])
+
+
 def count_base_text(directory: Path, path: str, text: str, seq_len: int) -> None:
     """The same, told before a sweep from the text's beginning: 16 characters for each token that is needed are plenty.
 
@@ -282,7 +287,7 @@ def count_base_text(directory: Path, path: str, text: str, seq_len: int) -> None
     inner = tokenizer(directory)
     if inner is None:
         return
-    window = seq_len - (inner.encode("a").ids[:1] != inner.encode("a", add_special_tokens=False).ids[:1])
+    window = window_of(inner, seq_len)
     beginning = text[: 2 * seq_len * 16]
     if len(inner.encode(beginning, add_special_tokens=False).ids) < 2 * window:
         check_base_text(path, len(inner.encode(text, add_special_tokens=False).ids), window)

@@ -35,7 +35,7 @@ CPU_BYTES, GPU_BYTES = 16e9, 1.5e12  # a second: weights are read for every toke
 LOAD_BYTES = 5e8  # a second, of a base's files
 STEP_SECONDS, LAYER_STEP_SECONDS = 6e-3, 1.5e-3  # of an optimizer step, whatever its size; a layer
 PASS_SECONDS, LAYER_PASS_SECONDS = 1e-3, 4e-4  # of a forward pass
-ALONG, SCORING = "along training", "scoring rows"  # names of what is measured there, and before it
+ALONG, SCORING, SCALED = "along training", "scoring rows", "at scales"  # names of what is measured there, before it, after it
 PREFERENCES = "preferences"  # the name of a second stage
 TRIAL_SECONDS = 0.5  # rows are selected, an adapter is made and saved
 
@@ -162,6 +162,7 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     if phase is Phase.FINAL:
         taken["generations"] = shown = seconds(costs.generations(trial, inputs), one, how, evaluation.batch_size)
         once += shown
+        taken[SCALED] = len(evaluation.shares) * each
     scoring = seconds(scorer.cost(trial, inputs), sizes(scorer.model_of(trial), how.device), how, evaluation.batch_size)
     taken |= {ALONG: measured, SCORING: scoring if scorer.scores_each_seed(trial.data) else 0.0}
     once += scoring - taken[SCORING]
@@ -174,7 +175,8 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
 def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
     """Seconds of the optimizer steps, padding included."""
     changed = adapters.METHODS[trial.adapter.method].changes_base
-    passes = (3 if changed else 2) + way.checkpointing  # in forward passes
+    beside = trial.train.kl_to_base > 0  # the base reads it all too
+    passes = (3 if changed else 2) + way.checkpointing + beside  # in forward passes
     share = inputs.tokens / max(1.0, inputs.mean_tokens)  # rows that are seen, all epochs together
     read = share * padded(inputs.lengths, trial.train.batch_size, way.micro_batch_size)
     operations = passes * one.read(read, share * inputs.mean_taught, inputs.mean_tokens)

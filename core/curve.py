@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 POINTS = 100  # at most, along a training
 
-# What a point of a training has beside its place: of the first stage, and of one on preferences.
-IN_TRAINING = ("loss", "learning_rate", "preference_loss", "reward_margin", "reward_accuracy", "chosen_reward")
+# What a point of a training has beside its place: of the first stage, of one on preferences, of one held near its base.
+IN_TRAINING = ("loss", "learning_rate", "preference_loss", "reward_margin", "reward_accuracy", "chosen_reward", "kl_to_base")
 
 Point = dict[str, float]
 

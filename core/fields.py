@@ -58,6 +58,11 @@ ADDED_LATER = (
     "prefer.epochs",
     "data.shares",
     "data.amount",
+    "data.replay_text",
+    "train.kl_to_base",
+    "train.kl_on",
+    "train.l2_to_base",
+    "evaluation.scales",
 )
 
 

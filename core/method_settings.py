@@ -2,6 +2,7 @@
 
 `train.weight_decay` shrinks what is trained towards 0. That is the base for low-rank updates and rotations; scales and norms,
 which start at 1, are drawn away from it, and weights of the base themselves: there 0, the default, is what the papers use.
+`train.l2_to_base` draws what is trained to where it began, which is the base whatever the method (core/near_base.py).
 """
 
 from __future__ import annotations

@@ -12,14 +12,26 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, along, chat, checkpoint, language, pair_counts, rehearsal, remembered, scorer, tasks, writing
+from core import (
+    adapters,
+    against_forgetting,
+    along,
+    chat,
+    checkpoint,
+    language,
+    pair_counts,
+    rehearsal,
+    remembered,
+    scorer,
+    tasks,
+    writing,
+)
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
 from core.data.rows import is_lab, rows_hash
-from core.errors import BadInput, nearest
+from core.errors import BadInput
 from core.fields import flatten
-from core.lab.corpus import DOMAINS
 from core.settings import Data, Evaluation, Trial
 from core.tasks import task_files
 
@@ -144,8 +156,6 @@ def inspect(trial: Trial) -> Inputs:
     """
     _check_sources(trial)
     _check_fields(trial)
-    tasks.check(trial)
-    along.check(trial)
     adapters.method_of(trial)
     base = bases.read(trial.model)
     seq_len = _seq_len(trial, base)
@@ -159,9 +169,10 @@ def inspect(trial: Trial) -> Inputs:
     n_used = _some(rows.n_train - n_too_long, trial, seq_len)
     trainable = adapters.n_trained(trial, base)
     n_replayed = selection.n_replayed(trial.data, n_used)
-    tokens = n_used * rows.mean_tokens + n_replayed * REPLAYED_TOKENS
+    each = against_forgetting.check_replayed_text(trial, base, seq_len) if n_replayed else 0
+    tokens = n_used * rows.mean_tokens + n_replayed * each
     return Inputs(
-        **rows.as_inputs(),
+        **rows.as_inputs() | {"longest_tokens": max(rows.longest_tokens, each)},
         provenance=hashes,
         n_train_examples=n_used,
         n_truncated=n_truncated,
@@ -221,34 +232,28 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
     return rows
 
 
-REPLAYED_TOKENS = 54  # of a document of the laboratory's corpus, on average (measured)
-
-
 def _check_sources(trial: Trial) -> None:
     """Rows or a text that would be ignored in silence, and what only the laboratory has, are refused."""
     data, kind = trial.data, kinds.kind_of(trial.data.source)
-    other = {"data.eval_source": data.eval_source, "evaluation.base_text": trial.evaluation.base_text}
+    texts = {"evaluation.base_text": trial.evaluation.base_text, "data.replay_text": data.replay_text}
+    other = {"data.eval_source": data.eval_source, **texts}
     for name, value in other.items():
         if value is not None and (kind.laboratory or (kind.own_questions and name == "data.eval_source")):
             whose = "the laboratory's own" if kind.laboratory else "questions of its own"
             raise BadInput(f"{name}={value}: {data.source} is evaluated on {whose}; give --data with it", field=name)
-    of_the_lab = {"data.replay_share": data.replay_share > 0, "evaluation.chat": trial.evaluation.chat != "template"}
+    of_the_lab = {"data.replay_domain": data.replay_domain is not None, "evaluation.chat": trial.evaluation.chat != "template"}
     for name, used in of_the_lab.items():
         if used and not (kind.laboratory and is_lab(trial.model.name)):
             raise BadInput(f"{name}: only for the laboratory's own bases and data", field=name)
-    if (domain := data.replay_domain) is not None:
-        if not data.replay_share:
-            text = "replays nothing without a data.replay_share"
-            raise BadInput(f"data.replay_domain={domain}: {text}", field="data.replay_domain")
-        if domain not in DOMAINS:
-            text = f"{nearest(domain, DOMAINS)}, or none for all"
-            raise BadInput(f"data.replay_domain={domain!r}: {text}", field="data.replay_domain")
+    against_forgetting.check_replay(trial, kind.laboratory and is_lab(trial.model.name))
     if data.eval_source is not None and kinds.kind_of(data.eval_source).own_questions:
         text = "must be a file or a hub id; the laboratory and reasoning-gym have no such rows"
         raise BadInput(f"data.eval_source={data.eval_source}: {text}", field="data.eval_source")
 
 
 def _check_fields(trial: Trial) -> None:
+    for part in (tasks, along, against_forgetting):
+        part.check(trial)
     fields, source = trial.data.fields, trial.data.source
     if fields is not None and kinds.kind_of(source).own_questions:
         text = f"{source} has no columns to name; only for rows of files and of the hub (--data)"
@@ -264,6 +269,7 @@ def _check_base_text(trial: Trial, base: BaseFiles, seq_len: int) -> None:
 # What else a trial reads, by the name of its hash.
 FILES = {
     "base_text": "evaluation.base_text",
+    "replay_text": "data.replay_text",
     "choices": "evaluation.choices",
     "choices_dev": "evaluation.choices_dev",
     "ifeval": "evaluation.ifeval",

@@ -26,9 +26,11 @@ SPLITS = ("validation", "test")
 CHECKPOINTING = ("auto", "on", "off")
 LOSS_ON = ("response", "last", "all")
 AUTO = "auto"  # evaluation.tasks: the task of the source's kind
+SCALES = "different numbers above 0, at most 2 and not 1, joined by +: 0.25+0.5+0.75"  # evaluation.scales
 ANSWERS, REGEX = (AUTO, "exact", "number"), "regex:"  # evaluation.answer
 CHATS = ("template", "plain", "other")
 LAST, BEST = KEEP = ("last", "best")  # train.keep
+RESPONSE, PROMPTS, REPLAYED = KL_ON = ("response", "prompts", "replayed")  # train.kl_on
 
 
 LEAST_RATE = 1e-12  # far below, steps vanish in float32 and nothing is trained
@@ -77,8 +79,11 @@ class Data(Part):
     n_clusters: int | None = None
     n_tasks: int | None = None
     n_templates: int | None = None
-    replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
+    replay_share: float = 0.0  # share of old text among the training sequences, added to the rows
     replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
+    replay_text: str | None = (
+        None  # where it comes from; None: what evaluation.base_text leaves unscored, the laboratory's corpus
+    )
     best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
     fields: str | None = None  # columns of the rows that are taken for others: "cluster=category" (core/data/columns.py)
     skip_bad_rows: bool = False  # malformed rows of real data are left out and counted, not refused
@@ -104,6 +109,7 @@ class Data(Part):
         for name in ("n_clusters", "n_tasks", "n_templates"):
             self._require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1, or none for all")
         self._require(0 <= self.replay_share <= 0.9, "replay_share", "between 0 and 0.9")
+        self._text("replay_text", "a text file")
         self._require(0 < self.best_share <= 1, "best_share", "above 0 and at most 1")
         self._require(0 <= self.noise_share <= 1, "noise_share", "between 0 and 1")
         self._one_of("select", (choices.RANDOM, *choices.CHOICES))
@@ -136,8 +142,17 @@ class Train(Part):
     loss_on: str = "response"
     keep: str = LAST  # which weights are scored and saved; best: those with the highest quality on validation along training
     optimizer: str = ADAMW  # of core/optimizers.py; each has rates of its own
+    # Against forgetting (core/near_base.py). So many times the mean KL(base || tuned) over tokens is added to the loss: over the
+    # response's tokens, over all others of the rows, or over replayed text, whose own loss it then takes the place of.
+    kl_to_base: float = 0.0
+    kl_on: str = RESPONSE
+    l2_to_base: float = 0.0  # decay towards the base's weights, as weight_decay is towards 0
 
     def __post_init__(self) -> None:
+        self._one_of("kl_on", KL_ON)
+        self._require(self.kl_to_base >= 0, "kl_to_base", "at least 0")
+        most = 1 / self.learning_rate if self.learning_rate > 0 else 0.0  # a whole way back in one step
+        self._require(0 <= self.l2_to_base <= most, "l2_to_base", f"at least 0 and at most 1 / train.learning_rate ({most:.3g})")
         self._one_of("loss_on", LOSS_ON)
         self._one_of("keep", KEEP)
         self._one_of("optimizer", list(OPTIMIZERS))
@@ -203,6 +218,8 @@ class Evaluation(Part):
     ifeval: str | None = None  # a file of prompts with verifiable instructions, as IFEval's
     lm_eval: str | None = None  # task files of the Language Model Evaluation Harness, joined by +
     lm_eval_chat: bool = False  # whether they are put through the chat template
+    # Final trials are measured at these shares of the way from the base to the tuned model too (core/scaled.py): 0.25+0.5+0.75
+    scales: str | None = None
     tasks: str = AUTO  # of core/tasks, parted by commas (by + on the command line, where commas part levels); auto: by the source
 
     def __post_init__(self) -> None:
@@ -213,11 +230,27 @@ class Evaluation(Part):
         for name in ("shots", "generations"):
             self._require(getattr(self, name) >= 0, name, "at least 0")
         self._require(_is_rule(self.answer), "answer", "auto, exact, number, or regex:PATTERN with a pattern that can be read")
+        self._require(self._scales_are_right(), "scales", SCALES)
         steps = self.every is None or LEAST_SHARE <= self.every < 1 or (self.every >= 1 and float(self.every).is_integer())
         self._require(steps, "every", f"a number of steps, a share of them from {LEAST_SHARE:g} to below 1, or none")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1, or none")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             self._whole(name, 1, MANY)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The numbers in `scales`."""
+        return tuple(float(one) for one in (self.scales or "").split("+") if one.strip())
+
+    def _scales_are_right(self) -> bool:
+        try:
+            found = self.shares
+        except ValueError:
+            return False
+        named = {f"{share:g}" for share in found}
+        return (
+            (self.scales is None or bool(found)) and len(named) == len(found) and all(0 < one <= 2 and one != 1 for one in found)
+        )
 
     @property
     def task_names(self) -> tuple[str, ...]:

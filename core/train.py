@@ -28,7 +28,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core import batches, head, optimizing, resume, schedule, training_state
+from core import batches, head, near_base, optimizing, resume, schedule, training_state
 from core.training import Run, Trained
 from core.watcher import Watcher
 
@@ -55,6 +55,7 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
         self.beside: dict[str, list[torch.Tensor]] = {}  # what else is told of each optimizer step
         self.kept: dict[str, torch.Tensor] = {}  # what else of this training a state has to hold
         self.resumed: resume.State | None = None  # until it is taken up
+        self.n_kept_near = 1  # of an optimizer step, the tokens at which it is held near the base
         super().__init__(**options)
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the response tokens of an optimizer step
         self._loss_shifts_labels = False  # ours hold the predicted tokens alone
@@ -89,10 +90,23 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
     def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
         return batches.collate(rows, self.pad)
 
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The micro-batches of an optimizer step, and how many tokens they teach: 1 where it is none, as of replayed text alone
+        that the model is only held near to its base on."""
+        found, n_taught = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.n_kept_near = max(1, sum(one["kl_at"].shape[1] for one in found if "kl_at" in one))
+        return found, n_taught if n_taught is None else torch.as_tensor(n_taught).clamp(min=1)
+
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        return self.noted(response_loss(model, inputs) / num_items_in_batch, inputs["n_tokens"].sum())
+        if not self.how.train.kl_to_base:
+            return self.noted(response_loss(model, inputs) / num_items_in_batch, inputs["n_tokens"].sum())
+        assert self.how.reference is not None
+        summed, divergence = near_base.summed_losses(model, self.how.reference, inputs)
+        kl = divergence / self.n_kept_near
+        loss = self.noted(summed / num_items_in_batch, inputs["n_tokens"].sum(), kl_to_base=kl)
+        return loss + self.how.train.kl_to_base * kl
 
     def noted(self, loss: torch.Tensor, n_tokens: torch.Tensor, **beside: torch.Tensor) -> torch.Tensor:
         """The loss of a micro-batch, which with its tokens and what is told beside is added to those of its optimizer step."""
@@ -211,6 +225,9 @@ def _fit(
     watcher = Watcher(trainer, how, planned, epochs)
     watcher.began = began
     trainer.add_callback(watcher)
+    if how.train.l2_to_base and how.after is None:  # a second stage has another start
+        assert how.reference is not None
+        trainer.add_callback(near_base.DecayToBase(model, how.reference, how.train.l2_to_base))
     state = how.keeper.load() if how.keeper else None
     if state and (resume.AFTER in state.rest) != (how.after is not None):
         state = None  # of the other stage

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from core.batches import Curriculum
 from core.curve import Point
 from core.hardware import Device
@@ -16,7 +18,7 @@ from core.tasks.along import Along
 class Run:
     """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the trial's folder
     (signs of life and states are written there), how its steps fit into the memory, what keeps its states, what measures the
-    model along the way, and in which order rows come."""
+    model along the way, in which order rows come, and what base it is held near to."""
 
     train: Train
     seed: int
@@ -30,6 +32,7 @@ class Run:
     curriculum: Curriculum | None = None  # in which order rows come; None: in a random one
     prefer: Prefer | None = None  # of a second stage
     after: Trained | None = None  # what the first stage came to, whose steps a second one's follow
+    reference: nn.Module | None = None  # the untouched base, to stay near to
 
 
 @dataclass

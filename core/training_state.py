@@ -104,6 +104,13 @@ def _named(state: State, prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): one for name, one in state.tensors.items() if name.startswith(prefix)}
 
 
+def seed(number: int) -> None:
+    """All generators of this process. TRL and PEFT seed too late or not at all."""
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002  # the libraries underneath draw from the global generator
+    torch.manual_seed(number)
+
+
 def generators() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Where every generator of this process is: tensors, and what JSON holds."""
     tensors = {"generator": torch.get_rng_state()}

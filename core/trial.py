@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import math
-import random
 import sys
 import time
 import traceback
@@ -17,7 +16,6 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -29,10 +27,12 @@ from core import (
     preference,
     resume,
     saved,
+    scaled,
     signs,
     summary,
     tasks,
     train,
+    training_state,
     trial_pairs,
     trial_rows,
     warm,
@@ -162,7 +162,7 @@ def _run(asked: _Asked, result: Result) -> None:
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
     before = _before(asked, base, untouched)  # before there is a second copy of the weights
-    _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
+    training_state.seed(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
@@ -170,6 +170,7 @@ def _run(asked: _Asked, result: Result) -> None:
         facts["drift_texts"] = content_hash(drift.texts(untouched))
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
+    route = scaled.Route.of(adapted.model, base.model) if trial.evaluation.shares and trial.evaluation.split == "test" else None
 
     tuned = replace(untouched, model=adapted.model)
     first = _train(asked, base, tuned, data, result)
@@ -179,13 +180,21 @@ def _run(asked: _Asked, result: Result) -> None:
     if result.state is not State.FINISHED:
         return
     adapted.model.to(place).eval()
-    if asked.mixed and (method.changes_base or method.rounded):
-        model.round_parameters(adapted.model, torch.bfloat16)  # measured as it would be shipped, like the base
+    _ended(asked, adapted.model, route)
 
-    scored = _score(tuned, before, output, result)
+    scored = _score(tuned, before, route, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
         facts["adapter"] = _save(asked, adapted.model, base)
+
+
+def _ended(asked: _Asked, tuned: nn.Module, route: scaled.Route | None) -> None:
+    """The model is trained, and measured as it would be shipped, like the base."""
+    if route:
+        route.ended()
+    method = adapters.method_of(asked.trial)
+    if asked.mixed and (method.changes_base or method.rounded):
+        model.round_parameters(tuned, torch.bfloat16)
 
 
 def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> Trained:
@@ -198,7 +207,8 @@ def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result
         along = _along(asked, base, tuned)
         memories = way.micro_batch_size, way.checkpointing
         curriculum = Curriculum(data.difficulties, ORDERS[trial.data.order]) if data.difficulties else None
-        how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, curriculum)
+        beside: dict[str, Any] = {"curriculum": curriculum, "reference": tuned.reference}
+        how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, **beside)
         trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
     summary.add_training(result, trained)
     result.seconds = keeper.earlier_seconds or 0.0  # `run` adds those of this process
@@ -243,8 +253,9 @@ def _save(asked: _Asked, tuned: nn.Module, base: model.Base) -> str:
     return saved.save(tuned, base.tokenizer, str(asked.output / saved.FOLDER), most)
 
 
-def _score(tuned: Subject, before: list[Measurement], output: Path, result: Result) -> bool:
-    """The trained model's scores, in the result and in items.csv.gz; whether all of them are finite, else it has diverged."""
+def _score(tuned: Subject, before: list[Measurement], route: scaled.Route | None, output: Path, result: Result) -> bool:
+    """The trained model's scores, in the result and in items.csv.gz, those at shares of its way too; whether all are finite,
+    else it has diverged."""
     signs.show(output, Sign("measuring"))
     started = time.perf_counter()
     after = tasks.measure(tuned)
@@ -255,6 +266,10 @@ def _score(tuned: Subject, before: list[Measurement], output: Path, result: Resu
     before, after, apart = shared(before, after)
     if apart:
         result.facts["measures_left_out"] = f"{', '.join(apart)}: not between 0 and 1 both before and after training"
+    if route:
+        further = route.measured(tuned, before)
+        result.metrics |= further.metrics
+        before, after = [*before, *further.before], [*after, *further.after]
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
     samples.write(output, tuned)
@@ -268,13 +283,6 @@ def _way(asked: _Asked, longest: int, how: Train, metrics: dict[str, float]) -> 
     way = memory.fit(load, how, asked.available_gib)
     metrics["memory_estimate_gib"], metrics["memory_base_gib"] = way.peak_gib, load.base_bytes / memory.GIB
     return way
-
-
-def _seed_generators(seed: int) -> None:
-    """All generators of this process. TRL and PEFT seed too late or not at all."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # the libraries underneath draw from the global generator
-    torch.manual_seed(seed)
 
 
 def _before(asked: _Asked, base: model.Base, untouched: Subject) -> list[Measurement]:

@@ -26,10 +26,11 @@ RESOLVED = frozenset({
     "data.n_tasks", "data.n_templates", "data.best_share", "data.noise_share", "data.seq_len_tokens", "data.replay_share",
     "data.replay_domain", "train.epochs", "train.steps", "train.micro_batch_size", "evaluation.base_text", "evaluation.tasks",
     "evaluation.split", "data.skip_bad_rows", "data.select", "data.n_candidates", "data.n_tokens", "data.scorer", "data.shares",
-    "data.amount", "seed",
+    "data.amount", "data.replay_text", "seed",
 })  # fmt: skip
 OF_QUESTIONS = frozenset({"data.held_out_fold", "evaluation.items_per_task"})  # of tasks that make their questions
 OF_ROWS = frozenset({"evaluation.drift_samples", "evaluation.drift_tokens"})  # and not of the laboratory's tasks
+HASHES = frozenset({"model", "base_text", "replay_text"})  # of what is read beside rows
 Resolved = Mapping[str, object]
 
 
@@ -59,7 +60,7 @@ def resolved(trial: Trial, inputs: Inputs) -> Resolved:
     return {
         **own,
         **adapter,
-        "hashes": tuple(sorted((kind, text) for kind, text in inputs.provenance.items() if kind in ("model", "base_text"))),
+        "hashes": tuple(sorted((kind, text) for kind, text in inputs.provenance.items() if kind in HASHES)),
         "rows": (inputs.train_rows_hash, inputs.evaluation_rows_hash, inputs.seq_len_tokens),
         "selected": _selected(trial, inputs),
         "replayed": (n_replayed, trial.data.replay_domain if n_replayed else None),

@@ -35,6 +35,7 @@ PROVENANCE_OF = {
     "data.scorer": "scorer",
     "evaluation.base_text": "base_text",
     "prefer.source": "pairs",
+    "data.replay_text": "replay_text",
     "evaluation.choices": "choices",
     "evaluation.choices_dev": "choices_dev",
     "evaluation.ifeval": "ifeval",

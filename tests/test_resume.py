@@ -49,7 +49,7 @@ def ended(make_model: Callable[..., str], rows_file: str, pairs_file: str, tmp_p
     staged = replace(made(llama, rows_file, dropped, replace(small, steps=3)), prefer=prefer)
     cases = {
         "second stage": (staged, [2, 5]),  # killed in the first stage, of three steps, and in the second one, of six
-        "lora": (made(llama, rows_file, Lora(rank=4), Train()), [5]),
+        "lora": (made(llama, rows_file, Lora(rank=4), Train(kl_to_base=0.2, kl_on="prompts", l2_to_base=9.0)), [5]),
         "dropout": (made(llama, rows_file, dropped, small), [2, 8]),
         "full": (made(gpt2, rows_file, Full(), replace(small, schedule="linear")), [3, 7]),  # gpt2 has dropout of its own
         "measured": (made(llama, rows_file, dropped, Train(), split="validation"), [AFTER_TRAINING]),

@@ -50,6 +50,7 @@ class Method:
     virtual_tokens: Callable[[Any], int] = lambda adapter: 0  # positions of the context that it takes
     rates_of_full: bool = False  # whether its best learning rates are those of full fine-tuning; else LoRA's, ten times higher
     copies_base: bool = False  # whether the weights that it adapts are its own copies
+    starts_at_base: bool = True  # whether it changes nothing before it is trained
 
     def __post_init__(self) -> None:
         if self.changes_base and self.on_quantized_base:

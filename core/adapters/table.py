@@ -35,6 +35,7 @@ _ON_LAYERS: dict[str, Any] = {
 }  # fmt: skip
 _VIRTUAL: dict[str, Any] = _ON_LAYERS | {
     "merges": False, "resolved": virtual.resolved, "virtual_tokens": lambda adapter: adapter.virtual_tokens,
+    "starts_at_base": False,
 }  # fmt: skip
 
 METHODS: dict[str, Method] = {

@@ -39,11 +39,13 @@ CHATML = (
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a conversation, and 1 where the assistant speaks."""
+    """Token ids of a conversation, and 1 where the assistant speaks. `kl_mask`: 1 where the tuned model is held near its base
+    (`train.kl_to_base`); empty: nowhere."""
 
     id: str
     ids: list[int]
     mask: list[int]
+    kl_mask: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
