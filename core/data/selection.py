@@ -174,8 +174,8 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
     if not usable:
         text = "every row's prompt is in the evaluation rows; none is left to train on"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
-    pool = restricted(usable, data, seed)  # of training rows alone: every arm is asked the same
-    drawn = drawn_from(nested_subset(pool, None, seed), loaded, data)
+    left = restricted(usable, data, seed)  # of training rows alone: every arm is asked the same
+    drawn = drawn_from(nested_subset(left, None, seed), loaded, data)
     subset, trained = _taken(drawn, data, seed, means), _n_of_trained_tasks(scored, usable)
     n = drawn.n_available
     return Selection(subset, scored, aside.n_in_evaluation, n, loaded, given, trained, shares=drawn.shares)

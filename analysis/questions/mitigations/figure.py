@@ -61,7 +61,8 @@ def _look(method: str, of: str) -> dict[str, Any]:
     """LoRA's markers are filled, those of full fine-tuning are not."""
     colour, mark = LOOKS[of]
     inside, edge = ("white", colour) if method == "full" else (colour, "white")
-    return {"color": colour, "marker": mark, "mfc": inside, "mec": edge, "mew": 0.8, "markersize": 5}
+    size = 8 if mark == "*" else 5  # a star's points are thin
+    return {"color": colour, "marker": mark, "mfc": inside, "mec": edge, "mew": 0.8, "markersize": size}
 
 
 def _plane(panel: Axes, t: Tables[Mitigations], name: str) -> None:
