@@ -25,6 +25,7 @@ import experiments
 from core import environment, tracking
 from core.command import Parser, refused
 from core.errors import DISK, EXIT_INCOMPLETE, PLACES, BadInput, Problems, nearest, one_line
+from core.naming import expanded
 from core.result import sweep_folder
 
 if TYPE_CHECKING:
@@ -51,7 +52,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     found, problems = parser.read(arguments, "one question at a time")
     check(found, problems)
-    found.output, found.report = Path(found.output).expanduser(), Path(found.report).expanduser() if found.report else None
+    for option in ("output", "report"):
+        with problems.taken():
+            text = getattr(found, option)
+            setattr(found, option, expanded(f"--{option}", text) if text else None)
+    problems.raise_all()
     return found
 
 
@@ -100,12 +105,12 @@ def everything(uri: str, chosen: argparse.Namespace) -> int:
     from analysis.reports import book
 
     if chosen.report:
-        _make(chosen.report)
+        check_makes("--report", chosen.report)
     return book.book(uri, chosen.report or chosen.output / "report", chosen.sweep)
 
 
-def _make(directory: Path) -> None:
-    """Whether the report's directory can be made and written to, before anything is computed; what was not there is not left.
+def check_makes(option: str, directory: Path) -> None:
+    """Whether an option's directory can be made and written to, before anything is computed; what was not there is not left.
 
     Raises:
         BadInput: it can't be made or written to.
@@ -119,7 +124,7 @@ def _make(directory: Path) -> None:
             directory.rmdir()
     except OSError as error:
         text = f"cannot be written to ({error.strerror}); give another directory"
-        raise BadInput(f"--report {directory}: {text}", field="--report") from None
+        raise BadInput(f"{option} {directory}: {text}", field=option) from None
 
 
 def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
@@ -131,7 +136,7 @@ def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     sweep, newer = tracking.last_with_results(uri, name, "".join(chosen.sweep))
     tell_newer(sweep, newer)
     directory = chosen.report or sweep_folder(chosen.output, name, sweep) / "report"
-    _make(directory)
+    check_makes("--report", directory)
     made = analysed(name, uri, sweep, directory)
     judged = accept.judge(made.tables, made.choice, asked) if asked else []
     tracking.write_arms(uri, sweep, json.loads(made.arm_rows.to_json(orient="records")))

@@ -75,6 +75,9 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
     if base.quantization != "none" and not method.on_quantized_base:
         text = f"this base has 4-bit weights, which cannot be trained; {_trains_on_quantized()} or the unquantized base"
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    if base.quantization != "none" and quantization not in ("none", base.quantization):
+        text = f"the model's files are {base.quantization} already; leave it out, or take the unquantized model"
+        raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")
     if quantization == "none":
         quantization = base.quantization
     presets = getattr(adapter, "targets", "attention")

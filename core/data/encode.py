@@ -73,6 +73,17 @@ class Batch:
     dropped: Mapping[str, int] = field(default_factory=dict)  # what it leaves out: in how many rows, by kind
 
 
+def plain(inner: Tokenizer) -> Tokenizer:
+    """The tokenizer without what its file may have kept of one use of it: cutting texts, padding them, splitting its own special
+    tokens, and merges that are left out at random (BPE dropout). Rows are encoded whole, each time the same."""
+    inner.no_truncation()
+    inner.no_padding()
+    inner.encode_special_tokens = False
+    if getattr(inner.model, "dropout", None) is not None:
+        inner.model.dropout = None
+    return inner
+
+
 def special_tokens(inner: Tokenizer, variables: Mapping[str, Any]) -> Special:
     """What a template is told of special tokens, and those that may end a turn."""
     added = [token for _, token in sorted(inner.get_added_tokens_decoder().items())]
