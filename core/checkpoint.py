@@ -70,6 +70,7 @@ def _local(name: str) -> Path:
         raise BadInput(f"model.name={name}: a file; {text}", field="model.name")
     if not local.is_dir():
         text = "no such directory (nor lab:base-<seed>, nor a hub id owner/name)"
+        text += "; give owner/name alone, or download it" if "://" in name else ""
         raise BadInput(f"model.name={name}: {text}", field="model.name")
     return local
 

@@ -16,8 +16,11 @@ from core import base as bases
 from core import chat
 from core.adapters import n_trained
 from core.data import encode
+from core.data.conversation import to_messages
+from core.data.wording import normal
 from core.errors import BadInput
 from core.fields import replace_field
+from core.lab.make import pretrain
 from core.settings import Model, Trial
 from sweeps import sizes
 
@@ -107,6 +110,41 @@ def test_special_tokens_stay_whole_where_a_tokenizer_splits_them(make_model: Cal
     tokenizer("a")
     assert tokenizer.backend_tokenizer.encode("x</s>").ids[-1] == tokenizer.eos_token_id
     assert encode.plain(tokenizer.backend_tokenizer).encode("x</s>").ids[-1] == tokenizer.eos_token_id
+
+
+@pytest.mark.parametrize("field", ["trainable", "learn", "loss_weight"])
+def test_a_turn_that_says_otherwise_whether_it_is_learnt_is_refused(field: str) -> None:
+    said = [{"role": "user", "content": "x"}, {"role": "assistant", "content": "y", field: False}]
+    with pytest.raises(BadInput, match=f"a turn's field '{field}' would change what is learned"):
+        to_messages({"messages": said}, "rows.jsonl: line 1")
+
+
+def test_blanks_that_are_letters_to_unicode_are_no_other_question() -> None:
+    assert normal("Where is it?\u2800") == normal("where\u2800is it? ".replace("\u2800", "\u3164 "))
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["--threads", "0"], "--threads 0: must be from 1 to"),
+        (["--threads", "9" * 12], "must be from 1 to"),
+        (["--tokens", "-5"], "--tokens -5: must be from"),
+        (["--tokens", "9" * 30], "must be from"),
+        (["--seed", "-1"], "--seed -1: must be from 0 to"),
+        (["--seed", "1.5"], "--seed"),
+        (["--size", "9M"], "--size"),
+    ],
+)
+def test_pretraining_is_asked_for_with_numbers_that_can_be(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pretrain.main(["--size", "0.2M", "--output", str(tmp_path / "base"), *words]) == 2
+    assert says in capsys.readouterr().err
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "base", NOBODY, LONG, "a\0b"):
+        assert pretrain.main(["--size", "0.2M", "--output", str(output)]) == 2
+        assert "--output" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 NOBODY, LONG = "~nobody-of-this-name/x", "x" * 3_000
