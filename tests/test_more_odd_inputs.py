@@ -126,11 +126,11 @@ def test_blanks_that_are_letters_to_unicode_are_no_other_question() -> None:
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--threads", "0"], "--threads 0: must be from 1 to"),
-        (["--threads", "9" * 12], "must be from 1 to"),
+        (["--threads", "0"], "--threads 0: must be from 1, to"),
+        (["--threads", "9" * 12], "must be from 1, to"),
         (["--tokens", "-5"], "--tokens -5: must be from"),
         (["--tokens", "9" * 30], "must be from"),
-        (["--seed", "-1"], "--seed -1: must be from 0 to"),
+        (["--seed", "-1"], "--seed -1: must be from 0"),
         (["--seed", "1.5"], "--seed"),
         (["--size", "9M"], "--size"),
     ],

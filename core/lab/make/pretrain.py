@@ -153,7 +153,8 @@ def jobs(asked: argparse.Namespace) -> list[Job]:
         ("--seed", asked.seed or 0, (0, 2**32 - 1)),
     ):
         if not least <= value <= most:
-            raise BadInput(f"{option} {value}: must be from {least:,} to {most:,}", field=option)
+            why = ", those of one step" if option == "--tokens" else ""
+            raise BadInput(f"{option} {value}: must be from {least:,}{why}, to {most:,}", field=option)
     there = next(path for path in (asked.output, *asked.output.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         what = "cannot be written to" if there.is_dir() else "is no directory"
