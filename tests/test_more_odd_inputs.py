@@ -13,7 +13,7 @@ from conftest import make_tokenizer
 
 from analysis import compare, export, report
 from core import base as bases
-from core import chat
+from core import chat, tracking
 from core.adapters import n_trained
 from core.data import encode
 from core.data.conversation import to_messages
@@ -145,6 +145,14 @@ def test_pretraining_is_asked_for_with_numbers_that_can_be(
         assert pretrain.main(["--size", "0.2M", "--output", str(output)]) == 2
         assert "--output" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("uri", ["mysql+nope://u:secret@127.0.0.1:9/db", "postgresql+pg8000://u:secret@127.0.0.1:9/db"])
+def test_a_database_whose_driver_lacks_is_refused_before_a_sweep(uri: str) -> None:
+    with pytest.raises(BadInput, match=r"its driver cannot be used \(.*\); install it") as error:
+        tracking.check_uri(uri)
+    assert error.value.field == "--tracking-uri"
+    assert "secret" not in str(error.value)
 
 
 NOBODY, LONG = "~nobody-of-this-name/x", "x" * 3_000
