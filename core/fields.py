@@ -46,7 +46,7 @@ ADDED_LATER = (
     "model.double_quantization",
     "data.select",
     "data.n_candidates",
-    "data.n_tokens",
+    "data.budget",
     "data.order",
     "data.scorer",
     "train.optimizer",

@@ -29,6 +29,7 @@ from core import (
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
+from core.data.choices import TOKENS
 from core.data.rows import is_lab, rows_hash
 from core.errors import BadInput
 from core.fields import flatten
@@ -97,7 +98,7 @@ def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[
 
 def selected(trial: Trial, hashes: dict[str, str] | None = None) -> selection.Selection:
     """The rows that the trial trains on and is scored on. `hashes`: its provenance, where that is known."""
-    if trial.data.skip_bad_rows or trial.data.n_tokens is not None:
+    if trial.data.skip_bad_rows or trial.data.budget == TOKENS:
         return writing.select(trial, base := bases.read(trial.model), _seq_len(trial, base))
     return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
 

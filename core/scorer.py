@@ -67,8 +67,8 @@ def check(trial: Trial, rows: Sequence[Row]) -> None:
         BadInput: nothing says how many rows are selected, or the scorer is of another world, or cannot take the rows.
     """
     data = trial.data
-    if data.select != RANDOM and data.n_examples is None and data.n_tokens is None:
-        text = "selects nothing where all rows are taken; give data.n_examples or data.n_tokens"
+    if data.select != RANDOM and data.n_examples is None:
+        text = "selects nothing where all rows are taken; give data.n_examples"
         raise BadInput(f"data.select={data.select}: {text}", field="data.select")
     if data.scorer is None or not reads_scorer(data.select, data.order):
         return

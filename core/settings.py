@@ -91,10 +91,11 @@ class Data(Part):
     amount: str = EPOCHS  # of several sources: what is equal where one has few rows (core/data/shares.py)
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
     # Which rows are taken: drawn by the seed, or those at one end of a score (core/data/choices.py), of the first `n_candidates`
-    # in the seed's order (None: of all); so many, or as many as have `n_tokens` tokens, prompts among them (both: what is less).
+    # in the seed's order (None: of all). "tokens": as many as together have the tokens, prompts' among them, of those that random
+    # selection takes; "examples": as many rows.
     select: str = choices.RANDOM
     n_candidates: int | None = None
-    n_tokens: int | None = None
+    budget: str = choices.EXAMPLES
     order: str = choices.RANDOM  # of the rows in training: or a curriculum, by the loss of the untuned model on their answers
     scorer: str | None = None  # a base, a directory or a hub id, that rows are scored with; None: the trial's own base, untuned
 
@@ -115,7 +116,7 @@ class Data(Part):
         self._one_of("select", (choices.RANDOM, *choices.CHOICES))
         self._one_of("order", (choices.RANDOM, *choices.ORDERS))
         self._whole("n_candidates", 1, 1_000 * MANY, ", or none for all")
-        self._whole("n_tokens", 1, 1_000_000 * MANY, ", or none for as many as n_examples have")
+        self._one_of("budget", choices.BUDGETS)
         self._text("scorer", "lab:base-<seed>, a directory or a hub id, or none for the base itself")
         self._one_of("amount", AMOUNTS)
         valid = "numbers joined by +, one for each source and not all 0: 1+3"

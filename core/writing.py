@@ -71,10 +71,8 @@ def look(trial: Trial, base: BaseFiles, chosen: Selection, seq_len: int) -> Writ
 
 def _selected(trial: Trial, chosen: Selection) -> str:
     """What may not be meant about which rows are selected."""
-    data, everything = trial.data, len(chosen.train) == chosen.n_available
-    if everything and data.n_tokens is not None:
-        return f"data.n_tokens={data.n_tokens:,}: all {chosen.n_available:,} rows are taken, which have no more"
-    if everything and data.select != RANDOM:
+    data = trial.data
+    if data.select != RANDOM and len(chosen.train) == chosen.n_available:
         return f"data.select={data.select}: all {chosen.n_available:,} rows are taken, so nothing is selected"
     return ""
 

@@ -25,7 +25,7 @@ RESOLVED = frozenset({
     "model.name", "model.revision", "data.source", "data.eval_source", "data.eval_share", "data.n_examples", "data.n_clusters",
     "data.n_tasks", "data.n_templates", "data.best_share", "data.noise_share", "data.seq_len_tokens", "data.replay_share",
     "data.replay_domain", "train.epochs", "train.steps", "train.micro_batch_size", "evaluation.base_text", "evaluation.tasks",
-    "evaluation.split", "data.skip_bad_rows", "data.select", "data.n_candidates", "data.n_tokens", "data.scorer", "data.shares",
+    "evaluation.split", "data.skip_bad_rows", "data.select", "data.n_candidates", "data.budget", "data.scorer", "data.shares",
     "data.amount", "data.replay_text", "seed",
 })  # fmt: skip
 OF_QUESTIONS = frozenset({"data.held_out_fold", "evaluation.items_per_task"})  # of tasks that make their questions
@@ -75,7 +75,7 @@ def _selected(trial: Trial, inputs: Inputs) -> tuple[object, ...]:
     """By what rows are selected and put in order, as far as the rows do not tell it: scores are made when a trial runs."""
     data = trial.data
     some = inputs.n_taken < inputs.n_available and data.select != RANDOM
-    select = (data.select, data.n_candidates) if some else (RANDOM, None)
+    select = (data.select, data.n_candidates, data.budget) if some else (RANDOM,)
     scorer = inputs.provenance.get("scorer") if reads_scorer(select[0], data.order) else None
     return (*select, scorer)
 

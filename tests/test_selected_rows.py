@@ -68,14 +68,16 @@ def test_rows_without_a_score_come_last_and_a_larger_selection_contains_the_smal
     assert 2 not in taken(select="high-ifd", n_examples=5)
 
 
-def test_as_many_rows_are_taken_as_have_the_tokens_that_are_asked_for() -> None:
+def test_at_equal_tokens_as_many_rows_are_taken_as_have_those_of_random_ones() -> None:
     means = Means(lambda score, rows: SCORES[score], lambda one: len(one.messages[-1]["content"].split()))
-    assert taken(means, n_examples=None, n_tokens=4) == [0, 1]
-    assert taken(means, n_examples=None, n_tokens=5) == [0, 1, 2]  # 6 are as near as 4
-    assert taken(means, n_examples=None, n_tokens=11, select="long") == [3, 5]
-    assert taken(means, n_examples=None, n_tokens=1, select="long") == [5]  # one at least
-    assert taken(means, n_examples=1, n_tokens=100) == [0]  # whichever is less
-    assert len(taken(means, n_examples=None, n_tokens=1_000)) == 6
+    assert taken(means, budget="tokens") == [0, 1]  # 4 tokens
+    assert taken(means, budget="tokens", select="short") == [0, 2]  # 3 are nearer than 6
+    assert taken(means, budget="tokens", select="long") == [5]  # 6
+    assert taken(means, budget="tokens", select="long", n_examples=1) == [5]  # one at least
+    assert taken(means, budget="tokens", select="short", n_examples=4) == [0, 1, 2, 4]
+    assert len(taken(means, budget="tokens", select="long", n_examples=6)) == 6
+    unknown = Means(None, means.n_tokens)  # before a trial runs: as many tokens by being the same rows
+    assert taken(unknown, budget="tokens", select="high-ifd") == [0, 1]
 
 
 def test_a_selection_from_several_sources_keeps_their_shares() -> None:
@@ -108,7 +110,7 @@ def test_candidates_are_drawn_by_the_seed_and_wrong_answers_are_there_before_row
 
 
 def test_defaults_are_no_part_of_a_trials_identity() -> None:
-    new = {"data.select", "data.n_candidates", "data.n_tokens", "data.order", "data.scorer"}
+    new = {"data.select", "data.n_candidates", "data.budget", "data.order", "data.scorer"}
     assert not new & fields.identity(Trial()).keys()
     assert fields.identity(Trial(data=Data(order="easy-first")))["data.order"] == "easy-first"
 
@@ -224,7 +226,7 @@ def test_a_trial_is_trained_on_what_it_selects_whichever_worker_scores(base: str
     from core import warm
     from core.hardware import Device
 
-    trial = asked(base, tmp_path, select="high-perplexity", order="easy-first", n_examples=None, n_tokens=120)
+    trial = asked(base, tmp_path, select="high-perplexity", order="easy-first", budget="tokens")
     told = preflight.inspect(trial)
     assert told.n_taken < told.n_available
     results = []
@@ -235,7 +237,8 @@ def test_a_trial_is_trained_on_what_it_selects_whichever_worker_scores(base: str
     assert one.facts["train_rows_hash"] == other.facts["train_rows_hash"]
     assert one.facts["row_losses"] == other.facts["row_losses"]
     assert one.metrics["train/loss_final"] == other.metrics["train/loss_final"]
-    assert abs(one.metrics["train/tokens"] - 120) <= 24
+    random = preflight.inspect(asked(base, tmp_path))
+    assert abs(one.metrics["train/tokens"] - random.tokens) <= random.longest_tokens
     assert list((tmp_path / "a" / "texts").glob("*.json"))
 
 
@@ -247,7 +250,7 @@ def test_a_trial_is_trained_on_what_it_selects_whichever_worker_scores(base: str
     [
         ({"select": "low-perplexty"}, "data.select"),
         ({"order": "easy"}, "data.order"),
-        ({"n_tokens": 0}, "data.n_tokens"),
+        ({"budget": "rows"}, "data.budget"),
         ({"n_candidates": 0}, "data.n_candidates"),
         ({"scorer": " "}, "data.scorer"),
     ],

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 RANDOM = "random"  # data.select, data.order
+EXAMPLES, TOKENS = BUDGETS = ("examples", "tokens")  # data.budget
 
 
 class Score(StrEnum):

@@ -1,5 +1,5 @@
 """The rows that a trial takes of those that it may be trained on: the first in the seed's order, or those at one end of a score;
-as many as are asked for, or as have so many tokens.
+so many rows, or as many as together have as many tokens.
 
 What is selected stays in the seed's order, so that which rows are taken and in which order they come are two things.
 """
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from core.data.choices import CHOICES, RANDOM, Choice, End, Score
+from core.data.choices import CHOICES, RANDOM, TOKENS, Choice, End, Score
 from core.data.rows import Row
 from core.settings import Data
 
@@ -21,7 +21,7 @@ InShares = Callable[[Rows], Rows]  # of several sources as many rows as have the
 @dataclass(frozen=True)
 class Means:
     """What of a base it takes to draw rows: their scores, which are not known before a trial runs (None: the seed's order
-    stands for theirs), and how many tokens of a row are trained on."""
+    stands for theirs), and how many tokens of a row are trained on (None: rows are counted)."""
 
     scores: Callable[[Score, Rows], Scores] | None = None
     n_tokens: Callable[[Row], int] | None = None
@@ -32,22 +32,26 @@ NO_MEANS = Means()
 
 def taken(candidates: Rows, data: Data, means: Means, in_shares: InShares = lambda rows: rows) -> Rows:
     """The rows that are taken of the candidates, which are in the seed's order, in that order."""
+    first = candidates[: data.n_examples]
     if data.select == RANDOM:
-        return first(candidates, data, means)
-    chosen = {id(row) for row in first(in_shares(ranked(candidates, CHOICES[data.select], means)), data, means)}
-    return tuple(row for row in candidates if id(row) in chosen)
+        return first
+    preferred = in_shares(ranked(candidates, CHOICES[data.select], means))
+    known = CHOICES[data.select].score is Score.LENGTH or means.scores is not None
+    if data.budget == TOKENS and means.n_tokens and known:
+        chosen = as_long(preferred, first, means.n_tokens)
+    else:
+        chosen = preferred[: data.n_examples]
+    marked = {id(row) for row in chosen}
+    return tuple(row for row in candidates if id(row) in marked)
 
 
-def first(rows: Rows, data: Data, means: Means) -> Rows:
-    """The first `data.n_examples` rows, and of these those whose tokens come nearest to `data.n_tokens`: one at least."""
-    rows = rows[: data.n_examples]
-    if data.n_tokens is None or means.n_tokens is None:
-        return rows
-    total = 0
+def as_long(rows: Rows, others: Rows, n_tokens: Callable[[Row], int]) -> Rows:
+    """The first of the rows that together come nearest to the tokens of the others: one at least."""
+    wanted, total = sum(map(n_tokens, others)), 0
     for i, row in enumerate(rows):
-        before, total = total, total + means.n_tokens(row)
-        if total >= data.n_tokens:
-            over = total - data.n_tokens > data.n_tokens - before
+        before, total = total, total + n_tokens(row)
+        if total >= wanted:
+            over = total - wanted > wanted - before
             return rows[: max(1, i + (not over))]
     return rows
 

@@ -184,7 +184,7 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
 def _taken(pool: Drawn, data: Data, seed: int, means: Means) -> tuple[Row, ...]:
     """Of the pool, which is in the seed's order, the rows that are trained on. Wrong answers are there before rows are selected,
     or counted by their tokens: a selection may leave them out."""
-    if data.select == RANDOM and data.n_tokens is None:
+    if data.select == RANDOM:
         return noisy(pool.rows[: data.n_examples], data.noise_share, seed)
     return drawing.taken(noisy(pool.rows, data.noise_share, seed), data, means, pool.in_shares)
 
