@@ -20,8 +20,8 @@ InShares = Callable[[Rows], Rows]  # of several sources as many rows as have the
 
 @dataclass(frozen=True)
 class Means:
-    """What of a base it takes to draw rows: their scores, which are not known before a trial runs (None: the seed's order
-    stands for theirs), and how many tokens of a row are trained on (None: rows are counted)."""
+    """What of a base it takes to draw rows: their scores, which are not known before a trial runs (None: the first in
+    the seed's order stand for the selected ones), and how many tokens of a row are trained on (None: rows are counted)."""
 
     scores: Callable[[Score, Rows], Scores] | None = None
     n_tokens: Callable[[Row], int] | None = None
@@ -35,12 +35,11 @@ def taken(candidates: Rows, data: Data, means: Means, in_shares: InShares = lamb
     first = candidates[: data.n_examples]
     if data.select == RANDOM:
         return first
+    if means.scores is None and CHOICES[data.select].score is not Score.LENGTH:
+        return first
     preferred = in_shares(ranked(candidates, CHOICES[data.select], means))
-    known = CHOICES[data.select].score is Score.LENGTH or means.scores is not None
-    if data.budget == TOKENS and means.n_tokens and known:
-        chosen = as_long(preferred, first, means.n_tokens)
-    else:
-        chosen = preferred[: data.n_examples]
+    by_tokens = data.budget == TOKENS and means.n_tokens is not None
+    chosen = as_long(preferred, first, means.n_tokens) if by_tokens else preferred[: data.n_examples]
     marked = {id(row) for row in chosen}
     return tuple(row for row in candidates if id(row) in marked)
 
@@ -69,7 +68,8 @@ def ranked(rows: Rows, choice: Choice, means: Means) -> Rows:
 def _scores(rows: Rows, score: Score, means: Means) -> Scores:
     if score is Score.LENGTH:
         return lengths(rows)
-    return means.scores(score, rows) if means.scores else [0.0] * len(rows)
+    assert means.scores is not None
+    return means.scores(score, rows)
 
 
 def _from_end(scored: Sequence[tuple[float, int]], end: End) -> list[int]:
