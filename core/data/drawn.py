@@ -33,10 +33,10 @@ def drawn_from(pool: tuple[Row, ...], loaded: Loaded, data: Data) -> Drawn:
     """
     wanted = shares.of_sources(data.shares, loaded.shares, data.source)
     again = data.amount != shares.EPOCHS
-    if again and (not wanted or data.select != RANDOM or data.n_tokens is not None or data.n_candidates is not None):
+    if again and (not wanted or data.select != RANDOM or data.n_candidates is not None):
         text = "is about several sources, and this is one; give several: --data A=1,B=1"
         if wanted:
-            text = "repeats rows, which data.select, data.n_tokens and data.n_candidates don't go with; use epochs"
+            text = "repeats rows, which data.select and data.n_candidates don't go with; use epochs"
         raise BadInput(f"data.amount={data.amount}: {text}", field="data.amount")
     if not wanted:
         rows = pool[: data.n_candidates]
