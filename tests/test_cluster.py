@@ -15,12 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 from test_executor import ROOT
 
 from core import environment, installation, remembered
 from core.errors import EXIT_INCOMPLETE, BadInput
 from sweeps import private, resources
-from sweeps.cluster import _environment
+from sweeps.cluster import _environment, cluster
 from sweeps.nodes import Node
 from sweeps.resources import Resources
 
@@ -174,6 +175,25 @@ def test_the_hash_of_the_code_follows_names_and_contents(tmp_path: Path) -> None
 
 
 # A Ray that dies
+
+
+def test_a_sweep_that_is_told_to_end_while_ray_starts_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def init(**_: object) -> None:
+        ray._private.utils.set_sigterm_handler(lambda number, frame: sys.exit(number))  # as it does
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+    monkeypatch.setattr(ray._private.utils, "set_sigterm_handler", ray._private.utils.set_sigterm_handler)  # put back afterwards
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), cluster(Resources(slots=1, threads=1)):
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 # In a process of its own: where the main thread hangs inside Ray, the watch ends the process.
