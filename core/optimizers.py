@@ -48,6 +48,7 @@ class Optimizer:
     rate_times: float = 1.0
     rate_source: str
     kinds: tuple[Kind, ...] = tuple(Kind)
+    least_numbers: int = 0  # a tensor with fewer is kept as AdamW keeps it
     # That a step takes beyond one of AdamW, a trained number: measured with one thread at widths of 128 and 576 (AMD EPYC, 2025).
     cpu_seconds: float = 0.0
     operations: Callable[[Shape], float] = lambda shape: 0.0  # of a step, on a tensor, in bfloat16
@@ -137,6 +138,7 @@ OPTIMIZERS: dict[str, Optimizer] = {
     # Dettmers et al. 2022, as the Trainer's `adamw_8bit`: embeddings and head keep moments of 32 bits.
     "adamw-8bit": Optimizer(
         label="8-bit AdamW", make=_adamw_8bit, state_bytes=_in_8_bits, cpu_seconds=20e-9, kinds=(Kind.MATRIX, Kind.OTHER),
+        least_numbers=LEAST_8_BIT,
         rate_source="Dettmers 2022: the settings of AdamW",
     ),
     # Shazeer & Stern 2018, without momentum.

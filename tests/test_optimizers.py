@@ -24,7 +24,7 @@ from core.method_settings import LoraPlus
 from core.optimizers import OPTIMIZERS, Kind
 from core.rates import RATE
 from core.settings import Adapter, Full, Model, Train, Trial
-from sweeps import moved
+from sweeps import describe, moved
 from sweeps.configured import configured
 from sweeps.options import Options
 from sweeps.plan import Plan, arms
@@ -235,3 +235,15 @@ def test_a_prompt_encoders_numbers_are_no_embedding_of_the_base() -> None:
     assert optimizing.kind_of("prompt_encoder.default.embedding.weight", layer) is Kind.OTHER
     assert optimizing.kind_of("lm_head.weight", torch.nn.Linear(3, 4)) is Kind.EMBEDDING
     assert optimizing.kind_of("model.layers.0.self_attn.q_proj.lora_A.default.weight", torch.nn.Linear(3, 4)) is Kind.MATRIX
+
+
+def test_an_adapter_too_small_for_8_bits_is_told(make_model: Callable[..., str], rows_file: str) -> None:
+    def said(**changes: Any) -> list[str]:
+        trial = trial_of("lora", make_model("llama"), rows_file)
+        for name, value in ({"train.optimizer": "adamw-8bit"} | changes).items():
+            trial = replace_field(trial, name.replace("__", "."), value)
+        return describe.in_32_bits(trial, preflight.inspect(trial))
+
+    assert len(said()) == 1
+    assert "fewer than 4,096 numbers keep 32 bits, and LoRA trains some of 104 on average" in said()[0]
+    assert said(adapter__method="full") == said(train__optimizer="lion") == []
