@@ -69,7 +69,8 @@ def rate_of_lion(t: Tables[None]) -> Finding:
     found = [curves[one.label] for one in arms if one is not None]
     if len(found) < len(arms) or min(len(one.rates_K) for one in found) < LEAST_RATES:
         return untested(LOWER, effect, f"needs {LEAST_RATES} learning rates of each optimizer")
-    return Finding(ratio_of_best(*found, panels["quality"].n_items), LOWER, effect, RATIO, "from the tuning trials, one a rate")
+    ratio = ratio_of_best(found[0], found[1], panels["quality"].n_items)
+    return Finding(ratio, LOWER, effect, RATIO, "from the tuning trials, one a rate")
 
 
 RULES: dict[str, Rule] = {
