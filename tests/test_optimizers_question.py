@@ -41,7 +41,7 @@ def test_what_is_so_is_supported() -> None:
     t, found = found_of(full_sgd=lower, full_muon={"forgetting": 0.2}, lora_64=lower, lora_4={"ability": 1.2})
     assert {name: row.verdict for name, row in found.items()} == dict.fromkeys(found, "supported")
     assert found["lion_takes_a_lower_rate"].value == pytest.approx(0.2)
-    batches = ["AdamW, batches of 4", "AdamW, batches of 64"]
+    batches = ["batch 4", "batch 64"]
     assert [arm.label for arm in t.where({"adapter.method": "full"})] == [
         *(f"full optimizer={name}" for name in OPTIMIZERS), "full batch_size=4", "full batch_size=64",
     ]  # fmt: skip

@@ -21,23 +21,19 @@ LEAST_RATES = 3  # of which a best one can be told
 
 
 def recipe(trials: pd.DataFrame) -> pd.DataFrame:
-    """The optimizer by its label, and the batch where it is not the usual one."""
+    """The optimizer by its label, and of AdamW the batch where it is not the usual one."""
     names = trials["train.optimizer"].map({name: one.label for name, one in OPTIMIZERS.items()})
     sizes = trials["train.batch_size"].astype(int)
-    return trials.assign(recipe=names.where(sizes == USUAL, names + sizes.map(", batches of {}".format)))
-
-
-def _label(batch: int) -> str:
-    return f"{OPTIMIZERS[ADAMW].label}, batches of {batch}"
+    return trials.assign(recipe=names.where(sizes == USUAL, sizes.map("batch {}".format)))
 
 
 VIEW = View(
     x="recipe",
-    x_label="optimizer",
+    x_label="optimizer; batch of AdamW",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
     curves="adapter.method",
     scale="even",
-    order=(*(one.label for one in OPTIMIZERS.values()), *map(_label, (SMALL, LARGE))),
+    order=(*(one.label for one in OPTIMIZERS.values()), *(f"batch {size}" for size in (SMALL, LARGE))),
     derive=recipe,
 )
 
