@@ -151,9 +151,9 @@ OPTIMIZERS: dict[str, Optimizer] = {
         label="Lion", make=_lion, state_bytes=_numbers(MOMENT_BYTES), cpu_seconds=1e-9, rate_times=0.2,
         rate_source="Chen 2023: 3 to 10 times lower than AdamW's",
     ),
-    # Jordan et al. 2024: momentum whose update is made orthogonal, a matrix at a time, scaled to the size of AdamW's updates late
-    # in pretraining (Liu et al. 2025). Of LoRA each of A and B is a matrix of its own: the update of A is orthogonal and that of B, but not that of
-    # the weight B A. Embeddings, head and what is no matrix of a linear layer are AdamW's, at the same learning rate.
+    # Jordan et al. 2024: momentum whose update is made orthogonal, a matrix at a time, with the size of AdamW's updates late in
+    # pretraining (Liu et al. 2025). Of LoRA each of A and B is a matrix of its own: the update of A is orthogonal and that of B,
+    # but not that of the weight B A. Embeddings, head and what is no matrix of a linear layer are AdamW's, at the same rate.
     "muon": Optimizer(
         label="Muon", make=_muon, state_bytes=_numbers(MOMENT_BYTES), kinds=(Kind.MATRIX,),
         operations=_newton_schulz, rate_times=3.0,
