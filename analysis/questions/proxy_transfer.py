@@ -152,7 +152,8 @@ def draw(t: Tables[Transfer], narrow: bool = False) -> Figure:
     order = list(dict.fromkeys(recipe for one in shown.values() for recipe in one.recipes))
     for panel, ((size, name), one) in zip(panels, shown.items(), strict=False):
         _points(panel, t, name, one, order)
-        panel.set_title(f"{_title(name)}: {one.correlation.value:.2f} [{one.correlation.low:.2f}, {one.correlation.high:.2f}]")
+        e = one.correlation
+        panel.set_title(f"{_title(name)}: {formatting.estimate(e) if e.known else e.why}")
         panel.set_xlabel(f"{heading(name)}, {_parameters(t, size)}")
         panel.set_ylabel(f"{heading(name)}, {_parameters(t, LARGEST)}")
     handles, words = panels[0].get_legend_handles_labels()
@@ -171,7 +172,8 @@ def _parameters(t: Tables[Any], size: str) -> str:
 
 def _points(panel: Axes, t: Tables[Any], name: str, one: Pair, order: list[str]) -> None:
     for recipe, proxy, target in zip(one.recipes, one.proxies, one.targets, strict=True):
-        colour, mark = style.look(None, None, order.index(recipe))
+        index, round_ = order.index(recipe), order.index(recipe) // len(style.MARKERS)
+        colour, mark = style.look(None, None, index)[0], style.look(None, None, index + round_)[1]  # another pair in each round
         across, up = t.means[proxy.label][name], t.means[target.label][name]
         panel.plot([across.low, across.high], [up.value, up.value], color=colour, linewidth=0.8, zorder=2)
         panel.plot([across.value, across.value], [up.low, up.high], color=colour, linewidth=0.8, zorder=2)
