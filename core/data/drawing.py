@@ -38,8 +38,9 @@ def taken(candidates: Rows, data: Data, means: Means, in_shares: InShares = lamb
     if means.scores is None and CHOICES[data.select].score is not Score.LENGTH:
         return first
     preferred = in_shares(ranked(candidates, CHOICES[data.select], means))
-    by_tokens = data.budget == TOKENS and means.n_tokens is not None
-    chosen = as_long(preferred, first, means.n_tokens) if by_tokens else preferred[: data.n_examples]
+    chosen = preferred[: data.n_examples]
+    if data.budget == TOKENS and means.n_tokens is not None:
+        chosen = as_long(preferred, first, means.n_tokens)
     marked = {id(row) for row in chosen}
     return tuple(row for row in candidates if id(row) in marked)
 
