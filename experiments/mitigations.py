@@ -25,10 +25,10 @@ WAYS: tuple[dict[str, Scalar], ...] = (
     {"train.kl_to_base": 0.1, "train.kl_on": "response"},
     {"train.kl_to_base": 1.0, "train.kl_on": "prompts"},
     {**REPLAY, "train.kl_to_base": 1.0, "train.kl_on": "replayed"},
-    {"train.l2_to_base": 30.0},
+    {"train.l2_to_base": 10.0},
     {"train.epochs": 1.0},
 )
-FULL_WAYS: tuple[dict[str, Scalar], ...] = ({}, REPLAY, {"train.l2_to_base": 30.0})
+FULL_WAYS: tuple[dict[str, Scalar], ...] = ({}, REPLAY, {"train.l2_to_base": 10.0})
 NO_NUMBER = "no number for tuning on instructions found; distance from the old model is a penalty since"
 
 EXPERIMENT = Experiment(
