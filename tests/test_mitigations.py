@@ -28,7 +28,8 @@ from analysis.stats.explained import explained, quadratic, r_squared
     ],
 )
 def test_a_way_is_told_by_its_settings(fields: dict, expected: str) -> None:
-    assert kind(fields) == expected
+    assert kind(fields, 3.0) == expected
+    assert kind(fields | {"train.epochs": 1.0}, 1.0) == expected.replace("fewer epochs", "plain")  # a sweep of short ones
 
 
 def test_a_quadratic_explains_what_it_makes() -> None:

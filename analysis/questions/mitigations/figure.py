@@ -11,7 +11,7 @@ import numpy as np
 from analysis.figures import style
 from analysis.formatting import heading
 from analysis.questions.mitigations.compared import QUALITIES, Mitigations
-from analysis.questions.mitigations.ways import EPOCHS, KINDS, KL, L2, PLAIN, REPLAY, SCALED, Way, kind
+from analysis.questions.mitigations.ways import EPOCHS, KINDS, KL, L2, PLAIN, REPLAY, SCALED, Way, kind, usual_epochs
 from analysis.stats.explained import quadratic
 from core.measures import measure
 from core.settings import PROMPTS, REPLAYED, RESPONSE
@@ -121,7 +121,8 @@ def _told(panel: Axes, t: Tables[Mitigations]) -> None:
     panel.set_title("Is forgetting told by KL on the task?")
     if cloud is None or told is None:
         return
-    ways = {arm.label: (arm.method, kind(arm.fields)) for arm in t.arms}
+    usual = usual_epochs(t.arms)
+    ways = {arm.label: (arm.method, kind(arm.fields, usual)) for arm in t.arms}
     for of in dict.fromkeys(sorted(ways.values(), key=lambda one: KINDS.index(one[1]))):
         mine = np.array([ways.get(str(arm)) == of for arm in cloud.arms_N])
         panel.plot(cloud.kl_N[mine], cloud.forgetting_N[mine], linestyle="", **_look(*of) | {"markersize": 3.5, "mew": 0.5})

@@ -20,7 +20,6 @@ from core.settings import PROMPTS, REPLAYED, RESPONSE, Full, Trial
 PLAIN, REPLAY, L2, EPOCHS, SCALED = "plain", "replay", "decay to the base", "fewer epochs", "scaled back"
 KL = {RESPONSE: "KL on responses", PROMPTS: "KL on prompts", REPLAYED: "KL on replayed text"}
 KINDS = (PLAIN, SCALED, EPOCHS, REPLAY, *KL.values(), L2)
-USUAL_EPOCHS = 3.0
 _DEFAULTS = flatten(Trial()) | flatten(Trial(adapter=Full()))
 Fields = Mapping[str, object]
 
@@ -30,21 +29,27 @@ def _field(fields: Fields, name: str) -> Any:
     return _DEFAULTS.get(name) if value is None or (not isinstance(value, str) and pd.isna(value)) else value
 
 
-def kind(fields: Fields) -> str:
-    """What a training does against forgetting, by its settings."""
+def usual_epochs(arms: Sequence[Arm]) -> float:
+    """Of the longest trainings: whatever a sweep sets, the shorter ones are those with fewer."""
+    return max((float(_field(arm.fields, "train.epochs")) for arm in arms), default=0.0)
+
+
+def kind(fields: Fields, usual: float) -> str:
+    """What a training does against forgetting, by its settings, among trainings of the `usual` number of epochs."""
     if float(_field(fields, "train.kl_to_base")):
         return KL[str(_field(fields, "train.kl_on"))]
     if float(_field(fields, "data.replay_share")):
         return REPLAY
     if float(_field(fields, "train.l2_to_base")):
         return L2
-    return EPOCHS if float(_field(fields, "train.epochs")) < USUAL_EPOCHS else PLAIN
+    return EPOCHS if float(_field(fields, "train.epochs")) < usual else PLAIN
 
 
 def with_way(trials: pd.DataFrame) -> pd.DataFrame:
     """Adds what makes a curve: the method with what it does against forgetting."""
-    rows = trials.to_dict("records")
-    return trials.assign(way=[name(str(row["adapter.method"]), kind({str(k): v for k, v in row.items()})) for row in rows])
+    rows, usual = trials.to_dict("records"), float(trials["train.epochs"].max())
+    kinds = [kind({str(key): value for key, value in row.items()}, usual) for row in rows]
+    return trials.assign(way=[name(str(row["adapter.method"]), one) for row, one in zip(rows, kinds, strict=True)])
 
 
 def name(method: str, of: str) -> str:
@@ -83,11 +88,11 @@ class Way:
 
 def ways(t: Tables[Any], measures: Sequence[str]) -> list[Way]:
     """All of them, plain ones first; those of one method together. `measures`: that scaled ones need."""
-    found = []
+    found, usual = list[Way](), usual_epochs(t.arms)
     for method in dict.fromkeys(arm.method for arm in t.arms):
         arms = [arm for arm in t.where({}) if arm.method == method]
         for one in KINDS:
-            own = sorted((arm for arm in arms if kind(arm.fields) == one), key=lambda arm: arm.rate)
+            own = sorted((arm for arm in arms if kind(arm.fields, usual) == one), key=lambda arm: arm.rate)
             found += [Way(method, one, own)] if len(own) > 1 else []
             if one == PLAIN:
                 found += [back for arm in own if (back := _scaled_back(t, arm, measures)) is not None]
