@@ -21,7 +21,7 @@ def found_of(seeds: int = 8, tuned: bool = True, **levels: dict[str, float]) -> 
         method, _, last = label.partition(" ")
         own = levels.get(f"{method}_{last.partition('=')[2].replace('-', '_')}", {})
         alike[label] = dataclasses.replace(truth, **own)
-    trials, items = question(alike, seeds=seeds, tuned=tuned, n_items=2_000, seed_sd=0.005)
+    trials, items = question(alike, seeds=seeds, tuned=tuned, n_items=4_000, seed_sd=0.005)
     trials.loc[trials["train.optimizer"] == "lion", RATE] *= 0.2
     return of_frames("optimizers", trials, items)
 
