@@ -48,6 +48,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--accept", metavar="CONDITIONS", help="of one question: MEASURE>=NUMBER, MEASURE<=base+NUMBER, arm=LABEL"
     )
     parser.add_argument(
+        "--cost", metavar="NAME=PRICE,…", help="of one question: the price of an example of each source; quality against it"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="of one question: print its decision.json, with the outcome of --accept"
     )
     found, problems = parser.read(arguments, "one question at a time")
@@ -70,7 +73,7 @@ def check(found: argparse.Namespace, problems: Problems) -> None:
         problems.add(f"question {found.question!r}: {nearest(found.question, experiments.names())}")
     if found.question is not None and len(found.sweep) > 1:
         problems.add(f"--sweep {found.sweep[1]}: one sweep of one question at a time; leave out --sweep {found.sweep[0]}")
-    for option, value in (("--accept", found.accept is not None), ("--json", found.json)):
+    for option, value in (("--accept", found.accept is not None), ("--cost", found.cost is not None), ("--json", found.json)):
         if value and found.question is None:
             problems.add(f"{option}: is about one question; name it: python analysis/report.py QUESTION {option}", option)
     given = {"--output": found.output, "--report": found.report, "--tracking-uri": found.tracking_uri}
@@ -129,15 +132,16 @@ def check_makes(option: str, directory: Path) -> None:
 
 def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     """The report of one question, on disk, in the store and on the terminal; the exit code."""
-    from analysis.claims import accept
+    from analysis.claims import accept, annotation
     from analysis.reports.question import analysed
 
     asked = accept.parse(chosen.accept) if chosen.accept is not None else None
+    prices = annotation.parse(chosen.cost) if chosen.cost is not None else None
     sweep, newer = tracking.last_with_results(uri, name, "".join(chosen.sweep))
     tell_newer(sweep, newer)
     directory = chosen.report or sweep_folder(chosen.output, name, sweep) / "report"
     check_makes("--report", directory)
-    made = analysed(name, uri, sweep, directory)
+    made = analysed(name, uri, sweep, directory, prices)
     judged = accept.judge(made.tables, made.choice, asked) if asked else []
     tracking.write_arms(uri, sweep, json.loads(made.arm_rows.to_json(orient="records")))
     tracking.write_analysis(uri, sweep, made.files, made.note)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 import experiments
 from analysis import formatting, load, questions
 from analysis.claims import comparable, frozen, looks, verdicts
+from analysis.claims.annotation import Prices
 from analysis.claims.choice import Choice, choose
 from analysis.claims.comparable import Remark
 from analysis.claims.fits import HEADER, legend, rows
@@ -96,11 +97,11 @@ class Asked:
         return [Remark(line) for line in self.frozen.cautions()] + found
 
 
-def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
-    """The report of one sweep of a question, written to `directory`."""
+def analysed(name: str, uri: str, sweep: str, directory: Path, prices: Prices | None = None) -> Report:
+    """The report of one sweep of a question, written to `directory`. `prices`: of an example of each source."""
     trials = load.trials(uri, name, sweep)
     frames, further = (trials, load.items(uri, trials)), Further.read(uri, name, sweep, trials)
-    made = report(questions.load(name), experiments.load(name), frames, directory, further)
+    made = report(questions.load(name), experiments.load(name), frames, directory, replace(further, prices=prices))
     if (taken := looks.after(further.looks, made.verdicts)) != further.looks:
         tracking.write_looks(uri, sweep, taken)
     return made
@@ -118,6 +119,7 @@ def report(
     compared = frozen.against(further.claims, question, experiment)
     answered = compared.noted(answer(question, *frames, experiment, further.looks))
     bases = by_base(question, experiment, frames, answered.tables.arms)
+    further = further.with_costs(answered.tables)
     asked = Asked(question, experiment, answered, bases, further, choose(answered.tables), compared)
     t, judged = asked.tables, asked.answer.verdicts
     with whole_folder(directory) as temporary:
@@ -254,7 +256,7 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "decision.json": use.to_json(asked.decision),
         "report.md": markdown(asked),
     }
-    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t), **asked.further.frames()}
+    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t), **asked.further.frames(t)}
     return [*_figures(asked, output), *_save(frames, texts, output)]
 
 
