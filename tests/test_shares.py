@@ -197,8 +197,8 @@ def test_amounts_that_come_to_the_same_rows_are_run_once() -> None:
     assert all(rows == first for rows in others)
 
 
-def test_rows_that_come_again_are_not_selected_by_a_score_or_by_tokens(scarce: str) -> None:
-    for further in ({"select": "long"}, {"n_tokens": 1_000}, {"n_candidates": 100}):
+def test_rows_that_come_again_are_not_selected_by_a_score(scarce: str) -> None:
+    for further in ({"select": "long"}, {"n_candidates": 100}):
         with pytest.raises(BadInput, match="repeats rows"):
             selection.select(Data(source=scarce, amount="steps", **further), EVERY, 0)  # type: ignore[arg-type]
     found = selection.select(Data(source=scarce, shares="1+3", select="long", n_examples=40), EVERY, 0)
