@@ -24,6 +24,8 @@ RESULT_VERSION = 3
 # Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
 # so that what has been run stays found; and a store from before them is read with their defaults, which must never change.
 ADDED_LATER = (
+    "adapter.alpha",
+    "adapter.init",
     "data.replay_domain",
     "data.best_share",
     "data.noise_share",

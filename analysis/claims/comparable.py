@@ -149,12 +149,15 @@ def _by_value(values: pd.Series) -> str:
 
 def lora_scale(paired: pd.DataFrame, axes: set[str]) -> list[Remark]:
     """What is held where ranks differ. LoRA's update is multiplied by alpha / rank, rank-stabilized by alpha / √rank (PEFT), and
-    `adapter.alpha_over_rank` gives alpha / rank in both: with the rank alpha grows, stabilized the scale too."""
+    `adapter.alpha_over_rank` gives alpha / rank in both: with the rank alpha grows, stabilized the scale too. `adapter.alpha`,
+    where it is given, is alpha."""
     names = ["adapter.rank", "adapter.alpha_over_rank", "adapter.rank_stabilized"]
-    if not set(names) <= set(paired) or axes & set(names[1:]):
+    if not set(names) <= set(paired) or axes & {*names[1:], "adapter.alpha"}:
         return []
     lora = paired.loc[paired["adapter.method"].isin(methods_with(names[1])), names]
     rank, over = lora["adapter.rank"].astype(float), lora["adapter.alpha_over_rank"].astype(float)
+    if "adapter.alpha" in paired:
+        over = (paired.loc[lora.index, "adapter.alpha"].astype(float) / rank).fillna(over)
     if not _range(rank, 1.0):
         return []
     stabilized = lora["adapter.rank_stabilized"].astype(bool)

@@ -51,6 +51,12 @@ def marker(method: str) -> str:
     return METHODS[method].marker
 
 
+def point(mark: str, colour: Colour, **look: Any) -> dict[str, Any]:
+    """How a point is drawn: with a white edge, which would eat letters, so these have one of their colour."""
+    edge = {"mec": colour, "mew": 0.3} if mark.startswith("$") else {"mec": "white"}
+    return {"linestyle": "", "color": colour} | look | {"marker": mark} | edge
+
+
 def look(method: str | None, rank: int | None, index: int) -> tuple[Colour, str]:
     """Colour and marker of a curve: those of its method or rank, if it is the one curve of that; else the next of the palette."""
     from matplotlib.colors import to_rgb

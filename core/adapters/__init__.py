@@ -3,7 +3,7 @@
 Preflight, plans and figures read the facts, so this imports in milliseconds; torch, PEFT and transformers are imported where a
 model is built. A builder gets a module tree of the trial's own (core/model.py) and returns the model to train, its random
 initialisation drawn from torch's global generator, which the trial seeds first. To add a method: its settings in
-core/method_settings.py, its entry in METHODS (table.py).
+core/method_settings, its entry in METHODS (table.py), and in RECIPES (recipes.py) where it is one configuration of PEFT's.
 """
 
 from __future__ import annotations
