@@ -184,7 +184,7 @@ def identity(trial: Trial) -> dict[str, Scalar]:
     """The trial's settings as far as they tell it from others: without fields of ADDED_LATER at their defaults."""
     defaults = flatten(Trial())
     values = flatten(trial)
-    later = {name for name in ADDED_LATER if values[name] == defaults[name] or not reads(trial, name)}
+    later = {name for name in ADDED_LATER if values.get(name) == defaults[name] or not reads(trial, name)}
     return {name: value for name, value in values.items() if name not in later}
 
 
