@@ -68,7 +68,7 @@ class Series:
     level: object
     arm_rows: pd.DataFrame
     colour: Colour
-    marker: str
+    marker: Any  # as style.marker gives it
     place: float
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.path import Path as Outline
 
 LITTLE = 0.1  # nats a token of forgetting
 TEXT_WIDTH = 6.9  # inches: two columns of a conference paper
@@ -46,18 +48,31 @@ def colour(method: str, rank: int | None = None) -> Colour:
     return red, green, blue
 
 
-def marker(method: str) -> str:
-    """The marker of a method."""
-    return METHODS[method].marker
+def marker(method: str) -> Any:
+    """The marker of a method: matplotlib's name of it, or the outline of a letter ("$F$")."""
+    mark = METHODS[method].marker
+    return _letter(mark.strip("$")) if mark.startswith("$") else mark
 
 
-def point(mark: str, colour: Colour, **look: Any) -> dict[str, Any]:
+@functools.cache
+def _letter(text: str) -> Outline:
+    """A letter as an outline around 0: text is taken as it stands in figures here, so matplotlib would draw the dollars too."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.path import Path as Outline
+    from matplotlib.textpath import TextPath
+
+    drawn = TextPath((0, 0), text, size=10, prop=FontProperties(weight="bold"))
+    box = drawn.get_extents()
+    return Outline(drawn.vertices - [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2], drawn.codes)
+
+
+def point(mark: Any, colour: Colour, **look: Any) -> dict[str, Any]:
     """How a point is drawn: with a white edge, which would eat letters, so these have one of their colour."""
-    edge = {"mec": colour, "mew": 0.3} if mark.startswith("$") else {"mec": "white"}
+    edge = {"mec": "white"} if isinstance(mark, str) else {"mec": colour, "mew": 0.3}
     return {"linestyle": "", "color": colour} | look | {"marker": mark} | edge
 
 
-def look(method: str | None, rank: int | None, index: int) -> tuple[Colour, str]:
+def look(method: str | None, rank: int | None, index: int) -> tuple[Colour, Any]:
     """Colour and marker of a curve: those of its method or rank, if it is the one curve of that; else the next of the palette."""
     from matplotlib.colors import to_rgb
 

@@ -65,7 +65,7 @@ METHODS: dict[str, Method] = {
     "vblora": _recipe("vblora", "VB-LoRA", "#009E73", "$V$"),
     "loha": _recipe("loha", "LoHa", "#56B4E9", "$H$"),
     "lokr": _recipe("lokr", "LoKr", "#56B4E9", "$K$"),
-    "hira": _recipe("hira", "HiRA", "#56B4E9", "$I$", on_quantized_base=True),
+    "hira": _recipe("hira", "HiRA", "#56B4E9", "$E$", on_quantized_base=True),
     "gralora": _recipe("gralora", "GraLoRA", "#0072B2", "$G$"),
     "glora": _recipe("glora", "GLoRA", "#0072B2", "$g$"),
     "delora": _recipe("delora", "DeLoRA", "#0072B2", "$D$"),

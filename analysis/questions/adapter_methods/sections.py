@@ -27,7 +27,9 @@ def frame(t: Tables[Beside]) -> pd.DataFrame:
             if measure in means:
                 e = means[measure]
                 row |= {measure: e.value, f"{measure}_low": e.low, f"{measure}_high": e.high}
-        row |= {"trained": trials["trainable_parameters"].iloc[0], "memory_gib": trials["peak_memory_gib"].max()}
+        row["trained"] = trials["trainable_parameters"].iloc[0]
+        if "peak_memory_gib" in trials:
+            row["memory_gib"] = trials["peak_memory_gib"].max()
         row |= {"accuracy_peft": one.accuracy, "forgetting_peft": one.forgetting, "trained_peft": one.n_trained}
         rows.append(row | {"memory_gib_peft": one.memory_gib, "learning_rate_peft": one.learning_rate, "entry_peft": one.name})
     return pd.DataFrame(rows)
