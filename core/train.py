@@ -29,6 +29,7 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
 from core import batches, head, near_base, optimizing, resume, schedule, training_state
+from core.adapters import adalora
 from core.training import Run, Trained
 from core.watcher import Watcher
 
@@ -100,12 +101,19 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
+        is_first = len(self.losses) == self.state.global_step  # micro-batch of its optimizer step
+        loss = self._told_loss(model, inputs, num_items_in_batch)
+        apart = adalora.penalty(self.model) if is_first else None
+        return loss if apart is None else loss + apart
+
+    def _told_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], n_items: Any) -> torch.Tensor:
+        """The loss, with the divergence from the base where that is a part of it."""
         if not self.how.train.kl_to_base:
-            return self.noted(response_loss(model, inputs) / num_items_in_batch, inputs["n_tokens"].sum())
+            return self.noted(response_loss(model, inputs) / n_items, inputs["n_tokens"].sum())
         assert self.how.reference is not None
         summed, divergence = near_base.summed_losses(model, self.how.reference, inputs)
         kl = divergence / self.n_kept_near
-        loss = self.noted(summed / num_items_in_batch, inputs["n_tokens"].sum(), kl_to_base=kl)
+        loss = self.noted(summed / n_items, inputs["n_tokens"].sum(), kl_to_base=kl)
         return loss + self.how.train.kl_to_base * kl
 
     def noted(self, loss: torch.Tensor, n_tokens: torch.Tensor, **beside: torch.Tensor) -> torch.Tensor:

@@ -96,7 +96,12 @@ def restore_weights(trainer: Trainer, state: State) -> None:
     trainer.losses = list(state.tensors["losses"].to(device))
     trainer.token_counts = list(state.tensors["token_counts"].to(device))  # beside those of steps to come
     trainer.beside = {name: list(values.to(device)) for name, values in _named(state, BESIDE).items()}
-    trainer.kept = _named(state, KEPT)
+    trainer.kept = kept(state)
+
+
+def kept(state: State) -> dict[str, torch.Tensor]:
+    """What else the training held."""
+    return _named(state, KEPT)
 
 
 def _named(state: State, prefix: str) -> dict[str, torch.Tensor]:

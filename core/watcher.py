@@ -12,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from core import curve, resume, signs, training_state
+from core.adapters import adalora
 from core.training import Run
 from core.training_state import Trainer
 
@@ -27,6 +28,7 @@ class Watcher(TrainerCallback):
         self.shown = signs.Steps(Path(how.output), planned)
         self.rates: list[float] = []
         self.began, self.earlier = time.perf_counter(), 0.0
+        self.budget = adalora.Budget.of(trainer.model, planned, again=how.after is not None)
 
     def seconds(self) -> float:
         """Of this attempt and those before, without what was measured along the way."""
@@ -58,6 +60,8 @@ class Watcher(TrainerCallback):
         self.rates = state.rest["rates"]
         self.earlier = state.rest["seconds"]
         self.shown.first = state.step
+        if self.budget:
+            self.budget.take(training_state.kept(state))
         if self.how.along:
             self.how.along.take_from(state)
 
@@ -69,6 +73,10 @@ class Watcher(TrainerCallback):
             self.keep()
         assert self.trainer.lr_scheduler is not None
         self.rates.append(float(self.trainer.lr_scheduler.get_last_lr()[0]))
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.budget:
+            self.budget.step(state.global_step, self.trainer.kept)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step: int = state.global_step

@@ -27,7 +27,7 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={
         "adapter.method": (
-            "lora", "dora", "pissa", "lora-plus", "lora-fa", "vera", "randlora", "vblora", "loha", "lokr", "hira", "gralora", "delora",
+            "lora", "dora", "pissa", "lora-plus", "lora-fa", "adalora", "vera", "randlora", "vblora", "loha", "lokr", "hira", "gralora", "delora",
             "lily", "miss", "shira", "c3a", "waveft", "osf", "ia3", "oft", "road", "prefix", "prompt", "p-tuning", "layernorm",
             "last-layers", "full",
         ),

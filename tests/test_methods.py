@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import gc
 import itertools
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ torch = pytest.importorskip("torch")
 RATES = {
     "vera": 3e-1, "ia3": 3e-1, "prefix": 1e-1, "prompt": 1e-1, "bitfit": 1e-1, "layernorm": 1e-1, "road": 1e-1, "c3a": 1.0,
     "fourierft": 1e-1, "waveft": 1e-2, "vblora": 3e-1, "hira": 3e-1, "full": 1e-2, "last-layers": 1e-2, "osf": 1e-2,
+    "adalora": 1e-1,
 }  # fmt: skip
 # Settings that no width of the tiny models divides, where a method has such; ranks are 3 where they need not be even.
 SMALL: dict[str, dict[str, Any]] = {
@@ -306,7 +308,7 @@ def test_our_order_beside_theirs() -> None:
     assert rank_correlation(ours, -ours).value == -1
     assert "needs 5" in rank_correlation(ours[:4], ours[:4]).why
     assert not rank_correlation(ours, np.ones(6)).known
-    assert set(peft.PUBLISHED) <= {*METHODS, "adalora"}
+    assert set(peft.PUBLISHED) <= set(METHODS)
     assert peft.told_apart_by_items(peft.PUBLISHED["lora"], peft.PUBLISHED["vera"])
     assert not peft.told_apart_by_items(peft.PUBLISHED["lora"], peft.PUBLISHED["dora"])
 
@@ -339,6 +341,23 @@ def test_a_start_draws_other_numbers_and_is_the_base(make_model: Callable[..., s
     trial = replace_field(replace_field(made("lora", path, rows_file), "adapter.rank", 4), "adapter.init", "orthogonal")
     result = run(trial, preflight.inspect(trial).provenance, tmp_path / "trial")
     assert (result.state, result.reason) == ("finished", "")
+
+
+def test_the_rank_of_adalora_is_left_on_average_and_goes_back_to_no_earlier_step(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path
+) -> None:
+    trial = made("adalora", make_model("qwen2", MARKED), rows_file)
+    result = run(trial, preflight.inspect(trial).provenance, tmp_path)
+    assert (result.state, result.reason) == ("finished", "")
+    config = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())
+    assert (config["total_step"], config["tinit"], config["tfinal"]) == (STEPS, 0, 1)
+    ranks = [sum(mask) for mask in config["rank_pattern"].values()]
+    assert len(ranks) == 14
+    assert sum(ranks) == 14 * trial.adapter.rank  # type: ignore[attr-defined]
+    trial = replace_field(replace_field(trial, "evaluation.every", 2.0), "train.keep", "best")
+    with pytest.raises(BadInput, match="what AdaLoRA has decided at its last step fits no earlier one's weights") as error:
+        preflight.inspect(trial)
+    assert error.value.field == "train.keep"
 
 
 def test_an_alpha_or_a_start_that_does_not_fit_is_refused_and_the_usual_ones_change_no_identity() -> None:

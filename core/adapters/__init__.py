@@ -18,7 +18,7 @@ from core.base import BaseFiles
 from core.errors import BadInput, nearest
 from core.optimizers import OPTIMIZERS, Kind
 from core.quantized import KINDS
-from core.settings import Adapter, Trial
+from core.settings import BEST, Adapter, Trial
 
 if TYPE_CHECKING:
     from torch import nn
@@ -50,6 +50,9 @@ def method_of(trial: Trial) -> Method:
     if trial.train.checkpointing == "on" and not METHODS[name].checkpointing:
         text = f"{METHODS[name].label} cannot train through layers that are computed again; leave it at auto or off"
         raise BadInput(f"train.checkpointing=on: {text}", field="train.checkpointing")
+    if trial.train.keep == BEST and not METHODS[name].goes_back:
+        text = f"what {METHODS[name].label} has decided at its last step fits no earlier one's weights; leave it at last"
+        raise BadInput(f"train.keep=best: {text}", field="train.keep")
     _check_optimizer(trial.train.optimizer, METHODS[name])
     return METHODS[name]
 

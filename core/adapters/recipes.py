@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from core.adapters import adalora
 from core.errors import BadInput
 
 Layers = Mapping[str, tuple[int, int]]  # outputs and inputs of each adapted layer, in the model's order
@@ -171,6 +172,13 @@ RECIPES: dict[str, Recipe] = {
     "loha": Recipe(config="LoHaConfig", options=alpha, n_trained=each(lambda *asked: 2 * low_rank(*asked))),
     "lokr": Recipe(
         config="LoKrConfig", options=lambda a, layers: alpha(a, layers) | {"decompose_factor": a.factor}, n_trained=each(_lokr)
+    ),
+    "adalora": Recipe(
+        config="AdaLoraConfig", transposed=True, n_trained=each(lambda a, rows, columns: a.first_rank * (rows + columns + 1)),
+        options=lambda a, layers: {
+            "init_r": a.first_rank, "target_r": a.rank, "lora_alpha": a.alpha_over_rank * a.first_rank,
+            "total_step": 1, "orth_reg_weight": adalora.ORTHOGONAL,  # adalora.Budget says how many steps there are
+        },
     ),
     "hira": Recipe(config="HiraConfig", options=rank, n_trained=each(low_rank), transposed=True),
     "gralora": Recipe(

@@ -60,6 +60,7 @@ METHODS: dict[str, Method] = {
     "olora": Method(settings=Olora, label="OLoRA", colour="#004C80", marker="$O$", **_FROM_BASE),
     "lora-plus": Method(settings=LoraPlus, label="LoRA+", colour="#2B8CC9", marker="P", **_LOW_RANK),
     "lora-fa": Method(settings=LoraFa, label="LoRA-FA", colour="#2B8CC9", marker="$F$", **_LOW_RANK),
+    "adalora": _recipe("adalora", "AdaLoRA", "#0072B2", "$a$", goes_back=False),
     "vera": _recipe("vera", "VeRA", "#009E73", "v", on_quantized_base=True),
     "randlora": _recipe("randlora", "RandLoRA", "#009E73", "$R$"),
     "vblora": _recipe("vblora", "VB-LoRA", "#009E73", "$V$"),

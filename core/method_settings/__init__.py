@@ -12,6 +12,7 @@ from core.method_settings.layers import Hra, Ia3, Oft, RandLora, Road, VbLora, V
 from core.method_settings.lora import KAIMING, Dora, Lora, LoraFa, LoraPlus, Olora, Pissa
 from core.method_settings.pieces import BitFit, Full, LastLayers, LayerNorm
 from core.method_settings.updates import (
+    AdaLora,
     C3a,
     Deft,
     DeLora,
@@ -32,8 +33,8 @@ from core.method_settings.updates import (
 from core.method_settings.virtual import MOST_VIRTUAL_TOKENS, Prefix, Prompt, PTuning
 
 __all__ = [
-    "ADAPTERS", "KAIMING", "MOST_VIRTUAL_TOKENS", "TARGET_PRESETS", "Adapter", "BitFit", "C3a", "DeLora", "Deft", "Dora",
-    "FourierFt", "Full", "GLora", "GraLora", "HiRa", "Hra", "Ia3", "LastLayers", "LayerNorm", "Lily", "LoHa", "LoKr",
+    "ADAPTERS", "KAIMING", "MOST_VIRTUAL_TOKENS", "TARGET_PRESETS", "AdaLora", "Adapter", "BitFit", "C3a", "DeLora", "Deft",
+    "Dora", "FourierFt", "Full", "GLora", "GraLora", "HiRa", "Hra", "Ia3", "LastLayers", "LayerNorm", "Lily", "LoHa", "LoKr",
     "Lora", "LoraFa", "LoraPlus", "Miss", "Oft", "Olora", "OnLayers", "Osf", "PTuning", "Peanut", "Pissa", "Prefix",
     "Prompt", "RandLora", "Ranked", "Road", "Scaled", "Shira", "VbLora", "Vera", "WaveFt",
 ]  # fmt: skip
@@ -41,7 +42,7 @@ __all__ = [
 ADAPTERS: dict[str, type[Adapter]] = {
     cls().method: cls
     for cls in (
-        Lora, Dora, Pissa, Olora, LoraPlus, LoraFa, Vera, RandLora, VbLora, LoHa, LoKr, HiRa, GraLora, GLora, DeLora,
+        Lora, Dora, Pissa, Olora, LoraPlus, LoraFa, AdaLora, Vera, RandLora, VbLora, LoHa, LoKr, HiRa, GraLora, GLora, DeLora,
         Deft, Peanut, Lily, Miss, Shira, C3a, FourierFt, WaveFt, Osf, Ia3, Oft, Hra, Road, Prefix, Prompt, PTuning,
         BitFit, LayerNorm, LastLayers, Full,
     )
