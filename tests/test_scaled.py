@@ -10,11 +10,12 @@ import pandas as pd
 import pytest
 import torch
 from test_head import IDS, MODELS
+from test_methods import settings
 from test_trial import run, tiny
 
 from core import adapters, measures, preflight
 from core.errors import BadInput
-from core.method_settings import ADAPTERS, Prompt
+from core.method_settings import Prompt
 from core.scaled import Route
 from core.settings import Adapter, Evaluation, Full, Lora
 
@@ -48,8 +49,7 @@ STARTING = [name for name, method in adapters.METHODS.items() if method.starts_a
 
 @pytest.mark.parametrize("name", STARTING)
 def test_every_method_goes_from_the_base_to_the_tuned_model(name: str) -> None:
-    settings = {"rank": 2} if "rank" in ADAPTERS[name].__dataclass_fields__ else {}
-    base, tuned, route = moved(ADAPTERS[name](**settings))
+    base, tuned, route = moved(settings(name))
     after = logits(tuned)
     assert not torch.allclose(after, logits(base), atol=1e-3)
     for share, expected in ((0.0, logits(base)), (1.0, after)):

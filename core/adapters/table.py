@@ -63,7 +63,7 @@ METHODS: dict[str, Method] = {
     "adalora": _recipe("adalora", "AdaLoRA", "#0072B2", "$a$", goes_back=False),
     "vera": _recipe("vera", "VeRA", "#009E73", "v", on_quantized_base=True),
     "randlora": _recipe("randlora", "RandLoRA", "#009E73", "$R$"),
-    "vblora": _recipe("vblora", "VB-LoRA", "#009E73", "$V$"),
+    "vblora": _recipe("vblora", "VB-LoRA", "#009E73", "$V$", starts_at_base=False),
     "loha": _recipe("loha", "LoHa", "#56B4E9", "$H$"),
     "lokr": _recipe("lokr", "LoKr", "#56B4E9", "$K$"),
     "hira": _recipe("hira", "HiRA", "#56B4E9", "$E$", on_quantized_base=True),
