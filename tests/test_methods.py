@@ -244,13 +244,12 @@ def test_virtual_tokens_are_there_when_a_model_writes(make_model: Callable[..., 
 
 # What is refused there, with a reason of its own.
 NOT_FOR_CONV1D = (
-    "olora", "loha", "lokr", "glora", "delora", "peanut", "lily", "miss", "shira", "c3a", "osf", "oft", "hra", "road",
+    "olora", "loha", "lokr", "delora", "peanut", "lily", "miss", "shira", "c3a", "osf", "oft", "hra", "road",
 )  # fmt: skip
 REFUSED = {name: {"gpt2"} for name in NOT_FOR_CONV1D} | {
     "bitfit": {"llama", "qwen3", "phi3", "gemma"},
     "ia3": {"mamba"},
     "prefix": {"mamba", "falcon"},
-    "glora": {"gpt2", "falcon"},
     "osf": {"gpt2", "mamba"},  # a layer of Mamba's has two inputs
 }
 

@@ -35,7 +35,7 @@ def n_trained(adapter: OnLayers, base: BaseFiles) -> int:
 
 def _layers(adapter: OnLayers, base: BaseFiles) -> Layers:
     recipe = RECIPES[adapter.method]
-    if base.model_type in recipe.not_for or (not recipe.transposed and base.model_type in targets.TRANSPOSED):
+    if not recipe.transposed and base.model_type in targets.TRANSPOSED:
         text = f"PEFT has it not for layers of {base.model_type}; use adapter.method=lora or vera"
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
     if base.has_experts and not adapter.targets.startswith("attention"):

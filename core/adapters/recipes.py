@@ -26,7 +26,6 @@ class Recipe:
     most: Mapping[str, Callable[[int, int], int]] | None = None
     check: Callable[[Any, Layers], None] = lambda adapter, layers: None  # raises BadInput where the settings do not fit
     key: str = ""  # the argument for the number that random choices are drawn by: drawn by the seed, and saved
-    not_for: frozenset[str] = frozenset()  # types of models whose layers PEFT does not take
     transposed: bool = False  # whether PEFT has it for layers that store inputs × outputs (Conv1D)
     by_kind: bool = False  # layers are named by their last two names, for what layers of a kind share
 
@@ -184,10 +183,6 @@ RECIPES: dict[str, Recipe] = {
     "gralora": Recipe(
         config="GraloraConfig", options=lambda a, layers: alpha(a, layers) | {"gralora_k": a.blocks}, n_trained=each(low_rank),
         check=_check_blocks, transposed=True,
-    ),
-    "glora": Recipe(
-        config="GloraConfig", options=lambda a, layers: {"r": a.rank, "config_C": "none", "config_D_E": "none"},
-        n_trained=each(lambda *asked: 2 * low_rank(*asked)), not_for=frozenset({"falcon"}),
     ),
     "delora": Recipe(
         config="DeloraConfig", options=lambda a, layers: {"r": a.rank, "delora_lambda": a.strength},

@@ -68,7 +68,6 @@ METHODS: dict[str, Method] = {
     "lokr": _recipe("lokr", "LoKr", "#56B4E9", "$K$"),
     "hira": _recipe("hira", "HiRA", "#56B4E9", "$E$", on_quantized_base=True),
     "gralora": _recipe("gralora", "GraLoRA", "#0072B2", "$G$"),
-    "glora": _recipe("glora", "GLoRA", "#0072B2", "$g$"),
     "delora": _recipe("delora", "DeLoRA", "#0072B2", "$D$"),
     "deft": _recipe("deft", "DEFT", "#004C80", "$T$"),
     "peanut": _recipe("peanut", "PEANuT", "#004C80", "$N$", trains_matrices=True),

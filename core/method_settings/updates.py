@@ -104,15 +104,6 @@ class DeLora(Ranked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GLora(Ranked):
-    """GLoRA (Chavan et al. 2023): a low-rank product that is added, and one that the weights are multiplied with. Its paths for
-    biases, which Llama-like bases lack, are left out. 1e-4 in PEFT's comparison."""
-
-    method: str = field(default="glora", init=False)
-    rank: int = 8
-
-
-@dataclass(frozen=True, kw_only=True)
 class Peanut(Ranked):
     """PEANuT (Zhong et al. 2024): the update is a small network's output, whose inputs are the base's weights; without inner
     layers, as in PEFT's comparison, at 1e-4."""

@@ -53,7 +53,6 @@ PUBLISHED: dict[str, Entry] = {
     "lokr": _entry("lokr, rank32-factor4-lr0.003", 0.4663, 0.1050, 2_294_656, 22.0, 0.003),
     "hira": _entry("hira, rank32-lr4.5e-3", 0.5133, 0.1300, 9_175_040, 22.0, 0.0045),
     "gralora": _entry("gralora, rank32", 0.4951, 0.0575, 9_175_040, 20.8, 0.0002),
-    "glora": _entry("glora, default", 0.4185, 0.0362, 4_587_520, 20.1),
     "delora": _entry("delora, rank32", 0.4678, 0.0461, 9_175_096, 20.8, 0.001),
     "deft": _entry("deft, rank32", 0.4822, 0.0630, 9_175_040, 22.0),
     "peanut": _entry("peanut, rank32-relu-depth0-s2.0", 0.4488, 0.0684, 7_340_032, 23.5),
