@@ -34,43 +34,39 @@ class Entry:
     forgetting: float
     n_trained: int
     memory_gib: float
-    learning_rate: float
-
-
-def _entry(name: str, accuracy: float, forgetting: float, n_trained: int, memory: float, rate: float = 1e-4) -> Entry:
-    return Entry(name, accuracy, forgetting, n_trained, memory, rate)
+    learning_rate: float = 1e-4
 
 
 PUBLISHED: dict[str, Entry] = {
-    "lora": _entry("lora, rank32", 0.4784, 0.0500, 9_175_040, 20.8),
-    "dora": _entry("lora, rank32-dora", 0.4693, 0.0506, 9_289_728, 22.8),
-    "lora-fa": _entry("lora, rank32-lorafa", 0.4041, 0.0607, 3_670_016, 20.7),
-    "adalora": _entry("adalora, rank32", 0.3730, 0.0221, 18_353_664, 21.2),
-    "vera": _entry("vera, default", 0.3541, 0.0995, 129_024, 20.1, 0.001),
-    "randlora": _entry("randlora, default", 0.4776, 0.2033, 9_289_728, 21.2),
-    "vblora": _entry("vblora, default", 0.3336, 0.0514, 1_212_416, 20.7),
-    "loha": _entry("loha, rank32", 0.3927, 0.0325, 18_350_080, 22.3),
-    "lokr": _entry("lokr, rank32-factor4-lr0.003", 0.4663, 0.1050, 2_294_656, 22.0, 0.003),
-    "hira": _entry("hira, rank32-lr4.5e-3", 0.5133, 0.1300, 9_175_040, 22.0, 0.0045),
-    "gralora": _entry("gralora, rank32", 0.4951, 0.0575, 9_175_040, 20.8, 0.0002),
-    "delora": _entry("delora, rank32", 0.4678, 0.0461, 9_175_096, 20.8, 0.001),
-    "deft": _entry("deft, rank32", 0.4822, 0.0630, 9_175_040, 22.0),
-    "peanut": _entry("peanut, rank32-relu-depth0-s2.0", 0.4488, 0.0684, 7_340_032, 23.5),
-    "lily": _entry("lily, rank896-a2-b2-s2.0", 0.5049, 0.1101, 18_450_432, 21.9),
-    "miss": _entry("miss, default", 0.4867, 0.1973, 7_340_032, 18.9),
-    "shira": _entry("shira, lr_0.0003-random_seed_42", 0.5102, 0.0521, 9_175_040, 20.2, 0.0003),
-    "c3a": _entry("c3a, default", 0.4875, 0.1651, 5_505_024, 20.5, 0.3),
-    "fourierft": _entry("fourierft, default", 0.0000, 0.0194, 56_000, 22.0),
-    "waveft": _entry("waveft, n_frequency-5000", 0.4026, 0.1084, 280_000, 23.2),
-    "osf": _entry("osf, rank128", 0.4268, 0.0165, 194_535_936, 35.9, 5e-5),
-    "ia3": _entry("ia3, lr_0.001", 0.3980, 0.0504, 286_720, 21.6, 0.001),
-    "oft": _entry("oft, rank32", 0.4913, 0.0412, 8_171_520, 20.8),
-    "road": _entry("road, lr_0.001", 0.3851, 0.0735, 229_376, 21.3, 0.001),
-    "prefix": _entry("prefixtuning, lr_0.001", 0.1857, 1.7852, 11_468_800, 20.4, 0.001),
-    "prompt": _entry("prompt_tuning, sample_vocab-lr_0.001", 0.3434, 0.1451, 614_400, 22.7, 0.001),
-    "p-tuning": _entry("ptuning, default", 0.3495, 0.1286, 28_382_208, 19.5),
-    "layernorm": _entry("ln_tuning, default", 0.0000, 0.0090, 175_104, 19.7),
-    "full": _entry("full-finetuning, lr_0.00001", 0.4716, 0.0300, 3_212_749_824, 36.2, 1e-5),
+    "lora": Entry("lora, rank32", 0.4784, 0.0500, 9_175_040, 20.8),
+    "dora": Entry("lora, rank32-dora", 0.4693, 0.0506, 9_289_728, 22.8),
+    "lora-fa": Entry("lora, rank32-lorafa", 0.4041, 0.0607, 3_670_016, 20.7),
+    "adalora": Entry("adalora, rank32", 0.3730, 0.0221, 18_353_664, 21.2),
+    "vera": Entry("vera, default", 0.3541, 0.0995, 129_024, 20.1, 0.001),
+    "randlora": Entry("randlora, default", 0.4776, 0.2033, 9_289_728, 21.2),
+    "vblora": Entry("vblora, default", 0.3336, 0.0514, 1_212_416, 20.7),
+    "loha": Entry("loha, rank32", 0.3927, 0.0325, 18_350_080, 22.3),
+    "lokr": Entry("lokr, rank32-factor4-lr0.003", 0.4663, 0.1050, 2_294_656, 22.0, 0.003),
+    "hira": Entry("hira, rank32-lr4.5e-3", 0.5133, 0.1300, 9_175_040, 22.0, 0.0045),
+    "gralora": Entry("gralora, rank32", 0.4951, 0.0575, 9_175_040, 20.8, 0.0002),
+    "delora": Entry("delora, rank32", 0.4678, 0.0461, 9_175_096, 20.8, 0.001),
+    "deft": Entry("deft, rank32", 0.4822, 0.0630, 9_175_040, 22.0),
+    "peanut": Entry("peanut, rank32-relu-depth0-s2.0", 0.4488, 0.0684, 7_340_032, 23.5),
+    "lily": Entry("lily, rank896-a2-b2-s2.0", 0.5049, 0.1101, 18_450_432, 21.9),
+    "miss": Entry("miss, default", 0.4867, 0.1973, 7_340_032, 18.9),
+    "shira": Entry("shira, lr_0.0003-random_seed_42", 0.5102, 0.0521, 9_175_040, 20.2, 0.0003),
+    "c3a": Entry("c3a, default", 0.4875, 0.1651, 5_505_024, 20.5, 0.3),
+    "fourierft": Entry("fourierft, default", 0.0000, 0.0194, 56_000, 22.0),
+    "waveft": Entry("waveft, n_frequency-5000", 0.4026, 0.1084, 280_000, 23.2),
+    "osf": Entry("osf, rank128", 0.4268, 0.0165, 194_535_936, 35.9, 5e-5),
+    "ia3": Entry("ia3, lr_0.001", 0.3980, 0.0504, 286_720, 21.6, 0.001),
+    "oft": Entry("oft, rank32", 0.4913, 0.0412, 8_171_520, 20.8),
+    "road": Entry("road, lr_0.001", 0.3851, 0.0735, 229_376, 21.3, 0.001),
+    "prefix": Entry("prefixtuning, lr_0.001", 0.1857, 1.7852, 11_468_800, 20.4, 0.001),
+    "prompt": Entry("prompt_tuning, sample_vocab-lr_0.001", 0.3434, 0.1451, 614_400, 22.7, 0.001),
+    "p-tuning": Entry("ptuning, default", 0.3495, 0.1286, 28_382_208, 19.5),
+    "layernorm": Entry("ln_tuning, default", 0.0000, 0.0090, 175_104, 19.7),
+    "full": Entry("full-finetuning, lr_0.00001", 0.4716, 0.0300, 3_212_749_824, 36.2, 1e-5),
 }
 
 
