@@ -23,6 +23,7 @@ from analysis.stats.ranks import rank_correlation
 URL = "https://github.com/huggingface/peft/tree/5d602fdb/method_comparison/MetaMathQA/results"
 N_QUESTIONS = 1_319
 ALPHA = 0.05
+LEAST_SEEDS = 2
 
 
 @dataclass(frozen=True)
@@ -111,9 +112,10 @@ def prepare(t: Tables[object]) -> Beside:
 
 
 def compare(t: Tables[object], arms: Sequence[Arm], measure: str, theirs: dict[str, float]) -> Pairs | None:
-    """How far our arms' order on a measure is theirs (`theirs`: larger is better); None without two arms with common seeds."""
+    """How far our arms' order on a measure is theirs (`theirs`: larger is better); None without two arms with two common seeds:
+    of one seed only new questions are known."""
     panel, seeds = t.panels[measure], seeds_of(*arms) if arms else []
-    if len(arms) < 2 or not seeds or not all(has(arm, panel) for arm in arms):
+    if len(arms) < 2 or len(seeds) < LEAST_SEEDS or not all(has(arm, panel) for arm in arms):
         return None
     sign = -1.0 if measure == "forgetting" else 1.0
     scores_KSI = sign * np.stack([panel.of([arm.final[seed] for seed in seeds]) for arm in arms])

@@ -57,6 +57,7 @@ def sections(t: Tables[Beside]) -> list[str]:
         "another seed would do. Places are by quality.\n"
     )
     told = [sentence(words, pairs) for words, pairs in (("quality", t.own.quality), ("forgetting", t.own.forgetting)) if pairs]
+    told = told or ["Which of ours differ is not known: no two seeds finished in all of them."]
     return ["## Beside PEFT's comparison\n", formatting.markdown(header, body), note, "\n".join(told) + "\n"]
 
 
