@@ -53,12 +53,9 @@ def counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: Mapping[str, st
     """The counts; None without a second stage.
 
     Raises:
-        BadInput: the pairs cannot be read, or none is left; settings of a stage that there is none of.
+        BadInput: the pairs cannot be read, or none is left.
     """
     if not trial.prefer.on:
-        if trial.prefer.source != type(trial.prefer)().source:
-            text = "without a second stage nothing reads it; set prefer.method=dpo"
-            raise BadInput(f"{pairs.FIELD}={trial.prefer.source}: {text}", field=pairs.FIELD)
         return None
     pairs.check(trial.data, trial.prefer)
     asked = [dataclasses.asdict(part) for part in (trial.data, trial.prefer)]

@@ -12,6 +12,7 @@ from core.data.rows import is_lab
 from core.errors import BadInput, Problems, message
 from core.experiment import Experiment
 from core.fields import flatten
+from core.preference_settings import NONE, Prefer
 from core.preflight import Inputs
 from core.rates import RATE
 from core.settings import Trial
@@ -52,6 +53,8 @@ def configured(asked: Experiment, options: Options) -> Experiment:
             experiment = overrides.without(experiment, options.without)
     with problems.taken():
         _check_laboratory(experiment, options)
+    with problems.taken():
+        _check_second_stage(experiment, options)
     if options.seeds is not None:
         with problems.taken():
             experiment = overrides.with_seeds(experiment, options.seeds)
@@ -88,6 +91,16 @@ def _check_laboratory(experiment: Experiment, options: Options) -> None:
             option = given[name][0] if given[name][1] is not None else f"--set {name}"
             problems.add(f"{name}={value}: {why}; leave out {option}", name)
     problems.raise_all()
+
+
+def _check_second_stage(experiment: Experiment, options: Options) -> None:
+    """Settings of a second stage that no arm has would be ignored in silence."""
+    fields = ({**flatten(experiment.base), **arm} for arm in ({}, *experiment.also))
+    methods = {str(one["prefer.method"]) for one in fields} | {*map(str, experiment.vary.get("prefer.method", ()))}
+    given = [name for name in options.fields_set if name.startswith(Prefer.PREFIX)]
+    if given and methods == {NONE}:
+        text = f"no arm of {experiment.name} has a second stage, so nothing reads it; set prefer.method=dpo too"
+        raise BadInput(f"{given[0]}: {text}", field=given[0])
 
 
 def check(plan: Plan) -> dict[Trial, Inputs]:
