@@ -25,8 +25,8 @@ class Prefer(Part):
     source: str = LAB_PAIRS  # laboratory: right answers and wrong ones by program; else a file or a hub id
     n_pairs: int | None = 500  # a seeded nested subset; None takes all
     beta: float = 0.1  # how dear it is to leave the reference
-    # The stage's rate over train.learning_rate, so that it moves with method and width: LoRA, Zephyr and Tulu 2 have 0.025.
-    rate_ratio: float = 0.1
+    # The stage's rate over train.learning_rate, so that it moves with method and width: Zephyr's and Tulu 2's (5e-7 over 2e-5).
+    rate_ratio: float = 0.025
     epochs: float = 1
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ EXPERIMENT = Experiment(
         {**FULL, "prefer.method": CHOSEN},
         {**FULL, "prefer.method": DPO},
     ),
-    tune={"prefer.rate_ratio": LogUniform(0.01, 1.0, grid=4)},
+    tune={"prefer.rate_ratio": LogUniform(0.003, 0.3, grid=4)},
     tune_trials=5,
     seeds=(0, 1, 2, 3, 4, 5),
     with_seed={"model.name": ("lab:base-0", "lab:base-1")},

@@ -57,7 +57,7 @@ def test_a_best_ratio_at_an_end_is_followed(tmp_path: object) -> None:
         part.outcomes[part._tuning(number).key] = Outcome(State.FINISHED, quality, 1.0)
     further = part._beyond()
     assert further is not None
-    assert further["prefer.rate_ratio"] == pytest.approx(0.01 / 100 ** (1 / 3), rel=0.05)
+    assert further["prefer.rate_ratio"] == pytest.approx(0.003 / 100 ** (1 / 3), rel=0.05)
 
 
 def test_settings_of_a_second_stage_that_no_arm_has_are_refused() -> None:

@@ -16,13 +16,13 @@ from core.preference_settings import CHOSEN, NONE
 if TYPE_CHECKING:
     import pandas as pd
 
-ALONE, MORE = "none", "more on chosen"
+ALONE, MORE = "none", "chosen"
 
 
 def stages(trials: pd.DataFrame) -> pd.DataFrame:
     """What an arm's second stage is; and the learning rate that its arm was tuned to: the second stage's."""
     method = trials["prefer.method"].fillna(NONE).astype(str)
-    beta = trials["prefer.beta"].astype(float).map(lambda value: f"DPO, β = {value:g}")
+    beta = trials["prefer.beta"].astype(float).map(lambda value: f"DPO {value:g}")
     second = np.where(method == NONE, ALONE, np.where(method == CHOSEN, MORE, beta))
     ratio = trials["prefer.rate_ratio"].astype(float).where(method != NONE, 1.0)
     rate = trials["train.learning_rate"].astype(float) * ratio
@@ -31,12 +31,12 @@ def stages(trials: pd.DataFrame) -> pd.DataFrame:
 
 VIEW = View(
     x="stage",
-    x_label="second stage",
+    x_label="second stage (DPO: its β)",
     measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
     curves="adapter.method",
     curves_label="method",
     scale="even",
-    order=(ALONE, MORE, "DPO, β = 0.03", "DPO, β = 0.1", "DPO, β = 0.3"),
+    order=(ALONE, MORE, "DPO 0.03", "DPO 0.1", "DPO 0.3"),
     derive=stages,
 )
 COLUMNS = {
@@ -68,7 +68,7 @@ def rewards(t: Tables[None]) -> list[str]:
     ]
 
 
-DPO = "DPO, β = 0.1"
+DPO = "DPO 0.1"
 RULES: dict[str, Rule] = {
     "dpo_raises_quality": lambda t: difference(
         t, arm(DPO), arm(ALONE), Ask("quality", ABOVE_ZERO, "quality, DPO − first stage alone")
@@ -83,7 +83,7 @@ RULES: dict[str, Rule] = {
         t, arm(DPO), arm(MORE), Ask("forgetting", BELOW_ZERO, "forgetting, DPO − more tuning on the chosen answers")
     ),
     "higher_beta_forgets_less": lambda t: difference(
-        t, arm("DPO, β = 0.3"), arm("DPO, β = 0.03"), Ask("forgetting", BELOW_ZERO, "forgetting, β = 0.3 − 0.03")
+        t, arm("DPO 0.3"), arm("DPO 0.03"), Ask("forgetting", BELOW_ZERO, "forgetting, β = 0.3 − 0.03")
     ),
     "lora_dpo_forgets_less_than_full": lambda t: difference(
         t, arm(DPO), arm(DPO, "full"), Ask("forgetting", BELOW_ZERO, "forgetting, LoRA − full, both with DPO")
