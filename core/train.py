@@ -233,7 +233,7 @@ def _fit(
     watcher = Watcher(trainer, how, planned, epochs)
     watcher.began = began
     trainer.add_callback(watcher)
-    if how.train.l2_to_base and how.after is None:  # a second stage has another start
+    if how.train.l2_to_base:
         assert how.reference is not None
         trainer.add_callback(near_base.DecayToBase(model, how.reference, how.train.l2_to_base))
     state = how.keeper.load() if how.keeper else None

@@ -171,5 +171,7 @@ def test_settings_of_the_stage_follow_the_first() -> None:
     trial = Trial(train=Train(learning_rate=1e-3, epochs=5, batch_size=8, micro_batch_size=4, keep="best"))
     dpo = replace(trial, prefer=Prefer(method="dpo", rate_ratio=0.1, epochs=2)).second_stage(40)
     assert (dpo.learning_rate, dpo.n_steps(40), dpo.batch_size, dpo.keep) == (pytest.approx(1e-4), 10, 8, "last")
+    near = replace(trial, train=replace(trial.train, kl_to_base=0.1, l2_to_base=30.0), prefer=Prefer(method="chosen"))
+    assert (near.second_stage(40).kl_to_base, near.second_stage(40).l2_to_base) == (0.0, 0.0)  # it has a reference of its own
     chosen = replace(trial, prefer=Prefer(method="chosen", rate_ratio=0.1, epochs=2)).second_stage(40)
     assert (chosen.n_steps(40), chosen.batch_size, chosen.micro_batch_size) == (10, 16, 8)
