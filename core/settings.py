@@ -280,8 +280,8 @@ class Trial:
         as many steps, of as many sequences."""
         prefer, first = self.prefer, self.train
         rate = min(max(first.learning_rate * prefer.rate_ratio, LEAST_RATE), MOST_RATE * 0.99)
-        near_base = {"kl_to_base": 0.0, "l2_to_base": 0.0}  # the second stage has a reference of its own
-        own = replace(first, learning_rate=rate, epochs=prefer.epochs, steps=None, keep=LAST, **near_base)
+        free = replace(first, kl_to_base=0.0, l2_to_base=0.0)  # the second stage has a reference of its own
+        own = replace(free, learning_rate=rate, epochs=prefer.epochs, steps=None, keep=LAST)
         if prefer.sequences == 2:
             return own
         micro = own.micro_batch_size

@@ -52,9 +52,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
         with problems.taken():
             experiment = overrides.without(experiment, options.without)
     with problems.taken():
-        _check_laboratory(experiment, options)
-    with problems.taken():
-        _check_second_stage(experiment, options)
+        _check_arms(experiment, options)
     if options.seeds is not None:
         with problems.taken():
             experiment = overrides.with_seeds(experiment, options.seeds)
@@ -79,6 +77,15 @@ def _with_fields(experiment: Experiment, words: Sequence[str]) -> Experiment:
         except BadInput as error:
             raise BadInput(f"--field {word}: {error.text.partition(': ')[2]}", field="--field") from None
     return overrides.replace_in_base(experiment, "data.fields", ",".join(sorted(words)))
+
+
+def _check_arms(experiment: Experiment, options: Options) -> None:
+    """Whether the arms can be asked of this model and data, and have what is set; all that is wrong is told."""
+    problems = Problems()
+    for look in (_check_laboratory, _check_second_stage):
+        with problems.taken():
+            look(experiment, options)
+    problems.raise_all()
 
 
 def _check_laboratory(experiment: Experiment, options: Options) -> None:
