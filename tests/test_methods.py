@@ -28,7 +28,7 @@ torch = pytest.importorskip("torch")
 RATES = {
     "vera": 3e-1, "ia3": 3e-1, "prefix": 1e-1, "prompt": 1e-1, "bitfit": 1e-1, "layernorm": 1e-1, "road": 1e-1, "c3a": 1.0,
     "fourierft": 1e-1, "waveft": 1e-2, "vblora": 3e-1, "hira": 3e-1, "full": 1e-2, "last-layers": 1e-2, "osf": 1e-2,
-    "adalora": 1e-1,
+    "adalora": 1e-1, "lora-plus": 3e-3,
 }  # fmt: skip
 # Settings that no width of the tiny models divides, where a method has such; ranks are 3 where they need not be even.
 SMALL: dict[str, dict[str, Any]] = {
