@@ -14,6 +14,10 @@ from core import measures
 from core.errors import BadInput
 from core.states import FAILED, Phase, State
 
+COUNTED = (  # what is looked at to choose and count the trials of an arm
+    "arm", "phase", "state", "seed", "fingerprint", "train.learning_rate", "quality", "quality_se", "forgetting", "seconds",
+    "trainable_parameters",
+)  # fmt: skip
 AXES = ("quality", "forgetting")  # of which every trial has one score, the mean of the measures on it
 
 
@@ -184,26 +188,41 @@ def arms(table: pd.DataFrame) -> list[Arm]:
     extended and tuned again) the rate that is now best on validation counts."""
     found = []
     by_arm = table.groupby("arm", sort=False)
-    constant = by_arm.nunique(dropna=False) == 1
-    for label, group in by_arm:
-        first = group.iloc[0]
+    constant_AC = (by_arm.nunique(dropna=False) == 1).reindex(columns=table.columns, fill_value=False).to_numpy()
+    firsts_AC = by_arm.head(1).to_numpy(dtype=object)
+    names = list(map(str, table.columns))
+    for (label, group), constant_C, first_C in zip(narrow(table).groupby("arm", sort=False), constant_AC, firsts_AC, strict=True):
+        first = dict(zip(names, first_C, strict=True))
         rank = first.get("adapter.rank")
         final = chosen_final(group)
         done = final[final["state"] == State.FINISHED]
-        by_seed = dict(zip(done["seed"].astype(int).tolist(), done["fingerprint"].astype(str), strict=True))
+        by_seed = dict(zip(done["seed"].astype(int).tolist(), map(str, done["fingerprint"]), strict=True))
         rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
         rank = None if rank is None or pd.isna(rank) else int(rank)
-        alike = constant.columns[constant.loc[label].to_numpy()]
-        shared = {"arm": label, **{str(name): first[name] for name in alike}}
+        shared = {"arm": label, **{name: first[name] for name, constant in zip(names, constant_C, strict=True) if constant}}
         found.append(Arm(str(label), str(first["adapter.method"]), rank, rate, by_seed, shared))
     return sorted(found, key=lambda arm: (arm.rank is None, arm.method, arm.rank or 0, arm.label))
 
 
+def narrow(trials: pd.DataFrame, *further: str) -> pd.DataFrame:
+    """The trials with the columns that arms are counted from, words as objects: of a hundred columns, and of pandas' strings, a
+    choice of rows takes ten times as long."""
+    slim = trials[[name for name in dict.fromkeys((*COUNTED, *further)) if name in trials]]
+    words = [name for name, kind in slim.dtypes.items() if isinstance(kind, pd.StringDtype)]
+    return slim.astype(dict.fromkeys(words, object))
+
+
 def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
     """The final trials of one arm at its chosen learning rate."""
-    final = group[group["phase"] == Phase.FINAL]
-    if final["train.learning_rate"].nunique() < 2:
-        return final
+    return group[_chosen(group)]
+
+
+def _chosen(group: pd.DataFrame) -> np.ndarray:
+    """Which trials of an arm those are (T,)."""
+    final_T = group["phase"].to_numpy(dtype=object) == Phase.FINAL
+    final = group.loc[final_T, "train.learning_rate"]
+    if final.nunique() < 2:
+        return final_T
     tuned = group[(group["phase"] == Phase.TUNE) & (group["state"] == State.FINISHED)]
     qualities = tuned.set_index("train.learning_rate")["quality"].astype(float).dropna()
     if qualities.empty:
@@ -211,8 +230,8 @@ def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
         raise BadInput(f"{label}: final trials at several learning rates, and no tuning trial that finished says which is best")
     best = qualities.index[qualities == qualities.max()]
     # Of rates that are equally good one that has final trials, and of several the lowest, in whatever order they were logged.
-    rate = min(best, key=lambda one: (not (final["train.learning_rate"] == one).any(), one))
-    return final[final["train.learning_rate"] == rate]
+    rate = min(best, key=lambda one: (not (final == one).any(), one))
+    return final_T & (group["train.learning_rate"] == rate).to_numpy()
 
 
 def seeds_of(*arms: Arm) -> list[int]:
@@ -262,14 +281,14 @@ def columns(name: str, e: Estimate | None) -> dict[str, float]:
 def counts(arm: Arm, own: pd.DataFrame, end: Mapping[str, bool]) -> dict[str, object]:
     """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials. `end`: whether its best
     learning rate is at an end (analysis/edges.py)."""
-    final, tried = chosen_final(own), own[own["phase"] == Phase.TUNE]
-    done = final[final["state"] == State.FINISHED]
+    state_T = own["state"].to_numpy(dtype=object)
+    final_T, tried_T = _chosen(own), own["phase"].to_numpy(dtype=object) == Phase.TUNE
+    finished_T, failed_T = state_T == State.FINISHED, np.array([state in FAILED for state in state_T], dtype=bool)
+    done = own[final_T & finished_T]
     row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate, **end}
     for name in ("trainable_parameters", "seconds"):
         row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
     for name in ("quality", "forgetting"):
         row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
-    failed = {
-        f"{phase}_failed": int(rows["state"].isin(FAILED).sum()) for phase, rows in ((Phase.FINAL, final), (Phase.TUNE, tried))
-    }
-    return row | {"seeds": len(arm.final), "tuned": int((tried["state"] == State.FINISHED).sum()), **failed}
+    failed = {f"{phase}_failed": int((of_T & failed_T).sum()) for phase, of_T in ((Phase.FINAL, final_T), (Phase.TUNE, tried_T))}
+    return row | {"seeds": len(arm.final), "tuned": int((tried_T & finished_T).sum()), **failed}

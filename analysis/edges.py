@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from analysis.arms import Arm, Panel, panel
+from analysis.arms import Arm, Panel, narrow, panel
 from analysis.stats import mean_products, variance_and_df
 from core.states import Phase, State
 
@@ -73,9 +73,11 @@ def _error(own: pd.DataFrame) -> float:
 
 def ends(arms: Sequence[Arm], trials: pd.DataFrame, items: pd.DataFrame) -> dict[str, dict[str, bool]]:
     """An arm's label → `at_edge`, and `flat_to_the_end` where the best rate is an end and yet not at the edge."""
-    whole = {str(label): own for label, own in trials.groupby("arm", sort=False)}
-    by_arm = {label: scored(own) for label, own in whole.items()}
-    there = {arm.label for arm in arms if at_an_end(by_arm[arm.label], arm.rate) and not bounded(whole[arm.label], arm.rate)}
+    whole = narrow(trials)
+    tuned = scored(whole)
+    by_arm = {arm.label: tuned.iloc[:0] for arm in arms} | {str(label): own for label, own in tuned.groupby("arm", sort=False)}
+    ending = [arm for arm in arms if at_an_end(by_arm[arm.label], arm.rate)]
+    there = {arm.label for arm in ending if not bounded(whole[whole["arm"] == arm.label], arm.rate)}
     wanted = {name for label in there for name in by_arm[label]["fingerprint"]}
     chosen = items[(items["axis"] == "quality") & items["fingerprint"].isin(wanted)]
     by_trial = {str(name): own for name, own in chosen.groupby("fingerprint", sort=False, observed=True)}

@@ -22,10 +22,11 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import experiments
-from analysis.report import tell_newer
+from analysis.report import check_makes, tell_newer
 from core import environment, tracking
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import EXIT_INCOMPLETE, BadInput, nearest, one_line
+from core.naming import expanded
 from core.result import sweep_folder
 
 # `--help` and a misspelt option answer at once: what imports pandas or torch is imported in the functions that need it.
@@ -61,7 +62,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         if isinstance(value, str) and not (value.strip() and value.isprintable()):
             problems.add(f"{option} {value!r}: must be text without control characters, and not empty", option)
     problems.raise_all()
-    found.output = Path(found.output).expanduser()
+    for option in ("output", "to"):
+        if (text := getattr(found, option)) is not None:
+            with problems.taken():
+                setattr(found, option, expanded(f"--{option}", text))
+    problems.raise_all()
     return found
 
 
@@ -123,11 +128,12 @@ def export(chosen: argparse.Namespace) -> str:
     uri = load.store(chosen.output, chosen.tracking_uri)
     sweep = find(uri, chosen.sweep)
     if chosen.to is not None:
-        check_new(Path(chosen.to).expanduser())  # at once: what follows takes seconds
+        check_new(chosen.to)  # at once: what follows takes seconds
+        check_makes("--to", chosen.to)
     trials = load.trials(uri, sweep.question, sweep.id)
     answer = questions.answer(sweep.question, trials, load.items(uri, trials))
     picked = pick(answer.tables, sweep.folder(chosen.output) / "trials", chosen.arm)
-    target = Path(chosen.to).expanduser() if chosen.to else sweep.folder(chosen.output) / _slug(picked, chosen.merged)
+    target = chosen.to or sweep.folder(chosen.output) / _slug(picked, chosen.merged)
     check_new(target)
     lines = _write(chosen, sweep, answer.tables, picked, target)
     others = f" (the last of {sweep.n_others + 1} sweeps; name another by its id)" if sweep.n_others else ""

@@ -40,10 +40,15 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
         if not e.known:
             return f"{e.value:.2g}× ({e.why})"
         return f"{e.value:.2g}× [{e.low:.2g}×, {e.high:.2g}×]"
-    places = decimals(e.low, e.high)
     if not e.known:
-        return f"{number(e.value, places, signed, percent)} ({e.why})"
-    value, low, high = (_digits(x, places, signed, percent) for x in (e.value, e.low, e.high))
+        return f"{number(e.value, decimals(e.low, e.high), signed, percent)} ({e.why})"
+    return interval((e.value, e.low, e.high), signed, percent)
+
+
+def interval(ends: tuple[float, float, float], signed: bool = False, percent: bool = False) -> str:
+    """ "0.812 [0.790, 0.834]" of a value, its low and its high end."""
+    places = decimals(*ends[1:])
+    value, low, high = (_digits(x, places, signed, percent) for x in ends)
     return f"{value} [{low}, {high}]" + (" %" if percent else "")
 
 

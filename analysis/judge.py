@@ -23,6 +23,7 @@ from analysis.report import tell_newer
 from core import environment, tracking
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import BadInput, nearest, shown
+from core.naming import expanded
 
 if TYPE_CHECKING:
     from analysis.scores.judged import Outcome
@@ -67,7 +68,7 @@ def sides(chosen: argparse.Namespace) -> tuple[Said, Said]:
         return judged.read(first), judged.read(first, base=True) if alone else judged.read(second)
     from analysis import load
 
-    uri = load.store(Path(chosen.output).expanduser(), chosen.tracking_uri)
+    uri = load.store(expanded("--output", chosen.output), chosen.tracking_uri)
     sweep, newer = tracking.last_with_results(uri, chosen.question, chosen.sweep)
     tell_newer(sweep, newer)
     written = load.generations(uri, load.trials(uri, chosen.question, sweep))

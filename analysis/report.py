@@ -25,6 +25,7 @@ import experiments
 from core import environment, tracking
 from core.command import Parser, refused
 from core.errors import DISK, EXIT_INCOMPLETE, PLACES, BadInput, Problems, nearest, one_line
+from core.naming import expanded
 from core.result import sweep_folder
 
 if TYPE_CHECKING:
@@ -47,11 +48,18 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--accept", metavar="CONDITIONS", help="of one question: MEASURE>=NUMBER, MEASURE<=base+NUMBER, arm=LABEL"
     )
     parser.add_argument(
+        "--cost", metavar="NAME=PRICE,…", help="of one question: the price of an example of each source; quality against it"
+    )
+    parser.add_argument(
         "--json", action="store_true", help="of one question: print its decision.json, with the outcome of --accept"
     )
     found, problems = parser.read(arguments, "one question at a time")
     check(found, problems)
-    found.output, found.report = Path(found.output).expanduser(), Path(found.report).expanduser() if found.report else None
+    for option in ("output", "report"):
+        with problems.taken():
+            text = getattr(found, option)
+            setattr(found, option, expanded(f"--{option}", text) if text else None)
+    problems.raise_all()
     return found
 
 
@@ -65,7 +73,7 @@ def check(found: argparse.Namespace, problems: Problems) -> None:
         problems.add(f"question {found.question!r}: {nearest(found.question, experiments.names())}")
     if found.question is not None and len(found.sweep) > 1:
         problems.add(f"--sweep {found.sweep[1]}: one sweep of one question at a time; leave out --sweep {found.sweep[0]}")
-    for option, value in (("--accept", found.accept is not None), ("--json", found.json)):
+    for option, value in (("--accept", found.accept is not None), ("--cost", found.cost is not None), ("--json", found.json)):
         if value and found.question is None:
             problems.add(f"{option}: is about one question; name it: python analysis/report.py QUESTION {option}", option)
     given = {"--output": found.output, "--report": found.report, "--tracking-uri": found.tracking_uri}
@@ -100,12 +108,12 @@ def everything(uri: str, chosen: argparse.Namespace) -> int:
     from analysis.reports import book
 
     if chosen.report:
-        _make(chosen.report)
+        check_makes("--report", chosen.report)
     return book.book(uri, chosen.report or chosen.output / "report", chosen.sweep)
 
 
-def _make(directory: Path) -> None:
-    """Whether the report's directory can be made and written to, before anything is computed; what was not there is not left.
+def check_makes(option: str, directory: Path) -> None:
+    """Whether an option's directory can be made and written to, before anything is computed; what was not there is not left.
 
     Raises:
         BadInput: it can't be made or written to.
@@ -119,20 +127,21 @@ def _make(directory: Path) -> None:
             directory.rmdir()
     except OSError as error:
         text = f"cannot be written to ({error.strerror}); give another directory"
-        raise BadInput(f"--report {directory}: {text}", field="--report") from None
+        raise BadInput(f"{option} {directory}: {text}", field=option) from None
 
 
 def one(name: str, uri: str, chosen: argparse.Namespace) -> int:
     """The report of one question, on disk, in the store and on the terminal; the exit code."""
-    from analysis.claims import accept
+    from analysis.claims import accept, annotation
     from analysis.reports.question import analysed
 
     asked = accept.parse(chosen.accept) if chosen.accept is not None else None
+    prices = annotation.parse(chosen.cost) if chosen.cost is not None else None
     sweep, newer = tracking.last_with_results(uri, name, "".join(chosen.sweep))
     tell_newer(sweep, newer)
     directory = chosen.report or sweep_folder(chosen.output, name, sweep) / "report"
-    _make(directory)
-    made = analysed(name, uri, sweep, directory)
+    check_makes("--report", directory)
+    made = analysed(name, uri, sweep, directory, prices)
     judged = accept.judge(made.tables, made.choice, asked) if asked else []
     tracking.write_arms(uri, sweep, json.loads(made.arm_rows.to_json(orient="records")))
     tracking.write_analysis(uri, sweep, made.files, made.note)

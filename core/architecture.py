@@ -14,7 +14,7 @@ from core import limits
 from core.checkpoint import hidden_size
 from core.errors import BadInput, nearest, one_line
 from core.limits import wrong
-from core.weights import Shape, named, read_json
+from core.weights import Shape, are_same, named, read_json
 
 # Whole numbers of config.json: those that must be above 0 where they stand, and those that may be null too.
 SIZES = (
@@ -27,15 +27,34 @@ SIZES_OR_NULL = (
     "n_inner",
     "intermediate_size",
     "ffn_dim",
-    "num_local_experts",
     "n_ctx",
     "dim",
 )
+EXPERTS = ("num_local_experts", "num_experts", "n_routed_experts")
+CHOSEN_EXPERTS = ("num_experts_per_tok", "num_experts_per_token")
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
 MOST_LAYERS = 10_000  # of what has fewer a list is made
 LAYER = re.compile(r"\b(layers|h|blocks)\.(\d+)\.(.+)$")
 EMBEDDING = re.compile(r"(^|\.)(embed_tokens|wte|word_embeddings|embed_in)\.weight$")
 HEADS = ("lm_head.weight", "embed_out.weight")  # output heads of their own, not tied to the embeddings
+# Their head is tied to the embeddings unless config.json says otherwise.
+TIED = (
+    *(
+        "gpt2",
+        "gpt_neo",
+        "gpt_bigcode",
+        "openai-gpt",
+        "bloom",
+        "opt",
+        "falcon",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "cohere",
+        "cohere2",
+    ),
+    *("starcoder2", "smollm3", "mpt", "biogpt", "xglm", "ctrl", "mamba", "falcon_mamba"),
+)
 # Every layer of these has the same weights.
 GATED = ("llama", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3_text", "smollm3", "granite")
 UNIFORM = (
@@ -86,6 +105,7 @@ def read(directory: Path, trust_remote_code: bool) -> dict[str, Any]:
     if not isinstance(whole.get("tie_word_embeddings", False), bool):
         raise wrong(path, "tie_word_embeddings", whole["tie_word_embeddings"], "must be true or false")
     _check_heads(path, whole)
+    _check_experts(path, whole)
     return whole
 
 
@@ -112,6 +132,18 @@ def _check_heads(path: Path, whole: Mapping[str, Any]) -> None:
         raise wrong(path, "num_attention_heads", heads, f"must divide the width of {width}")
     if type(heads) is int and type(groups) is int and heads % groups:
         raise wrong(path, "num_key_value_heads", groups, f"must divide num_attention_heads={heads}")
+
+
+def _check_experts(path: Path, whole: Mapping[str, Any]) -> None:
+    """A token goes through one expert at least, and not through more than there are; some models have none, which is 0."""
+    known = {name: whole[name] for name in (*EXPERTS, *CHOSEN_EXPERTS) if type(whole.get(name)) in (int, float, str, bool)}
+    for name, value in known.items():
+        if type(value) is not int or value < 0:
+            raise wrong(path, name, value, "must be a whole number from 0")
+    n_experts = next((known[name] for name in EXPERTS if known.get(name)), 0)
+    for name in CHOSEN_EXPERTS:
+        if n_experts and name in known and not 0 < known[name] <= n_experts:
+            raise wrong(path, name, known[name], f"must be from 1 to the {n_experts} experts that there are")
 
 
 def _check_type(path: Path, settings: Mapping[str, Any], trust_remote_code: bool) -> None:
@@ -183,6 +215,24 @@ def check_weights(directory: Path, settings: Mapping[str, Any], shapes: Mapping[
     untied = settings.get("model_type") in GATED and settings.get("tie_word_embeddings") is False
     if untied and not any(name.endswith(HEADS) for name in shapes):
         raise lacking(directory, ["lm_head.weight"])
+
+
+def without_tied_head(directory: Path, settings: Mapping[str, Any], shapes: dict[str, Shape]) -> dict[str, Shape]:
+    """The shapes without an output head that is stored beside the embeddings that it is tied to.
+
+    Raises:
+        BadInput: it has other values than they, and would be lost where tokens are added, or not, as libraries take it.
+    """
+    heads = [name for name in shapes if name.endswith(HEADS)]
+    embeddings = [name for name in shapes if EMBEDDING.search(name)]
+    tied = settings.get("tie_word_embeddings", settings.get("model_type") in TIED)
+    if not tied or len(heads) != 1 or len(embeddings) != 1 or shapes[heads[0]] != shapes[embeddings[0]]:
+        return shapes
+    if not are_same(directory, heads[0], embeddings[0]):
+        text = f"tie_word_embeddings=True, and {heads[0]} has other values than {embeddings[0]}"
+        remedy = "set it to false if the model has a head of its own, or fetch the model again"
+        raise BadInput(f"model: {directory / 'config.json'}: {text}; {remedy}", field="model.name")
+    return {name: shape for name, shape in shapes.items() if name not in heads}
 
 
 def lacking(directory: Path, names: list[str]) -> BadInput:

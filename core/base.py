@@ -150,7 +150,7 @@ def _read(directory: Path, model: Model, stamps: tuple[tuple[str, object], ...])
     return BaseFiles(
         directory,
         settings,
-        shapes,
+        architecture.without_tied_head(directory, settings, shapes),
         hash=checkpoint.model_hash(directory),
         new_tokens=chat.n_new_tokens(directory, model.chat_template),
         quantization=architecture.quantization(directory, settings),

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from core import checkpoint
-from core.data.encode import DEFAULT_CHATML, IM_END, IM_START, OWN, chatml, compiled, special_tokens
+from core.data.encode import DEFAULT_CHATML, IM_END, IM_START, OWN, chatml, compiled, plain, special_tokens
 from core.data.rows import Row
 from core.data.turns import Message
 from core.errors import BadInput
 from core.fields import content_hash
+from core.naming import expanded
 from core.spans import WAYS, Rendered, changed_later
 from core.template import TODAY, Special, Template
 from core.weights import read_json
@@ -51,7 +52,7 @@ def _read(path: Path, state: object) -> Tokenizer:
     from tokenizers import Tokenizer
 
     try:
-        return Tokenizer.from_file(str(path))
+        return plain(Tokenizer.from_file(str(path)))
     except Exception as error:  # the library raises bare Exceptions
         raise BadInput(f"model: {path} cannot be read as a tokenizer ({error}); fetch it again", field="model.name") from None
 
@@ -92,7 +93,7 @@ def template_file(name: str) -> str:
     Raises:
         BadInput: there is no such file, or it is not UTF-8 text.
     """
-    path = Path(name).expanduser()
+    path = expanded("model.chat_template", name)
     if not path.is_file():
         what = "a folder" if path.is_dir() else "a pipe or a device"
         text = f"is not a file but {what}; give a file with a Jinja template, or chatml"
@@ -273,6 +274,11 @@ def check_base_text(path: str, n_tokens: int, window: int) -> None:
         )
 
 
+def window_of(inner: Tokenizer, seq_len: int) -> int:
+    """How many tokens of a text fit into a sequence, beside the one that the tokenizer puts before it."""
+    return seq_len - (inner.encode("a").ids[:1] != inner.encode("a", add_special_tokens=False).ids[:1])
+
+
 def count_base_text(directory: Path, path: str, text: str, seq_len: int) -> None:
     """The same, told before a sweep from the text's beginning: 16 characters for each token that is needed are plenty.
 
@@ -282,7 +288,7 @@ def count_base_text(directory: Path, path: str, text: str, seq_len: int) -> None
     inner = tokenizer(directory)
     if inner is None:
         return
-    window = seq_len - (inner.encode("a").ids[:1] != inner.encode("a", add_special_tokens=False).ids[:1])
+    window = window_of(inner, seq_len)
     beginning = text[: 2 * seq_len * 16]
     if len(inner.encode(beginning, add_special_tokens=False).ids) < 2 * window:
         check_base_text(path, len(inner.encode(text, add_special_tokens=False).ids), window)

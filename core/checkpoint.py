@@ -12,6 +12,7 @@ from core import remembered, unchanged, weights
 from core.errors import BadInput, first_line
 from core.fields import content_hash
 from core.lab import base_path
+from core.naming import expanded
 from core.settings import Model
 
 LONGEST_DEFAULT_SEQ = 1_024  # for data.seq_len_tokens=None, where the model's context is longer
@@ -63,12 +64,13 @@ def locate(model: Model) -> Path:
 
 
 def _local(name: str) -> Path:
-    local = Path(name).expanduser()
+    local = expanded("model.name", name)
     if local.is_file():
         text = GGUF_TEXT if local.suffix == ".gguf" else "give the directory that has config.json, tokenizer and weights"
         raise BadInput(f"model.name={name}: a file; {text}", field="model.name")
     if not local.is_dir():
         text = "no such directory (nor lab:base-<seed>, nor a hub id owner/name)"
+        text += "; give owner/name alone, or download it" if "://" in name else ""
         raise BadInput(f"model.name={name}: {text}", field="model.name")
     return local
 
@@ -85,7 +87,7 @@ def _elsewhere(directory: Path, pattern: str) -> str:
 
 
 def is_local(name: str) -> bool:
-    return Path(name).expanduser().exists() or name.startswith((".", "/", "~")) or name.count("/") != 1
+    return name.startswith((".", "/", "~")) or name.count("/") != 1 or expanded("model.name", name).exists()
 
 
 def _download(model: Model) -> Path:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from core import adapters, along, memory, remembered, tasks
+from core import adapters, along, memory, optimizer_costs, remembered, scorer, tasks
 from core import base as bases
 from core.architecture import EMBEDDING
 from core.hardware import Device
@@ -35,7 +35,8 @@ CPU_BYTES, GPU_BYTES = 16e9, 1.5e12  # a second: weights are read for every toke
 LOAD_BYTES = 5e8  # a second, of a base's files
 STEP_SECONDS, LAYER_STEP_SECONDS = 6e-3, 1.5e-3  # of an optimizer step, whatever its size; a layer
 PASS_SECONDS, LAYER_PASS_SECONDS = 1e-3, 4e-4  # of a forward pass
-ALONG = "along training"  # the name of what is measured there
+ALONG, SCORING, SCALED = "along training", "scoring rows", "at scales"  # names of what is measured there, before it, after it
+PREFERENCES = "preferences"  # the name of a second stage
 TRIAL_SECONDS = 0.5  # rows are selected, an adapter is made and saved
 
 
@@ -161,22 +162,46 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     if phase is Phase.FINAL:
         taken["generations"] = shown = seconds(costs.generations(trial, inputs), one, how, evaluation.batch_size)
         once += shown
-    taken[ALONG] = measured
+        taken[SCALED] = len(evaluation.shares) * each
+    scoring = seconds(scorer.cost(trial, inputs), sizes(scorer.model_of(trial), how.device), how, evaluation.batch_size)
+    taken |= {ALONG: measured, SCORING: scoring if scorer.scores_each_seed(trial.data) else 0.0}
+    once += scoring - taken[SCORING]
     changed = adapters.METHODS[trial.adapter.method].changes_base
     loading = TRIAL_SECONDS + (one.weight_bytes / LOAD_BYTES if changed else 0)
+    taken |= {PREFERENCES: preferring(trial, inputs, one, how, way)}
     return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)
 
 
 def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
     """Seconds of the optimizer steps, padding included."""
     changed = adapters.METHODS[trial.adapter.method].changes_base
-    passes = (3 if changed else 2) + way.checkpointing  # in forward passes
+    beside = trial.train.kl_to_base > 0  # the base reads it all too
+    passes = (3 if changed else 2) + way.checkpointing + beside  # in forward passes
     share = inputs.tokens / max(1.0, inputs.mean_tokens)  # rows that are seen, all epochs together
     read = share * padded(inputs.lengths, trial.train.batch_size, way.micro_batch_size)
     operations = passes * one.read(read, share * inputs.mean_taught, inputs.mean_tokens)
+    return inputs.steps * _step(trial, inputs, one, how, way) + operations / how.training
+
+
+def _step(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
+    """Seconds of an optimizer step, whatever its rows."""
     pieces = math.ceil(trial.train.batch_size / way.micro_batch_size)
     each = STEP_SECONDS + LAYER_STEP_SECONDS * one.shape.layers * pieces
-    return inputs.steps * each + operations / how.training
+    return each + optimizer_costs.step_seconds(
+        trial, bases.read(trial.model), inputs.trainable_parameters, how.training, how.device
+    )
+
+
+def preferring(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
+    """Seconds of a second stage: its optimizer steps, and once the reference."""
+    if (pairs := inputs.pairs) is None:
+        return 0.0
+    train, changed = trial.second_stage(pairs.n_used), adapters.METHODS[trial.adapter.method].changes_base
+    passes = (3 if changed else 2) + way.checkpointing
+    seen = passes * train.n_epochs(pairs.n_used) * pairs.n_used * trial.prefer.sequences / 2  # pairs, in forward passes
+    seen += pairs.n_used if trial.prefer.sequences == 2 else 0
+    read = seen * one.read(pairs.mean_tokens, pairs.mean_taught, pairs.mean_tokens / 2)
+    return train.n_steps(pairs.n_used) * _step(trial, inputs, one, how, way) + read / how.training
 
 
 def padded(lengths: Sequence[int], batch_size: int, micro: int) -> float:

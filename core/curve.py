@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 POINTS = 100  # at most, along a training
+
+# What a point of a training has beside its place: of the first stage, of one on preferences, of one held near its base.
+IN_TRAINING = ("loss", "learning_rate", "preference_loss", "reward_margin", "reward_accuracy", "chosen_reward", "kl_to_base")
 
 Point = dict[str, float]
 
@@ -21,6 +24,10 @@ class Steps:
     rates: Sequence[float]
     planned: int
     epochs: float
+    name: str = "loss"  # of the losses in a point
+    beside: Mapping[str, Sequence[float]] = field(default_factory=dict)  # by name, of each step: what has a mean in a point too
+    first: int = 0  # steps of an earlier training that these follow
+    seen: int = 0  # and its tokens
 
     def epoch(self, step: int) -> float:
         return step * self.epochs / self.planned
@@ -30,18 +37,19 @@ def points(done: Steps, whole: bool) -> list[Point]:
     """One point a window, at its last step; `whole`: without the window that is not full yet."""
     every = max(1, math.ceil(done.planned / POINTS))
     n = len(done.losses)
-    found, seen = list[Point](), 0
+    found, seen = list[Point](), done.seen
     for start in range(0, n - n % every if whole else n, every):
         window = done.losses[start : start + every]
         seen += sum(done.tokens[start : start + every])
         step = start + len(window)
         found.append(
             {
-                "step": step,
+                "step": done.first + step,
                 "epoch": done.epoch(step),
-                "loss": sum(window) / len(window),
+                done.name: sum(window) / len(window),
                 "learning_rate": done.rates[step - 1],
                 "tokens": seen,
+                **{name: sum(values[start:step]) / len(window) for name, values in done.beside.items()},
             }
         )
     return found

@@ -9,6 +9,7 @@ from fractions import Fraction
 
 from core.errors import BadInput, nearest
 from core.fields import flatten, parse_value, replace_field
+from core.optimizers import usual_rates
 from core.rates import RATE, rounded
 from core.settings import Scalar, Trial
 
@@ -29,6 +30,7 @@ class LogUniform:
 
 Space = Mapping[str, LogUniform | tuple[Scalar, ...]]  # field → a range, or levels
 DEFAULT_ARM = "default recipe"  # the base trial as it is
+HIGHEST_RATE = 9.9  # at which an optimizer is tried: a trial takes rates below MOST_RATE
 FEW_ITEMS = 10  # an interval over fewer items says nothing about new ones: no claim is judged on them
 TUNED_ARM = "usual recipe, tuned"  # the same beside an open search: its rate tuned, at the steps of the best that was found
 FOUND_ARMS = ("best quality", "knee", "least forgetting")  # what a search brings to the test split
@@ -126,6 +128,8 @@ class Experiment:
     tune_beyond: int = 2  # more tuning trials of an arm, at most, while its best learning rate is an end of those tried
     rates: Mapping[tuple[str, str], tuple[float, float]] = field(default_factory=dict)
     rate_times: Mapping[str, float] = field(default_factory=dict)  # method → its range of the learning rate over that of `tune`
+    # Optimizer → its range of the learning rate over AdamW's, in every question; empty where the user has set the range.
+    optimizer_times: Mapping[str, float] = field(default_factory=usual_rates)
     seeds: tuple[int, ...] = (0, 1, 2)
     with_seed: Mapping[str, tuple[Scalar, ...]] = field(default_factory=dict)
     drawn: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # model → those of its kind, of which a seed takes one
@@ -154,12 +158,18 @@ class Experiment:
             self._check_search(self.search)
 
     def space(self, name: str, trial: Trial) -> LogUniform:
-        """The range in which a tuned field is searched in an arm with this trial's model and method."""
-        space = self.tune[name]
-        times = self.rate_times.get(trial.adapter.method, 1.0)
-        own = rounded(space.low * times), rounded(space.high * times)
-        low, high = self.rates.get((trial.model.name, trial.adapter.method), own if times != 1.0 else (space.low, space.high))
-        return LogUniform(low, high, space.grid) if name == RATE else space
+        """The range in which a tuned field is searched in an arm with this trial's model, method and optimizer."""
+        space, method = self.tune[name], trial.adapter.method
+        if name != RATE:
+            return space
+        times = self.optimizer_times.get(trial.train.optimizer, 1.0)
+        if moved := self.rates.get((trial.model.name, method)):
+            space = LogUniform(*moved, space.grid)
+        else:
+            times *= self.rate_times.get(method, 1.0)
+        if times == 1.0:
+            return space
+        return LogUniform(rounded(space.low * times), min(rounded(space.high * times), HIGHEST_RATE), space.grid)
 
     def _check_search(self, search: OpenSearch) -> None:
         """Every value that the search may try can be set, and nothing else decides it."""

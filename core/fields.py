@@ -17,13 +17,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.errors import BadInput, nearest
-from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Part, Scalar, Train, Trial
+from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Part, Prefer, Scalar, Train, Trial
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
 RESULT_VERSION = 3
 # Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
 # so that what has been run stays found; and a store from before them is read with their defaults, which must never change.
 ADDED_LATER = (
+    "adapter.alpha",
+    "adapter.init",
     "data.replay_domain",
     "data.best_share",
     "data.noise_share",
@@ -44,6 +46,25 @@ ADDED_LATER = (
     "evaluation.lm_eval",
     "evaluation.lm_eval_chat",
     "model.double_quantization",
+    "data.select",
+    "data.n_candidates",
+    "data.budget",
+    "data.order",
+    "data.scorer",
+    "train.optimizer",
+    "prefer.method",
+    "prefer.source",
+    "prefer.n_pairs",
+    "prefer.beta",
+    "prefer.rate_ratio",
+    "prefer.epochs",
+    "data.shares",
+    "data.amount",
+    "data.replay_text",
+    "train.kl_to_base",
+    "train.kl_on",
+    "train.l2_to_base",
+    "evaluation.scales",
 )
 
 
@@ -77,7 +98,7 @@ def from_flat(flat: Mapping[str, Scalar]) -> Trial:
             top[head] = value
     adapter = dict(parts.get("adapter", {}))
     adapter_class = ADAPTERS[str(adapter.pop("method", "lora"))]
-    known = {"model": Model, "data": Data, "train": Train, "evaluation": Evaluation}
+    known = {"model": Model, "data": Data, "train": Train, "prefer": Prefer, "evaluation": Evaluation}
     built: dict[str, Any] = {name: cls(**parts.get(name, {})) for name, cls in known.items()}
     return Trial(adapter=adapter_class(**adapter), **built, **top)
 
@@ -94,6 +115,11 @@ def _has(trial: Trial, name: str) -> bool:
         return False
     part = getattr(trial, head)
     return tail in _names(type(part)) if isinstance(part, Part) else not tail and name == head  # type: ignore[arg-type]
+
+
+def reads(trial: Trial, name: str) -> bool:
+    """Whether anything reads this field of the trial: without a second stage its settings say nothing."""
+    return trial.prefer.on or name == "prefer.method" or not name.startswith(Prefer.PREFIX)
 
 
 def replace_field(trial: Trial, name: str, value: Scalar | Adapter) -> Trial:
@@ -157,7 +183,9 @@ def content_hash(value: object) -> str:
 def identity(trial: Trial) -> dict[str, Scalar]:
     """The trial's settings as far as they tell it from others: without fields of ADDED_LATER at their defaults."""
     defaults = flatten(Trial())
-    return {name: value for name, value in flatten(trial).items() if name not in ADDED_LATER or value != defaults[name]}
+    values = flatten(trial)
+    later = {name for name in ADDED_LATER if values.get(name) == defaults[name] or not reads(trial, name)}
+    return {name: value for name, value in values.items() if name not in later}
 
 
 def fingerprint(trial: Trial, provenance: Mapping[str, str]) -> str:

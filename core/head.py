@@ -35,10 +35,14 @@ class Scored:
     def pieces(self) -> list[slice]:
         """The n positions in runs whose logits are at most LARGEST_PIECE."""
         n, size = len(self.hidden), max(1, LARGEST_PIECE // self.vocabulary)
-        return [slice(start, min(n, start + size)) for start in range(0, n, size)]
+        return [slice(start, min(n, start + size)) for start in range(0, n, size)] or [slice(0, 0)]
 
     def logits(self, piece: slice) -> torch.Tensor:
         return self.head(self.hidden[piece])
+
+    def part(self, positions: slice) -> Scored:
+        """Some of the positions."""
+        return Scored(self.hidden[positions], self.head, self.vocabulary)
 
 
 def scored(model: nn.Module, ids: torch.Tensor, at: tuple[torch.Tensor, torch.Tensor]) -> Scored:
@@ -64,16 +68,49 @@ def scored(model: nn.Module, ids: torch.Tensor, at: tuple[torch.Tensor, torch.Te
 
 
 def summed_cross_entropy(found: Scored, targets: torch.Tensor) -> torch.Tensor:
-    """The sum over the n scored positions, in float32. Where there are several pieces, each is computed anew for its gradient,
-    so that the logits of one piece are held at a time."""
+    """The sum over the n scored positions, in float32."""
 
     def loss(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(found.head(hidden), wanted, reduction="sum")
 
+    return _summed(loss, found, targets)
+
+
+def divergence(p_logits: torch.Tensor, q_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """KL(p || q) of n rows of logits (n, vocabulary) each, (n,), and the logarithms of q (n, vocabulary)."""
+    p, q = p_logits.log_softmax(-1), q_logits.log_softmax(-1)
+    terms = p.exp() * (p - q)  # not a number where both models say -inf: what is never said adds nothing
+    return terms.where(p != -torch.inf, 0).sum(-1), q
+
+
+def summed_divergence(base: Scored, tuned: Scored) -> torch.Tensor:
+    """The sum of KL(base || tuned) over the same n positions of both, in float32; the gradient is the tuned model's alone."""
+
+    def loss(hidden: torch.Tensor, of_base: torch.Tensor) -> torch.Tensor:
+        return divergence(base.head(of_base).detach(), tuned.head(hidden))[0].sum()
+
+    return _summed(loss, tuned, base.hidden)
+
+
+def _summed(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], found: Scored, other: torch.Tensor) -> torch.Tensor:
+    """The sum of a loss over the n positions, given their hidden states and what else belongs to each (n, …). Where there are
+    several pieces, each is computed anew for its gradient, so that the logits of one piece are held at a time."""
     pieces = found.pieces()
     if len(pieces) == 1 or not torch.is_grad_enabled():
-        return torch.stack([loss(found.hidden[piece], targets[piece]) for piece in pieces]).sum()
-    return torch.stack([checkpoint(loss, found.hidden[piece], targets[piece], use_reentrant=False) for piece in pieces]).sum()
+        return torch.stack([loss(found.hidden[piece], other[piece]) for piece in pieces]).sum()
+    return torch.stack([checkpoint(loss, found.hidden[piece], other[piece], use_reentrant=False) for piece in pieces]).sum()
+
+
+def log_probabilities(found: Scored, targets: torch.Tensor) -> torch.Tensor:
+    """Those of the targets at the n scored positions (n,), in float32, in pieces as `summed_cross_entropy`."""
+
+    def of(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+        return -nn.functional.cross_entropy(found.head(hidden), wanted, reduction="none")
+
+    pieces = found.pieces()
+    if len(pieces) == 1 or not torch.is_grad_enabled():
+        return torch.cat([of(found.hidden[piece], targets[piece]) for piece in pieces])
+    return torch.cat([checkpoint(of, found.hidden[piece], targets[piece], use_reentrant=False) for piece in pieces])
 
 
 @torch.no_grad()

@@ -20,8 +20,13 @@ def python_path() -> str:
     return os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
 
 
+def environment(**more: str) -> dict[str, str]:
+    """The environment of a process of ours: this one's, with `python_path` and what else is given."""
+    return {**os.environ, "PYTHONPATH": python_path(), **more}
+
+
 def command(module: str, *arguments: str) -> list[str]:
-    """The command of a process of ours, for an environment with `python_path`: -P keeps files of the working directory, which are
+    """The command of a process of ours, for `environment`: -P keeps files of the working directory, which are
     the user's, from being imported in the place of modules."""
     return [sys.executable, "-P", "-m", module, *arguments]
 

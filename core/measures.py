@@ -6,7 +6,7 @@ A task may only give measures that stand here; a made-up name is an error and no
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from core.errors import BadInput, nearest
 
@@ -14,6 +14,7 @@ ACCURACY, NATS, SHARE, TOKENS = "accuracy", "nats/token", "share", "tokens"
 KL = "KL from the base"
 BESIDE = ("ifeval", "constraints", "refusals")  # tasks that write, and may stand beside another that does
 HARNESS = "lm_eval:"  # before the name of a task of lm-eval's, and its metric
+SCALED = "scaled:"  # before a share, a colon and the name of another measure: that of the model at this share of its way
 
 
 @dataclass(frozen=True)
@@ -99,12 +100,28 @@ def rise(names: Sequence[str]) -> str:
     return ", ".join(rises) + (f", mean of {len(found)} kinds of texts" if len(rises) == 1 < len(found) else "")
 
 
+def scaled(share: float, name: str) -> str:
+    """The name of a measure of the model at this share of its way from the base (core/scaled.py)."""
+    return f"{SCALED}{share:g}:{name}"
+
+
+def at_scale(name: str) -> tuple[float, str] | None:
+    """The share and the measure that a name of `scaled` is made of; None of any other."""
+    if not name.startswith(SCALED):
+        return None
+    share, _, inner = name.removeprefix(SCALED).partition(":")
+    return float(share), inner
+
+
 def measure(name: str) -> Measure:
     """The measure called `name`.
 
     Raises:
         BadInput: there is none, with the nearest name.
     """
+    if (found := at_scale(name)) is not None:
+        inner = measure(found[1])
+        return replace(inner, name=name, words=f"{inner.words}, λ = {found[0]:g}", held_out=False)
     if name.startswith(HARNESS):
         return Measure(name, ACCURACY, name.removeprefix(HARNESS).replace("/", ", "), change=True)
     if name not in MEASURES:

@@ -1,6 +1,6 @@
 """How much memory a trial takes at its peak, from shapes alone, and how it is made to fit. Without torch.
 
-What is counted: the weights; for what is trained a gradient and AdamW's two moments; what the backward pass needs of a
+What is counted: the weights; for what is trained a gradient and what the optimizer keeps; what the backward pass needs of a
 micro-batch of rows padded to the longest; a layer's work in progress; logits, which are made in pieces (core/head.py). The bytes
 per token and layer were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py
 counts them anew. Other architectures differ by what they keep beside.
@@ -12,16 +12,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, architecture, checkpoint, quantized, targets
+from core import adapters, architecture, checkpoint, optimizer_costs, quantized, targets
 from core.base import BaseFiles
 from core.settings import BEST, Model, Train, Trial
 
 GIB = 2**30
 WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
-TRAINED_BYTES = 16  # float32: weight, gradient, two moments
+TRAINED_BYTES = 8  # float32: weight and gradient
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
 LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
+DIVERGENCE_BYTES = 4 * 5  # the base's beside them: value, logarithm, share, difference and terms
 HOLES = {"cpu": 1.25, "cuda": 1.0}  # of an adapter's activations: a CPU's heap keeps holes between them (measured: 0.95 to 1.7)
 LEAST_TOKENS = {"cpu": 1, "cuda": 2_048}  # of a micro-batch: fewer leave a GPU idle, so layers are computed twice instead
 HEADROOM = 0.9  # of the memory there is: the estimate is good to a factor of 1.3, and allocators leave holes
@@ -79,10 +80,13 @@ class Load:
     weights: str  # a key of WEIGHT_BYTES
     device: str
     changes_base: bool
+    state_bytes: float  # of the optimizer
     keeps_best: bool = False  # a copy of what is trained, beside the model
     n_quantized: int = 0  # of the parameters
     quantized_bytes: float = 0.0  # of each of these
     copies_base: bool = False  # the adapted weights, beside those that all trials share
+    beside_base: bool = False  # the base reads every micro-batch too (train.kl_to_base)
+    keeps_start: bool = False  # what an adapter began as, beside it (train.l2_to_base, evaluation.scales)
     can_checkpoint: bool = True
 
     @property
@@ -94,11 +98,13 @@ class Load:
     def fixed_bytes(self) -> float:
         """Whatever the batch is: the base, which stays as the reference, and what is trained."""
         copied = (self.n_parameters - self.trainable) * 4 if self.changes_base else 0
-        held = self.base_bytes + copied + self.trainable * TRAINED_BYTES
+        held = self.base_bytes + copied + self.trainable * TRAINED_BYTES + self.state_bytes
         if self.changes_base and self.bf16:
             held += self.n_parameters * 2  # what autocast computes with
         if self.copies_base:
             held += self.base_bytes
+        if self.keeps_start and not self.changes_base:  # weights of the base began as the base's own
+            held += self.trainable * 4
         if self.keeps_best and self.device == "cpu":
             held += self.trainable * 4
         return held + PROCESS_BYTES[self.device]
@@ -115,7 +121,8 @@ class Load:
         else:
             kept *= self.shape.layers
         tokens = rows * self.longest
-        logits = min(tokens * self.vocabulary, LARGEST_PIECE) * LOGITS_BYTES
+        each = LOGITS_BYTES + (DIVERGENCE_BYTES if self.beside_base else 0)
+        logits = min(tokens * self.vocabulary, LARGEST_PIECE) * each
         held = tokens * (kept + self.shape.passing_bytes(self.bf16))
         return self.fixed_bytes + logits + held * (1.0 if self.changes_base else HOLES[self.device])
 
@@ -153,7 +160,10 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
         weights=dtype(trial.model, device),
         device=device,
         changes_base=method.changes_base,
+        state_bytes=optimizer_costs.state_bytes(trial, base, trainable),
         keeps_best=trial.train.keep == BEST,
+        beside_base=trial.train.kl_to_base > 0,
+        keeps_start=trial.train.l2_to_base > 0 or trial.evaluation.scales is not None,
         n_quantized=n_quantized,
         quantized_bytes=each,
         copies_base=method.copies_base,

@@ -139,6 +139,9 @@ def load_tokenizer(model: Model, path: str) -> PreTrainedTokenizerBase:
             f"model.name={model.name}: its tokenizer cannot be loaded ({one_line(error)}); fetch the model again",
             field="model.name",
         ) from None
+    if tokenizer.is_fast:
+        encode.plain(tokenizer.backend_tokenizer)
+        tokenizer.split_special_tokens = False  # or its next call would set that again
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token or tokenizer.convert_ids_to_tokens(0)
     return tokenizer

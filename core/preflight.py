@@ -12,19 +12,29 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from core import adapters, along, chat, checkpoint, rehearsal, remembered, tasks, writing
+from core import (
+    adapters,
+    against_forgetting,
+    along,
+    chat,
+    checkpoint,
+    language,
+    pair_counts,
+    rehearsal,
+    remembered,
+    scorer,
+    tasks,
+    writing,
+)
 from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
-from core.data.rows import Row, is_lab, rows_hash
-from core.errors import BadInput, nearest
+from core.data.choices import TOKENS
+from core.data.rows import is_lab, rows_hash
+from core.errors import BadInput
 from core.fields import flatten
-from core.lab.corpus import DOMAINS
-from core.lab.tokenizer import vocabulary
 from core.settings import Data, Evaluation, Trial
 from core.tasks import task_files
-
-MAX_UNKNOWN_SHARE = 0.05  # of words: assumption; other text is nearly all unknown to the laboratory's tokenizer
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,7 @@ class Inputs:
     provenance: dict[str, str]  # content hashes: "data", "model", and where given "eval_data", "base_text"
     n_rows: int  # rows with a response in the source
     n_available: int  # of these, rows that could be trained on: data.n_examples is cut to them
+    n_taken: int  # of these, the rows that are drawn or selected, too long ones among them
     n_train_examples: int
     n_eval_rows: int
     left_out: LeftOut
@@ -76,6 +87,7 @@ class Inputs:
     lengths: tuple[int, ...]  # of the sample, in tokens
     mean_taught: float  # about, tokens of a row that are taught
     longest_taught: int  # of the sample
+    pairs: pair_counts.PairCounts | None  # of a second stage
 
 
 @functools.lru_cache(maxsize=64)
@@ -86,8 +98,8 @@ def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[
 
 def selected(trial: Trial, hashes: dict[str, str] | None = None) -> selection.Selection:
     """The rows that the trial trains on and is scored on. `hashes`: its provenance, where that is known."""
-    if trial.data.skip_bad_rows:
-        return writing.select(trial, bases.read(trial.model))
+    if trial.data.skip_bad_rows or trial.data.budget == TOKENS:
+        return writing.select(trial, base := bases.read(trial.model), _seq_len(trial, base))
     return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
 
 
@@ -122,6 +134,7 @@ class _Rows:
         return {name: getattr(self, name) for name in same} | {
             "n_rows": self.n_source,
             "n_available": self.n_available,
+            "n_taken": self.n_train,
             "n_eval_rows": self.n_evaluation,
             "left_out": LeftOut(self.n_empty, self.n_bad, self.n_in_evaluation, tuple(self.unused)),
             "notes": tuple(self.notes),
@@ -133,7 +146,7 @@ class _Rows:
 
 # What decides the counts of _Rows beside the content of the data and the model.
 WRITING = ("chat.py", "template.py", "spans.py", "sandbox.py", "writing.py", "shown.py", "refused.py")
-COUNTING = ("preflight.py", *WRITING, "settings.py", "targets.py", "data", "lab")
+COUNTING = ("preflight.py", "language.py", "scorer.py", *WRITING, "settings.py", "targets.py", "data", "lab")
 
 
 def inspect(trial: Trial) -> Inputs:
@@ -144,11 +157,9 @@ def inspect(trial: Trial) -> Inputs:
     """
     _check_sources(trial)
     _check_fields(trial)
-    tasks.check(trial)
-    along.check(trial)
-    method = adapters.method_of(trial)
+    adapters.method_of(trial)
     base = bases.read(trial.model)
-    seq_len = checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context, method.virtual_tokens(trial.adapter))
+    seq_len = _seq_len(trial, base)
     _check_base_text(trial, base, seq_len)
     hashes = provenance(trial)
     rows = _counted(trial, base, seq_len, hashes)
@@ -159,9 +170,10 @@ def inspect(trial: Trial) -> Inputs:
     n_used = _some(rows.n_train - n_too_long, trial, seq_len)
     trainable = adapters.n_trained(trial, base)
     n_replayed = selection.n_replayed(trial.data, n_used)
-    tokens = n_used * rows.mean_tokens + n_replayed * REPLAYED_TOKENS
+    each = against_forgetting.check_replayed_text(trial, base, seq_len) if n_replayed else 0
+    tokens = n_used * rows.mean_tokens + n_replayed * each
     return Inputs(
-        **rows.as_inputs(),
+        **rows.as_inputs() | {"longest_tokens": max(rows.longest_tokens, each)},
         provenance=hashes,
         n_train_examples=n_used,
         n_truncated=n_truncated,
@@ -174,7 +186,13 @@ def inspect(trial: Trial) -> Inputs:
         new_tokens=base.new_tokens,
         steps=trial.train.n_steps(n_used + n_replayed),
         tokens=round(tokens * trial.train.n_epochs(n_used + n_replayed)),
+        pairs=pair_counts.counted(trial, base, seq_len, hashes),
     )
+
+
+def _seq_len(trial: Trial, base: BaseFiles) -> int:
+    taken = adapters.method_of(trial).virtual_tokens(trial.adapter)
+    return checkpoint.resolve_seq_len(trial.data.seq_len_tokens, base.context, taken)
 
 
 def _some(n_used: int, trial: Trial, seq_len: int) -> int:
@@ -194,7 +212,8 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
         with suppress(TypeError):  # fields of another version
             return _Rows(**known)
     chosen = selected(trial, hashes)
-    _check_language(trial, base, chosen.train[: writing.SAMPLED_ROWS])
+    language.check(("model.name", trial.model.name, base), trial.data.source, sample := chosen.train[: writing.SAMPLED_ROWS])
+    scorer.check(trial, sample)
     written = writing.look(trial, base, chosen, seq_len)
     rows = _Rows(
         n_source=len(chosen.source.rows),
@@ -214,35 +233,28 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
     return rows
 
 
-REPLAYED_TOKENS = 54  # of a document of the laboratory's corpus, on average (measured)
-
-
 def _check_sources(trial: Trial) -> None:
     """Rows or a text that would be ignored in silence, and what only the laboratory has, are refused."""
     data, kind = trial.data, kinds.kind_of(trial.data.source)
-    other = {"data.eval_source": data.eval_source, "evaluation.base_text": trial.evaluation.base_text}
+    texts = {"evaluation.base_text": trial.evaluation.base_text, "data.replay_text": data.replay_text}
+    other = {"data.eval_source": data.eval_source, **texts}
     for name, value in other.items():
         if value is not None and (kind.laboratory or (kind.own_questions and name == "data.eval_source")):
             whose = "the laboratory's own" if kind.laboratory else "questions of its own"
             raise BadInput(f"{name}={value}: {data.source} is evaluated on {whose}; give --data with it", field=name)
-    of_the_lab = {"data.replay_share": data.replay_share > 0, "evaluation.chat": trial.evaluation.chat != "template"}
+    of_the_lab = {"data.replay_domain": data.replay_domain is not None, "evaluation.chat": trial.evaluation.chat != "template"}
     for name, used in of_the_lab.items():
         if used and not (kind.laboratory and is_lab(trial.model.name)):
             raise BadInput(f"{name}: only for the laboratory's own bases and data", field=name)
-    if (domain := data.replay_domain) is not None:
-        if not data.replay_share:
-            raise BadInput(
-                f"data.replay_domain={domain}: replays nothing without a data.replay_share", field="data.replay_domain"
-            )
-        if domain not in DOMAINS:
-            text = f"{nearest(domain, DOMAINS)}, or none for all"
-            raise BadInput(f"data.replay_domain={domain!r}: {text}", field="data.replay_domain")
+    against_forgetting.check_replay(trial, kind.laboratory and is_lab(trial.model.name))
     if data.eval_source is not None and kinds.kind_of(data.eval_source).own_questions:
         text = "must be a file or a hub id; the laboratory and reasoning-gym have no such rows"
         raise BadInput(f"data.eval_source={data.eval_source}: {text}", field="data.eval_source")
 
 
 def _check_fields(trial: Trial) -> None:
+    for part in (tasks, along, against_forgetting):
+        part.check(trial)
     fields, source = trial.data.fields, trial.data.source
     if fields is not None and kinds.kind_of(source).own_questions:
         text = f"{source} has no columns to name; only for rows of files and of the hub (--data)"
@@ -255,24 +267,10 @@ def _check_base_text(trial: Trial, base: BaseFiles, seq_len: int) -> None:
         chat.count_base_text(base.directory, trial.evaluation.base_text, text, seq_len)
 
 
-def _check_language(trial: Trial, base: BaseFiles, sample: tuple[Row, ...]) -> None:
-    """The laboratory's data and models understand only each other: its tokenizer has one token a word of its world."""
-    name, source, known = trial.model.name, trial.data.source, frozenset(vocabulary())
-    inner = chat.tokenizer(base.directory)
-    lab_model = inner is not None and known <= inner.get_vocab().keys()
-    if kinds.kind_of(source).laboratory and not lab_model:
-        text = f"only a laboratory model reads it, not {name}, which needs rows of another source"
-        raise BadInput(f"data.source={source}: {text}", field="data.source")
-    words = [word for row in sample for message in row.messages for word in message["content"].split()]
-    unknown = sum(word not in known for word in words) / max(1, len(words))
-    if lab_model and unknown > MAX_UNKNOWN_SHARE:
-        text = f"knows {1 - unknown:.0%} of the words of {source}; give --model with --data"
-        raise BadInput(f"model.name={name}: {text}", field="model.name")
-
-
 # What else a trial reads, by the name of its hash.
 FILES = {
     "base_text": "evaluation.base_text",
+    "replay_text": "data.replay_text",
     "choices": "evaluation.choices",
     "choices_dev": "evaluation.choices_dev",
     "ifeval": "evaluation.ifeval",
@@ -282,8 +280,11 @@ FILES = {
 def provenance(trial: Trial) -> dict[str, str]:
     """Content hashes of everything the trial reads."""
     found = {"data": _data_hash("data.source", trial.data.source), "model": bases.read(trial.model).hash}
+    found |= pair_counts.provenance(trial)
     if trial.data.eval_source is not None:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
+    if trial.data.scorer is not None:
+        found["scorer"] = scorer.files_of(trial).hash
     if template := chat.template_hash(trial.model.chat_template):
         found["chat_template"] = template
     if trial.evaluation.lm_eval is not None:

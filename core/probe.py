@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -80,7 +79,7 @@ def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
 
 
 def _started(command: list[str]) -> subprocess.Popen[str]:
-    settings = {**PATIENT_THREADS, **os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1"}
+    settings = {**PATIENT_THREADS, **installation.environment(PYTHONUTF8="1")}
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
 
 

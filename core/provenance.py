@@ -14,6 +14,7 @@ from core.data import encode
 from core.fields import content_hash
 from core.hardware import Device
 from core.model import Base
+from core.optimizers import OPTIMIZERS
 from core.settings import Trial
 from core.template import TODAY
 
@@ -76,5 +77,5 @@ def facts(trial: Trial, base: Base, adapted: Adapted, device: Device, seq_len: i
         "new_tokens": str(len(base.new_tokens)),
         "target_modules": ", ".join(leaves) if leaves else "all parameters",
         "n_target_modules": str(len(adapted.target_modules)),
-        "optimizer": "AdamW",
+        "optimizer": OPTIMIZERS[trial.train.optimizer].label,
     }

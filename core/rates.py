@@ -1,4 +1,4 @@
-"""Learning rates for a model of any width, by method, from what was published. Pure: imports nothing.
+"""Learning rates for a model of any width, by method, from what was published. Pure.
 
 The questions' rates were made for the laboratory's base, which is 128 wide; a wider model takes lower ones. The rule is that of
 Schulman et al. 2025 (LoRA Without Regret, https://thinkingmachines.ai/blog/lora/), fitted to 14 Llama and Qwen models: LoRA's
@@ -14,7 +14,10 @@ LoRA's rule was fitted with alpha = 32, which is alpha / rank = 2 at rank 16.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 RATE = "train.learning_rate"
+RATIO = "prefer.rate_ratio"  # of a second stage's rate over it
 SOURCE = "Schulman 2025"
 LABORATORY_WIDTH, LABORATORY_TYPE = 128, "llama"
 FULL_RATE, AT_WIDTH = 5e-5, 2_000
@@ -22,6 +25,12 @@ LORA_OVER_FULL = 10.0
 EXPONENT, QWEN_EXPONENT = 0.775, 0.0775  # of the width: Llama, taken for all others too; Qwen
 REACH = 8.0  # times lower and higher than the rule: above its known error, and the 15 instead of 10 of short runs
 DIGITS = 2  # of a rate that nobody typed
+
+
+def rate_of(tuned: Iterable[str]) -> str | None:
+    """The field of these that is a learning rate, or a second stage's share of it; None where none is."""
+    names = set(tuned)
+    return next((name for name in (RATE, RATIO) if name in names), None)
 
 
 def best(width: int, model_type: str, full: bool) -> float:

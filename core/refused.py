@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from core import chat
 from core.data import encode, selection
+from core.data.drawing import NO_MEANS, Means
 from core.data.rows import SKIP, Row
 from core.data.selection import Selection
 from core.data.turns import Message
@@ -40,9 +41,9 @@ def among(template: Template, rows: Iterable[Row]) -> list[tuple[Row, BadInput]]
     return found
 
 
-def select(template: Template, data: Data, evaluation: Evaluation, seed: int) -> Selection:
+def select(template: Template, data: Data, evaluation: Evaluation, seed: int, means: Means = NO_MEANS) -> Selection:
     """The selection without rows that the template refuses, which it counts. They go before others are drawn, so that there are
-    as many as are asked for.
+    as many as are asked for. `means`: by which rows are selected.
 
     Raises:
         BadInput: it refuses all rows of training, or of evaluation.
@@ -54,7 +55,7 @@ def select(template: Template, data: Data, evaluation: Evaluation, seed: int) ->
         found.extend(gone)
         return left
 
-    chosen = selection.select(data, evaluation, seed, take)
+    chosen = selection.select(data, evaluation, seed, take, means)
     return replace(chosen, n_refused=len(found), refused=found[0][1].text) if found else chosen
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import os
 import re
 import subprocess
 import sys
@@ -71,7 +70,7 @@ def _looked_at(model: Model, content: str) -> BadInput | Killed | None:
 
 def look(model: Model) -> BadInput | Killed | None:
     """What a process of its own says of the model; None if it is taken."""
-    environment = {**os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = installation.environment(PYTHONUTF8="1", CUDA_VISIBLE_DEVICES="")
     command = installation.command("core.rehearsal", json.dumps(asdict(model)))
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=LIMIT_SECONDS)

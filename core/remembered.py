@@ -50,7 +50,7 @@ def keep(key: Sequence[object], value: dict[str, Any]) -> None:
         DIRECTORY.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(value))
         temporary.replace(file)
-        _prune()
+        prune(DIRECTORY, MOST_FILES)
 
 
 def trouble() -> str:
@@ -66,8 +66,10 @@ def _file(key: Sequence[object]) -> Path:
     return DIRECTORY / f"{content_hash(list(key))}.json"
 
 
-def _prune() -> None:
-    files = list(DIRECTORY.glob("*.json"))
-    if len(files) > MOST_FILES:
-        for old in sorted(files, key=lambda file: file.stat().st_mtime)[: MOST_FILES // 4]:
-            old.unlink(missing_ok=True)
+def prune(folder: Path, most: int) -> None:
+    """Takes the oldest files away where there are more than `most`."""
+    with suppress(OSError):  # of another process that prunes too
+        files = list(folder.glob("*.json"))
+        if len(files) > most:
+            for old in sorted(files, key=lambda file: file.stat().st_mtime)[: most // 4]:
+                old.unlink(missing_ok=True)

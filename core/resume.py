@@ -27,7 +27,8 @@ from core.result import write_whole
 
 FILE = ".training.json"  # files with a dot stay where they are when a trial's files are sent
 TENSORS = ".training-{step}.safetensors"
-FORMAT = 1  # of the JSON file
+FORMAT = 2  # of the JSON file
+AFTER = "after"  # in the rest of a second stage's state: what the first stage came to
 LEAST_SHARE = 20  # writing takes at most one part in so many of a trial's time
 DTYPES = {
     torch.float64: "F64", torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16",

@@ -140,7 +140,7 @@ def removed_under(trial_folder: Path) -> str | None:
 
 
 def _save_adapter(model: Any, directory: str) -> None:
-    if not lora.is_pissa(model):
+    if not lora.starts_from_base(model):
         model.save_pretrained(directory, save_embedding_layers=False)
         return
     kept = model.peft_config["default"]

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from core.data import columns
+from core.data import choices, columns
+from core.data.shares import AMOUNTS, EPOCHS, are_shares
 from core.errors import BadInput
 from core.method_settings import ADAPTERS, TARGET_PRESETS, Adapter, Full, Lora
+from core.optimizers import ADAMW, OPTIMIZERS
 from core.part import Part, Scalar
+from core.preference_settings import Prefer
 
 __all__ = [
-    "ADAPTERS", "TARGET_PRESETS", "Adapter", "Data", "Evaluation", "Full", "Lora", "Model", "Part", "Scalar", "Train", "Trial",
+    "ADAPTERS", "TARGET_PRESETS", "Adapter", "Data", "Evaluation", "Full", "Lora", "Model", "Part", "Prefer", "Scalar", "Train",
+    "Trial",
 ]  # fmt: skip
 
 SCHEDULES = ("linear", "cosine", "constant")
@@ -22,9 +26,11 @@ SPLITS = ("validation", "test")
 CHECKPOINTING = ("auto", "on", "off")
 LOSS_ON = ("response", "last", "all")
 AUTO = "auto"  # evaluation.tasks: the task of the source's kind
+SCALES = "different numbers above 0, at most 2 and not 1, joined by +: 0.25+0.5+0.75"  # evaluation.scales
 ANSWERS, REGEX = (AUTO, "exact", "number"), "regex:"  # evaluation.answer
 CHATS = ("template", "plain", "other")
 LAST, BEST = KEEP = ("last", "best")  # train.keep
+RESPONSE, PROMPTS, REPLAYED = KL_ON = ("response", "prompts", "replayed")  # train.kl_on
 
 
 LEAST_RATE = 1e-12  # far below, steps vanish in float32 and nothing is trained
@@ -73,12 +79,25 @@ class Data(Part):
     n_clusters: int | None = None
     n_tasks: int | None = None
     n_templates: int | None = None
-    replay_share: float = 0.0  # laboratory only: share of pretraining documents among the training sequences, added to the rows
+    replay_share: float = 0.0  # share of old text among the training sequences, added to the rows
     replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
+    replay_text: str | None = (
+        None  # where it comes from; None: what evaluation.base_text leaves unscored, the laboratory's corpus
+    )
     best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
     fields: str | None = None  # columns of the rows that are taken for others: "cluster=category" (core/data/columns.py)
     skip_bad_rows: bool = False  # malformed rows of real data are left out and counted, not refused
+    shares: str | None = None  # of several sources: of the training rows, "1+3"; None: those in `source`, which evaluation has
+    amount: str = EPOCHS  # of several sources: what is equal where one has few rows (core/data/shares.py)
     noise_share: float = 0.0  # share of the training rows whose answer is another row's, and not the same
+    # Which rows are taken: drawn by the seed, or those at one end of a score (core/data/choices.py), of the first `n_candidates`
+    # in the seed's order (None: of all). "tokens": as many as together have the tokens, prompts' among them, of those that random
+    # selection takes; "examples": as many rows.
+    select: str = choices.RANDOM
+    n_candidates: int | None = None
+    budget: str = choices.EXAMPLES
+    order: str = choices.RANDOM  # of the rows in training: or a curriculum, by the loss of the untuned model on their answers
+    scorer: str | None = None  # a base, a directory or a hub id, that rows are scored with; None: the trial's own base, untuned
 
     def __post_init__(self) -> None:
         self._text("source", "lab:curated, lab:synthetic, a file or a hub id")
@@ -91,13 +110,22 @@ class Data(Part):
         for name in ("n_clusters", "n_tasks", "n_templates"):
             self._require(getattr(self, name) is None or getattr(self, name) >= 1, name, "at least 1, or none for all")
         self._require(0 <= self.replay_share <= 0.9, "replay_share", "between 0 and 0.9")
+        self._text("replay_text", "a text file")
         self._require(0 < self.best_share <= 1, "best_share", "above 0 and at most 1")
         self._require(0 <= self.noise_share <= 1, "noise_share", "between 0 and 1")
+        self._one_of("select", (choices.RANDOM, *choices.CHOICES))
+        self._one_of("order", (choices.RANDOM, *choices.ORDERS))
+        self._whole("n_candidates", 1, 1_000 * MANY, ", or none for all")
+        self._one_of("budget", choices.BUDGETS)
+        self._text("scorer", "lab:base-<seed>, a directory or a hub id, or none for the base itself")
+        self._one_of("amount", AMOUNTS)
+        valid = "numbers joined by +, one for each source and not all 0: 1+3"
+        self._require(self.shares is None or are_shares(self.shares), "shares", valid)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(Part):
-    """Optimization: AdamW on the tokens of the responses, of last ones alone (then they alone are scored), or of prompts too."""
+    """Optimization, on the tokens of the responses, of last ones alone (then they alone are scored), or of prompts too."""
 
     PREFIX = "train."
     learning_rate: float = 3e-3
@@ -114,10 +142,21 @@ class Train(Part):
     max_grad_norm: float = 1.0
     loss_on: str = "response"
     keep: str = LAST  # which weights are scored and saved; best: those with the highest quality on validation along training
+    optimizer: str = ADAMW  # of core/optimizers.py; each has rates of its own
+    # Against forgetting (core/near_base.py). So many times the mean KL(base || tuned) over tokens is added to the loss: over the
+    # response's tokens, over all others of the rows, or over replayed text, whose own loss it then takes the place of.
+    kl_to_base: float = 0.0
+    kl_on: str = RESPONSE
+    l2_to_base: float = 0.0  # decay towards the base's weights, as weight_decay is towards 0
 
     def __post_init__(self) -> None:
+        self._one_of("kl_on", KL_ON)
+        self._require(self.kl_to_base >= 0, "kl_to_base", "at least 0")
+        most = 1 / self.learning_rate if self.learning_rate > 0 else 0.0  # a whole way back in one step
+        self._require(0 <= self.l2_to_base <= most, "l2_to_base", f"at least 0 and at most 1 / train.learning_rate ({most:.3g})")
         self._one_of("loss_on", LOSS_ON)
         self._one_of("keep", KEEP)
+        self._one_of("optimizer", list(OPTIMIZERS))
         self._one_of("checkpointing", CHECKPOINTING)
         text = f"at least {LEAST_RATE} and below {MOST_RATE}"
         self._require(LEAST_RATE <= self.learning_rate < MOST_RATE, "learning_rate", text)
@@ -180,6 +219,8 @@ class Evaluation(Part):
     ifeval: str | None = None  # a file of prompts with verifiable instructions, as IFEval's
     lm_eval: str | None = None  # task files of the Language Model Evaluation Harness, joined by +
     lm_eval_chat: bool = False  # whether they are put through the chat template
+    # Final trials are measured at these shares of the way from the base to the tuned model too (core/scaled.py): 0.25+0.5+0.75
+    scales: str | None = None
     tasks: str = AUTO  # of core/tasks, parted by commas (by + on the command line, where commas part levels); auto: by the source
 
     def __post_init__(self) -> None:
@@ -190,11 +231,27 @@ class Evaluation(Part):
         for name in ("shots", "generations"):
             self._require(getattr(self, name) >= 0, name, "at least 0")
         self._require(_is_rule(self.answer), "answer", "auto, exact, number, or regex:PATTERN with a pattern that can be read")
+        self._require(self._scales_are_right(), "scales", SCALES)
         steps = self.every is None or LEAST_SHARE <= self.every < 1 or (self.every >= 1 and float(self.every).is_integer())
         self._require(steps, "every", f"a number of steps, a share of them from {LEAST_SHARE:g} to below 1, or none")
         self._require(self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", "at least 1, or none")
         for name in ("items_per_task", "max_rows", "drift_samples", "drift_tokens", "batch_size"):
             self._whole(name, 1, MANY)
+
+    @property
+    def shares(self) -> tuple[float, ...]:
+        """The numbers in `scales`."""
+        return tuple(float(one) for one in (self.scales or "").split("+") if one.strip())
+
+    def _scales_are_right(self) -> bool:
+        try:
+            found = self.shares
+        except ValueError:
+            return False
+        named = {f"{share:g}" for share in found}
+        return (
+            (self.scales is None or bool(found)) and len(named) == len(found) and all(0 < one <= 2 and one != 1 for one in found)
+        )
 
     @property
     def task_names(self) -> tuple[str, ...]:
@@ -210,6 +267,7 @@ class Trial:
     data: Data = Data()
     adapter: Adapter = Lora()  # noqa: RUF009  # frozen
     train: Train = Train()
+    prefer: Prefer = Prefer()  # noqa: RUF009  # frozen
     evaluation: Evaluation = Evaluation()
     seed: int = 0  # data subset and order, adapter initialisation, dropout
 
@@ -217,7 +275,20 @@ class Trial:
         if self.seed < 0:
             raise BadInput(f"seed={self.seed}: must be at least 0", field="seed")
 
+    def second_stage(self, n_pairs: int) -> Train:
+        """How the second stage's optimizer steps go, on so many pairs: a batch counts pairs, of the control rows. The control has
+        as many steps, of as many sequences."""
+        prefer, first = self.prefer, self.train
+        rate = min(max(first.learning_rate * prefer.rate_ratio, LEAST_RATE), MOST_RATE * 0.99)
+        free = replace(first, kl_to_base=0.0, l2_to_base=0.0)  # the second stage has a reference of its own
+        own = replace(free, learning_rate=rate, epochs=prefer.epochs, steps=None, keep=LAST)
+        if prefer.sequences == 2:
+            return own
+        micro = own.micro_batch_size
+        doubled = replace(own, batch_size=2 * own.batch_size, micro_batch_size=2 * micro if micro else None)
+        return replace(doubled, steps=own.n_steps(n_pairs))
+
 
 def parts() -> tuple[type[Part], ...]:
     """The classes whose fields a trial may have: every method's among them."""
-    return (Model, Data, *ADAPTERS.values(), Train, Evaluation)
+    return (Model, Data, *ADAPTERS.values(), Train, Prefer, Evaluation)

@@ -8,6 +8,7 @@ from pathlib import Path
 from core import architecture, checkpoint
 from core.base import BaseFiles
 from core.errors import BadInput, first_line, one_line
+from core.naming import expanded
 
 FILE = "config.json"
 FIELD = "model.name"
@@ -19,7 +20,7 @@ def locate(where: str) -> Path:
     Raises:
         BadInput: there is none.
     """
-    path = Path(where).expanduser()
+    path = expanded(FIELD, where)
     if path.is_file() and path.name == FILE:
         return path.parent
     if path.is_dir() and (path / FILE).is_file():

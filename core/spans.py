@@ -7,7 +7,7 @@ text begins; it ends with the text that ends a turn. Where the template has {% g
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -157,12 +157,25 @@ def _end(template: Template, text: str, end: int, high: int, calls: bool) -> int
 
 def _marked_spans(template: Template, place: _Place, generated: Sequence[Span], text: str) -> tuple[Span, ...]:
     """What the template's own marks hold of this turn; the token that ends the turn belongs to it, marked or not."""
-    found = [span for span in generated if span[0] < place.high and span[1] > place.low and span[1] > span[0]]
+    found = [
+        (_after_opening(template, place, max(start, place.low), text), end)
+        for start, end in generated
+        if start < place.high and end > max(start, place.low)
+    ]
     if not found:
         return ()
     start, end = found[-1]
+    if end > place.high:  # what is marked goes on in other turns
+        end = place.end
     whole = any(text.endswith(stop, start, end) or stop in text[place.end : end] for stop in template.turn.stops)
     return (*found[:-1], (start, end if whole else _end(template, text, end, place.high, False)))
+
+
+def _after_opening(template: Template, place: _Place, start: int, text: str) -> int:
+    """Where the answer begins in what is marked from `start` on: the turn's opening is given, and not said by the assistant."""
+    opening = template.turn.opening
+    at = text.rfind(opening, start, max(start, place.start)) if opening else -1
+    return at + len(opening) if at >= 0 else start
 
 
 def _pairs(marks: Sequence[Mark]) -> list[tuple[Mark, Mark]]:
@@ -235,6 +248,8 @@ def _dropped(messages: Sequence[Message], tools: Sequence[Any] | None, text: str
             found.add("reasoning_content")
         if any(lacks(name) for name in map(_name, one.get("tool_calls") or ())):
             found.add("a tool call")
+        elif any(lacks(part) for part in _argument_texts(one.get("tool_calls") or ())):
+            found.add("arguments of a tool call")
     if any(lacks(name) for name in map(_name, tools or ())):
         found.add("tools")
     return frozenset(found)
@@ -255,6 +270,26 @@ def _kept(marks: Sequence[Mark]) -> dict[int, Span]:
 def _name(tool: Any) -> str:
     inner = tool.get("function", tool) if isinstance(tool, dict) else {}
     return str(inner.get("name", "")) if isinstance(inner, dict) else ""
+
+
+def _argument_texts(calls: Sequence[Any]) -> Iterator[str]:
+    """Every text in the arguments of calls, names of parameters among them."""
+    waiting: list[Any] = [call.get("function", call).get("arguments") for call in calls]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            try:
+                read = json.loads(one)
+            except (ValueError, RecursionError):
+                read = one
+            if isinstance(read, dict | list):
+                waiting.append(read)
+            elif one.strip():
+                yield one.strip()
+        elif isinstance(one, dict):
+            waiting += [*one.keys(), *one.values()]
+        elif isinstance(one, list | tuple):
+            waiting += one
 
 
 def _squeezed(text: str) -> str:

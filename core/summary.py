@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from core.curve import IN_TRAINING
 from core.data import mixture
 from core.result import Result, write_whole
 from core.states import State
@@ -42,6 +43,28 @@ def add_training(result: Result, trained: Trained) -> None:
     if trained.diverged_at is not None:
         result.state = State.DIVERGED
         result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps}"
+
+
+def add_preference(result: Result, trained: Trained, first: Trained) -> None:
+    """The second stage's metrics, and the history of both; a loss that was not finite makes the state "diverged"."""
+    own = trained.history[len(first.history) :]
+    last = own[-max(1, round(LAST_SHARE * len(own))) :]
+    result.metrics |= {
+        "prefer/tokens": trained.tokens,
+        "prefer/steps": trained.steps,
+        "prefer/seconds": trained.seconds,
+        **{
+            f"prefer/{name}": sum(point[name] for point in last) / len(last)
+            for name in IN_TRAINING
+            if name in own[-1] and name != "learning_rate"
+        },
+    }
+    if trained.resumed_at:
+        result.facts["resumed"] = f"at step {trained.resumed_at} of {trained.planned_steps} of the second stage"
+    result.history = trained.history
+    if trained.diverged_at is not None:
+        result.state = State.DIVERGED
+        result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps} of the second stage"
 
 
 def add_measurements(result: Result, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from core.data.turns import with_calls
 from core.errors import BadInput, message
 
 if TYPE_CHECKING:
@@ -116,6 +117,19 @@ class Template:
         return text, None
 
     def _render(self, messages: list[dict[str, Any]], tools: Any, answer_next: bool, marking: bool = False) -> str:
+        """Calls of tools are written as the row has them; where that is refused, as other templates want them."""
+        try:
+            return self._render_so(messages, tools, answer_next, marking)
+        except Endless:
+            raise
+        except BadInput:
+            for as_text in (False, True) if any(one.get("tool_calls") for one in messages) else ():
+                with contextlib.suppress(BadInput):
+                    wrapped = [with_calls(one, as_text) for one in messages]
+                    return self._render_so(wrapped, tools, answer_next, marking)
+            raise
+
+    def _render_so(self, messages: list[dict[str, Any]], tools: Any, answer_next: bool, marking: bool) -> str:
         self.sandbox.clock_starts()
         variables = {
             **dict(self.special.variables), "messages": messages, "tools": list(tools) if tools else None, "documents": None,
@@ -160,11 +174,12 @@ def _turn(template: Template) -> Turn:
             before = asked = ""
         except BadInput:
             return Turn()
-    if not marks or (start := place_of(marks, 1, False)) is None or (end := place_of(marks, 1, True)) is None:
+    if not marks or (end := place_of(marks, 1, True)) is None:
         return Turn()
+    start = place_of(marks, 1, False)  # none where a template changes how an answer begins
     common = n_same(before, asked)
     opening = asked[common:]
-    if not opening and asked and text.startswith(asked) and text[len(asked) : start].isspace():
+    if start is not None and not opening and asked and text.startswith(asked) and text[len(asked) : start].isspace():
         lead = text[len(asked) : start]
     closing, stop = _closing(text[end:], template.special.tokens)
     middle = _middle_closing(template, user, answer)

@@ -4,7 +4,7 @@ What differs from SFTTrainer as it comes, and why (measured by tests/benchmarks/
 - The loss is taken from the model's own logits at the response's positions. TRL's fused head reads `lm_head.weight`
   directly, which leaves out PEFT's trained rows for new tokens where the head is tied; and it computes entropy and accuracy.
 - The learning rate is above 0 from the first step on (core/schedule.py).
-- Batches are made by core/batches.py, from lists, in an order that only the seed decides.
+- Batches are made by core/batches.py, from lists, in an order that only the seed decides, or a curriculum with it.
 - A training that was interrupted goes on from its state in the trial's folder (core/resume.py), through the Trainer's own way to
   resume, of which nothing but the step number is read from a file of its own.
 """
@@ -28,8 +28,8 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerState
 from trl import SFTConfig, SFTTrainer
 
-from core import batches, head, optimizers, resume, schedule, training_state
-from core.data.encode import Encoded
+from core import batches, head, near_base, optimizing, resume, schedule, training_state
+from core.adapters import adalora
 from core.training import Run, Trained
 from core.watcher import Watcher
 
@@ -45,14 +45,18 @@ def response_loss(model: nn.Module, inputs: dict[str, torch.Tensor]) -> torch.Te
 class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
     """SFTTrainer with our batches and loss; collects losses without waiting for them."""
 
+    loss_name = "loss"  # in a training's history
     loss_is_scaled_for_ga: bool | None = True  # type: ignore[assignment]  # compute_loss divides by the tokens of the whole optimizer step
 
-    def __init__(self, rows: Sequence[Encoded], pad: int, how: Run, **options: Any) -> None:
+    def __init__(self, rows: Sequence[Any], pad: int, how: Run, **options: Any) -> None:
         self.rows, self.pad, self.how = rows, pad, how
-        self.order = batches.SeededOrder([len(row.ids) for row in rows], how.train.batch_size, how.seed)
+        self.order = batches.SeededOrder([len(row.ids) for row in rows], how.train, how.seed, how.curriculum)
         self.losses: list[torch.Tensor] = []  # one per optimizer step
         self.token_counts: list[torch.Tensor] = []
+        self.beside: dict[str, list[torch.Tensor]] = {}  # what else is told of each optimizer step
+        self.kept: dict[str, torch.Tensor] = {}  # what else of this training a state has to hold
         self.resumed: resume.State | None = None  # until it is taken up
+        self.n_kept_near = 1  # of an optimizer step, the tokens at which it is held near the base
         super().__init__(**options)
         self.model_accepts_loss_kwargs = True  # so that the Trainer counts the response tokens of an optimizer step
         self._loss_shifts_labels = False  # ours hold the predicted tokens alone
@@ -72,27 +76,55 @@ class ResponseTrainer(SFTTrainer):  # type: ignore[misc]
 
     def create_optimizer(self, model: Any = None) -> Any:
         own: Any = self.model
-        made = optimizers.with_ratios(own, self.get_decay_parameter_names(own), self.how.train.weight_decay)
-        if made is None:
-            return super().create_optimizer(model)
-        kind, options = self.get_optimizer_cls_and_kwargs(self.args, own)
-        self.optimizer = kind([{**group, "lr": options["lr"] * ratio} for ratio, group in made], **options)
+        adamw, options = self.get_optimizer_cls_and_kwargs(self.args, own)
+        decaying = self.get_decay_parameter_names(own)
+        self.optimizer = optimizing.build(own, self.how.train, decaying, lambda groups: adamw(groups, **options))
         return self.optimizer
 
     def get_train_dataloader(self) -> DataLoader:
         size = self.args.per_device_train_batch_size
-        return DataLoader(self.rows, batch_size=size, sampler=self.order, collate_fn=lambda rows: batches.collate(rows, self.pad))  # type: ignore[arg-type]
+        return DataLoader(self.rows, batch_size=size, sampler=self.order, collate_fn=self.collate)  # type: ignore[arg-type]
+
+    def begin(self) -> None:
+        """What is done once, before the first step."""
+
+    def collate(self, rows: Sequence[Any]) -> dict[str, torch.Tensor]:
+        return batches.collate(rows, self.pad)
+
+    def get_batch_samples(self, epoch_iterator: Any, num_batches: int, device: torch.device) -> tuple[list[Any], Any]:
+        """The micro-batches of an optimizer step, and how many tokens they teach: 1 where it is none, as of replayed text alone
+        that the model is only held near to its base on."""
+        found, n_taught = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self.n_kept_near = max(1, sum(one["kl_at"].shape[1] for one in found if "kl_at" in one))
+        return found, n_taught if n_taught is None else torch.as_tensor(n_taught).clamp(min=1)
 
     def compute_loss(
         self, model: nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
     ) -> torch.Tensor:
-        loss = response_loss(model, inputs) / num_items_in_batch
-        if len(self.losses) == self.state.global_step:
-            self.losses.append(loss.detach())
-            self.token_counts.append(inputs["n_tokens"].sum())
-        else:  # a further micro-batch of the same optimizer step
-            self.losses[-1] = self.losses[-1] + loss.detach()
-            self.token_counts[-1] = self.token_counts[-1] + inputs["n_tokens"].sum()
+        is_first = len(self.losses) == self.state.global_step  # micro-batch of its optimizer step
+        loss = self._told_loss(model, inputs, num_items_in_batch)
+        apart = adalora.penalty(self.model) if is_first else None
+        return loss if apart is None else loss + apart
+
+    def _told_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], n_items: Any) -> torch.Tensor:
+        """The loss, with the divergence from the base where that is a part of it."""
+        if not self.how.train.kl_to_base:
+            return self.noted(response_loss(model, inputs) / n_items, inputs["n_tokens"].sum())
+        assert self.how.reference is not None
+        summed, divergence = near_base.summed_losses(model, self.how.reference, inputs)
+        kl = divergence / self.n_kept_near
+        loss = self.noted(summed / n_items, inputs["n_tokens"].sum(), kl_to_base=kl)
+        return loss + self.how.train.kl_to_base * kl
+
+    def noted(self, loss: torch.Tensor, n_tokens: torch.Tensor, **beside: torch.Tensor) -> torch.Tensor:
+        """The loss of a micro-batch, which with its tokens and what is told beside is added to those of its optimizer step."""
+        series = [(self.losses, loss.detach()), (self.token_counts, n_tokens)]
+        series += [(self.beside.setdefault(name, []), value.detach()) for name, value in beside.items()]
+        for values, value in series:
+            if len(values) == self.state.global_step:
+                values.append(value)
+            else:  # a further micro-batch of the same optimizer step
+                values[-1] = values[-1] + value
         return loss
 
     def go_on(self, state: resume.State) -> None:
@@ -163,17 +195,27 @@ def _config_kept(model: nn.Module) -> Iterator[None]:
             setattr(config, name, value)
 
 
-def fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded], how: Run) -> Trained:
-    """Trains the model in place. A loss that is not finite ends it early and is reported, not raised."""
+def fit(
+    model: nn.Module,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[Any],
+    how: Run,
+    kind: type[ResponseTrainer] = ResponseTrainer,
+) -> Trained:
+    """Trains the model in place, on what this kind of trainer learns from. A loss that is not finite ends it early and is
+    reported, not raised."""
     with _config_kept(model):
-        trained = _fit(model, tokenizer, rows, how)
-    gc.collect()  # trainer and callback hold each other, and with them Adam's moments: 8 bytes a parameter
+        trained = _fit(model, tokenizer, rows, how, kind)
+    gc.collect()  # trainer and callback hold each other, and with them the optimizer's moments: 8 bytes a parameter in AdamW
     return trained
 
 
-def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Encoded], how: Run) -> Trained:
+def _fit(
+    model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[Any], how: Run, kind: type[ResponseTrainer]
+) -> Trained:
     began = time.perf_counter()
-    trainer = ResponseTrainer(
+    trained_before = {one: one.data for one in model.parameters() if one.requires_grad} if how.after else {}
+    trainer = kind(
         rows,
         tokenizer.pad_token_id,
         how,
@@ -185,13 +227,18 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
     )
     trainer.remove_callback(PrinterCallback)
     for parameter in model.parameters():
-        if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where AdamW's small steps are lost
-            parameter.data = parameter.data.float()
+        if parameter.requires_grad:  # TRL casts adapters of quantized models to bfloat16, where small steps are lost
+            parameter.data = trained_before.get(parameter, parameter.data).float()
     planned, epochs = how.train.n_steps(len(rows)), how.train.n_epochs(len(rows))
     watcher = Watcher(trainer, how, planned, epochs)
     watcher.began = began
     trainer.add_callback(watcher)
+    if how.train.l2_to_base:
+        assert how.reference is not None
+        trainer.add_callback(near_base.DecayToBase(model, how.reference, how.train.l2_to_base))
     state = how.keeper.load() if how.keeper else None
+    if state and (resume.AFTER in state.rest) != (how.after is not None):
+        state = None  # of the other stage
     if how.along:
         how.along.begin(planned)
     _train(trainer, watcher, state)
@@ -205,6 +252,7 @@ def _fit(model: nn.Module, tokenizer: PreTrainedTokenizerBase, rows: Sequence[En
 def _train(trainer: ResponseTrainer, watcher: Watcher, state: resume.State | None) -> None:
     """From the beginning, or from the state on; a long training's last state is kept, so that what follows it may be killed."""
     if state is None:
+        trainer.begin()
         trainer.train()
     else:
         watcher.take(state)

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from torch import nn
+
+from core.batches import Curriculum
 from core.curve import Point
 from core.hardware import Device
 from core.resume import Keeper
-from core.settings import Train
+from core.settings import Prefer, Train
 from core.tasks.along import Along
 
 
 @dataclass(frozen=True)
 class Run:
     """How one training goes: its settings, the seed of its order and dropout, where, in which precision, the trial's folder
-    (signs of life and states are written there), how its steps fit into the memory, what keeps its states, and what measures the
-    model along the way."""
+    (signs of life and states are written there), how its steps fit into the memory, what keeps its states, what measures the
+    model along the way, in which order rows come, and what base it is held near to."""
 
     train: Train
     seed: int
@@ -26,6 +29,10 @@ class Run:
     checkpointing: bool = False  # layers are computed again for the backward pass instead of kept
     keeper: Keeper | None = None
     along: Along | None = None
+    curriculum: Curriculum | None = None  # in which order rows come; None: in a random one
+    prefer: Prefer | None = None  # of a second stage
+    after: Trained | None = None  # what the first stage came to, whose steps a second one's follow
+    reference: nn.Module | None = None  # the untouched base, to stay near to
 
 
 @dataclass

@@ -1,4 +1,5 @@
-"""A trainer's state as tensors and JSON, and back: trained weights, AdamW's moments, the schedule, the generators, the losses.
+"""A trainer's state as tensors and JSON, and back: trained weights, what the optimizer keeps, the schedule, the generators, the
+losses.
 
 Taken and given back at the beginning of an optimizer step, when no gradient is held and after whatever draws numbers between
 steps. The order of rows follows from the seed and the step alone.
@@ -16,7 +17,7 @@ from torch import nn
 
 from core.resume import State
 
-WEIGHT, MOMENT = "weight|", "optimizer|"
+WEIGHT, MOMENT, BESIDE, KEPT = "weight|", "optimizer|", "beside|", "kept by the trainer|"
 SCHEDULE = ("last_epoch", "_step_count", "_last_lr")  # of the scheduler; the rest is made with it
 
 
@@ -25,6 +26,9 @@ class Trainer(Protocol):
 
     losses: list[torch.Tensor]
     token_counts: list[torch.Tensor]
+    beside: dict[str, list[torch.Tensor]]
+    kept: dict[str, torch.Tensor]
+    loss_name: str
     resumed: State | None
     model: Any
     optimizer: Any
@@ -43,15 +47,21 @@ def captured(trainer: Trainer, rates: list[float], seconds: float) -> State:
     parameters, optimizer = trained(trainer.model), _optimizer(trainer)
     scheduler = trainer.lr_scheduler
     tensors: dict[str, torch.Tensor] = {WEIGHT + name: parameter.data for name, parameter in parameters.items()}
+    counts: dict[str, dict[str, float]] = {}  # what an optimizer keeps of a parameter that is no tensor: how many steps it took
     for name, parameter in parameters.items():
-        tensors |= {f"{MOMENT}{key}|{name}": value for key, value in optimizer.state[parameter].items()}
+        held = optimizer.state[parameter]
+        tensors |= {f"{MOMENT}{key}|{name}": value for key, value in held.items() if isinstance(value, torch.Tensor)}
+        counts[name] = {key: value for key, value in held.items() if not isinstance(value, torch.Tensor)}
     tensors |= {"losses": torch.stack(trainer.losses), "token_counts": torch.stack(trainer.token_counts)}
+    tensors |= {BESIDE + name: torch.stack(values) for name, values in trainer.beside.items()}
+    tensors |= {KEPT + name: value for name, value in trainer.kept.items()}
     drawn, words = generators()
     rest = {
         **words,
         "rates": list(rates),
         "seconds": seconds,
         "schedule": {name: value for name, value in scheduler.state_dict().items() if name in SCHEDULE},
+        "counts": counts,
         "learning_rates": [float(group["lr"]) for group in optimizer.param_groups],
     }
     return State(trainer.state.global_step, tensors | drawn, rest)
@@ -63,13 +73,13 @@ def restore(trainer: Trainer, state: State) -> None:
     optimizer = _optimizer(trainer)
     names = {id(parameter): name for name, parameter in trained(trainer.model).items()}
     own = optimizer.state_dict()
-    moments: dict[str, dict[str, torch.Tensor]] = {}
+    moments: dict[str, dict[str, Any]] = {name: dict(held) for name, held in state.rest["counts"].items()}
     for name, tensor in state.tensors.items():
         if name.startswith(MOMENT):
             _, key, parameter = name.split("|", 2)
             moments.setdefault(parameter, {})[key] = tensor
     ordered = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    own["state"] = {i: moments[names[id(parameter)]] for i, parameter in enumerate(ordered) if names[id(parameter)] in moments}
+    own["state"] = {i: moments[names[id(parameter)]] for i, parameter in enumerate(ordered) if moments[names[id(parameter)]]}
     for group, rate in zip(own["param_groups"], state.rest["learning_rates"], strict=True):
         group["lr"] = rate
     optimizer.load_state_dict(own)
@@ -85,6 +95,25 @@ def restore_weights(trainer: Trainer, state: State) -> None:
     device = trainer.args.device
     trainer.losses = list(state.tensors["losses"].to(device))
     trainer.token_counts = list(state.tensors["token_counts"].to(device))  # beside those of steps to come
+    trainer.beside = {name: list(values.to(device)) for name, values in _named(state, BESIDE).items()}
+    trainer.kept = kept(state)
+
+
+def kept(state: State) -> dict[str, torch.Tensor]:
+    """What else the training held."""
+    return _named(state, KEPT)
+
+
+def _named(state: State, prefix: str) -> dict[str, torch.Tensor]:
+    """The tensors whose names begin so, without that."""
+    return {name.removeprefix(prefix): one for name, one in state.tensors.items() if name.startswith(prefix)}
+
+
+def seed(number: int) -> None:
+    """All generators of this process. TRL and PEFT seed too late or not at all."""
+    random.seed(number)
+    np.random.seed(number)  # noqa: NPY002  # the libraries underneath draw from the global generator
+    torch.manual_seed(number)
 
 
 def generators() -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

@@ -8,33 +8,54 @@ from __future__ import annotations
 
 import gc
 import math
-import random
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
-from core import adapters, hardware, memory, model, resume, saved, signs, summary, tasks, train, trial_rows, warm
+from core import (
+    adapters,
+    hardware,
+    memory,
+    model,
+    preference,
+    resume,
+    saved,
+    scaled,
+    signs,
+    summary,
+    tasks,
+    train,
+    training_state,
+    trial_pairs,
+    trial_rows,
+    warm,
+)
 from core import base as bases
 from core.along import on_validation
+from core.batches import Curriculum
+from core.data.choices import ORDERS, reads_scorer
+from core.data.encode import EncodedPair
 from core.errors import BadInput, one_line
 from core.fields import content_hash
 from core.hardware import Device
 from core.provenance import facts as resolved
 from core.provenance import versions
 from core.result import Result
-from core.settings import Trial
+from core.row_scores import Scoring
+from core.settings import Train, Trial
 from core.signs import Sign
 from core.states import State
 from core.tasks import drift, own_texts, samples
 from core.tasks.along import Along
 from core.tasks.measurement import Measurement, Subject, shared
+from core.training import Trained
 from core.trial_rows import Tokens
 
 __all__ = ["Device", "run"]
@@ -114,6 +135,16 @@ class _Asked:
         """Whether it computes in bfloat16."""
         return memory.dtype(self.trial.model, self.device.kind) == "bfloat16"
 
+    def scoring(self, base: model.Base, seq_len: int) -> Scoring:
+        """What scores the trial's rows. From here on what the base tells is shared with the sweep's other trials."""
+        trial = self.trial
+        if content := self.hashes.get("model"):
+            own_texts.share(base.model, self.output, [asdict(trial.model), content])
+        if reads_scorer(trial.data.select, trial.data.order):
+            signs.show(self.output, Sign("scoring rows"))
+        told = self.hashes.get("model" if trial.data.scorer is None else "scorer", "")
+        return Scoring(trial, base, self.device, seq_len, told)
+
 
 def _run(asked: _Asked, result: Result) -> None:
     trial, hashes, output, device = asked.trial, asked.hashes, asked.output, asked.device
@@ -122,16 +153,16 @@ def _run(asked: _Asked, result: Result) -> None:
     place = hardware.prepare(device)
     base = model.load(trial.model, device, hashes.get("model", ""))
     seq_len = model.seq_len_tokens(base, trial.data.seq_len_tokens, method.virtual_tokens(trial.adapter))
-    chosen = trial_rows.chosen_for(trial, base)
+    scoring = asked.scoring(base, seq_len)
+    chosen = trial_rows.chosen_for(trial, base, scoring.means())
     trial_rows.check_unchanged(trial, base, chosen, hashes)
-    data = trial_rows.encoded(trial, base, seq_len, result, chosen)
+    data = trial_rows.encoded(scoring, result, chosen)
+    both = trial_pairs.encoded(trial, base, seq_len, hashes, result) if trial.prefer.on else []
 
-    if content := hashes.get("model"):
-        own_texts.share(base.model, output, [asdict(trial.model), content])
     text = hashes.get("base_text", "")
     untouched = Subject(base.model, base.tokenizer, trial, data.held_out, base.model, seq_len, text, chosen.evaluation)
     before = _before(asked, base, untouched)  # before there is a second copy of the weights
-    _seed_generators(trial.seed)  # before the adapter is created: its initial weights are random
+    training_state.seed(trial.seed)  # before the adapter is created: its initial weights are random
     adapted = adapters.build(model.trial_copy(base, method.changes_base), trial.adapter, base.new_tokens)
     hardware.reset_peak_memory(device)  # the base is loaded and measured by a worker's first trial alone
     facts |= resolved(trial, base, adapted, device, seq_len) | {"tasks": ", ".join(tasks.chosen(trial))}
@@ -139,35 +170,66 @@ def _run(asked: _Asked, result: Result) -> None:
         facts["drift_texts"] = content_hash(drift.texts(untouched))
     metrics["trainable_parameters"] = adapters.trainable_parameters(adapted.model)
     metrics["total_parameters"] = base.model.num_parameters()
+    route = scaled.Route.of(adapted.model, base.model) if trial.evaluation.shares and trial.evaluation.split == "test" else None
 
     tuned = replace(untouched, model=adapted.model)
-    _train(asked, base, tuned, data, result)
+    first = _train(asked, base, tuned, data, result)
+    if both and result.state is State.FINISHED:
+        _prefer(asked, tuned, first, both, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if result.state is not State.FINISHED:
         return
     adapted.model.to(place).eval()
-    if asked.mixed and (method.changes_base or method.rounded):
-        model.round_parameters(adapted.model, torch.bfloat16)  # measured as it would be shipped, like the base
+    _ended(asked, adapted.model, route)
 
-    scored = _score(tuned, before, output, result)
+    scored = _score(tuned, before, route, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
         facts["adapter"] = _save(asked, adapted.model, base)
 
 
-def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> None:
-    """Trains the model in place, from where an earlier attempt got to; what came of it is in the result."""
+def _ended(asked: _Asked, tuned: nn.Module, route: scaled.Route | None) -> None:
+    """The model is trained, and measured as it would be shipped, like the base."""
+    if route:
+        route.ended()
+    method = adapters.method_of(asked.trial)
+    if asked.mixed and (method.changes_base or method.rounded):
+        model.round_parameters(tuned, torch.bfloat16)
+
+
+def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> Trained:
+    """Trains the model in place, from where an earlier attempt got to; what came of it is in the result too."""
     trial, output, device, facts, keeper = asked.trial, asked.output, asked.device, result.facts, asked.keeper
-    way = _way(asked, data, result.metrics)
+    way = _way(asked, max(len(row.ids) for row in data.train), trial.train, result.metrics)
     facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
-    along = _along(asked, base, tuned)
-    memories = way.micro_batch_size, way.checkpointing
-    how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along)
-    trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
+    trained = preference.begun(keeper) if trial.prefer.on else None
+    if trained is None:
+        along = _along(asked, base, tuned)
+        memories = way.micro_batch_size, way.checkpointing
+        curriculum = Curriculum(data.difficulties, ORDERS[trial.data.order]) if data.difficulties else None
+        beside: dict[str, Any] = {"curriculum": curriculum, "reference": tuned.reference}
+        how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, **beside)
+        trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
     summary.add_training(result, trained)
     result.seconds = keeper.earlier_seconds or 0.0  # `run` adds those of this process
     if keeper.trouble:
         facts["training_state"] = keeper.trouble
+    return trained
+
+
+def _prefer(asked: _Asked, tuned: Subject, first: Trained, pairs: Sequence[EncodedPair], result: Result) -> None:
+    """The second stage, in place, from where an earlier attempt got to."""
+    trial, keeper = asked.trial, asked.keeper
+    own = trial.second_stage(len(pairs))
+    longest = trial.prefer.sequences * max(len(one.ids) for pair in pairs for one in (pair.chosen, pair.rejected))
+    first_gib = result.metrics["memory_estimate_gib"]
+    way = _way(asked, longest, own, result.metrics)
+    result.metrics["memory_estimate_gib"] = max(way.peak_gib, first_gib)
+    result.facts |= {"prefer_micro_batch_size": str(way.micro_batch_size)}
+    memories = way.micro_batch_size, way.checkpointing
+    of_stage: dict[str, Any] = {"prefer": trial.prefer, "after": first}
+    how = train.Run(own, trial.seed, asked.device, asked.mixed, str(asked.output), *memories, keeper, **of_stage)
+    summary.add_preference(result, preference.fit(tuned.model, tuned.tokenizer, pairs, how), first)
 
 
 def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
@@ -176,7 +238,7 @@ def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
         return None
     if asked.trial.evaluation.split != "validation":
         trial = on_validation(asked.trial)
-        chosen = trial_rows.chosen_for(trial, base)
+        chosen = trial_rows.chosen_for(trial, base, asked.scoring(base, tuned.seq_len).means())
         trial_rows.check_unchanged(trial, base, chosen, asked.hashes)
         rows = trial_rows.held_out(trial, base, chosen, tuned.seq_len).rows
         tuned = replace(tuned, trial=trial, rows=rows, asked=chosen.evaluation)
@@ -191,8 +253,9 @@ def _save(asked: _Asked, tuned: nn.Module, base: model.Base) -> str:
     return saved.save(tuned, base.tokenizer, str(asked.output / saved.FOLDER), most)
 
 
-def _score(tuned: Subject, before: list[Measurement], output: Path, result: Result) -> bool:
-    """The trained model's scores, in the result and in items.csv.gz; whether all of them are finite, else it has diverged."""
+def _score(tuned: Subject, before: list[Measurement], route: scaled.Route | None, output: Path, result: Result) -> bool:
+    """The trained model's scores, in the result and in items.csv.gz, those at shares of its way too; whether all are finite,
+    else it has diverged."""
     signs.show(output, Sign("measuring"))
     started = time.perf_counter()
     after = tasks.measure(tuned)
@@ -203,27 +266,23 @@ def _score(tuned: Subject, before: list[Measurement], output: Path, result: Resu
     before, after, apart = shared(before, after)
     if apart:
         result.facts["measures_left_out"] = f"{', '.join(apart)}: not between 0 and 1 both before and after training"
+    if route:
+        further = route.measured(tuned, before)
+        result.metrics |= further.metrics
+        before, after = [*before, *further.before], [*after, *further.after]
     summary.add_measurements(result, before, after)
     summary.write_items(output, before, after)
     samples.write(output, tuned)
     return True
 
 
-def _way(asked: _Asked, data: Tokens, metrics: dict[str, float]) -> memory.Fit:
-    """How the optimizer steps are made to fit into the trial's share of the memory."""
-    longest = max(len(row.ids) for row in data.train)
+def _way(asked: _Asked, longest: int, how: Train, metrics: dict[str, float]) -> memory.Fit:
+    """How optimizer steps over rows of at most so many tokens are made to fit into the trial's share of the memory."""
     files, trainable = bases.read(asked.trial.model), int(metrics["trainable_parameters"])
     load = memory.load(asked.trial, files, trainable, longest, asked.device.kind)
-    way = memory.fit(load, asked.trial.train, asked.available_gib)
+    way = memory.fit(load, how, asked.available_gib)
     metrics["memory_estimate_gib"], metrics["memory_base_gib"] = way.peak_gib, load.base_bytes / memory.GIB
     return way
-
-
-def _seed_generators(seed: int) -> None:
-    """All generators of this process. TRL and PEFT seed too late or not at all."""
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  # the libraries underneath draw from the global generator
-    torch.manual_seed(seed)
 
 
 def _before(asked: _Asked, base: model.Base, untouched: Subject) -> list[Measurement]:

@@ -4,6 +4,7 @@ what has diverged is stopped."""
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from transformers import TrainerCallback
 
 from core import curve, resume, signs, training_state
+from core.adapters import adalora
 from core.training import Run
 from core.training_state import Trainer
 
@@ -26,6 +28,7 @@ class Watcher(TrainerCallback):
         self.shown = signs.Steps(Path(how.output), planned)
         self.rates: list[float] = []
         self.began, self.earlier = time.perf_counter(), 0.0
+        self.budget = adalora.Budget.of(trainer.model, planned, again=how.after is not None)
 
     def seconds(self) -> float:
         """Of this attempt and those before, without what was measured along the way."""
@@ -34,16 +37,21 @@ class Watcher(TrainerCallback):
     def done(self) -> curve.Steps:
         losses = torch.stack(self.trainer.losses).double().tolist() if self.trainer.losses else []
         counts = torch.stack(self.trainer.token_counts).tolist() if self.trainer.losses else []
-        return curve.Steps(losses, counts, self.rates, self.planned, self.epochs)
+        beside = {name: torch.stack(values).double().tolist() for name, values in self.trainer.beside.items()}
+        after, name = self.how.after, self.trainer.loss_name
+        earlier = (after.steps, after.tokens) if after else (0, 0)
+        return curve.Steps(losses, counts, self.rates, self.planned, self.epochs, name, beside, *earlier)
 
     def history(self, whole: bool) -> list[curve.Point]:
-        found = curve.points(self.done(), whole)
+        found = (self.how.after.history if self.how.after else []) + curve.points(self.done(), whole)
         return sorted(found + (self.how.along.points if self.how.along else []), key=lambda point: point["step"])
 
     def keep(self) -> None:
         state = training_state.captured(self.trainer, self.rates, self.seconds())
         if self.how.along:
             self.how.along.put_into(state)
+        if self.how.after:
+            state.rest[resume.AFTER] = asdict(self.how.after)
         assert self.how.keeper is not None
         self.how.keeper.save(state)
 
@@ -52,6 +60,8 @@ class Watcher(TrainerCallback):
         self.rates = state.rest["rates"]
         self.earlier = state.rest["seconds"]
         self.shown.first = state.step
+        if self.budget:
+            self.budget.take(training_state.kept(state))
         if self.how.along:
             self.how.along.take_from(state)
 
@@ -63,6 +73,10 @@ class Watcher(TrainerCallback):
             self.keep()
         assert self.trainer.lr_scheduler is not None
         self.rates.append(float(self.trainer.lr_scheduler.get_last_lr()[0]))
+
+    def on_optimizer_step(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.budget:
+            self.budget.step(state.global_step, self.trainer.kept)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         step: int = state.global_step

@@ -15,6 +15,8 @@ from typing import Any
 
 from core.errors import BadInput
 
+LONGEST_NAME = 255  # of a file, in bytes
+CHUNK_BYTES = 1 << 22
 LONGEST_HEADER = 100_000_000  # bytes; the library's own limit
 # Bits of an element, by the names of safetensors 0.8.
 BITS = {
@@ -66,13 +68,15 @@ def index(directory: Path) -> dict[str, str]:
     path = directory / INDEX
     content = read_json(path)
     found: Any = content.get("weight_map")
-    plain = (
-        isinstance(found, dict) and found and all(isinstance(name, str) and Path(name).name == name for name in found.values())
-    )
-    if not plain:
+    if not (isinstance(found, dict) and found and all(map(_is_file_name, found.values()))):
         text = 'must have a "weight_map" from the names of weights to those of files beside it'
         raise BadInput(f"model: {path} {text}; fetch it again", field="model.name")
     return dict(found)
+
+
+def _is_file_name(name: object) -> bool:
+    text = isinstance(name, str) and name.isprintable() and len(name.encode()) <= LONGEST_NAME
+    return text and Path(str(name)).name == name
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -98,8 +102,9 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The object of these pairs. Of a key that stands twice JSON takes the last, and another reader the first."""
     found: dict[str, Any] = {}
     for name, value in pairs:
-        if found.setdefault(name, value) != value:
+        if name in found and found[name] != value:
             raise BadInput(f"{name}={found[name]!r:.80} stands there again, as {value!r:.80}")
+        found[name] = value
     return found
 
 
@@ -125,6 +130,8 @@ def shapes(directory: Path) -> dict[str, Shape]:
         if lost:
             text = f"{named(lost)} not in the file that {INDEX} names; fetch the model again"
             raise BadInput(f"model: {directory}: {text}", field="model.name")
+        if not isinstance(read_json(directory / INDEX).get("metadata"), dict):  # transformers asks for it
+            raise BadInput(f'model: {directory / INDEX} has no object "metadata"; fetch it again', field="model.name")
     return found
 
 
@@ -132,6 +139,24 @@ def named(names: list[str]) -> str:
     """Some of the names, and how many more there are."""
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return ", ".join(sorted(names)[:3]) + rest
+
+
+def are_same(directory: Path, one: str, other: str) -> bool:
+    """Whether two weights of the checkpoint are of one type and shape and hold the same bytes."""
+    found = []
+    for path in files(directory):
+        entries, begin = _header(path)
+        for name in {one, other} & entries.keys():
+            start, end = entries[name]["data_offsets"]
+            found.append((path, begin + start, end - start, entries[name]["dtype"], entries[name]["shape"]))
+    (path, start, *kind), (other_path, other_start, *other_kind) = found
+    if kind != other_kind:
+        return False
+    with path.open("rb") as file, other_path.open("rb") as other_file:
+        file.seek(start)
+        other_file.seek(other_start)
+        sizes = (min(CHUNK_BYTES, kind[0] - at) for at in range(0, kind[0], CHUNK_BYTES))
+        return all(file.read(size) == other_file.read(size) for size in sizes)
 
 
 def _unpacked(path: Path, entries: Mapping[str, dict[str, Any]], begin: int) -> dict[str, Shape]:
@@ -173,7 +198,10 @@ def _header(path: Path) -> tuple[dict[str, dict[str, Any]], int]:
     """The checked entries of the file's header, and where its data begin."""
     size = path.stat().st_size
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        first = file.read(8)
+        length = int.from_bytes(first, "little")
+        if first == b"version ":
+            raise damaged(path, "a Git LFS pointer, not the data: git lfs pull fetches them")
         if size < 8 or length + 8 > size:
             raise damaged(path, f"cut off: {size:,} bytes, and its header alone should end at {length + 8:,}")
         if length > LONGEST_HEADER:

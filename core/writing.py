@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 
 from core import chat, refused, shown
 from core.base import BaseFiles
-from core.data import encode
+from core.data import encode, selection
+from core.data.choices import RANDOM
+from core.data.drawing import Means
 from core.data.rows import Row
 from core.data.selection import Selection
 from core.errors import BadInput
@@ -33,9 +35,20 @@ class Written:
     shown: shown.Pieces  # one row as it is written, what is learnt of it apart
 
 
-def select(trial: Trial, base: BaseFiles) -> Selection:
-    """The selection without rows that the base's chat template refuses."""
-    return refused.select(_conversations(trial, base).template, trial.data, trial.evaluation, trial.seed)
+def select(trial: Trial, base: BaseFiles, seq_len: int) -> Selection:
+    """The rows that the trial takes, without those that the base's chat template refuses where they may be left out. What a
+    model's scores would choose is not known here: as many rows in the seed's order stand for them."""
+    asked = trial.data, trial.evaluation, trial.seed
+    means = Means(n_tokens=lambda row: _n_kept(trial, base, row, seq_len))
+    if trial.data.skip_bad_rows:
+        return refused.select(_conversations(trial, base).template, *asked, means)
+    return selection.select(*asked, means=means)
+
+
+def _n_kept(trial: Trial, base: BaseFiles, row: Row, seq_len: int) -> int:
+    """How many of the row's tokens are trained on."""
+    n, before = next(counts(trial, base, [row]))
+    return min(n, seq_len) if n <= seq_len or before < seq_len else 0
 
 
 def look(trial: Trial, base: BaseFiles, chosen: Selection, seq_len: int) -> Written:
@@ -50,9 +63,18 @@ def look(trial: Trial, base: BaseFiles, chosen: Selection, seq_len: int) -> Writ
     sample = train[:SAMPLED_ROWS]
     written = _sample(trial, conversation, sample, seq_len)
     told = [_near(train, evaluation)] if evaluation else []
+    told.append(_selected(trial, chosen))
     if chosen.n_refused:
         told.append(f"the chat template refuses {chosen.n_refused:,} rows, which are left out ({chosen.refused})")
     return replace(written, notes=(*written.notes, *filter(None, told)))
+
+
+def _selected(trial: Trial, chosen: Selection) -> str:
+    """What may not be meant about which rows are selected."""
+    data = trial.data
+    if data.select != RANDOM and len(chosen.train) == chosen.n_available:
+        return f"data.select={data.select}: all {chosen.n_available:,} rows are taken, so nothing is selected"
+    return ""
 
 
 def _check(trial: Trial, conversation: chat.Conversations, chosen: Selection) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from core import adapters, base, preflight, tasks, writing
 from core.data import kinds, selection
+from core.data.choices import RANDOM, reads_scorer
 from core.fields import flatten, replace_field
 from core.preflight import Inputs
 from core.settings import Full, Lora, Train, Trial
@@ -24,10 +25,12 @@ RESOLVED = frozenset({
     "model.name", "model.revision", "data.source", "data.eval_source", "data.eval_share", "data.n_examples", "data.n_clusters",
     "data.n_tasks", "data.n_templates", "data.best_share", "data.noise_share", "data.seq_len_tokens", "data.replay_share",
     "data.replay_domain", "train.epochs", "train.steps", "train.micro_batch_size", "evaluation.base_text", "evaluation.tasks",
-    "evaluation.split", "data.skip_bad_rows", "seed",
+    "evaluation.split", "data.skip_bad_rows", "data.select", "data.n_candidates", "data.budget", "data.scorer", "data.shares",
+    "data.amount", "data.replay_text", "seed",
 })  # fmt: skip
 OF_QUESTIONS = frozenset({"data.held_out_fold", "evaluation.items_per_task"})  # of tasks that make their questions
 OF_ROWS = frozenset({"evaluation.drift_samples", "evaluation.drift_tokens"})  # and not of the laboratory's tasks
+HASHES = frozenset({"model", "base_text", "replay_text"})  # of what is read beside rows
 Resolved = Mapping[str, object]
 
 
@@ -51,18 +54,30 @@ def resolved(trial: Trial, inputs: Inputs) -> Resolved:
     windows = bool(evaluation.base_text or evaluation.choices or evaluation.ifeval or evaluation.lm_eval)
     unread = RESOLVED | (frozenset() if windows else {"evaluation.max_rows"})
     unread |= (OF_ROWS if kind.laboratory else frozenset()) | (frozenset() if kind.own_questions else OF_QUESTIONS)
-    own = {name: value for name, value in flatten(trial).items() if name not in unread and not name.startswith("adapter.")}
+    elsewhere = ("adapter.",) if trial.prefer.on else ("adapter.", "prefer.")
+    own = {name: value for name, value in flatten(trial).items() if name not in unread and not name.startswith(elsewhere)}
     adapter = {f"adapter.{name}": value for name, value in _adapter(trial).items()}
     return {
         **own,
         **adapter,
-        "hashes": tuple(sorted((kind, text) for kind, text in inputs.provenance.items() if kind in ("model", "base_text"))),
+        "hashes": tuple(sorted((kind, text) for kind, text in inputs.provenance.items() if kind in HASHES)),
         "rows": (inputs.train_rows_hash, inputs.evaluation_rows_hash, inputs.seq_len_tokens),
+        "selected": _selected(trial, inputs),
         "replayed": (n_replayed, trial.data.replay_domain if n_replayed else None),
         "steps": inputs.steps,
+        "pairs": inputs.pairs.pairs_hash if inputs.pairs else None,
         "micro batch": trial.train.micro_batch_size or trial.train.batch_size,
         "tasks": tasks.chosen(trial),
     }
+
+
+def _selected(trial: Trial, inputs: Inputs) -> tuple[object, ...]:
+    """By what rows are selected and put in order, as far as the rows do not tell it: scores are made when a trial runs."""
+    data = trial.data
+    some = inputs.n_taken < inputs.n_available and data.select != RANDOM
+    select = (data.select, data.n_candidates, data.budget) if some else (RANDOM,)
+    scorer = inputs.provenance.get("scorer") if reads_scorer(select[0], data.order) else None
+    return (*select, scorer)
 
 
 def _adapter(trial: Trial) -> dict[str, object]:

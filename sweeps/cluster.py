@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import secrets
-import signal
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -81,7 +80,8 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
         setattr(ray._private.client_mode_hook, mode, False)
     # a thread of Ray's prints the last log lines of a raylet that died, a hundred of them; `watch` says it in one
     setattr(ray._private.worker, "print_to_stdstream", lambda *message, **how: None)  # noqa: B010
-    on_terminate = signal.getsignal(signal.SIGTERM)
+    # SIGTERM is ours, from Ray's first line on: its own handlers end the process where it is, with exit codes of theirs
+    setattr(ray._private.utils, "set_sigterm_handler", lambda handler: None)  # noqa: B010
     with private.directory() as temporary, _environment(environment, own=not address):
         try:
             if address:
@@ -89,7 +89,6 @@ def cluster(resources: Resources, address: str | None = None) -> Iterator[None]:
             else:
                 _start(resources, temporary)
             DIRECTORY.append(temporary)
-            signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own handler there, which ends the process at once
             with watching(resources.fit, joined=bool(address)):
                 yield
         finally:

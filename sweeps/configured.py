@@ -12,10 +12,11 @@ from core.data.rows import is_lab
 from core.errors import BadInput, Problems, message
 from core.experiment import Experiment
 from core.fields import flatten
+from core.preference_settings import NONE, Prefer
 from core.preflight import Inputs
 from core.rates import RATE
 from core.settings import Trial
-from sweeps import overrides
+from sweeps import mixed, overrides
 from sweeps.moved import moved
 from sweeps.options import Options
 from sweeps.plan import Plan
@@ -37,7 +38,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
         value = getattr(options, option.strip("-").replace("-", "_"))
         if value is not None:
             with problems.taken():
-                experiment = overrides.with_input(experiment, option, value)
+                experiment = _with_input(experiment, option, value)
     if options.field:
         with problems.taken():
             experiment = _with_fields(experiment, options.field)
@@ -51,7 +52,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
         with problems.taken():
             experiment = overrides.without(experiment, options.without)
     with problems.taken():
-        _check_laboratory(experiment, options)
+        _check_arms(experiment, options)
     if options.seeds is not None:
         with problems.taken():
             experiment = overrides.with_seeds(experiment, options.seeds)
@@ -61,6 +62,11 @@ def configured(asked: Experiment, options: Options) -> Experiment:
                 experiment = lower(experiment, count)
     problems.raise_all()
     return experiment
+
+
+def _with_input(experiment: Experiment, option: str, value: str) -> Experiment:
+    several = option == "--data" and mixed.SHARES in experiment.vary
+    return (mixed.with_sources if several else overrides.with_input)(experiment, option, value)
 
 
 def _with_fields(experiment: Experiment, words: Sequence[str]) -> Experiment:
@@ -73,6 +79,15 @@ def _with_fields(experiment: Experiment, words: Sequence[str]) -> Experiment:
     return overrides.replace_in_base(experiment, "data.fields", ",".join(sorted(words)))
 
 
+def _check_arms(experiment: Experiment, options: Options) -> None:
+    """Whether the arms can be asked of this model and data, and have what is set; all that is wrong is told."""
+    problems = Problems()
+    for look in (_check_laboratory, _check_second_stage):
+        with problems.taken():
+            look(experiment, options)
+    problems.raise_all()
+
+
 def _check_laboratory(experiment: Experiment, options: Options) -> None:
     """A question about the laboratory's own world can't be asked of other models or data."""
     given = {"model.name": ("--model", options.model), "data.source": ("--data", options.data)}
@@ -83,6 +98,16 @@ def _check_laboratory(experiment: Experiment, options: Options) -> None:
             option = given[name][0] if given[name][1] is not None else f"--set {name}"
             problems.add(f"{name}={value}: {why}; leave out {option}", name)
     problems.raise_all()
+
+
+def _check_second_stage(experiment: Experiment, options: Options) -> None:
+    """Settings of a second stage that no arm has would be ignored in silence."""
+    fields = ({**flatten(experiment.base), **arm} for arm in ({}, *experiment.also))
+    methods = {str(one["prefer.method"]) for one in fields} | {*map(str, experiment.vary.get("prefer.method", ()))}
+    given = [name for name in options.fields_set if name.startswith(Prefer.PREFIX)]
+    if given and methods == {NONE}:
+        text = f"no arm of {experiment.name} has a second stage, so nothing reads it; set prefer.method=dpo too"
+        raise BadInput(f"{given[0]}: {text}", field=given[0])
 
 
 def check(plan: Plan) -> dict[Trial, Inputs]:

@@ -11,9 +11,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core import base as bases
+from core.adapters import METHODS, resolved_targets
 from core.data.kinds import Kind, kind_of
 from core.experiment import FEW_ITEMS, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
+from core.optimizers import OPTIMIZERS
 from core.rates import RATE
 from core.settings import Trial
 from core.states import Phase
@@ -84,6 +87,7 @@ def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
         inputs, asked = known[trial], trial.data.n_examples
         found += [f"caution: {note}" for note in inputs.notes]
         found += few_rows(trial, inputs)
+        found += in_32_bits(trial, inputs)
         if asked is not None and inputs.n_available < asked:
             found.append(
                 f"caution: data.n_examples={asked:,}: {trial.data.source} has only {_rows(inputs.n_available)} to train on"
@@ -105,6 +109,19 @@ def few_rows(trial: Trial, inputs: Inputs) -> list[str]:
     )
     more = "more with --eval-rows" if trial.evaluation.max_rows == n else more
     return [f"caution: only {_rows(n, 'evaluation row')}{none}: give {more}"]
+
+
+def in_32_bits(trial: Trial, inputs: Inputs) -> list[str]:
+    """That an adapter's tensors are mostly too small for the optimizer's 8 bits."""
+    own, method = OPTIMIZERS[trial.train.optimizer], METHODS[trial.adapter.method]
+    if method.changes_base or not own.least_numbers:
+        return []
+    n_layers = len(resolved_targets(trial.adapter, bases.read(trial.model)))
+    each = inputs.trainable_parameters / (2 * max(1, n_layers))  # A and B
+    if each >= own.least_numbers:
+        return []
+    text = f"tensors with fewer than {own.least_numbers:,} numbers keep 32 bits, and {method.label} trains some of {each:,.0f}"
+    return [f"caution: train.optimizer={trial.train.optimizer}: {text} on average: it is nearly AdamW here"]
 
 
 def _rows(n: int, what: str = "row") -> str:
@@ -146,6 +163,13 @@ def _data_line(inputs: Inputs, kind: Kind) -> str:
         f"(limit {inputs.seq_len_tokens}: about {inputs.n_truncated} truncated, {inputs.n_too_long} too long), "
         f"{inputs.left_out}; evaluated on {scored}"
     )
+
+
+def _pairs_line(row: Row) -> str:
+    pairs, prefer = row.inputs.pairs, row.trial.prefer
+    assert pairs is not None
+    steps = row.trial.second_stage(pairs.n_used).n_steps(pairs.n_used)
+    return f"  second stage: {prefer.source}: {pairs}; {steps:,} steps"
 
 
 def _shown_row(row: Row) -> list[str]:
@@ -193,6 +217,7 @@ def dry_run(plan: Plan, directory: Path, share: Resources, notes: Sequence[str],
         f"{plan.experiment.name} {plan.sweep[:8]}: {plan.experiment.question}", *lines,
         _data_line(rows[0].inputs, kind_of(rows[0].trial.data.source)),
         *(f"    {line}" for line in rows[0].inputs.by_source),
+        *dict.fromkeys(_pairs_line(row) for row in rows if row.inputs.pairs),
         *_shown_row(rows[0]),
         *(f"  {line}" for line in [*notes, *times.lines(plan, share, rows)]),
         f"  {counts(plan, len(search.done()))}; "

@@ -20,7 +20,7 @@ from typing import Any
 from ray import tune
 from ray.tune.search import Searcher
 
-from core import installation
+from core import installation, shared_texts
 from core.errors import BadInput, Lost
 from core.fields import flatten
 from core.result import FILE, Result
@@ -29,6 +29,7 @@ from sweeps.cluster import Death
 from sweeps.plan import Job
 from sweeps.resources import Resources
 from sweeps.search import Search
+from sweeps.texts import Texts
 from sweeps.worker import HANG_FILE, Kind, Report, Worker
 
 
@@ -204,22 +205,44 @@ def execute(
     """
     for name in ("ray.tune", "ray.train", "ray"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    common = {
-        "function": function,
-        "timeout": resources.trial_timeout_seconds,
-        "device": asdict(resources.device),
-        "joined": cluster.is_joined(),
-        "slots": resources.slots,
-        "gpus_per_trial": resources.gpus_per_trial,
-        "installed": installation.identity(),
-    }
+    common = _common(resources) | {"function": function}
 
     def task(job: Job) -> dict[str, Any]:
         folder = ledger.trial_directory(sweep_directory, job.key)
         return common | {"trial": flatten(job.trial), "provenance": dict(job.provenance), "folder": str(folder)}
 
     # A Ray of our own has no more room than that, and keeps its workers warm when it is asked for jobs ahead of time.
-    searcher = JobSearcher(search, task, events, resources.slots if common["joined"] else None)
+    if common["joined"]:
+        with Texts(common["texts"]).passed(sweep_directory / shared_texts.FOLDER) as gather:
+            _fit(JobSearcher(search, task, _after(gather, events), resources.slots), resources)
+    else:
+        _fit(JobSearcher(search, task, events, None), resources)
+
+
+def _common(resources: Resources) -> dict[str, Any]:
+    """What every worker is told."""
+    return {
+        "timeout": resources.trial_timeout_seconds,
+        "device": asdict(resources.device),
+        "joined": cluster.is_joined(),
+        "slots": resources.slots,
+        "gpus_per_trial": resources.gpus_per_trial,
+        "installed": installation.identity(),
+        "texts": secrets.token_hex(8),
+    }
+
+
+def _after(first: Callable[[], None], events: Events) -> Events:
+    """The events, with something to be done before the end of a trial is told."""
+
+    def ended(job: Job, outcome: ledger.Outcome) -> None:
+        first()
+        events.ended(job, outcome)
+
+    return replace(events, ended=ended)
+
+
+def _fit(searcher: JobSearcher, resources: Resources) -> None:
     _tuner(searcher, resources).fit()
     if searcher.stopped:
         raise searcher.stopped

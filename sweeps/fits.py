@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 from core import base as bases
 from core import memory
@@ -19,8 +20,13 @@ from sweeps.resources import Resources
 def needs(trial: Trial, inputs: Inputs, share: Resources) -> memory.Fit:
     """How the trial fits into its share of the memory; a cluster's machines are not known before its trials run there."""
     kind = share.device.kind
-    load = memory.load(trial, bases.read(trial.model), inputs.trainable_parameters, inputs.longest_tokens, kind)
-    return memory.fit(load, trial.train, available_gib(share.device) if share.local else math.inf)
+    base, there = bases.read(trial.model), available_gib(share.device) if share.local else math.inf
+    found = memory.fit(memory.load(trial, base, inputs.trainable_parameters, inputs.longest_tokens, kind), trial.train, there)
+    if (pairs := inputs.pairs) is None:
+        return found
+    load = memory.load(trial, base, inputs.trainable_parameters, trial.prefer.sequences * pairs.longest_tokens, kind)
+    second = memory.fit(load, trial.second_stage(pairs.n_used), there)
+    return replace(found, peak_gib=max(found.peak_gib, second.peak_gib))
 
 
 def check(plan: Plan, known: Mapping[Trial, Inputs], share: Resources) -> None:

@@ -7,15 +7,20 @@ from collections.abc import Mapping, Sequence
 
 from core.experiment import Experiment
 from core.fields import RESULT_VERSION, content_hash, identity
-from core.rates import SOURCE
+from core.optimizers import ADAMW
+from core.rates import RATE, SOURCE
 
+OPTIMIZER = "train.optimizer"
 # Which provenance hash describes which fields: a varied field's hash is part of the trial, not of the sweep.
 PROVENANCE_OF = {
     "model.name": "model",
     "model.chat_template": "chat_template",
     "data.source": "data",
     "data.eval_source": "eval_data",
+    "data.scorer": "scorer",
     "evaluation.base_text": "base_text",
+    "prefer.source": "pairs",
+    "data.replay_text": "replay_text",
     "evaluation.choices": "choices",
     "evaluation.choices_dev": "choices_dev",
     "evaluation.ifeval": "ifeval",
@@ -43,4 +48,11 @@ def sweep_id(experiment: Experiment, inputs: Sequence[Mapping[str, str]]) -> str
     what |= {"drawn": {name: list(kind) for name, kind in experiment.drawn.items()}} if experiment.drawn else {}
     what |= {"tune_again": experiment.tune_again} if experiment.tune_again else {}
     what |= {"rate_times": dict(experiment.rate_times)} if experiment.rate_times else {}
+    what |= {"optimizer_times": dict(experiment.optimizer_times)} if _several_optimizers(experiment) else {}
     return content_hash(what | ({"rates": SOURCE} if experiment.rates else {}))
+
+
+def _several_optimizers(experiment: Experiment) -> bool:
+    """Whether the tuned learning rate's range depends on the optimizer."""
+    varies = OPTIMIZER in experiment.vary or any(OPTIMIZER in arm for arm in experiment.also)
+    return RATE in experiment.tune and (varies or experiment.base.train.optimizer != ADAMW)

@@ -6,9 +6,12 @@ from collections.abc import Mapping, Sequence
 
 from core import naming
 from core.data import mixture
+from core.fields import reads
 from core.settings import Scalar, Trial
 
-SHORT = {"adapter.rank": "r", "adapter.method": ""}
+SHARES, AMOUNT = "data.shares", "data.amount"
+SHORT = {"adapter.rank": "r", "adapter.method": "", "prefer.method": "", SHARES: ""}
+STAGES = {"none": "first stage", "chosen": "+ chosen", "dpo": "+ DPO", "ipo": "+ IPO"}  # prefer.method
 
 
 def labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) -> list[str]:
@@ -22,8 +25,11 @@ def labels(trials: Sequence[Trial], settings: Sequence[Mapping[str, Scalar]]) ->
     found = []
     for trial, setting in zip(trials, settings, strict=True):
         words = [trial.adapter.method] if method_matters else []
-        shown = {name: _shown(value, paths) for name, value in setting.items()}
-        words += [f"{short[name]}={value}" for name, value in shown.items() if name != "adapter.method"]
+        shown = {name: _shown(value, paths) for name, value in setting.items() if reads(trial, name)}
+        words += [STAGES[value] for name, value in shown.items() if name == "prefer.method"]
+        words += [mixture.shares_label(trial.data.source, trial.data.shares)] if SHARES in setting else []
+        told = {name: value for name, value in shown.items() if name not in SHORT or SHORT[name]}
+        words += [f"equal {value}" if name == AMOUNT else f"{short[name]}={value}" for name, value in told.items()]
         found.append(" ".join(words) or "base")
     return found
 

@@ -19,27 +19,34 @@ from core.data.rows import is_lab
 from core.errors import BadInput
 from core.experiment import Experiment, LogUniform
 from core.fields import replace_field
+from core.optimizers import ADAMW, OPTIMIZERS
 from core.rates import RATE
-from core.settings import Scalar
-from sweeps.plan import arms, overridden
+from core.settings import Scalar, Trial
+from sweeps.plan import Arm, arms, overridden
 
 
 def moved(experiment: Experiment, asked: Experiment, given: bool) -> Experiment:
     """The experiment as the options made it of the one that was `asked`, with rates for its models. `given`: the user has set
     the rate."""
     if given:
-        return dataclasses.replace(experiment, rate_times={})
+        return dataclasses.replace(experiment, rate_times={}, optimizer_times={})
     if not is_lab(asked.base.model.name):
         return experiment
     files = _files(experiment)
     found = {name: read for name, read in files.items() if not is_lab(name)}
-    if not found:
-        return experiment
     if RATE in experiment.tune:
+        if not found:
+            return experiment
         ranges = {(name, method): _range(experiment, read, method) for name, read in found.items() for method in METHODS}
         return dataclasses.replace(experiment, rates=ranges)
-    own = found.get(experiment.base.model.name)
-    return _moved_levels(experiment, asked, own) if own else experiment
+    own, times = found.get(experiment.base.model.name), _times(experiment, asked)
+    return _moved_levels(experiment, asked, own, times) if own or times != 1.0 else experiment
+
+
+def _times(experiment: Experiment, asked: Experiment) -> float:
+    """The usual rate of the optimizer that the options set, over that of the question's."""
+    now, was = (experiment.optimizer_times.get(one.base.train.optimizer, 1.0) for one in (experiment, asked))
+    return now / was
 
 
 def _files(experiment: Experiment) -> dict[str, BaseFiles]:
@@ -66,23 +73,26 @@ def _around(space: LogUniform, read: BaseFiles, full: bool) -> tuple[float, floa
     return rates.around(rates.best(read.width, read.model_type, full), space.low, space.high)
 
 
-def _moved_levels(experiment: Experiment, asked: Experiment, read: BaseFiles) -> Experiment:
-    """The experiment with its fixed rate, the levels of an axis and the range of an open search moved to its base's width."""
+def _moved_levels(experiment: Experiment, asked: Experiment, read: BaseFiles | None, times: float) -> Experiment:
+    """The experiment with its fixed rate, the levels of an axis and the range of an open search moved to its base's width (None:
+    a base of the laboratory's) and, `times` as high, to its optimizer."""
 
-    def rate(value: Scalar) -> float:
-        return rates.moved(float(str(value)), read.width, read.model_type)
+    def rate(value: Scalar, over: float = 1.0) -> float:
+        number = float(str(value)) * times
+        return rates.moved(number, read.width, read.model_type, over) if read else rates.rounded(number)
 
     def arm(changes: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
         return {**changes, RATE: rate(changes[RATE])} if RATE in changes else changes
 
     full, was_full = (METHODS[one.base.adapter.method].rates_of_full for one in (experiment, asked))
     over = 1 / rates.LORA_OVER_FULL if full and not was_full else 1.0  # the question's one rate is LoRA's
-    fixed = rates.moved(asked.base.train.learning_rate, read.width, read.model_type, over)
+    fixed = rate(asked.base.train.learning_rate, over)
     vary = {name: tuple(map(rate, levels)) if name == RATE else levels for name, levels in experiment.vary.items()}
     search = experiment.search
     if search and isinstance(space := search.space.get(RATE), LogUniform):
-        low, high = _around(space, read, full)
-        search = dataclasses.replace(search, space={**search.space, RATE: LogUniform(low, high, space.grid)})
+        low, high = _around(space, read, full) if read else (space.low, space.high)
+        space = LogUniform(rates.rounded(low * times), rates.rounded(high * times), space.grid)
+        search = dataclasses.replace(search, space={**search.space, RATE: space})
     base = replace_field(experiment.base, RATE, fixed)
     return dataclasses.replace(experiment, base=base, vary=vary, also=tuple(map(arm, experiment.also)), search=search)
 
@@ -90,37 +100,52 @@ def _moved_levels(experiment: Experiment, asked: Experiment, read: BaseFiles) ->
 def ranges(experiment: Experiment) -> str:
     """Where the arms' rates are searched, and why there: "1.6e-4 to 1e-2 for LoRA, 1.6e-5 to 1e-3 for full (width 576;
     Schulman 2025)"; "" where the question's own range is."""
-    if experiment.rate_times and not experiment.rates:
-        return _own_ranges(experiment)
+    if not experiment.rates:
+        others = any(_trial(experiment, arm).train.optimizer != ADAMW for arm in arms(experiment) if RATE in arm.tune)
+        return _own_ranges(experiment) if experiment.rate_times or (others and experiment.optimizer_times) else ""
     files, found = _files(experiment), dict[str, None]()
-    for arm in arms(experiment) if experiment.rates else ():
-        trial = overridden(experiment.base, arm.overrides)
+    for arm in arms(experiment):
+        trial = _trial(experiment, arm)
         if (trial.model.name, trial.adapter.method) in experiment.rates and RATE in arm.tune:
-            space, label = arm.tune[RATE], METHODS[trial.adapter.method].label
+            space = arm.tune[RATE]
             where = f" at width {files[trial.model.name].width}" if len(files) > 1 else ""
-            found[f"{rates.text(space.low)} to {rates.text(space.high)} for {label}{where}"] = None
+            found[f"{rates.text(space.low)} to {rates.text(space.high)} for {_label(trial)}{where}"] = None
     widths = "" if len(files) > 1 else f"width {files[experiment.base.model.name].width}; "
     return f"{', '.join(found)} ({widths}{rates.SOURCE})" if found else ""
 
 
 def _own_ranges(experiment: Experiment) -> str:
-    """Of the laboratory's models, where the question has a range for each method."""
+    """Of the laboratory's models, where the question has a range for each method, or several optimizers."""
     found = dict[str, list[str]]()
     for arm in arms(experiment):
         if RATE in arm.tune:
-            name = METHODS[overridden(experiment.base, arm.overrides).adapter.method].label
             where = f"{rates.text(arm.tune[RATE].low)} to {rates.text(arm.tune[RATE].high)}"
-            found.setdefault(where, []).append(name)
-    return "; ".join(f"{where} for {', '.join(names)}" for where, names in found.items())
+            found.setdefault(where, []).append(_label(_trial(experiment, arm)))
+    return "; ".join(f"{where} for {', '.join(dict.fromkeys(names))}" for where, names in found.items())
+
+
+def _trial(experiment: Experiment, arm: Arm) -> Trial:
+    return overridden(experiment.base, arm.overrides)
+
+
+def _label(trial: Trial) -> str:
+    """The method, and an optimizer that is not AdamW."""
+    method, optimizer = METHODS[trial.adapter.method].label, trial.train.optimizer
+    return method if optimizer == ADAMW else f"{method} with {OPTIMIZERS[optimizer].label}"
 
 
 def told(experiment: Experiment, asked: Experiment, given: bool) -> list[str]:
     """What was moved of rates that are not tuned, in a line."""
     now, was = _levels(experiment), _levels(asked)
-    if given or RATE in experiment.tune or is_lab(experiment.base.model.name) or now == was:
+    if given or RATE in experiment.tune:
         return []
-    width = _files(experiment)[experiment.base.model.name].width
-    return [f"learning rate: {_text(now)} (the laboratory's {_text(was)}, moved to width {width}; {rates.SOURCE})"]
+    base, moves = experiment.base, []
+    if _times(experiment, asked) != 1.0:
+        own = OPTIMIZERS[base.train.optimizer]
+        moves.append(f"for {own.label} {own.rate_times:g} times AdamW's ({own.rate_source})")
+    if not is_lab(base.model.name):
+        moves.append(f"moved to width {_files(experiment)[base.model.name].width}; {rates.SOURCE}")
+    return [f"learning rate: {_text(now)} (the laboratory's {_text(was)}, {', '.join(moves)})"] if now != was and moves else []
 
 
 def _levels(experiment: Experiment) -> list[float]:

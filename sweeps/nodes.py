@@ -63,7 +63,7 @@ def _asked(address: str) -> list[Node]:
     Raises:
         BadInput: nothing answers, or it refuses.
     """
-    environment = {**os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1"}
+    environment = installation.environment(PYTHONUTF8="1")
     command = installation.command("sweeps.nodes", address)
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=WAIT_SECONDS)

@@ -88,7 +88,7 @@ OPTIONS: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "--without": ('leave out an arm: full, or "lora r=64"; it can be added later', {"metavar": "LABEL"}),
     "--seeds": ("final seeds in each arm", {"metavar": "N"}),
-    "--until-decided": ("add seeds to undecided comparisons at planned looks, which share 5 %", {"action": "store_true"}),
+    "--until-decided": ("add seeds to undecided comparisons at planned looks, which share 5 %%", {"action": "store_true"}),
     "--max-seeds": ("with --until-decided: seeds in an arm at most (default: three times the planned)", {"metavar": "N"}),
     "--tune-trials": ("tuning trials in each arm, at least 3 a tuned field", {"metavar": "N"}),
     "--eval-rows": ("rows, or questions of each task, that quality is measured on, at most", {"metavar": "N"}),

@@ -16,8 +16,8 @@ from itertools import product
 
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM, Experiment, LogUniform, OpenSearch
-from core.fields import fingerprint, flatten, replace_field
-from core.rates import RATE
+from core.fields import fingerprint, flatten, reads, replace_field
+from core.rates import RATE, rate_of
 from core.settings import Scalar, Trial
 from core.states import Phase
 from sweeps import identity
@@ -140,7 +140,7 @@ class Plan:
     @property
     def n_beyond(self) -> int:
         """How many tuning trials there may be beyond the ends of ranges."""
-        return self.experiment.tune_beyond * sum(RATE in arm.tune for arm in self.arms)
+        return self.experiment.tune_beyond * sum(rate_of(arm.tune) is not None for arm in self.arms)
 
     @property
     def n_final(self) -> int:
@@ -213,7 +213,7 @@ def _once(inspect: Inspect) -> Inspect:
     """What each input had in it when it was first looked at: a file that changes under a running sweep does not change the plan,
     and the trials refuse it."""
     known: dict[tuple[object, ...], Provenance] = {}
-    read = operator.attrgetter("model", *identity.PROVENANCE_OF)  # the fields by whose content a trial's hashes are told
+    read = operator.attrgetter("model", "prefer.method", *identity.PROVENANCE_OF)  # by whose content a trial's hashes are told
 
     def looked_at(trial: Trial) -> Provenance:
         inputs = read(trial)
@@ -241,7 +241,7 @@ def arms(experiment: Experiment) -> list[Arm]:
     called = labels(trials, settings)
     found = []
     for label, setting, trial in zip(called, settings, trials, strict=True):
-        tunable = [name for name in experiment.tune if name in flatten(trial) and name not in setting]
+        tunable = [name for name in experiment.tune if name in flatten(trial) and name not in setting and reads(trial, name)]
         tuned = {name: experiment.space(name, trial) for name in tunable}
         found.append(Arm(label, dict(setting), tuned, _grid(tuned, experiment.tune_trials)))
     distinct = {(trial, tuple(arm.tune)) for arm, trial in zip(found, trials, strict=True)}

@@ -50,6 +50,7 @@ class Like:
     data: str  # the kind of source
     scale: float  # alpha over rank
     schedule: str
+    optimizer: str
     rank: int
     batch_size: int
     steps: int
@@ -60,7 +61,7 @@ class Like:
         shape = Shape.of(base.config)
         rank, scale = int(str(values.get("adapter.rank", 1))), float(str(values.get("adapter.alpha_over_rank", 1)))
         kind, train = kind_of(trial.data.source).default_task, trial.train
-        exact = base.model_type, base.width, shape.layers, trial.adapter.method, kind, scale, train.schedule
+        exact = base.model_type, base.width, shape.layers, trial.adapter.method, kind, scale, train.schedule, train.optimizer
         return cls(*exact, rank, train.batch_size, preflight.inspect(trial).steps)
 
     def apart(self, other: Like) -> float:

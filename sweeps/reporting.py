@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +24,7 @@ def report(plan: Plan, uri: str, directory: Path) -> bool:
 
 def analyse(uri: str, arguments: list[str]) -> bool:
     """Runs analysis/report.py in a process of its own; whether it could."""
-    environment = {**os.environ, "PYTHONPATH": installation.python_path()}
-    environment[tracking.URI_VARIABLE] = uri  # not an argument, which every user of the machine could read
+    environment = installation.environment(**{tracking.URI_VARIABLE: uri})  # no argument, which every user here could read
     return subprocess.run(installation.command("analysis.report", *arguments), env=environment).returncode == 0
 
 
@@ -57,7 +55,7 @@ def _beforehand(plan: Plan, counts: Sequence[int], output: Path, late: bool) -> 
     own = is_lab(plan.experiment.base.model.name) and is_lab(plan.experiment.base.data.source)
     flags = [*(["--kept"] if own else []), *(["--late"] if late else [])]
     words = [plan.experiment.name, "--seeds", ",".join(map(str, counts)), "--output", str(output), *flags]
-    environment = {**os.environ, "PYTHONPATH": installation.python_path()}
+    environment = installation.environment()
     done = subprocess.run(installation.command("analysis.beforehand", *words), env=environment, capture_output=True, text=True)
     try:
         return dict(json.loads(done.stdout)) if done.returncode == 0 else {}

@@ -104,8 +104,8 @@ class Sweep:
             try:
                 if not self.search.finished():
                     self._execute(book, share, ray_address)
+                self._put_known(book)  # not where it was interrupted: it may ask Optuna, within whose import that may have been
             finally:
-                self._put_known(book)
                 self.unrecorded = self.search.close()
                 priors.keep_tuned(self.directory, self.plan, self.search.parts)
                 for line in disk.lines() if disk else ():

@@ -29,7 +29,9 @@ LATER = "--trial-timeout"
 LOWERS = {
     "training": "data.n_examples or train.epochs",
     "loading": "the model's size",
+    cost.PREFERENCES: "prefer.n_pairs",
     cost.ALONG: "how often evaluation.every measures",
+    cost.SCORING: "data.n_candidates",
     "drift": "evaluation.drift_samples",
     "base text": "evaluation.max_rows",
     "generations": "evaluation.generations",

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from core.experiment import LogUniform
-from core.rates import RATE
+from core.rates import RATE, rate_of
 from core.settings import LEAST_RATE, MOST_RATE
 from core.states import State
 from sweeps import recipes
@@ -122,21 +122,22 @@ class TunedArm(Part):
     def _beyond(self) -> Point | None:
         """A setting beyond the end at which the best learning rate lies, one step of the grid further; half-way to a rate that
         diverged. None where the best lies between others, is not better than they are, or enough was tried."""
-        found, space = self.finished(), self.arm.tune.get(RATE)
-        if not found or space is None or len(self.points) - self.n_planned >= self.plan.experiment.tune_beyond:
+        found, name = self.finished(), rate_of(self.arm.tune)
+        if not found or name is None or len(self.points) - self.n_planned >= self.plan.experiment.tune_beyond:
             return None
         best, top = max(found, key=lambda one: one[1])
-        rates, rate = sorted({point[RATE] for point, _ in found}), best[RATE]
+        rates, rate = sorted({point[name] for point, _ in found}), best[name]
         if sum(quality == top for _, quality in found) > 1:
             return None
         for end, beyond in ((rates[0], -1), (rates[-1], 1)):
-            if rate == end and (further := self._further(rate, beyond, space)) is not None:
-                return {name: further if name == RATE else value for name, value in best.items()}
+            if rate == end and (further := self._further(rate, beyond, name)) is not None:
+                return {**best, name: further}
         return None
 
-    def _further(self, rate: float, beyond: int, space: LogUniform) -> float | None:
+    def _further(self, rate: float, beyond: int, name: str) -> float | None:
         """The next rate on this side of the lowest or highest that has a quality; None where there is nothing to learn."""
-        tried = [(point[RATE], self.outcomes[self._tuning(n).key].state) for n, point in enumerate(self.points)]
+        space = self.arm.tune[name]
+        tried = [(point[name], self.outcomes[self._tuning(n).key].state) for n, point in enumerate(self.points)]
         there = sorted((one for one in tried if (one[0] - rate) * beyond > 0), key=lambda one: abs(one[0] - rate))
         if there and there[0][1] is not State.DIVERGED:
             return None  # a crash says nothing about the rate, and would come again

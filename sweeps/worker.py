@@ -26,7 +26,7 @@ import ray
 from ray import tune
 from ray.experimental import internal_kv
 
-from core import hardware, installation, preflight
+from core import hardware, installation, preflight, shared_texts
 from core.errors import BadInput, one_line
 from core.fields import from_flat
 from core.hardware import Device
@@ -34,10 +34,9 @@ from core.result import FILE, Result, write_whole
 from core.settings import Trial
 from core.states import State
 from sweeps.resources import Resources, n_cores
+from sweeps.texts import MOST_BYTES, NAMESPACE, Texts
 
 HANG_FILE = "hang.txt"
-NAMESPACE = b"tunelab"
-MOST_BYTES = 16 << 20  # of a file that goes through Ray; rows and items of a trial have some 30 KB
 
 
 class Kind(StrEnum):
@@ -107,6 +106,7 @@ def run_task(task: Mapping[str, Any]) -> Report:
     trial = from_flat(task["trial"])
     if task["joined"] and (other := _other(task, trial)):
         return Report(Kind.UNFIT, reason=other)
+    shared_texts.ways[:] = [Texts(task["texts"])] if task["joined"] else []
     folder, shared = _folder(Path(task["folder"]))
     with (folder / HANG_FILE).open("w") as hang:
         # a stuck trial can't be interrupted from inside: the process says where it hangs and ends itself
@@ -152,7 +152,9 @@ def _folder(asked: Path) -> tuple[Path, bool]:
         asked.mkdir(parents=True, exist_ok=True)
         if os.access(asked, os.W_OK):
             return asked, False
-    return Path(tempfile.mkdtemp(prefix=f"{asked.name[:16]}-")), False
+    folder = Path(tempfile.mkdtemp(prefix=f"{asked.name[:16]}-"), *asked.parts[-2:])
+    folder.mkdir(parents=True)
+    return folder, False
 
 
 def _say_where(folder: Path) -> None:

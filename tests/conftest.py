@@ -186,6 +186,16 @@ def rows_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="session")
+def pairs_file(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """24 short preference pairs whose prompts no row has."""
+    path = tmp_path_factory.mktemp("pairs") / "pairs.jsonl"
+    words = ["red", "green", "blue", "fox", "dog"]
+    rows = [{"prompt": f"name {words[i % 5]} and {i}", "chosen": f"{words[i % 5]} .", "rejected": "no !"} for i in range(24)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+@pytest.fixture(scope="session")
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database with MLflow's schema, which takes seconds to make: to be copied."""
     from core import tracking

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from core import installation
+from core import installation, shared_texts
 from core.errors import BadInput
 from core.hardware import Device
 from core.result import Result
@@ -20,7 +20,7 @@ from sweeps import worker
 
 # How a made-up node differs, by variables of its workers: a device that is broken, a disk of its own, other code.
 FLAGS = {"broken": "TUNELAB_TEST_BROKEN", "blind": "TUNELAB_TEST_BLIND", "other": "TUNELAB_TEST_OTHER"}
-SECONDS = "TUNELAB_TEST_SECONDS"  # how long a trial takes
+AWAITED = "TUNELAB_TEST_AWAITED"  # a directory: trials wait in it until a worker of every kind of node has taken part
 STEPS_TAKEN = [0]  # by this process, over all its trials
 
 
@@ -28,6 +28,9 @@ class MarkedWorker(worker.Worker):
     """A worker on a node that may differ."""
 
     def step(self) -> dict[str, Any]:
+        for mark, name in FLAGS.items():
+            if os.environ.get(name) and AWAITED in os.environ:
+                (Path(os.environ[AWAITED]) / mark).touch()
         if os.environ.get(FLAGS["other"]):
             installation.identity = lambda: {"the code": "other"}
         if place := os.environ.get(FLAGS["blind"]):
@@ -49,7 +52,10 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
     if os.environ.get(FLAGS["broken"]):
         raise RuntimeError("CUDA error: device-side assert triggered")
     meet(trial, folder.parent)
-    time.sleep(float(os.environ.get(SECONDS, "0.1")))
+    ends = time.time() + 60  # less than a trial may take
+    while AWAITED in os.environ and time.time() < ends and not all((Path(os.environ[AWAITED]) / mark).exists() for mark in FLAGS):
+        time.sleep(0.05)
+    time.sleep(0.1)
     facts = {
         "pid": os.getpid(),
         "steps_taken": STEPS_TAKEN[0],
@@ -62,6 +68,8 @@ def record(trial: Trial, provenance: Mapping[str, str], folder: Path, device: De
         "key": folder.name,
         "device": [device.kind, device.threads, device.memory_fraction],
     }
+    texts = folder.parents[1] / shared_texts.FOLDER / "base.json"  # every worker would draw others
+    facts["texts"] = shared_texts.shared(texts, lambda: [os.getpid()])
     (folder / "items.csv.gz").write_bytes(b"items")
     result = Result.begun(trial, provenance)
     replace(result, metrics={"quality": 0.5 + trial.seed / 1000}, facts=facts, seconds=0.1).write(folder)

@@ -272,7 +272,7 @@ def test_report_files_are_complete_and_repeat(usual: Asked, tmp_path: Path) -> N
     files, again = page.write(usual, tmp_path / "a"), page.write(usual, tmp_path / "b")
     names = [
         "figure.png", "figure.pdf", "figure_column.pdf", "trials.csv", "arms.csv", "learning_rate.csv", "against_full.csv",
-        "table.md", "table.tex", "verdicts.json", "decision.json", "report.md",
+        "table.md", "table.tex", "verdicts.json", "undecided.json", "decision.json", "report.md",
     ]  # fmt: skip
     assert [file.name for file in files] == names
     assert all(a.read_bytes() == b.read_bytes() for a, b in zip(files, again, strict=True))

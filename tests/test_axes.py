@@ -113,11 +113,11 @@ def test_impossible_values_are_refused(changes: dict) -> None:
         Data(**changes)
 
 
-def test_replay_and_other_chat_forms_are_for_the_laboratory(tmp_path: Path) -> None:
+def test_domains_to_replay_and_other_chat_forms_are_for_the_laboratory(tmp_path: Path) -> None:
     file = tmp_path / "rows.jsonl"
     file.write_text("\n".join(f'{{"prompt": "do {i}", "completion": "{i}"}}' for i in range(200)))
     for trial in (
-        Trial(data=Data(source=str(file), replay_share=0.1)),
+        Trial(data=Data(source=str(file), replay_share=0.1, replay_domain="code")),
         Trial(data=Data(source=str(file)), evaluation=Evaluation(chat="plain")),
     ):
         with pytest.raises(BadInput, match="only for the laboratory"):

@@ -183,7 +183,7 @@ def shards(folder: Path, change: Callable[[dict[str, Any], dict[str, Any], dict[
     change(*parts, index)
     for file, part in zip(names, parts, strict=True):
         save_file(part, folder / file, metadata={"format": "pt"})
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
 
 
 @pytest.mark.parametrize(
@@ -199,6 +199,8 @@ def shards(folder: Path, change: Callable[[dict[str, Any], dict[str, Any], dict[
         (lambda a, b, index: index.update({Q: "../b.safetensors"}), 'must have a "weight_map"'),
         (lambda a, b, index: index.update({Q: 3}), 'must have a "weight_map"'),
         (lambda a, b, index: index.clear(), 'must have a "weight_map"'),
+        (lambda a, b, index: index.update({Q: "b" * 5_000}), 'must have a "weight_map"'),
+        (lambda a, b, index: index.update({Q: "\ud800"}), 'must have a "weight_map"'),
     ],
 )
 def test_an_index_that_does_not_fit_its_files(folder: Path, change: Callable[..., object], says: str) -> None:
@@ -212,6 +214,10 @@ def test_whole_shards_are_read_and_two_copies_of_the_weights_are_not(folder: Pat
     shards(folder, lambda a, b, index: None)
     assert weights.shapes(folder) == before
     bases.read(Model(name=str(folder)))
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weights.index(folder)}))
+    assert 'has no object "metadata"' in refused(folder)
+    (folder / "a.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    assert "a Git LFS pointer, not the data" in refused(folder)
     (folder / "model.safetensors").write_bytes(single)
     assert "has its weights twice" in refused(folder)
 

@@ -5,22 +5,22 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from executor_functions import kill_when
-from test_executor import FUNCTION, ROOT, Heard, sweep
+import ray
+from test_executor import ROOT
 
 from core import environment, installation, remembered
-from core.errors import BadInput, Lost
-from sweeps import executor, private, resources
+from core.errors import EXIT_INCOMPLETE, BadInput
+from sweeps import private, resources
 from sweeps.cluster import _environment, cluster
 from sweeps.nodes import Node
 from sweeps.resources import Resources
@@ -177,35 +177,75 @@ def test_the_hash_of_the_code_follows_names_and_contents(tmp_path: Path) -> None
 # A Ray that dies
 
 
-@pytest.mark.slow  # where the main thread hangs inside Ray, the watch ends the process, and with it a worker of pytest's
+def test_a_sweep_that_is_told_to_end_while_ray_starts_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def handler(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def init(**_: object) -> None:
+        ray._private.utils.set_sigterm_handler(lambda number, frame: sys.exit(number))  # as it does
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+
+    monkeypatch.setattr(ray._private.utils, "set_sigterm_handler", ray._private.utils.set_sigterm_handler)  # put back afterwards
+    monkeypatch.setattr(ray, "init", init)
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(KeyboardInterrupt), cluster(Resources(slots=1, threads=1)):
+            pass
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+# In a process of its own: where the main thread hangs inside Ray, the watch ends the process.
+LOSING = """
+import signal, sys, threading
+from pathlib import Path
+from types import SimpleNamespace
+from core.errors import Lost
+from executor_functions import kill_when
+from sweeps import executor
+from sweeps.cluster import cluster
+from test_executor import FUNCTION, Resources, sweep
+
+who, how, folder = sys.argv[1], signal.Signals(int(sys.argv[2])), Path(sys.argv[3])
+tell = lambda *words: print(*words, flush=True)
+struck = SimpleNamespace(append=lambda at: tell("struck", at))
+ready = lambda: len(list(folder.glob("trials/*/pid"))) > 1
+threading.Thread(target=kill_when, args=(who, ready, struck, how), daemon=True).start()
+used, events = Resources(1, 1), executor.Events(lambda job: None, lambda job, _: tell("ended", job.trial.seed), tell)
+try:
+    with cluster(used):
+        executor.execute(sweep(seeds=(0, 13)), folder, used, events, FUNCTION)  # 13 sleeps for ten minutes
+except Lost as error:
+    sys.exit(f"error: {error}")
+"""
+
+
+def lose(who: str, how: signal.Signals, folder: Path, **environment: str) -> str:
+    """What a sweep says whose Ray is struck while its second trial runs; it has ended within a minute, and kept the first."""
+    path = os.pathsep.join([str(Path(__file__).parent), str(ROOT)])
+    command = [sys.executable, "-c", LOSING, who, str(int(how)), str(folder)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": path, **environment}, capture_output=True, text=True, timeout=300
+    )
+    told = [line.split() for line in done.stdout.splitlines()]
+    struck = [float(words[1]) for words in told if words[0] == "struck"]
+    assert struck, done.stderr
+    assert time.monotonic() - struck[0] < 60
+    assert [words[1] for words in told if words[0] == "ended"] == ["0"]
+    assert done.returncode in (1, EXIT_INCOMPLETE), done.stderr
+    return next(line for line in done.stderr.splitlines() if line.startswith("error: "))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("who", ["raylet", "gcs_server", "RuntimeEnvAgent"])
-def test_a_sweep_whose_ray_dies_ends_with_a_line(who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:9")
-    used, heard = Resources(slots=1, threads=1), Heard()
-    ends: list[float] = []
-    with pytest.raises(Lost, match=r"^Ray's (raylet|gcs_server) died$"), cluster(used):  # noqa: PT012
-        killer = threading.Thread(target=kill_when, args=(who, lambda: len(list(tmp_path.glob("trials/*/pid"))) > 1, ends))
-        killer.start()
-        executor.execute(sweep(seeds=(0, 13)), tmp_path, used, heard.events(), FUNCTION)  # 13 sleeps for ten minutes
-    killer.join()
-    assert ends
-    assert time.monotonic() - ends[0] < 55
-    assert [job.trial.seed for job, _ in heard.ended] == [0]  # what is finished is kept
+def test_a_sweep_whose_ray_dies_ends_with_a_line(who: str, tmp_path: Path) -> None:
+    assert re.match(r"error: Ray's (raylet|gcs_server) died", lose(who, signal.SIGKILL, tmp_path, RAY_ADDRESS="127.0.0.1:9"))
 
 
-@pytest.mark.slow  # of a stopped GCS the main thread hangs inside Ray, and the watch ends the whole process
-def test_a_sweep_whose_raylet_is_stopped_ends_with_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
-    used, heard, ends = Resources(slots=1, threads=1), Heard(), list[float]()
-    with pytest.raises(Lost, match=r"^Ray's raylet is stopped \(SIGSTOP\)"), cluster(used):  # noqa: PT012
-        ready = ("raylet", lambda: len(list(tmp_path.glob("trials/*/pid"))) > 1, ends, signal.SIGSTOP)
-        killer = threading.Thread(target=kill_when, args=ready)
-        killer.start()
-        executor.execute(sweep(seeds=(0, 13)), tmp_path, used, heard.events(), FUNCTION)
-    killer.join()
-    assert time.monotonic() - ends[0] < 60
-    assert [job.trial.seed for job, _ in heard.ended] == [0]
+@pytest.mark.slow
+def test_a_sweep_whose_raylet_is_stopped_ends_with_a_line(tmp_path: Path) -> None:
+    assert lose("raylet", signal.SIGSTOP, tmp_path).startswith("error: Ray's raylet is stopped (SIGSTOP)")
 
 
 def test_stopped_processes_are_noticed_and_workers_among_them_ended() -> None:

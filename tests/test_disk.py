@@ -171,7 +171,9 @@ def test_a_removal_that_was_cut_short_is_ended_and_one_that_fails_is_told(
 def test_an_export_says_what_became_of_the_weights(tmp_path: Path) -> None:
     record = place(tmp_path, "one", 0)
     keep(record)
-    Result.begun(Trial(), {}).write(record.folder)
+    result = Result.begun(Trial(), {})
+    result.metrics = {"quality": 0.5}
+    result.write(record.folder)
     saved.remove(record.folder, "--disk-budget 20GB")
     with pytest.raises(BadInput, match=rf"were removed under --disk-budget 20GB; delete its {FILE} to train it again"):
         leaving.source(record.folder)

@@ -38,10 +38,10 @@ MAY_IMPORT = {
 }
 OWNERS: dict[str, tuple[str, ...]] = {
     "mlflow": ("core/tracking/*.py",),
-    "ray": tuple(f"sweeps/{name}.py" for name in ("executor", "worker", "cluster", "nodes", "watch")),
+    "ray": tuple(f"sweeps/{name}.py" for name in ("executor", "worker", "cluster", "nodes", "watch", "texts")),
     "optuna": ("sweeps/tuning.py", "sweeps/halving.py", "sweeps/studies.py", "analysis/questions/best_recipe/importance.py"),
     "trl": ("core/train.py",),
-    "bitsandbytes": ("core/model.py",),
+    "bitsandbytes": ("core/model.py", "core/optimizers.py"),
     "matplotlib": ("analysis/figures/*.py", "analysis/questions/*/figure.py"),
 }
 SLOW_TO_IMPORT = ("torch", "transformers", "trl", "peft", "mlflow", "ray", "optuna", "datasets")

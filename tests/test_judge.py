@@ -13,6 +13,7 @@ import pytest
 
 from analysis import judge
 from analysis.scores import judged, judges
+from core import endpoint
 from core.errors import BadInput
 
 KEY = "sk-very-secret"
@@ -64,7 +65,7 @@ def says(text: str) -> dict[str, Any]:
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     for name in judges.KEYS:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(judges, "WAIT_SECONDS", 0.0)
+    monkeypatch.setattr(endpoint, "WAIT_SECONDS", 0.0)
     made = Endpoint()
     yield made
     made.server.shutdown()
@@ -112,7 +113,7 @@ def test_a_busy_endpoint_is_asked_again(server: Endpoint) -> None:
     ("answers", "says_", "n"),
     [
         ([(401, {"error": f"bad key {KEY}"})], "HTTP 401", 1),
-        ([(503, {})], "HTTP 503", judges.TRIES),
+        ([(503, {})], "HTTP 503", endpoint.TRIES),
         ([(302, {})], "HTTP 302", 1),
         ([(200, b"<html>")], "its answer is no JSON", 1),
         ([(200, {"object": "list"})], "not an answer of an OpenAI-compatible endpoint (it has: object)", 1),

@@ -29,6 +29,7 @@ from sweeps.proposals import Proposals
 from sweeps.run import prepare_output
 from sweeps.search import Search
 from sweeps.sweep import Sweep
+from sweeps.tuning import TunedArm
 
 EXPERIMENT = Experiment(
     name="made_up",
@@ -159,6 +160,24 @@ def test_in_the_end_the_store_has_all_that_the_ledger_has(tmp_path: Path, monkey
     logged = call(tmp_path, PLAN, monkeypatch, rng, stop_after=10**9)
     assert sorted(logged) == sorted(ledger.read(tmp_path))
     assert len(logged) == N_TRIALS
+
+
+def test_a_sweep_that_is_interrupted_within_a_proposal_asks_for_none_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An import that was interrupted (Optuna brings torch) cannot be made again in the same process."""
+    asked = []
+
+    def ask(*_: object) -> object:
+        asked.append(1)
+        raise KeyboardInterrupt if len(asked) == 1 else RuntimeError("imported halfway")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(TunedArm, "_ask", ask)
+        with pytest.raises(KeyboardInterrupt):
+            call(tmp_path, PLAN, patched, None, stop_after=10**9)
+    assert len(asked) == 1
+    assert sorted(call(tmp_path, PLAN, monkeypatch, None, stop_after=10**9)) == sorted(ledger.read(tmp_path))
 
 
 def test_trials_of_other_seeds_are_logged_by_a_later_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

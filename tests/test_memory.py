@@ -59,6 +59,7 @@ LOAD = memory.Load(
     weights="bfloat16",
     device="cuda",
     changes_base=False,
+    state_bytes=8 * 42_000_000,
 )
 
 

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from executor_functions import FLAGS, SECONDS, MarkedWorker
+from executor_functions import AWAITED, FLAGS, MarkedWorker
 from test_executor import FUNCTION, Heard, sweep
 
+from core import shared_texts
 from core.errors import BadInput
 from core.hardware import is_lost
+from core.shared_texts import FOLDER, unpacked
 from core.states import State
-from sweeps import executor, ledger, places
+from sweeps import executor, ledger, places, texts
 from sweeps import nodes as asked
 from sweeps.cluster import cluster
 from sweeps.places import Places
@@ -62,6 +64,45 @@ def test_which_errors_say_that_the_device_is_lost(error: Exception, lost: bool) 
     assert is_lost(error) is lost
     assert is_lost(torch.AcceleratorError("anything")) or not hasattr(torch, "AcceleratorError")
     assert not is_lost(torch.cuda.OutOfMemoryError("CUDA out of memory"))
+
+
+def test_texts_reach_workers_on_other_disks_and_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = dict[bytes, bytes]()
+
+    class Head:
+        """What Ray's client has, for one process."""
+
+        _internal_kv_get = staticmethod(lambda key, namespace: head.get(key))
+        _internal_kv_put = staticmethod(lambda key, value, overwrite, namespace: head.setdefault(key, value))
+        _internal_kv_list = staticmethod(lambda prefix, namespace: [key for key in head if key.startswith(prefix)])
+
+        @staticmethod
+        def _internal_kv_del(prefix: bytes, del_by_prefix: bool, namespace: bytes) -> None:
+            for key in [key for key in head if key.startswith(prefix)]:
+                del head[key]
+
+    monkeypatch.setattr(texts, "internal_kv", Head)
+
+    def drawn(way: texts.Texts, disk: str, drawing: int, name: str = "b.json") -> Any:
+        monkeypatch.setattr(shared_texts, "ways", [way])
+        return shared_texts.shared(tmp_path / disk / FOLDER / name, lambda: [[drawing]])
+
+    driver, one, two = tmp_path / "driver" / FOLDER, texts.Texts("1"), texts.Texts("2")
+    with one.passed(driver) as gather:
+        assert drawn(one, "node", 1) == drawn(one, "driver", 2) == drawn(one, "third", 3) == [[1]]
+        gather()
+    assert not head  # the cluster may live on
+    (driver / "damaged.json").write_text("{")
+    with two.passed(driver) as gather:  # a later run, on nodes that see no file and on one whose disk has others
+        assert drawn(two, "fourth", 4) == [[1]]
+        (tmp_path / "node" / FOLDER / "b.json").write_bytes(shared_texts.packed([[9]]))
+        assert drawn(two, "node", 5) == [[1]]
+        assert drawn(two, "fourth", 6, "damaged.json") == drawn(two, "driver", 7, "damaged.json") == [[6]]
+        monkeypatch.setattr(texts, "MOST_BYTES", 4)
+        assert [drawn(two, disk, 8, "c.json") for disk in ("fourth", "fifth")] == [[[8]], [[8]]]
+        gather()
+    assert [unpacked((driver / f"{name}.json").read_bytes()) for name in ("b", "damaged")] == [[[1]], [[6]]]
+    assert not (driver / "c.json").exists()
 
 
 @pytest.fixture
@@ -146,9 +187,9 @@ def test_a_node_lost_and_a_node_added_end_with_the_same_table(made: Any, tmp_pat
 def test_a_broken_device_another_disk_and_other_code_lose_no_trial(
     made: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(SECONDS, "2")  # long enough for every node's worker to take part
+    monkeypatch.setenv(AWAITED, str(tmp_path))
     made.add(), made.add(broken="1"), made.add(blind=str(tmp_path / "elsewhere")), made.add(other="1")
-    folder, seeds = tmp_path / "sweep", tuple(range(30, 44))
+    folder, seeds = tmp_path / "sweep", tuple(range(30, 40))
     heard = ran(made, folder, seeds)
     assert {outcome.state for _, outcome in heard.ended} == {State.FINISHED}
     assert len(ledger.read(folder)) == len(seeds)
@@ -160,6 +201,7 @@ def test_a_broken_device_another_disk_and_other_code_lose_no_trial(
     assert away  # written by the driver
     assert all(str(tmp_path / "elsewhere") in row["facts"]["kept_on"] for row in away)
     assert all((folder / "trials" / row["facts"]["key"] / "items.csv.gz").read_bytes() == b"items" for row in away)
+    assert {str(row["facts"]["texts"]) for row in rows} == {str(unpacked((folder / FOLDER / "base.json").read_bytes()))}
     marked = [row["facts"]["marks"] for row in rows]
     assert "broken" not in str(marked)
     assert "other" not in str(marked)

@@ -27,7 +27,10 @@ from core.errors import BadInput
 from sweeps import plan
 
 NAMES = experiments.names()
-OWN_FILES = {"rank_vs_quality": {"learning_rate.csv", "against_full.csv"}}  # beside those of every question
+OWN_FILES = {  # beside those of every question
+    "rank_vs_quality": {"learning_rate.csv", "against_full.csv"},
+    "mixture": {"surface.csv"},
+}
 
 
 def cautions(name: str, tables: Tables[Any]) -> list[str]:

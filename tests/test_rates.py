@@ -247,7 +247,7 @@ def test_the_laboratory_takes_no_prior(plan: Plan, tmp_path: Path) -> None:
     assert priors.of(lab, tmp_path / "lab-2", tmp_path, True) == {}
 
 
-ONE = Like("llama", 576, 30, "lora", "gym", 2.0, "linear", rank=16, batch_size=16, steps=200)
+ONE = Like("llama", 576, 30, "lora", "gym", 2.0, "linear", "adamw", rank=16, batch_size=16, steps=200)
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ ONE = Like("llama", 576, 30, "lora", "gym", 2.0, "linear", rank=16, batch_size=1
         ({}, True), ({"rank": 64}, True), ({"rank": 4}, True), ({"rank": 1}, False), ({"batch_size": 32}, True),
         ({"batch_size": 64}, False), ({"steps": 50}, True), ({"steps": 20}, False), ({"width": 577}, False),
         ({"layers": 12}, False), ({"method": "full"}, False), ({"data": "text"}, False), ({"architecture": "qwen2"}, False),
-        ({"scale": 1.0}, False), ({"schedule": "constant"}, False),
+        ({"scale": 1.0}, False), ({"schedule": "constant"}, False), ({"optimizer": "lion"}, False),
     ],
 )  # fmt: skip
 def test_what_is_alike(change: dict[str, object], alike: bool) -> None:

@@ -17,7 +17,7 @@ import pytest
 
 from core.fields import flatten
 from core.result import Result
-from core.settings import Adapter, Data, Evaluation, Full, Lora, Model, Train, Trial
+from core.settings import Adapter, Data, Evaluation, Full, Lora, Model, Prefer, Train, Trial
 
 torch = pytest.importorskip("torch")
 
@@ -40,13 +40,16 @@ def made(path: str, rows_file: str, adapter: Adapter, train: Train, **evaluation
 
 
 @pytest.fixture(scope="module")
-def ended(make_model: Callable[..., str], rows_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def ended(make_model: Callable[..., str], rows_file: str, pairs_file: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folders of trials that were killed and went on, and of the same ones undisturbed."""
     llama, gpt2 = make_model("llama-tied"), make_model("gpt2")
     small = Train(micro_batch_size=4, checkpointing="on", schedule="cosine")
     dropped, along = Lora(rank=4, dropout=0.2), {"every": 0.25}
+    prefer = Prefer(method="dpo", source=pairs_file, n_pairs=None, epochs=2, rate_ratio=1.0)
+    staged = replace(made(llama, rows_file, dropped, replace(small, steps=3)), prefer=prefer)
     cases = {
-        "lora": (made(llama, rows_file, Lora(rank=4), Train()), [5]),
+        "second stage": (staged, [2, 5]),  # killed in the first stage, of three steps, and in the second one, of six
+        "lora": (made(llama, rows_file, Lora(rank=4), Train(kl_to_base=0.2, kl_on="prompts", l2_to_base=9.0)), [5]),
         "dropout": (made(llama, rows_file, dropped, small), [2, 8]),
         "full": (made(gpt2, rows_file, Full(), replace(small, schedule="linear")), [3, 7]),  # gpt2 has dropout of its own
         "measured": (made(llama, rows_file, dropped, Train(), split="validation"), [AFTER_TRAINING]),
@@ -69,7 +72,7 @@ def numbers(result: Result) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("name", "went_on"),
     [("lora", "at step 4 of 9"), ("dropout", "at step 7 of 9"), ("full", "at step 6 of 9"), ("measured", "at step 9 of 9"),
-     ("best", "at step 7 of 9")],
+     ("best", "at step 7 of 9"), ("second stage", "at step 4 of 6 of the second stage")],
 )  # fmt: skip
 def test_a_killed_trial_ends_as_if_undisturbed(ended: Path, name: str, went_on: str) -> None:
     results = [Result.read(ended / folder / "result.json") for folder in (name, f"{name}-whole")]

@@ -526,7 +526,7 @@ def test_no_password_is_printed_recorded_or_an_argument(
 
     monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    monkeypatch.setattr(run, "subprocess", SimpleNamespace(run=call))
+    monkeypatch.setattr("sweeps.reporting.subprocess", SimpleNamespace(run=call))
     with HTTPServer(("127.0.0.1", 0), Refuses) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         uri = f"http://me:hunter2@127.0.0.1:{server.server_port}"

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from core.errors import BadInput
 from core.fields import fingerprint, flatten
 from core.settings import Lora, Trial
 from core.tracking import Store, TrialRecord
-from core.tracking.sqlite import sqlite_file
+from core.tracking.sqlite import revision, sqlite_file, why_unusable
 
 ROOT = Path(__file__).parents[1]
 PROVENANCE = {"data": "d" * 16, "model": "m" * 16}
@@ -341,3 +342,27 @@ def test_a_trial_costs_few_calls(output: Path, monkeypatch: pytest.MonkeyPatch) 
     store.log_trial(one)
     assert store.holds(one)
     assert calls == []
+
+
+KILLED_WITHIN = """
+import os, signal, sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA cache_size = 1")
+database.execute("BEGIN IMMEDIATE")
+database.execute("CREATE TABLE more (text)")
+database.executemany("INSERT INTO more VALUES (?)", [("x" * 4000,)] * 500)  # more than the cache holds: the file is written to
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_what_a_killed_process_left_unfinished_is_rolled_back_before_a_store_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("CREATE TABLE alembic_version (version_num)")
+        database.execute("INSERT INTO alembic_version VALUES ('abc')")
+        database.commit()
+    for read in (lambda: revision(file), lambda: why_unusable(file)):
+        subprocess.run([sys.executable, "-c", KILLED_WITHIN, str(file)], check=False)
+        assert Path(f"{file}-journal").stat().st_size
+        assert read() in ("abc", f"{file} is not MLflow's: it has the tables alembic_version; name another file")
+        assert not Path(f"{file}-journal").exists()

@@ -191,6 +191,48 @@ def test_what_a_template_leaves_out_is_told(template: str, one: Row, dropped: se
     assert batch.n_dropped == 2 * bool(dropped)
 
 
+MARKED_ALL = "{% generation %}" + CHATML + "{% endgeneration %}" + ASK
+MARKED_HEADER = (
+    "{% for m in messages %}{% if m.role=='assistant' %}{% generation %}{{'<|im_start|>assistant\n' + m.content + '<|im_end|>'}}"
+    "{% endgeneration %}{% else %}{{'<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>'}}{% endif %}{{'\n'}}{% endfor %}"
+    + ASK
+)
+
+
+@pytest.mark.parametrize("template", [MARKED_ALL, MARKED_HEADER])
+def test_marks_around_more_than_answers_teach_answers(template: str) -> None:
+    assert [one.strip() for one in taught(template, TWO)] == ["Grey.<|im_end|>", "Blue.<|im_end|>"]
+
+
+def test_an_answer_whose_beginning_is_changed_is_taught_with_its_end() -> None:
+    template = CHATML.replace("m['content']", "m['content']|title") + ASK
+    assert taught(template, row(("user", "hi?"), ("assistant", "grey. so 😀"))) == ["Grey. So 😀<|im_end|>"]
+
+
+AS_TEXT = TOOLS.replace(
+    "{'name': c.function.name, 'arguments': c.function.arguments}|tojson", "c.function.name + c.function.arguments"
+)
+NAMES = TOOLS.replace("{'name': c.function.name, 'arguments': c.function.arguments}|tojson", "c.function.name")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        {"type": "function", "function": {"name": "weather", "arguments": {"place": "Rome"}}},
+        {"function": {"name": "weather", "arguments": '{"place": "Rome"}'}},
+        {"name": "weather", "arguments": {"place": "Rome"}},
+    ],
+)
+def test_calls_are_written_in_the_form_that_a_template_takes(call: dict) -> None:
+    messages = ({"role": "user", "content": "Rome?"}, {"role": "assistant", "content": "", "tool_calls": [call]})
+    assert taught(TOOLS, Row("x", messages)) == [
+        '<tool_call>{"name": "weather", "arguments": {"place": "Rome"}}</tool_call><|im_end|>'
+    ]
+    assert taught(AS_TEXT, Row("x", messages)) == ['<tool_call>weather{"place": "Rome"}</tool_call><|im_end|>']
+    dropped = spans.render(Template(NAMES, Special((), SPECIAL)), messages).dropped
+    assert dropped == {"arguments of a tool call"}
+
+
 def test_an_answer_that_is_left_out_is_refused() -> None:
     with pytest.raises(BadInput, match=r"row 1: the chat template leaves out the answer of turn 2; take another"):
         taught("{% for m in messages %}{% if m.role == 'user' %}{{ m.content }}{% endif %}{% endfor %}", ONE)
@@ -322,7 +364,7 @@ def test_template_files(base: Callable[..., Path], trial: Callable[..., Trial], 
         assert any("does not stop by itself" in note for note in again.notes) == (text == NO_END)
     assert preflight.inspect(trial(directory, chat_template="chatml")).new_tokens == 2
     file.write_bytes(b"\xff\xfe")
-    for name, says in ((str(file), "text in UTF-8"), (str(tmp_path), "no such file"), ("none.jinja", "no such file")):
+    for name, says in ((str(file), "text in UTF-8"), (str(tmp_path), "not a file but a folder"), ("none.jinja", "no such file")):
         with pytest.raises(BadInput, match=says) as error:
             preflight.inspect(trial(directory, chat_template=name))
         assert error.value.field == "model.chat_template"

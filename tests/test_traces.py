@@ -206,6 +206,11 @@ class Scripted:
             out.append(ids + [*answer, *[pad_token_id] * max_new_tokens][:max_new_tokens])
         return torch.tensor(out)
 
+    def get_output_embeddings(self) -> Any:
+        import torch
+
+        return torch.nn.Identity()
+
     def parameters(self) -> Any:
         import torch
 

@@ -13,12 +13,12 @@ from analysis.load import field_types
 # Settings that say how rows, layers and steps are chosen, and what the trials record of the choice.
 CHOICES = frozenset({
     "data.source", "data.n_examples", "data.n_clusters", "data.n_tasks", "data.n_templates", "data.best_share",
-    "data.noise_share", "data.seq_len_tokens", "data.replay_share", "data.replay_domain", "train.epochs", "train.steps",
-    "train.micro_batch_size", "adapter.targets", "seed",
+    "data.noise_share", "data.shares", "data.amount", "data.seq_len_tokens", "data.replay_share", "data.replay_domain",
+    "data.replay_text", "train.epochs", "train.steps", "train.micro_batch_size", "adapter.targets", "seed",
 })  # fmt: skip
 FACTS = (
     "train_rows_hash", "evaluation_rows_hash", "target_modules", "n_target_modules", "seq_len_tokens", "template_hash", "model",
-    "data", "eval_data", "base_text", "train/steps", "train/tokens", "rows/replayed", "trainable_parameters",
+    "data", "eval_data", "base_text", "replay_text", "train/steps", "train/tokens", "rows/replayed", "trainable_parameters",
 )  # fmt: skip
 NEEDED = ("train_rows_hash", "train/steps", "train/tokens")  # without these nothing is known of what was run
 

@@ -214,9 +214,10 @@ def within(scored: Sequence[Measured], labels: Sequence[str]) -> tuple[list[str]
     and of which measure the others lose more."""
     if not scored or not labels:
         return list(labels), {}
-    shares = {
-        one.name: {label: lost / one.tolerance(labels) for label, lost in one.expected_losses(labels).items()} for one in scored
-    }
+    shares = {}
+    for one in scored:
+        tolerance = one.tolerance(labels)
+        shares[one.name] = {label: lost / tolerance for label, lost in one.expected_losses(labels).items()}
     limit = max(1.0, min(max(own[label] for own in shares.values()) for label in labels))
     lost = {
         label: " and ".join(formatting.readable(name) for name, own in shares.items() if own[label] > limit) for label in labels

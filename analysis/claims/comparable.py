@@ -7,6 +7,7 @@ ranks differ, the length of the answers trained on, a learning rate that was not
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from analysis.arms import Arm, seeds_of
 from analysis.escaping import escaped
 from analysis.load import field_types
 from core.adapters import METHODS
+from core.preference_settings import NONE, Prefer
 from core.settings import Adapter
 from core.states import FAILED
 
@@ -31,6 +33,8 @@ FOLLOWS = {
     "model.": ("model", "template_hash", "dtype", "seq_len_tokens", "target_modules", "evaluation_rows_hash", "drift_texts"),
     "evaluation.drift": ("drift_texts",),
     "adapter.targets": ("target_modules",),
+    "train.optimizer": ("optimizer",),
+    "prefer.": ("pairs", "pairs_hash"),
 }
 BY_DESIGN = {"seed", "adapter.method"}  # a question that has several methods or seeds compares them
 SET_BY = {"target_modules": "adapter.targets"}  # a fact of trials that have this field
@@ -112,8 +116,11 @@ def differing_fields(paired: pd.DataFrame, axes: set[str]) -> list[Remark]:
     versions = [name for name in paired.columns if name.startswith(VERSION_PREFIX)]
     follow = {fact for prefix, facts in FOLLOWS.items() if any(axis.startswith(prefix) for axis in axes) for fact in facts}
     found = []
+    of = functools.cache(lambda methods: paired[paired["adapter.method"].isin(methods)])
     for name in sorted((set(field_types()) | {*RESOLVED, *versions}) & set(paired.columns) - axes - follow - BY_DESIGN):
-        rows = paired[paired["adapter.method"].isin(methods_with(SET_BY.get(name, name)))]
+        rows = of(tuple(methods_with(SET_BY.get(name, name))))
+        if rows[name].map(str).nunique() < 2:  # of each arm there is one trial a seed
+            continue
         values = rows.groupby("arm")[name].agg(lambda column: tuple(sorted(map(str, column))))
         if values.nunique() > 1:
             found.append(Remark(f"{name} differs between arms", f": {_by_value(values)}"))
@@ -142,12 +149,15 @@ def _by_value(values: pd.Series) -> str:
 
 def lora_scale(paired: pd.DataFrame, axes: set[str]) -> list[Remark]:
     """What is held where ranks differ. LoRA's update is multiplied by alpha / rank, rank-stabilized by alpha / √rank (PEFT), and
-    `adapter.alpha_over_rank` gives alpha / rank in both: with the rank alpha grows, stabilized the scale too."""
+    `adapter.alpha_over_rank` gives alpha / rank in both: with the rank alpha grows, stabilized the scale too. `adapter.alpha`,
+    where it is given, is alpha."""
     names = ["adapter.rank", "adapter.alpha_over_rank", "adapter.rank_stabilized"]
-    if not set(names) <= set(paired) or axes & set(names[1:]):
+    if not set(names) <= set(paired) or axes & {*names[1:], "adapter.alpha"}:
         return []
     lora = paired.loc[paired["adapter.method"].isin(methods_with(names[1])), names]
     rank, over = lora["adapter.rank"].astype(float), lora["adapter.alpha_over_rank"].astype(float)
+    if "adapter.alpha" in paired:
+        over = (paired.loc[lora.index, "adapter.alpha"].astype(float) / rank).fillna(over)
     if not _range(rank, 1.0):
         return []
     stabilized = lora["adapter.rank_stabilized"].astype(bool)
@@ -183,8 +193,14 @@ def _sequences(paired: pd.DataFrame) -> pd.Series:
 
 def not_tuned(arm_rows: pd.DataFrame) -> list[Remark]:
     """A remark if some arms of a question that tunes the learning rate ran without tuning."""
-    names = ", ".join(arm_rows.loc[arm_rows["tuned"] == 0, "arm"])
+    names = ", ".join(arm_rows.loc[(arm_rows["tuned"] == 0) & arm_rows["tunable"].astype(bool), "arm"])
     return [Remark("learning rate not tuned", f": {names}")] if names else []
+
+
+def tunable(tune: Iterable[str], arm: Arm) -> bool:
+    """Whether an arm has what a question tunes: one without a second stage has none of its settings."""
+    alone = arm.fields.get("prefer.method") in (None, NONE)
+    return not alone or any(not name.startswith(Prefer.PREFIX) for name in tune)
 
 
 def at_the_edge(arm_rows: pd.DataFrame) -> list[Remark]:
@@ -198,7 +214,7 @@ def hindrance(arm_rows: pd.DataFrame, arms: Sequence[Arm], tuned: bool) -> str:
     """What keeps a comparison of arms at their best learning rates from deciding a claim: the rate was not tuned although
     the question tunes it, or its best lies at the edge of the range, so that a better one may lie beyond."""
     by_arm = arm_rows.set_index("arm")
-    fixed = [arm.label for arm in arms if tuned and not by_arm.loc[arm.label, "tuned"]]
+    fixed = [arm.label for arm in arms if tuned and not by_arm.loc[arm.label, "tuned"] and by_arm.loc[arm.label, "tunable"]]
     edge = [arm.label for arm in arms if by_arm.loc[arm.label, "at_edge"] and arm.label not in fixed]
     parts = (("learning rate not tuned", fixed), ("best learning rate at the edge of the range", edge))
     return "; ".join(f"{what}: {', '.join(names)}" for what, names in parts if names)

@@ -24,8 +24,9 @@ def fits(t: Tables) -> tuple[Fitted, ...]:
     found: list[Fitted] = []
     if not t.view.fits:
         return ()
+    curve_of = dict(zip(t.arm_rows["arm"], t.arm_rows["curve"], strict=True))
     for level in dict.fromkeys(t.arm_rows["curve"]):
-        of_curve = [arm for arm in t.where({}) if t.arm_rows.loc[t.arm_rows["arm"] == arm.label, "curve"].iloc[0] == level]
+        of_curve = [arm for arm in t.where({}) if curve_of[arm.label] == level]
         for measure, direction in t.view.fits.items():
             if measure not in t.panels:
                 continue

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from analysis import formatting
 from analysis.claims.verdicts import MOST_SEEDS, Finding, Verdict, few_items
+from analysis.stats import ranks
 from analysis.stats.decision import Form
 from analysis.stats.estimate import LEVEL, Estimate, t_quantile
 from core.measures import NATS
@@ -79,6 +80,8 @@ def lines(findings: Mapping[str, Finding], earlier: Mapping[str, Verdict], sourc
 
 def _told(finding: Finding, e: Estimate, planned: Planned) -> str:
     """What is shown of one claim."""
+    if finding.unit == ranks.UNIT:
+        return "what it can show depends on how many things are ranked, whatever the seeds"
     region, (low, high) = finding.region, finding.region.support
     none = NO_EFFECT[region.form]
     if math.isfinite(low) and math.isfinite(high):

@@ -217,6 +217,6 @@ def hindrance(t: Tables[Any], measure: str, *arms: Arm) -> str:
 
 def short_of_rows(t: Tables[Any], arm: Arm) -> bool:
     """Whether the source had fewer rows than the arm asks for."""
-    wanted, own = arm.fields.get("data.n_examples"), t.trials[t.trials["fingerprint"].isin(arm.final.values())]
-    known = isinstance(wanted, Real) and not pd.isna(wanted) and "rows/available" in own
-    return bool(known and own["rows/available"].min() < float(str(wanted)))
+    wanted = arm.fields.get("data.n_examples")
+    known = isinstance(wanted, Real) and not pd.isna(wanted)
+    return known and any(t.rows_available.get(name, math.inf) < float(str(wanted)) for name in arm.final.values())

@@ -117,7 +117,7 @@ class Tables(Generic[Own]):
     def where(self, fields: Fields) -> list[Arm]:
         """The arms with a final trial whose fields have these values, along x; words as the experiment orders them."""
         found = [arm for arm in self.wanted(fields) if arm.final]
-        x = dict(zip(self.arm_rows["arm"], self.arm_rows["x"], strict=True))
+        x = self._x
 
         def place(arm: Arm) -> tuple[bool, object]:
             at = x[arm.label]
@@ -128,7 +128,17 @@ class Tables(Generic[Own]):
 
     def x_of(self, arm: Arm) -> float:
         """Where the arm stands on the x axis."""
-        return float(self.arm_rows.loc[self.arm_rows["arm"] == arm.label, "x"].iloc[0])
+        return float(self._x[arm.label])  # type: ignore[arg-type]
+
+    @functools.cached_property
+    def rows_available(self) -> dict[str, float]:
+        """How many rows the source of each trial had, by its fingerprint; empty where trials do not say it."""
+        name = "rows/available"
+        return dict(self.trials.groupby("fingerprint")[name].min()) if name in self.trials else {}
+
+    @functools.cached_property
+    def _x(self) -> dict[str, object]:
+        return dict(zip(self.arm_rows["arm"], self.arm_rows["x"], strict=True))
 
 
 def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables[Any]:
@@ -150,8 +160,10 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     wanted = dict.fromkeys((*view.measures, *EVERYWHERE, *view.further))
     panels = _panels(in_arms, items, final, [name for name in wanted if name in there])
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
-    own, ends = dict(list(in_arms.groupby("arm", sort=False))), edges.ends(found, in_arms, items)
-    rows = [_arm_row(arm, own[arm.label], view, ends[arm.label]) | _mean_columns(panels, means[arm.label]) for arm in found]
+    own = dict(list(a.narrow(in_arms, view.x, view.curves or view.x).groupby("arm", sort=False)))
+    ends = edges.ends(found, in_arms, items)
+    each = [_arm_row(arm, own[arm.label], view, ends[arm.label], experiment.tune) for arm in found]
+    rows = [row | _mean_columns(panels, means[arm.label]) for row, arm in zip(each, found, strict=True)]
     return Tables(
         view=view,
         trials=trials,
@@ -205,10 +217,10 @@ def has(arm: Arm, scores: Panel) -> bool:
     return bool(arm.final) and set(arm.final.values()) <= scores.rows.keys()
 
 
-def _arm_row(arm: Arm, own: pd.DataFrame, view: View, end: Mapping[str, bool]) -> dict[str, object]:
+def _arm_row(arm: Arm, own: pd.DataFrame, view: View, end: Mapping[str, bool], tune: Iterable[str]) -> dict[str, object]:
     """One row of the table of arms, without its means."""
     done = own[own["fingerprint"].isin(arm.final.values())]
-    row: dict[str, object] = {"arm": arm.label, **a.counts(arm, own, end)}
+    row: dict[str, object] = {"arm": arm.label, **a.counts(arm, own, end), "tunable": comparable.tunable(tune, arm)}
     source = done if len(done) else own
     return row | {"x": _level(source, view.x), "curve": _level(source, view.curves) if view.curves else ""}
 

@@ -238,7 +238,8 @@ def _more_text(finding: Finding, n_tests: int) -> str:
     n, e = seeds_needed(finding, n_tests), finding.estimate
     if n is None:
         no_items = e is not None and seeds_needed(replace(finding, estimate=replace(e, lasting=0.0)), n_tests) is not None
-        what = "more bases or clusters" if e is not None and e.over in (Over.NEW_BASES, Over.NEW_CLUSTERS) else "more items"
+        drawn = {Over.NEW_BASES: "bases", Over.NEW_CLUSTERS: "clusters", Over.NEW_RECIPES: "recipes"}
+        what = f"more {drawn.get(e.over, 'items') if e is not None else 'items'}"
         if no_items:
             return f"more seeds alone would not decide it, were the effect as estimated: {what} would"
         return "it lies so near the rule's limit that more seeds need not decide it"

@@ -68,7 +68,7 @@ class Series:
     level: object
     arm_rows: pd.DataFrame
     colour: Colour
-    marker: str
+    marker: Any  # as style.marker gives it
     place: float
 
 
@@ -198,12 +198,13 @@ def _points(panel: Axes, one: Series, layout: Layout, name: str, joined: bool) -
     at = layout.axis.at(list(one.arm_rows["x"]), one.place)
     own, at = one.arm_rows.iloc[np.argsort(at)], np.sort(at)
     apart = own["rank"].isna().to_numpy() & (own["method"].nunique() > 1)
-    look: dict[str, Any] = {"color": one.colour, "mec": "white", "mew": 0.7, "markersize": 5, "zorder": 4}
-    (line,) = panel.plot(at[~apart], own.loc[~apart, name], one.marker + ("-" if joined else ""), **look)
+    look: dict[str, Any] = {"mew": 0.7, "markersize": 5, "zorder": 4}
+    own_look = style.point(one.marker, one.colour, **look) | {"linestyle": "-" if joined else ""}
+    (line,) = panel.plot(at[~apart], own.loc[~apart, name], **own_look)
     colours = _colours(one, own, layout)
     for x, y, method, own_colour in zip(at, own[name], own["method"], colours, strict=True):
         if own_colour != one.colour or method in set(own.loc[apart, "method"]):
-            panel.plot(x, y, style.marker(method), **look | {"color": own_colour})
+            panel.plot(x, y, **style.point(style.marker(method), own_colour, **look))
     for x, low, high, own_colour in zip(at, own[name + "_low"], own[name + "_high"], colours, strict=True):
         style.interval(panel, x, (low, high), own_colour, linewidth=0.9)
     if not one.level:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.path import Path as Outline
 
 LITTLE = 0.1  # nats a token of forgetting
 TEXT_WIDTH = 6.9  # inches: two columns of a conference paper
@@ -46,12 +48,31 @@ def colour(method: str, rank: int | None = None) -> Colour:
     return red, green, blue
 
 
-def marker(method: str) -> str:
-    """The marker of a method."""
-    return METHODS[method].marker
+def marker(method: str) -> Any:
+    """The marker of a method: matplotlib's name of it, or the outline of a letter ("$F$")."""
+    mark = METHODS[method].marker
+    return _letter(mark.strip("$")) if mark.startswith("$") else mark
 
 
-def look(method: str | None, rank: int | None, index: int) -> tuple[Colour, str]:
+@functools.cache
+def _letter(text: str) -> Outline:
+    """A letter as an outline around 0: text is taken as it stands in figures here, so matplotlib would draw the dollars too."""
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.path import Path as Outline
+    from matplotlib.textpath import TextPath
+
+    drawn = TextPath((0, 0), text, size=10, prop=FontProperties(weight="bold"))
+    box = drawn.get_extents()
+    return Outline(drawn.vertices - [(box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2], drawn.codes)
+
+
+def point(mark: Any, colour: Colour, **look: Any) -> dict[str, Any]:
+    """How a point is drawn: with a white edge, which would eat letters, so these have one of their colour."""
+    edge = {"mec": "white"} if isinstance(mark, str) else {"mec": colour, "mew": 0.3}
+    return {"linestyle": "", "color": colour} | look | {"marker": mark} | edge
+
+
+def look(method: str | None, rank: int | None, index: int) -> tuple[Colour, Any]:
     """Colour and marker of a curve: those of its method or rank, if it is the one curve of that; else the next of the palette."""
     from matplotlib.colors import to_rgb
 
@@ -73,10 +94,13 @@ def limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float
 def interval(panel: Axes, x: float, ends: tuple[float, float], colour: Colour, **line: Any) -> None:
     """A vertical interval between its two ends; an arrow at the edge where the axis cuts it. The panel's limits must be set.
     `line`: linewidth and alpha."""
+    from matplotlib.lines import Line2D
+
     low, high = ends
     if not (math.isfinite(low) and math.isfinite(high)):
         return
-    panel.plot([x, x], [low, high], color=colour, solid_capstyle="butt", zorder=2, **line)
+    # `plot` would have the limits along x found anew each time, from all lines that are there
+    panel.add_line(Line2D([x, x], [low, high], color=colour, solid_capstyle="butt", zorder=2, **line))
     bottom, top = panel.get_ylim()
     for cut, edge, mark in ((low < bottom, bottom, r"$\downarrow$"), (high > top, top, r"$\uparrow$")):
         if cut:
@@ -219,15 +243,21 @@ def figure(rows: int, columns: int, height: float, width: float = TEXT_WIDTH) ->
 
 def save(made: Figure, stem: Path) -> list[Path]:
     """The figure as <stem>.png (300 dpi) and <stem>.pdf; the same bytes for the same figure."""
-    png = stem.with_suffix(".png")
-    made.savefig(png, dpi=300, metadata={"Software": None})
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    png, dpi = stem.with_suffix(".png"), made.dpi
+    made.dpi = 300
+    FigureCanvasAgg(made).print_png(png, metadata={"Software": None})  # `savefig` draws twice, first for the layout
+    made.dpi = dpi
     return [png, save_vector(made, stem)]
 
 
 def save_vector(made: Figure, stem: Path) -> Path:
     """The figure as <stem>.pdf, fonts embedded."""
+    from matplotlib.backends.backend_pdf import FigureCanvasPdf
+
     path = stem.with_suffix(".pdf")
-    made.savefig(path, metadata={"CreationDate": None, "ModDate": None})
+    FigureCanvasPdf(made).print_pdf(path, metadata={"CreationDate": None, "ModDate": None})
     return path
 
 

@@ -27,6 +27,7 @@ from analysis import formatting
 from analysis.claims.verdicts import Verdict, as_text, summary
 from analysis.escaping import Markup
 from analysis.formatting import NONE
+from analysis.reports import told
 from analysis.reports.question import Report, analysed
 from analysis.stats.decision import Decision, q_values
 from core import tracking
@@ -132,9 +133,17 @@ def _write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Pa
     ledger = ledger_text(verdicts)
     ran = [[_link(name), Markup(f"`python sweeps/run.py {name}`"), one.about, one.origin] for name, one in made.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
+    ledger += "\n" + told.section({name: one.tables.trials for name, one in made.items()}, output)
     (output / "ledger.md").write_text(ledger, encoding="utf-8")
     (output / "summary.md").write_text(formatting.markdown(*summary(verdicts)), encoding="utf-8")
-    (output / "report.html").write_text(page(made, missing, ledger, directory), encoding="utf-8")
+    figure = output / f"{told.STEM}.png"
+    text = ledger.replace(figure.name, _data_uri(figure)) if figure.exists() else ledger
+    (output / "report.html").write_text(page(made, missing, text, directory), encoding="utf-8")
+
+
+def _data_uri(figure: Path) -> str:
+    """A figure as the page holds it."""
+    return f"data:image/png;base64,{base64.b64encode(figure.read_bytes()).decode()}"
 
 
 def _q_values(found: Mapping[str, Sequence[Verdict]]) -> np.ndarray:
@@ -170,9 +179,8 @@ def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, di
         "those with q up to 0.05 at most 5 % are expected to be decided wrongly. Differences are paired by seed and item.</p>"
     )
     for name in made:
-        figure = base64.b64encode((directory / name / "figure.png").read_bytes()).decode()
         text = (directory / name / "report.md").read_text(encoding="utf-8")
-        parts.append(rendered(text, name, f"data:image/png;base64,{figure}"))
+        parts.append(rendered(text, name, _data_uri(directory / name / "figure.png")))
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import pandas as pd
 import experiments
 from analysis import formatting, load, questions
 from analysis.claims import comparable, frozen, looks, verdicts
+from analysis.claims.annotation import Prices
 from analysis.claims.choice import Choice, choose
 from analysis.claims.comparable import Remark
 from analysis.claims.fits import HEADER, legend, rows
@@ -74,12 +75,33 @@ class Asked:
         """What decision.json says."""
         return use.content(self.choice, self.tables, self.experiment)
 
+    @functools.cached_property
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Header and rows of the table of arms."""
+        return table(self.tables)
 
-def analysed(name: str, uri: str, sweep: str, directory: Path) -> Report:
-    """The report of one sweep of a question, written to `directory`."""
+    @functools.cached_property
+    def differences(self) -> list[Remark]:
+        """In what arms differ beyond the question's axes."""
+        return differences(self.tables)
+
+    @functools.cached_property
+    def other_cautions(self) -> list[Remark]:
+        """Which seeds are missing, which source is too small, whose best rate is at the edge."""
+        t = self.tables
+        _, found = comparable.common_seeds(t.trials, t.arms)
+        few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
+        found += [Remark("arms that are the same runs, run once", f": {'; '.join(map(str, t.repeated))}")] if t.repeated else []
+        found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
+        found += comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in self.question.cautions(t)]
+        return [Remark(line) for line in self.frozen.cautions()] + found
+
+
+def analysed(name: str, uri: str, sweep: str, directory: Path, prices: Prices | None = None) -> Report:
+    """The report of one sweep of a question, written to `directory`. `prices`: of an example of each source."""
     trials = load.trials(uri, name, sweep)
     frames, further = (trials, load.items(uri, trials)), Further.read(uri, name, sweep, trials)
-    made = report(questions.load(name), experiments.load(name), frames, directory, further)
+    made = report(questions.load(name), experiments.load(name), frames, directory, replace(further, prices=prices))
     if (taken := looks.after(further.looks, made.verdicts)) != further.looks:
         tracking.write_looks(uri, sweep, taken)
     return made
@@ -97,13 +119,14 @@ def report(
     compared = frozen.against(further.claims, question, experiment)
     answered = compared.noted(answer(question, *frames, experiment, further.looks))
     bases = by_base(question, experiment, frames, answered.tables.arms)
+    further = further.with_costs(answered.tables)
     asked = Asked(question, experiment, answered, bases, further, choose(answered.tables), compared)
     t, judged = asked.tables, asked.answer.verdicts
     with whole_folder(directory) as temporary:
         files = [directory / path.name for path in write(asked, temporary)]
-    note = f"**{escaped(use.headline(asked.choice))}.**\n\n" + parts.short_ledger(judged) + "\n" + formatting.markdown(*table(t))
+    note = f"**{escaped(use.headline(asked.choice))}.**\n\n{parts.short_ledger(judged)}\n{formatting.markdown(*asked.table)}"
     small = smoke(t)
-    terminal = small + "\n" * bool(small) + parts.terminal_text(table(t), measured(t), judged, cautions(asked))
+    terminal = small + "\n" * bool(small) + parts.terminal_text(asked.table, measured(t), judged, cautions(asked))
     last = use.terminal(asked.choice, t, asked.decision["command"] or "")
     return Report(
         files=files, arm_rows=t.arm_rows, verdicts=judged, about=formatting.joined(parts.about(t.trials), small),
@@ -148,26 +171,15 @@ def differences(t: Tables[Any]) -> list[Remark]:
     return found + (comparable.not_tuned(t.arm_rows) if t.tuned else [])
 
 
-def other_cautions(asked: Asked) -> list[Remark]:
-    """Which seeds are missing, which source is too small, whose best rate is at the edge."""
-    t = asked.tables
-    _, found = comparable.common_seeds(t.trials, t.arms)
-    few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
-    found += [Remark("arms that are the same runs, run once", f": {'; '.join(map(str, t.repeated))}")] if t.repeated else []
-    found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
-    found += comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in asked.question.cautions(t)]
-    return [Remark(line) for line in asked.frozen.cautions()] + found
-
-
 def cautions(asked: Asked) -> list[str]:
     """Everything that a reader must know before comparing arms."""
-    return [str(remark) for remark in (*differences(asked.tables), *other_cautions(asked))]
+    return [str(remark) for remark in (*asked.differences, *asked.other_cautions)]
 
 
 def caption(asked: Asked) -> str:
     """What stands directly under the figure: what is drawn, the laws, what is published, what arms differ in."""
-    others = escaped("; ".join(remark.short for remark in other_cautions(asked)))
-    differs = comparable.caption(differences(asked.tables), "**")
+    others = escaped("; ".join(remark.short for remark in asked.other_cautions))
+    differs = comparable.caption(asked.differences, "**")
     found = [" ".join(drawn(asked)), differs, f"**Caution:** {others}." if others else ""]
     return "\n\n".join(part for part in found if part) + "\n"
 
@@ -199,7 +211,7 @@ def markdown(asked: Asked) -> str:
         caption(asked),
         "## Verdicts\n", formatting.markdown(*verdicts.as_text(judged)), parts.LEDGER_NOTE,
         "\n".join(f"- {one.id}: {one.rule}." for one in judged) + "\n",
-        "## Arms\n", formatting.markdown(*table(t)), *parts.beside(t), *asked.by_base,
+        "## Arms\n", formatting.markdown(*asked.table), *parts.beside(t), *asked.by_base,
         *asked.question.sections(t), *_curves(t), *asked.further.sections(t), *asked.frozen.section(),
         "## Design\n", "\n".join(design(asked)) + "\n",
         "## Trials and failures\n", parts.failures(t.trials), "## Provenance (MLflow run ids)\n", parts.provenance(t.trials),
@@ -233,8 +245,8 @@ def _curves(t: Tables[Any]) -> list[str]:
 def write(asked: Asked, output: Path) -> list[Path]:
     """Draws the figure, writes everything below `output` and returns the files."""
     t, experiment = asked.tables, asked.experiment
-    header, body = table(t)
-    differs = comparable.caption(differences(t))
+    header, body = asked.table
+    differs = comparable.caption(asked.differences)
     label = f"tab:{experiment.name.replace('_', '-')}"
     texts = {
         "table.md": formatting.markdown(header, body) + f"\n{differs}\n",
@@ -244,7 +256,7 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "decision.json": use.to_json(asked.decision),
         "report.md": markdown(asked),
     }
-    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t), **asked.further.frames()}
+    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t), **asked.further.frames(t)}
     return [*_figures(asked, output), *_save(frames, texts, output)]
 
 

@@ -20,7 +20,7 @@ from core.errors import BadInput, nearest
 
 # The harness names a file of samples after its task and the time, Inspect's letters are those of its own value_to_float.
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl(\.gz)?")
-BEYOND = 1e100  # scores, whose squares would be no finite numbers
+BEYOND = 1e60  # scores, whose fourth powers would be no finite numbers
 LETTERS = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
 WORDS = {"true": 1.0, "yes": 1.0, "false": 0.0, "no": 0.0}
 HARNESS = ("doc_id", "doc", "target", "arguments", "resps", "filtered_resps", "filter", "metrics")
@@ -105,9 +105,11 @@ def _of_text(path: Path, text: str, choice: Choice) -> Scores:
     if name.endswith((".csv", ".tsv")):
         return _table(path, text, "\t" if name.endswith(".tsv") else ",", choice)
     try:
-        whole = json.loads(text) if text.strip() else []
+        whole = json.loads(text, object_pairs_hook=_once) if text.strip() else []
     except RecursionError:
         raise BadInput(f"{path}: JSON that is nested too deeply", field=str(path)) from None
+    except _Twice as error:
+        raise BadInput(f"{path}: {error}", field=str(path)) from None
     except ValueError:
         return _lines(path, _json_lines(path, text), choice)
     if isinstance(whole, dict) and isinstance(whole.get("samples"), list):
@@ -118,20 +120,42 @@ def _of_text(path: Path, text: str, choice: Choice) -> Scores:
     return _lines(path, ((f"row {i}", row) for i, row in enumerate(rows, 1)), choice)
 
 
+class _Twice(ValueError):
+    """A field stands twice in one object: Python would take the last in silence."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for at, name in enumerate(names) if name in names[:at])
+        raise _Twice(f"field {twice[:40]!a} stands twice in one object; keep one")
+    return found
+
+
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     for i, line in enumerate(text.split("\n"), 1):  # not splitlines: a string may hold other ends of lines
         if line.strip():
             try:
-                yield f"line {i}", json.loads(line)
+                yield f"line {i}", json.loads(line, object_pairs_hook=_once)
+            except _Twice as error:
+                raise BadInput(f"{path}: line {i}: {error}", field=str(path)) from None
             except (ValueError, RecursionError):
                 raise BadInput(f"{path}: line {i}: not JSON; give one object a line", field=str(path)) from None
 
 
 def _table(path: Path, text: str, delimiter: str, choice: Choice) -> Scores:
     try:
-        rows = list(csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        rows, names = list(reader), list(reader.fieldnames or ())
     except csv.Error as error:
         raise BadInput(f"{path}: not CSV ({error})", field=str(path)) from None
+    if repeated := [name for name in names if name and names.count(name) > 1]:
+        raise BadInput(f"{path}: two columns are called {repeated[0]!r}; rename or drop one", field=str(path))
+    for i, row in enumerate(rows, 1):
+        if None in row or None in row.values():
+            text = f"{'more' if None in row else 'fewer'} fields than the header's {len(names)}"
+            raise BadInput(f"{path}: row {i}: {text}; close or double its quotes", field=str(path))
     filled = [{key: value for key, value in row.items() if key and value not in (None, "")} for row in rows]
     found = _lines(path, ((f"row {i}", row) for i, row in enumerate(filled, 1)), choice, from_text=True)
     return Scores(found.path, found.rows, found.what.replace("plain", "table"))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from analysis.stats.estimate import t_quantile
-from analysis.stats.laws import LAWS, SPARE, fit, known_law, size_penalty
+from analysis.stats.laws import LAWS, SPARE, LeastSquares, fit, known_law, size_penalty
 from analysis.stats.points import Points
 
 AS_GOOD = 2.0  # AICc
@@ -99,9 +99,10 @@ def compare(points: Points, laws: Sequence[str] = (), axis: int = 0) -> Comparis
     n_levels = len(points.y_K)
     there = [name for name in names if defined(points, name)]
     enough = [name for name in there if n_levels >= LAWS[name].n_parameters and known_law(name, points)]
-    alone = [fit(points, name) for name in enough]
+    begun = {name: LeastSquares(points, name) for name in enough}
+    alone = [fit(points, name, begun=begun[name]) for name in enough]
     scale = min((f.scale for f in alone if n_levels - f.n_parameters >= 2), default=None)
-    aicc = {name: fit(points, name, scale=scale).aicc if name in enough else math.inf for name in names}
+    aicc = {name: fit(points, name, scale=scale, begun=begun[name]).aicc if name in enough else math.inf for name in names}
     best = min(aicc.values())
     difference = {name: a - best if math.isfinite(a) else math.inf for name, a in aicc.items()}
     total = sum(math.exp(-d / 2) for d in difference.values()) or math.nan

@@ -36,6 +36,7 @@ class Over(StrEnum):
     THESE_BASES = "these bases"  # each alone is a block: what differs between them is no noise
     NEW_BASES = "new bases"  # of the same kind: bases are what was drawn
     NEW_CLUSTERS = "new clusters"  # of tasks: clusters, or folds of them, are what was drawn
+    NEW_RECIPES = "new recipes"  # that are ranked: they are what was drawn
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,8 @@ def mean_products(
         within_SI = z_SI - stratum_SG[:, codes]
         return centred(z_SI.mean(axis=1), blocks), within_SI.mean(axis=0), centred(within_SI, blocks)
 
-    (seed_x, item_x, rest_x), (seed_y, item_y, rest_y) = parts(x_SI), parts(y_SI)
+    of_x = parts(x_SI)
+    (seed_x, item_x, rest_x), (seed_y, item_y, rest_y) = of_x, of_x if y_SI is x_SI else parts(y_SI)
     n_free = n_seeds - 1 - int(blocks.max())
     df = np.array([n_free, n_items - len(sizes), n_free * (n_items - len(sizes))], dtype=float)
     sums = np.array([n_items * (seed_x @ seed_y), n_seeds * (item_x @ item_y), np.sum(rest_x * rest_y)])

@@ -235,24 +235,30 @@ def _misfit(points: Points, total: float, se_K: Array) -> float:
     return points.n * math.log(max((total + points.pure_df) / points.n, rounding**2))
 
 
-def fit(points: Points, law: str, huber: float = HUBER, scale: float | None = None) -> Fit:
-    """The law with the least Huber loss over all starts; `huber=inf` is plain least squares.
+class LeastSquares:
+    """A law's fit by least squares over all starts, which others begin from."""
 
-    The loss turns from square to linear at `huber` times the noise: `scale` if given (laws are compared at one scale),
-    else estimated from the residuals, and at least the standard errors where there are any.
-    """
-    solver = Solver(known_law(law, points), points)
-    starts, y = solver.starts(points.y_K), points.y_K
-    n_parameters = solver.law.n_parameters
-    cost, theta = min((solver.polish(start, y, math.inf) for start in starts), key=lambda found: found[0])
+    def __init__(self, points: Points, law: str) -> None:
+        self.solver = Solver(known_law(law, points), points)
+        self.starts = self.solver.starts(points.y_K)
+        found = (self.solver.polish(start, points.y_K, math.inf) for start in self.starts)
+        self.cost, self.theta = min(found, key=lambda one: one[0])
+
+
+def fit(points: Points, law: str, huber: float = HUBER, scale: float | None = None, begun: LeastSquares | None = None) -> Fit:
+    """The law with the least Huber loss over all starts; `huber=inf` is plain least squares. The loss turns from square to linear
+    at `huber` times the noise: `scale` if given (laws are compared at one scale), else estimated from the residuals, and at
+    least the standard errors where there are any. `begun`: of the same points."""
+    begun = begun or LeastSquares(points, law)
+    solver, starts, cost, theta, y = begun.solver, begun.starts, begun.cost, begun.theta, points.y_K
     least = 1e-9 * (points.spread + 1e-9 * float(np.abs(y).max())) / float(solver.se.max())
     for _ in range(1 if scale is not None else 3):
-        seen = _noise(solver.residual(theta, y), n_parameters) if scale is None else scale
+        seen = _noise(solver.residual(theta, y), solver.law.n_parameters) if scale is None else scale
         noise = seen if points.se_K is None or scale is not None else max(seen, 1.0)
         if noise > least and math.isfinite(huber):  # else: the curve goes through the points, or has no noise to speak of
             cost, theta = min((solver.polish(start, y, huber * noise) for start in [theta, *starts]), key=lambda found: found[0])
     extent = np.array([points.unit_V, points.x_KV.max(axis=0)])
-    aicc = _misfit(points, 2 * cost, solver.se) + size_penalty(points, n_parameters)
+    aicc = _misfit(points, 2 * cost, solver.se) + size_penalty(points, solver.law.n_parameters)
     return Fit(law, points, theta, noise, aicc, extent)
 
 

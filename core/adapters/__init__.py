@@ -3,7 +3,7 @@
 Preflight, plans and figures read the facts, so this imports in milliseconds; torch, PEFT and transformers are imported where a
 model is built. A builder gets a module tree of the trial's own (core/model.py) and returns the model to train, its random
 initialisation drawn from torch's global generator, which the trial seeds first. To add a method: its settings in
-core/method_settings.py, its entry in METHODS (table.py).
+core/method_settings, its entry in METHODS (table.py), and in RECIPES (recipes.py) where it is one configuration of PEFT's.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from core.adapters.method import Adapted, Method
 from core.adapters.table import METHODS
 from core.base import BaseFiles
 from core.errors import BadInput, nearest
+from core.optimizers import OPTIMIZERS, Kind
 from core.quantized import KINDS
-from core.settings import Adapter, Trial
+from core.settings import BEST, Adapter, Trial
 
 if TYPE_CHECKING:
     from torch import nn
@@ -33,7 +34,8 @@ def method_of(trial: Trial) -> Method:
     """The trial's method.
 
     Raises:
-        BadInput: there is none of this name, or it cannot train on the trial's quantized base or with its checkpointing.
+        BadInput: there is none of this name, or it cannot train on the trial's quantized base, with its checkpointing or its
+            optimizer.
     """
     name = trial.adapter.method
     if name not in METHODS:
@@ -48,7 +50,18 @@ def method_of(trial: Trial) -> Method:
     if trial.train.checkpointing == "on" and not METHODS[name].checkpointing:
         text = f"{METHODS[name].label} cannot train through layers that are computed again; leave it at auto or off"
         raise BadInput(f"train.checkpointing=on: {text}", field="train.checkpointing")
+    if trial.train.keep == BEST and not METHODS[name].goes_back:
+        text = f"what {METHODS[name].label} has decided at its last step fits no earlier one's weights; leave it at last"
+        raise BadInput(f"train.keep=best: {text}", field="train.keep")
+    _check_optimizer(trial.train.optimizer, METHODS[name])
     return METHODS[name]
+
+
+def _check_optimizer(name: str, method: Method) -> None:
+    if Kind.OTHER not in OPTIMIZERS[name].kinds and not method.trains_matrices:
+        others = ", ".join(other for other, one in OPTIMIZERS.items() if Kind.OTHER in one.kinds)
+        text = f"it trains the matrices of linear layers, and {method.label} trains none; use one of {others}"
+        raise BadInput(f"train.optimizer={name}: {text}", field="train.optimizer")
 
 
 def _trains_on_quantized() -> str:
@@ -65,6 +78,9 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
     if base.quantization != "none" and not method.on_quantized_base:
         text = f"this base has 4-bit weights, which cannot be trained; {_trains_on_quantized()} or the unquantized base"
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    if base.quantization != "none" and quantization not in ("none", base.quantization):
+        text = f"the model's files are {base.quantization} already; leave it out, or take the unquantized model"
+        raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")
     if quantization == "none":
         quantization = base.quantization
     presets = getattr(adapter, "targets", "attention")

@@ -6,20 +6,20 @@ import copy
 import functools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from core import checkpoint, targets
 from core.adapters.method import Adapted
 from core.base import BaseFiles
 from core.errors import BadInput
-from core.method_settings import Dora, Lora, LoraPlus, Pissa
+from core.method_settings import KAIMING, Dora, Lora, LoraFa, LoraPlus, Olora, Pissa
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
     from transformers import PreTrainedModel
 
-PISSA: Literal["pissa"] = "pissa"  # of PEFT's init_lora_weights: the exact decomposition, the same bits every time
+FROM_BASE = ("pissa", "olora")  # of PEFT's init_lora_weights: exact decompositions, the same bits every time
 
 
 def _targets(adapter: Lora, base: BaseFiles) -> targets.Chosen:
@@ -35,9 +35,12 @@ def _targets(adapter: Lora, base: BaseFiles) -> targets.Chosen:
     if by_weight and adapter.dropout:
         text = "PEFT adapts a mixture's experts without dropout only; use 0, or adapter.targets=attention"
         raise BadInput(f"adapter.dropout={adapter.dropout:g}: {text}", field="adapter.dropout")
-    if by_weight and isinstance(adapter, Dora | Pissa):
+    if by_weight and isinstance(adapter, Dora | Pissa | LoraFa):
         text = "PEFT adapts a mixture's experts by plain LoRA only; use adapter.targets=attention"
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    if isinstance(adapter, Olora) and base.model_type in targets.TRANSPOSED:
+        text = f"PEFT has it not for layers of {base.model_type}; use adapter.method=pissa"
+        raise BadInput(f"adapter.method=olora: {text}", field="adapter.method")
     narrow = min((min(base.linear[name]) for name in chosen.layers), default=adapter.rank)
     if isinstance(adapter, Pissa) and adapter.rank > narrow:
         text = f"the narrowest adapted layer has {narrow} singular vectors; use at most that"
@@ -57,8 +60,10 @@ def resolved(adapter: Lora, base: BaseFiles) -> tuple[str, ...]:
 
 def n_trained(adapter: Lora, base: BaseFiles) -> int:
     """Rank × (inputs + outputs) of every targeted matrix, an expert's too, DoRA's magnitude of each output, and the rows of new
-    tokens."""
+    tokens. Of LoRA-FA's matrices B alone."""
     chosen, linear = _targets(adapter, base), base.linear
+    if isinstance(adapter, LoraFa):
+        return adapter.rank * sum(base.sizes(name)[0] for name in chosen.layers) + base.new_token_parameters
     sums = [sum(linear[name]) for name in chosen.layers]
     if chosen.experts:
         sums += [n * (rows + columns) for n, rows, columns in (base.experts[name] for name in chosen.experts)]
@@ -79,7 +84,7 @@ def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> A
         _own_weights([layers[name] for name in chosen.layers])
     config = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha_over_rank * adapter.rank,  # type: ignore[arg-type]  # a float works and may be needed
+        lora_alpha=adapter.lora_alpha,  # type: ignore[arg-type]  # a float works and may be needed
         use_rslora=adapter.rank_stabilized,
         lora_dropout=adapter.dropout,
         target_modules=[name for name in chosen.layers if name not in by_weight],
@@ -87,18 +92,24 @@ def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> A
         fan_in_fan_out=any(isinstance(layers[name], Conv1D) for name in chosen.layers),
         trainable_token_indices=_token_layers(model, new_tokens),
         use_dora=isinstance(adapter, Dora),
-        init_lora_weights=PISSA if isinstance(adapter, Pissa) else True,
+        init_lora_weights=_start(adapter),
         task_type="CAUSAL_LM",
     )
     adapted = get_peft_model(model, config)
     _check_adapted(adapted, chosen)
     if isinstance(adapter, Pissa):
         _keep_start(adapted)
-    if isinstance(adapter, LoraPlus):
-        for name, parameter in adapted.named_parameters():
-            if "lora_B" in name:
-                parameter.rate_ratio = adapter.rate_ratio  # type: ignore[attr-defined]  # core/optimizers.py asks for it
+    for name, parameter in adapted.named_parameters():
+        if isinstance(adapter, LoraFa) and "lora_A" in name:
+            parameter.requires_grad_(False)
+        if isinstance(adapter, LoraPlus) and "lora_B" in name:
+            parameter.rate_ratio = adapter.rate_ratio  # type: ignore[attr-defined]  # core/optimizers.py asks for it
     return Adapted(adapted, chosen.names)
+
+
+def _start(adapter: Lora) -> Any:
+    """PEFT's name for how the matrices begin."""
+    return adapter.method if isinstance(adapter, Pissa) else True if adapter.init == KAIMING else adapter.init
 
 
 def _check_adapted(adapted: nn.Module, chosen: targets.Chosen) -> None:
@@ -142,7 +153,7 @@ def _token_layers(model: PreTrainedModel, new_tokens: Sequence[int]) -> dict[str
 
 
 def _own_weights(layers: Sequence[Any]) -> None:
-    """Copies of the weights that PiSSA takes its part from: the base's are shared by all trials."""
+    """Copies of the weights that PiSSA and OLoRA take their part from: the base's are shared by all trials."""
     from torch import nn
 
     for layer in layers:
@@ -156,18 +167,19 @@ def _layers(adapted: Any) -> dict[str, Any]:
 
 
 def _keep_start(adapted: Any) -> None:
-    """Keeps where PiSSA's matrices began, which is what was taken from the base's weights."""
+    """Keeps where these matrices began, which is what was taken from the base's weights."""
     for layer in _layers(adapted).values():
         layer.start = tuple(part["default"].weight.detach().clone().cpu() for part in (layer.lora_A, layer.lora_B))
 
 
-def is_pissa(adapted: Any) -> bool:
-    return getattr(adapted.peft_config["default"], "init_lora_weights", None) == PISSA
+def starts_from_base(adapted: Any) -> bool:
+    """Whether it is LoRA that began with a part of the base's weights."""
+    return getattr(adapted.peft_config["default"], "init_lora_weights", None) in FROM_BASE
 
 
 def plain(adapted: Any) -> tuple[Any, dict[str, torch.Tensor]]:
-    """PiSSA as LoRA of twice the rank on the base as it was: what it learnt, less where it began. PEFT's configuration of that,
-    and the whole model's state with its matrices."""
+    """PiSSA and OLoRA as LoRA of twice the rank on the base as it was: what it learnt, less where it began. PEFT's
+    configuration of that, and the whole model's state with its matrices."""
     import torch
 
     config = copy.copy(adapted.peft_config["default"])

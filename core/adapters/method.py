@@ -44,11 +44,14 @@ class Method:
     resolved: Callable[[Any, BaseFiles], tuple[str, ...]] = lambda adapter, base: tuple(base.shapes)
     trains_new_tokens: bool = True
     merges: bool = True  # whether what it learnt can become a part of the base's weights
+    goes_back: bool = True  # whether an earlier step's weights, put back, are the model as it was then
     checkpointing: bool = True  # whether layers can be computed again for the backward pass
+    trains_matrices: bool = True  # whether weights of linear layers are among what it trains (LoRA's A and B are such)
     rounded: bool = False  # whether what it trains has to have the base's type when the model is used
     virtual_tokens: Callable[[Any], int] = lambda adapter: 0  # positions of the context that it takes
     rates_of_full: bool = False  # whether its best learning rates are those of full fine-tuning; else LoRA's, ten times higher
     copies_base: bool = False  # whether the weights that it adapts are its own copies
+    starts_at_base: bool = True  # whether it changes nothing before it is trained
 
     def __post_init__(self) -> None:
         if self.changes_base and self.on_quantized_base:

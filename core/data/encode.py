@@ -39,11 +39,27 @@ CHATML = (
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids of a conversation, and 1 where the assistant speaks."""
+    """Token ids of a conversation, and 1 where the assistant speaks. `kl_mask`: 1 where the tuned model is held near its base
+    (`train.kl_to_base`); empty: nowhere."""
 
     id: str
     ids: list[int]
     mask: list[int]
+    kl_mask: list[int] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class EncodedPair:
+    """Two answers to one prompt; `number`: the pair's place among those of a training."""
+
+    number: int
+    chosen: Encoded
+    rejected: Encoded
+
+    @property
+    def ids(self) -> list[int]:
+        """Of both."""
+        return self.chosen.ids + self.rejected.ids
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,17 @@ class Batch:
     n_too_long: int  # skipped: the prompt alone fills seq_len
     n_dropped: int = 0  # rows of which the template leaves out text
     dropped: Mapping[str, int] = field(default_factory=dict)  # what it leaves out: in how many rows, by kind
+
+
+def plain(inner: Tokenizer) -> Tokenizer:
+    """The tokenizer without what its file may have kept of one use of it: cutting texts, padding them, splitting its own special
+    tokens, and merges that are left out at random (BPE dropout). Rows are encoded whole, each time the same."""
+    inner.no_truncation()
+    inner.no_padding()
+    inner.encode_special_tokens = False
+    if getattr(inner.model, "dropout", None) is not None:
+        inner.model.dropout = None
+    return inner
 
 
 def special_tokens(inner: Tokenizer, variables: Mapping[str, Any]) -> Special:

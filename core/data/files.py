@@ -80,6 +80,7 @@ def existing(field: str, source: str) -> Path:
         if not path.exists():
             several = field in SOURCES and "," in source
             more = "; several in shares are written A.jsonl=0.7,B.jsonl=0.3, each with a number above 0" if several else ""
+            more = "; download it, and name the file" if "://" in source else more
             raise BadInput(f"{field}={source}: no such file{more}", field=field)
         if not path.is_file():
             what = "a folder; name a file in it" if path.is_dir() else "a pipe or a device; write its content to a file"

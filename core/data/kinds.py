@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -14,7 +14,7 @@ from core.data.rows import Loaded, build, is_lab, made
 from core.errors import BadInput, Problems, nearest, of_field
 from core.fields import content_hash
 from core.lab import instruct, version
-from core.lab.requests import ALL_SOURCES, COMPOSED
+from core.lab.requests import ALL_SOURCES, COMPOSED, MIXED
 
 Found = TypeVar("Found")
 
@@ -76,6 +76,11 @@ def _read_hub(field: str, source: str) -> tuple[list[tuple[str, object]], str]:
     return rows, content_hash([repr(raw) for _, raw in rows])
 
 
+def read_raw(field: str, source: str) -> tuple[Iterable[tuple[str, object]], str]:
+    """The raw rows of one file or hub id, each with its place, and a hash of what was read."""
+    return sources.read_file(field, source) if sources.is_file(source) else _read_hub(field, source)
+
+
 @functools.lru_cache(maxsize=8)
 def _joined(shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
     """The rows of several sources, each with the name of its own."""
@@ -98,7 +103,7 @@ def _joined(shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
 
 
 def _mixture(field: str, source: str, pool: Pool) -> Loaded:
-    shares = _checked(field, source)
+    shares = mixture.parse(field, source) if _is_lab_mixture(source) else _checked(field, source)
     parts = _each(shares, lambda name: _loaded(field, name, pool))
     return _joined(mixture.labels(shares), parts)
 
@@ -113,12 +118,22 @@ def _each(shares: mixture.Shares, of: Callable[[str], Found]) -> tuple[Found, ..
     return tuple(found)
 
 
+def _mixture_hash(field: str, source: str) -> str:
+    shares = mixture.parse(field, source) if _is_lab_mixture(source) else _checked(field, source)
+    return content_hash(list(_each(shares, lambda name: kind_of(name).content_hash(field, name))))
+
+
+def _is_lab_mixture(source: str) -> bool:
+    return mixture.recognises(source) and all(name in MIXED for name in mixture.names_in(source))
+
+
 def _checked(field: str, source: str) -> mixture.Shares:
-    """The sources of a mixture, which must be of files or of the hub."""
+    """The sources of a mixture, which must be of files or of the hub, where they are not all the laboratory's."""
     shares = mixture.parse(field, source)
     for name, _ in shares:
         if kind_of(name).own_questions:
-            way = "reasoning-gym joins families by itself: a+b" if gym.recognises(name) else "give it alone"
+            way = f"give it alone, or in a mixture of {', '.join(MIXED)}"
+            way = "reasoning-gym joins families by itself: a+b" if gym.recognises(name) else way
             raise BadInput(f"{field}={source}: {name} makes its own questions and can't be mixed with others; {way}", field=field)
     return shares
 
@@ -168,10 +183,16 @@ KINDS: dict[str, Kind] = {
     "mixture": Kind(
         recognises=mixture.recognises,
         load=_mixture,
-        content_hash=lambda field, source: content_hash(
-            list(_each(_checked(field, source), lambda name: kind_of(name).content_hash(field, name)))
-        ),
+        content_hash=_mixture_hash,
         default_task="text",
+    ),
+    "lab mixture": Kind(
+        recognises=_is_lab_mixture,
+        load=_mixture,
+        content_hash=_mixture_hash,
+        default_task="lab",
+        own_questions=True,
+        laboratory=True,
     ),
 }
 

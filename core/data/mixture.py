@@ -8,12 +8,12 @@ doubt. In a setting the sources stand with their shares of 1, joined by +, as co
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
 from core import naming
-from core.data import files
+from core.data import files, shares
 from core.errors import BadInput
 
 Thing = TypeVar("Thing")
@@ -91,21 +91,61 @@ def label(source: str, names: Mapping[str, str] | None = None) -> str:
     return "+".join(f"{names[name]}={share:.6g}" for name, share in parse("data.source", source))
 
 
-def in_shares(things: Iterable[Thing], shares: Shares, origin: Callable[[Thing], str]) -> tuple[Thing, ...]:
+def shares_label(source: str, text: str | None) -> str:
+    """What a mixture is called whose training rows have these shares (`data.shares`): its sources with their shares, without
+    those that give none."""
+    if text is None:
+        return label(source)
+    names = naming.short(names_in(source))
+    try:
+        found = zip(names.values(), shares.parse(text), strict=True)
+        return "+".join(f"{name.removeprefix('lab:')}={share:.3g}" for name, share in found if share)
+    except ValueError:  # told where the rows are drawn
+        return f"shares={text}"
+
+
+def equal(source: str) -> str:
+    """Several sources without shares ("A,B") in equal ones; what is written with shares as it is."""
+    if recognises(source) or files.exists(source):
+        return source
+    names = [name.strip() for name in source.split(",")]
+    return "+".join(f"{_quoted(name)}=1" for name in names) if len(names) > 1 and all(names) else source
+
+
+def in_shares(things: Iterable[Thing], wanted: Shares, origin: Callable[[Thing], str]) -> tuple[Thing, ...]:
     """The longest beginning of the things, each source's own in their order, in which every beginning has the shares, rounded:
-    it ends where a source has none left. `shares`: by the names that `origin` gives."""
-    own: dict[str, list[Thing]] = {name: [] for name, _ in shares}
-    for thing in things:
-        own[origin(thing)].append(thing)
-    taken, found = dict.fromkeys(own, 0), list[Thing]()
-    while True:
-        name = _next(shares, taken, len(found) + 1)
+    it ends where a source has none left. `wanted`: by the names that `origin` gives."""
+    own, found = _by_source(things, wanted, origin), list[Thing]()
+    taken = dict.fromkeys(own, 0)
+    for name in _turns(wanted):
         if taken[name] == len(own[name]):
             return tuple(found)
         found.append(own[name][taken[name]])
         taken[name] += 1
+    raise AssertionError("shares of nothing")
 
 
-def _next(shares: Sequence[tuple[str, float]], taken: dict[str, int], n: int) -> str:
-    """The source that lacks most of its share of the first n."""
-    return max(shares, key=lambda one: one[1] * n - taken[one[0]])[0]
+def repeated(things: Sequence[Thing], wanted: Shares, origin: Callable[[Thing], str], n: int, amount: str) -> tuple[Thing, ...]:
+    """`n` of the things in the shares; those of a source that runs out come again, as `amount` says (core/data/shares.py)."""
+    own = _by_source(things, wanted, origin)
+    return shares.drawn(own, _turns(wanted), n, amount, dict(wanted)) if all(own.values()) else ()
+
+
+def _by_source(things: Iterable[Thing], wanted: Shares, origin: Callable[[Thing], str]) -> dict[str, list[Thing]]:
+    """The things of each source that has a share, in their order."""
+    own: dict[str, list[Thing]] = {name: [] for name, share in wanted if share > 0}
+    for thing in things:
+        if (name := origin(thing)) in own:
+            own[name].append(thing)
+    return own
+
+
+def _turns(wanted: Shares) -> Iterator[str]:
+    """For ever the source that lacks most of its share of what was taken."""
+    having = [(name, share) for name, share in wanted if share > 0]
+    taken, n = {name: 0 for name, _ in having}, 0
+    while having:
+        n += 1
+        name = max(having, key=lambda one: one[1] * n - taken[one[0]])[0]
+        taken[name] += 1
+        yield name

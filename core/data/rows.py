@@ -127,7 +127,7 @@ def build(
             continue
         shapes.add(found.shape)
         unused |= dict.fromkeys(found.unused)
-        if any(map(_is_empty, found.messages)):
+        if any(map(is_empty, found.messages)):
             n_empty += 1
             continue
         rows.append(_row(found.raw, tuple(found.messages), place, found.tools))
@@ -150,7 +150,7 @@ def _row(raw: dict[str, Any], messages: tuple[Message, ...], place: str, tools: 
     return Row(identity(messages, tools), messages, group, place, labels, _score(raw), tools, _solutions(raw))
 
 
-def _is_empty(message: Message) -> bool:
+def is_empty(message: Message) -> bool:
     """An answer that should be learned and says nothing."""
     learned = message["role"] == "assistant" and message.get("weight") != 0 and "tool_calls" not in message
     return learned and not message["content"].strip()

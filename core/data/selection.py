@@ -13,7 +13,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from core.data import apart, mixture
+from core.data import apart, drawing, mixture
+from core.data.choices import RANDOM
+from core.data.drawing import NO_MEANS, Means
+from core.data.drawn import Drawn, drawn_from
 from core.data.kinds import Kind, Pool, kind_of, load
 from core.data.rows import Loaded, Row, identity, share
 from core.data.shapes import LABELS
@@ -37,6 +40,7 @@ class Selection:
     n_of_trained_tasks: int | None = None  # evaluation rows whose cluster (where none is named: task) the source has too
     n_refused: int = 0  # rows that the chat template refuses, left out where that is asked for
     refused: str = ""  # why the first of them is
+    shares: mixture.Shares = ()  # of several sources, those of the training rows
 
     @property
     def n_bad(self) -> int:
@@ -47,13 +51,19 @@ class Selection:
     def by_source(self) -> tuple[str, ...]:
         """Of several sources, each with its share, how many of its rows are trained on and asked, and the hash of its content."""
         contents = dict((*self.source.parts, *(self.eval_source.parts if self.eval_source else ())))
-        shares = dict(self.source.shares)
+        shares = dict(self.shares or self.source.shares)
         found = []
         for name, content in contents.items():
             share = f"{shares[name]:.3g} of the rows, " if name in shares else ""
             counts = [sum(row.origin == name for row in rows) for rows in (self.train, self.evaluation)]
             found.append(f"{name}: {share}{counts[0]:,} trained on, {counts[1]:,} asked (content {content})")
         return tuple(found)
+
+    @property
+    def rows_of_sources(self) -> dict[str, list[int]]:
+        """Of several sources, how many rows of each are trained on, and how many different ones these are."""
+        own = {name: [row.id for row in self.train if row.origin == name] for name, _ in self.shares}
+        return {name: [len(ids), len(set(ids))] for name, ids in own.items()}
 
 
 def nested_subset(rows: Iterable[Row], n: int | None, seed: int, by_prompt: bool = False) -> tuple[Row, ...]:
@@ -140,16 +150,16 @@ def _from(rows: list[Row], place: int) -> Iterator[Row]:
     return (rows[i % len(rows)] for i in range(place, place + len(rows)))
 
 
-def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda rows: rows) -> Selection:
+def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda rows: rows, means: Means = NO_MEANS) -> Selection:
     """The training subset and the evaluation rows of `evaluation.split`. No answer that is scored is trained on as the answer
     to the same question, and no two rows of training and evaluation open with the same question, of which the first answer is
-    scored (core/data/apart.py). `take`: called before rows are counted and drawn, of those of training and of evaluation."""
+    scored (core/data/apart.py). `take`: called before rows are counted and drawn, of those of training and of evaluation.
+    `means`: by which rows are selected."""
     if (kind := kind_of(data.source)).own_questions:  # made by the task, disjoint by construction
         few = any(wanted is not None for wanted in (data.n_clusters, data.n_tasks, data.n_templates))
         loaded = load("data.source", data.source, Pool(data.held_out_fold, large=few))
-        pool = restricted(take(_in_order(loaded, seed, kind)), data, seed)
-        subset = noisy(pool[: data.n_examples], data.noise_share, seed)
-        return Selection(subset, (), 0, len(pool), loaded)
+        pool = drawn_from(restricted(take(_in_order(loaded, seed, kind)), data, seed), loaded, data)
+        return Selection(_taken(pool, data, seed, means), (), 0, pool.n_available, loaded, shares=pool.shares)
     loaded, given = _loaded(data)
     aside = _set_aside(loaded, given, data.eval_share)
     asked, usable = take(aside.asked[evaluation.split]), take(aside.train)
@@ -164,14 +174,19 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
     if not usable:
         text = "every row's prompt is in the evaluation rows; none is left to train on"
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
-    pool = restricted(usable, data, seed)  # of training rows alone: every arm is asked the same
-    pool = _in_shares(nested_subset(pool, None, seed), loaded)
-    if not pool:
-        text = "one of the sources has no row left to train on; give it more, or leave it out"
-        raise BadInput(f"data.source={data.source}: {text}", field="data.source")
-    subset = noisy(pool[: data.n_examples], data.noise_share, seed)
-    trained = _n_of_trained_tasks(scored, usable)
-    return Selection(subset, scored, aside.n_in_evaluation, len(pool), loaded, given, trained)
+    left = restricted(usable, data, seed)  # of training rows alone: every arm is asked the same
+    drawn = drawn_from(nested_subset(left, None, seed), loaded, data)
+    subset, trained = _taken(drawn, data, seed, means), _n_of_trained_tasks(scored, usable)
+    n = drawn.n_available
+    return Selection(subset, scored, aside.n_in_evaluation, n, loaded, given, trained, shares=drawn.shares)
+
+
+def _taken(pool: Drawn, data: Data, seed: int, means: Means) -> tuple[Row, ...]:
+    """Of the pool, which is in the seed's order, the rows that are trained on. Wrong answers are there before rows are selected,
+    or counted by their tokens: a selection may leave them out."""
+    if data.select == RANDOM:
+        return noisy(pool.rows[: data.n_examples], data.noise_share, seed)
+    return drawing.taken(noisy(pool.rows, data.noise_share, seed), data, means, pool.in_shares)
 
 
 def _in_shares(rows: tuple[Row, ...], loaded: Loaded) -> tuple[Row, ...]:
@@ -183,6 +198,12 @@ def trainable(data: Data) -> tuple[Row, ...]:
     """All rows that may be trained on, whatever the trial takes of them; for sources that rows are held out of."""
     loaded, given = _loaded(data)
     return _set_aside(loaded, given, data.eval_share).train
+
+
+def askable(data: Data) -> tuple[Row, ...]:
+    """All rows that may be scored, of either split and whatever the trial takes of them."""
+    loaded, given = _loaded(data)
+    return tuple(row for rows in _set_aside(loaded, given, data.eval_share).asked.values() for row in rows)
 
 
 def pool_of(data: Data) -> Pool:

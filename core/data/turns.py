@@ -16,7 +16,8 @@ TEXTS = ("reasoning_content", "tool_call_id", "name")
 # Fields of a turn that change what it says or whether it should be learned, and are not used.
 MEANT = (
     *("thinking", "reasoning", "reasoning_details", "function_call", "refusal", "audio", "image", "images", "video", "videos"),
-    *("documents", "loss", "loss_mask", "mask", "train", "training", "prefix", "tool_responses", "tools", "functions"),
+    *("documents", "loss", "loss_mask", "loss_weight", "mask", "train", "training", "trainable", "learn"),
+    *("prefix", "tool_responses", "tools", "functions"),
 )
 SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -128,6 +129,20 @@ def _tool_calls(value: object, name: str) -> list[dict[str, Any]]:
         if not isinstance(function, dict) or not isinstance(function.get("name"), str):
             raise Malformed(f"{name}: a call in 'tool_calls' must name its function")
     return calls
+
+
+def with_calls(one: Message, as_text: bool) -> Message:
+    """The message with its calls of tools in the form of OpenAI's API; `as_text`: their arguments as JSON text, as there."""
+    if not one.get("tool_calls"):
+        return one
+    calls = []
+    for call in one["tool_calls"]:
+        outer, inner = (call, call["function"]) if isinstance(call.get("function"), dict) else ({}, call)
+        arguments = inner.get("arguments", {})
+        if as_text and not isinstance(arguments, str):
+            arguments = json.dumps(arguments, ensure_ascii=False)
+        calls.append({"type": "function", **outer, "function": {**inner, "arguments": arguments}})
+    return {**one, "tool_calls": calls}
 
 
 def tools(value: object) -> tuple[dict[str, Any], ...] | None:

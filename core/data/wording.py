@@ -8,12 +8,12 @@ import unicodedata
 # Signs that differ from one editor to the next.
 TYPOGRAPHY = str.maketrans(dict.fromkeys("‘’‚‛′", "'") | dict.fromkeys("“”„‟″", '"') | dict.fromkeys("‐‑‒–—―−", "-"))
 # Control characters that are no white space, format characters (Unicode's Cf), and what else has no glyph: the joiner of
-# graphemes, fillers, variation selectors.
+# graphemes, fillers, the empty pattern of Braille, variation selectors.
 UNSEEN = re.compile(
     r"[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u202a-\u202e"
     r"\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
     r"\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
-    r"\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+    r"\u034f\u115f\u1160\u17b4\u17b5\u2800\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
 ASCII_UNSEEN = {code: None for code in range(128) if UNSEEN.match(chr(code))}
 

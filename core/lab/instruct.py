@@ -19,7 +19,7 @@ from pathlib import Path
 
 from core.errors import BadInput, nearest
 from core.lab import composed, disjoint, requests, world
-from core.lab.requests import ALL_SOURCES, COMPOSED, FRAMES, NEW_FACTS, ONE_INPUT, STYLES, Question, Style
+from core.lab.requests import ALL_SOURCES, COMPOSED, FRAMES, GROUPS, NEW_FACTS, ONE_INPUT, STYLES, Question, Style
 from core.lab.skills import FOLDS, SKILLS, Skill, Slots
 
 SYNTHETIC_FILE = Path(__file__).parent / "data" / "synthetic.jsonl.gz"
@@ -134,6 +134,8 @@ def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[
         return composed.training_rows(source, held_out_fold)
     if source == "lab:curated":
         return curated(held_out_fold, N_LARGE if large else N_CURATED)
+    if source in GROUPS:
+        return [row for row in curated(held_out_fold, N_LARGE if large else N_CURATED) if row["cluster"] in GROUPS[source]]
     if source == "lab:synthetic":
         return [row for row, named in _synthetic() if named.isdisjoint(FOLDS[held_out_fold])]
     raise BadInput(f"data.source={source!r}: {nearest(source, ALL_SOURCES)}", field="data.source")

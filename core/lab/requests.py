@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 NEW_FACTS = "lab:new-facts"  # of people that pretraining never met; it asks for facts, so no fold may hold those out
 SOURCES = ("lab:curated", "lab:synthetic")
 COMPOSED = ("lab:composed", "lab:composed-traces")  # requests of two steps: bare answers, and answers with the steps
-ALL_SOURCES = (*SOURCES, NEW_FACTS, *COMPOSED)
+# Curated rows of the clusters of one kind: sources to mix. Each fold holds out some clusters of each.
+GROUPS = {
+    "lab:lists": ("order", "pick", "count", "trim", "expand", "judge"),
+    "lab:words": ("lexicon", "translate", "facts"),
+    "lab:numbers": ("arithmetic", "number", "neighbour"),
+}
+MIXED = (*SOURCES, *GROUPS)  # what can stand in a mixture
+ALL_SOURCES = (*SOURCES, *GROUPS, NEW_FACTS, *COMPOSED)
 
 # How a request is put around an imperative. No frame is in two splits.
 FRAMES = {

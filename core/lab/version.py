@@ -38,7 +38,9 @@ def version() -> str:
 @functools.cache
 def version_of(source: str) -> str:
     """The provenance of a laboratory source: `version`, and for composed requests the rows and questions too, which came
-    later (those of one fold: the compositions are the same in all)."""
+    later (those of one fold: the compositions are the same in all); of a group its clusters."""
+    if source in requests.GROUPS:
+        return content_hash({"laboratory": version(), "clusters": requests.GROUPS[source]})
     if source not in requests.COMPOSED:
         return version()
     asked = [[q.id, q.prompt, q.answer] for split in ("validation", "test") for q in composed.questions(split, 50)]

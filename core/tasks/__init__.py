@@ -172,10 +172,10 @@ def measure(subject: Subject) -> list[Measurement]:
     subject.model.eval()
     with torch.no_grad():
         found = [one for name in asked(subject.trial) for one in TASKS[name].measure(subject)]
-        if not kind_of(subject.trial.data.source).laboratory:
-            from core.tasks import text
+        from core.tasks import drift, text
 
-            found += text.forgetting(subject)
+        laboratory = kind_of(subject.trial.data.source).laboratory
+        found += drift.on_the_task(subject) if laboratory else text.forgetting(subject)
     first = next(i for i, one in enumerate(found) if one.axis == "quality")
     found = [replace(one, axis="other") if one.axis == "quality" and i > first else one for i, one in enumerate(found)]
     assert "forgetting" in {one.axis for one in found}

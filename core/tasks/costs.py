@@ -175,10 +175,11 @@ def base_text(trial: Trial, inputs: Counts) -> Cost:
 
 
 def drift(trial: Trial, inputs: Counts) -> Cost:
-    """The base's documents, its answers where it has a chat template of its own, and the task's right ones."""
-    if kind_of(trial.data.source).laboratory:
-        return Cost()
+    """The base's documents, its answers where it has a chat template of its own, and the task's right ones, which are all that
+    the laboratory's bases are told the drift on."""
     n, written = trial.evaluation.drift_samples, inputs.drift_tokens
+    if kind_of(trial.data.source).laboratory:
+        return Cost(read=n * LAB_TOKENS, scored=n * LAB_TOKENS / 3, length=LAB_TOKENS, both=True)
     prompt, answers = inputs.mean_tokens - inputs.mean_taught, n if inputs.own_template else 0
     read = n * written + answers * (prompt + written) + n * inputs.mean_tokens
     scored = n * written + answers * written + n * inputs.mean_taught

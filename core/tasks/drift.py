@@ -48,7 +48,12 @@ def measure(subject: Subject) -> list[Measurement]:
     found = _measured(subject, "documents", documents(subject), own)
     if encode.brings_template(subject.tokenizer):
         found += _measured(subject, "answers", answers(subject), own)
-    return found + _measured(subject, "responses", responses(subject), "other")
+    return found + on_the_task(subject)
+
+
+def on_the_task(subject: Subject) -> list[Measurement]:
+    """KL on the right answers to the tuning task's held-out prompts, which is told of every trial."""
+    return _measured(subject, "responses", responses(subject), "other")
 
 
 def texts(subject: Subject) -> list[list[int]]:
@@ -191,9 +196,8 @@ def _divergence(
         base = tuned if model is reference else head.scored(reference, one.ids, one.at)
         divergence, losses = [], []
         for piece in base.pieces():
-            p, q = base.logits(piece).log_softmax(-1), tuned.logits(piece).log_softmax(-1)
-            terms = p.exp() * (p - q)  # not a number where both models say -inf: what is never said adds nothing
-            divergence.append(terms.where(p != -torch.inf, 0).sum(-1).double())
+            found_kl, q = head.divergence(base.logits(piece), tuned.logits(piece))
+            divergence.append(found_kl.double())
             losses.append(-q.gather(-1, one.targets[piece, None]).squeeze(-1).double())
         places = one.at[0].cpu().numpy()
         kl[batch] = np.bincount(places, torch.cat(divergence).cpu().numpy(), len(batch))

@@ -7,7 +7,6 @@ that all are known is remembered for its version.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ def unknown(names: Sequence[str]) -> dict[str, str]:
     key = ["harness names", installation.version("lm_eval"), *names]
     if not names or remembered.recall(key) is not None:
         return {}
-    environment = {**os.environ, "PYTHONPATH": installation.python_path(), "PYTHONUTF8": "1"}
+    environment = installation.environment(PYTHONUTF8="1")
     command = installation.command("core.tasks.harness_names", *names)
     try:
         done = subprocess.run(command, env=environment, capture_output=True, timeout=LIMIT_SECONDS)

@@ -10,6 +10,9 @@ from core.data import gym, selection
 from core.data.kinds import kind_of
 from core.data.rows import Row
 from core.data.turns import Message
+from core.lab import composed, instruct
+from core.lab.requests import COMPOSED, Question
+from core.settings import Data, Evaluation
 from core.tasks import examples
 
 if TYPE_CHECKING:
@@ -37,15 +40,32 @@ def of_row(row: Row, before: Sequence[Message] = ()) -> Prompt:
 
 def held_out(subject: Subject, shots: bool = True) -> list[tuple[Prompt, str]]:
     """The tuning task's prompts of the trial's split, each with the right answer: its held-out rows, or of generated questions
-    one of each family in turn. `shots`: after the examples of `evaluation.shots`."""
+    one of each family in turn, of the laboratory's those of tasks that are trained on. `shots`: after the examples of
+    `evaluation.shots`, which the laboratory's own tasks tell otherwise."""
     data, evaluation = subject.trial.data, subject.trial.evaluation
     if not kind_of(data.source).own_questions:
         before = answer_turns(subject) if shots and "answers" in evaluation.task_names else []  # else shots are those of choices
         return [(of_row(row, before), row.messages[-1]["content"]) for row in subject.asked]
+    if kind_of(data.source).laboratory:
+        return [(Prompt.of(one.prompt), one.answer) for one in _of_the_laboratory(data, evaluation)]
     every = gym.questions(data.source, evaluation.split, evaluation.items_per_task)
     in_turn = selection.in_turn(every, lambda one: one.family)
     n_shots = evaluation.shots if shots else 0
     return [(Prompt.of(one.question, gym_turns(data.source, one.family, n_shots)), one.answer) for one in in_turn]
+
+
+def _of_the_laboratory(data: Data, evaluation: Evaluation) -> tuple[Question, ...]:
+    """Questions of tasks, or of compositions, outside the held-out fold, one of each in turn."""
+    if data.source in COMPOSED:
+        found = [
+            one
+            for one in composed.questions(evaluation.split, evaluation.items_per_task)
+            if one.cluster != str(data.held_out_fold)
+        ]
+    else:
+        every = instruct.questions(evaluation.split, evaluation.items_per_task)
+        found = [one for one in every if instruct.is_seen(one.cluster, data.held_out_fold)]
+    return selection.in_turn(found, lambda one: one.task)
 
 
 def answer_turns(subject: Subject) -> list[Message]:

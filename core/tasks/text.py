@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from transformers import PreTrainedTokenizerBase
 
-from core import chat, unchanged, warm
+from core import chat, replay, unchanged, warm
 from core.data import files
 from core.data.encode import adds_bos
 from core.tasks import drift
-from core.tasks.costs import MOST_BASE_TEXT_TOKENS
 from core.tasks.measurement import Measurement, Subject, sequence_nll
 
 BASE_TEXT = "evaluation.base_text"
@@ -36,7 +35,7 @@ def measure(subject: Subject) -> list[Measurement]:
 def _base_text(subject: Subject) -> Measurement:
     evaluation, seq_len = subject.trial.evaluation, subject.seq_len
     assert evaluation.base_text is not None
-    most = min(evaluation.max_rows, max(1, MOST_BASE_TEXT_TOKENS // seq_len))
+    most = replay.most_scored(evaluation, seq_len)
     text = files.read_text(BASE_TEXT, evaluation.base_text)
     unchanged.check(BASE_TEXT, evaluation.base_text, subject.base_text, text.content)
     windows = text_windows(subject.tokenizer, text, evaluation.split, seq_len, most)
@@ -56,13 +55,18 @@ def text_windows(
     Raises:
         BadInput: the text has less than a whole window for each split.
     """
-    ids = warm.TEXTS.get((tokenizer, text.content), lambda: _text_ids(tokenizer, text.text))
+    ids = text_ids(tokenizer, text)
     begin = [tokenizer.bos_token_id] if adds_bos(tokenizer) else []
     window = seq_len - len(begin)
     chat.check_base_text(text.source, len(ids), window)
-    mine = range(0, len(ids) - 1, window)[0 if split == "validation" else 1 :: 2]
-    step = max(1, len(mine) // most)
-    return [(f"token {start}", [*begin, *ids[start : start + window]]) for start in mine[::step][:most]]
+    starts = replay.scored_windows(len(ids), window, most, split)
+    return [(f"token {start}", [*begin, *ids[start : start + window]]) for start in starts]
+
+
+def text_ids(tokenizer: PreTrainedTokenizerBase, text: files.Text) -> tuple[int, ...]:
+    """All tokens of the text, kept for the next trials."""
+    found: tuple[int, ...] = warm.TEXTS.get((tokenizer, text.content), lambda: _text_ids(tokenizer, text.text))
+    return found
 
 
 def _text_ids(tokenizer: PreTrainedTokenizerBase, text: str) -> tuple[int, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from core.curve import IN_TRAINING
 from core.data import mixture
 from core.data.files import hash_of
 from core.rates import RATE
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from mlflow.entities import DatasetInput
 
 AXES = ("quality", "forgetting")  # the two metrics that every trial is compared by
-TRAINING = ("loss", "learning_rate")  # in a trial's history; all else is measured along the way
 ITEMS = "items.csv.gz"
 FILES = (FILE, ITEMS, GENERATIONS, "traceback.txt")  # those of a trial's folder that the store gets
 
@@ -122,7 +122,7 @@ def metrics(result: Result, end_ms: int) -> list[tuple[str, float, int, int]]:
 def curves(point: Mapping[str, float]) -> dict[str, float]:
     """The metrics of one point of a trial's history: of its training, or of what was measured along it."""
     return {
-        f"{'train' if name in TRAINING else 'along'}/{name}": float(value)
+        f"{'train' if name in IN_TRAINING else 'along'}/{name}": float(value)
         for name, value in point.items()
         if name not in ("step", "epoch", "tokens")
     }
@@ -135,6 +135,7 @@ def datasets(result: Result) -> list[DatasetInput]:
     trial, provenance = result.trial, result.provenance
     wanted = [("data", "data.source", "training"), ("eval_data", "data.eval_source", "evaluation")]
     wanted.append(("base_text", "evaluation.base_text", "forgetting"))
+    wanted.append(("pairs", "prefer.source", "preferences"))
     inputs = []
     for kind, field, context in wanted:
         if provenance.get(kind) and trial.get(field):

@@ -100,14 +100,21 @@ def why_unwritable(file: Path) -> str:
     return ""
 
 
+def _looked_into(file: Path, seconds: float = 5.0) -> sqlite3.Connection:
+    """A connection to read with. It may write where the file can be written to: what a killed process left unfinished in the
+    journal must be rolled back before anything can be read."""
+    writable = os.access(file, os.W_OK) and os.access(file.parent, os.W_OK)
+    return sqlite3.connect(f"{file.as_uri()}?mode={'rw' if writable else 'ro'}", uri=True, timeout=seconds)
+
+
 def _names(file: Path) -> set[str]:
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=1)) as database:
+    with closing(_looked_into(file, seconds=1)) as database:
         return {str(name) for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
 
 
 def revision(file: Path) -> str:
     """The version of MLflow's schema that the file has."""
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as database:
+    with closing(_looked_into(file)) as database:
         (found,) = database.execute("SELECT version_num FROM alembic_version").fetchone() or ("",)
     return str(found)
 

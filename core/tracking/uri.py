@@ -96,10 +96,23 @@ def _check(uri: str, timeout_seconds: float) -> None:
         if why := why_unusable(file):
             raise _Unusable(why)
     elif kind in DATABASES:
+        _check_driver(uri)
         try:
             socket.create_connection((parts.hostname or "localhost", parts.port or DATABASES[kind]), timeout_seconds).close()
         except (OSError, ValueError) as error:
             raise _Unusable(f"no answer ({_why(error)})") from None
+
+
+def _check_driver(uri: str) -> None:
+    """What speaks to the database is imported by MLflow only when a sweep has started."""
+    import sqlalchemy
+
+    try:
+        sqlalchemy.make_url(uri).get_dialect().import_dbapi()
+    except Exception as error:  # a module that lacks, a dialect that there is not; dialects of others raise what they like
+        known = isinstance(error, ImportError | sqlalchemy.exc.ArgumentError)
+        why = str(error) if known and "://" not in str(error) else type(error).__name__
+        raise _Unusable(f"its driver cannot be used ({why}); install it, or name another as in postgresql+psycopg2://") from None
 
 
 def _check_server(uri: str, timeout_seconds: float) -> None:

@@ -68,7 +68,7 @@ def _colour(arm: dict[str, object]) -> style.Colour:
 
 
 def _marker(panel: Axes, x: float, y: float, method: str, colour: style.Colour) -> None:
-    panel.plot(x, y, style.marker(method), color=colour, markersize=5.5, mec="white", mew=0.8, zorder=4)
+    panel.plot(x, y, **style.point(style.marker(method), colour, markersize=5.5, mew=0.8, zorder=4))
 
 
 def _by_rank(panel: Axes, arms: pd.DataFrame, name: str, published: PublishedCurve | None = None) -> None:
@@ -226,7 +226,7 @@ def _curve(panel: Axes, own: pd.DataFrame, arm: Arm, bottom: float) -> None:
     look: dict[str, Any] = {"markersize": 3, "linewidth": 1.1, "elinewidth": 0.6, "zorder": 3}
     error = [own["quality"] - own["quality_low"], own["quality_high"] - own["quality"]]
     rates = own["train.learning_rate"].astype(float)
-    panel.errorbar(rates, own["quality"], error, fmt=style.marker(arm.method) + "-", color=colour, **look)
+    panel.errorbar(rates, own["quality"], error, marker=style.marker(arm.method), linestyle="-", color=colour, **look)
     below = own["quality"] < bottom
     panel.plot(rates[below], np.full(int(below.sum()), bottom), "v", color=colour, markersize=4, zorder=4)
     chosen = own[own["chosen"]]

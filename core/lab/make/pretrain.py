@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -34,11 +35,13 @@ from core.lab.make.reading import Place, described, pretrained
 from core.lab.make.recipe import BASES, DEFAULT_TOKENS, SIZES, WINDOW_TOKENS, Base
 from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
+from core.naming import expanded
 from core.result import write_whole
 from core.settings import Evaluation, Trial
 from core.tasks import lab as lab_task
 from core.tasks.measurement import Subject
 
+MOST_TOKENS, MOST_THREADS = 10**12, 1_024  # of any base that is meant
 STATE_SECONDS = 180.0  # between two states
 
 
@@ -120,8 +123,18 @@ def jobs(asked: argparse.Namespace) -> list[Job]:
     for name in asked.bases:
         if name not in BASES:
             raise BadInput(f"{name}: {nearest(name, list(BASES))}")
-    if asked.tokens < recipe.BATCH_TOKENS:
-        raise BadInput(f"--tokens {asked.tokens}: give at least {recipe.BATCH_TOKENS}, those of one step")
+    for option, value, (least, most) in (
+        ("--tokens", asked.tokens, (recipe.BATCH_TOKENS, MOST_TOKENS)),
+        ("--threads", asked.threads, (1, MOST_THREADS)),
+        ("--seed", asked.seed or 0, (0, 2**32 - 1)),
+    ):
+        if not least <= value <= most:
+            why = ", those of one step" if option == "--tokens" else ""
+            raise BadInput(f"{option} {value}: must be from {least:,}{why}, to {most:,}", field=option)
+    there = next(path for path in (asked.output, *asked.output.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        what = "cannot be written to" if there.is_dir() else "is no directory"
+        raise BadInput(f"--output {asked.output}: {there} {what}; give another one", field="--output")
     if own:
         return [Job(Base(asked.size or "0.9M", asked.seed or 0, asked.tokens), asked.output, asked.threads)]
     return [
@@ -137,9 +150,11 @@ def read_words(words: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, help="of a base of your own (default 0)")
     parser.add_argument("--size", choices=list(SIZES), help="of a base of your own (default 0.9M)")
     parser.add_argument("--tokens", type=int, default=DEFAULT_TOKENS)
-    parser.add_argument("--output", type=Path, required=True, help="the directory to write: of one base of your own, or of all")
+    parser.add_argument("--output", required=True, help="the directory to write: of one base of your own, or of all")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser.parse_args(words)
+    found = parser.parse_args(words)
+    found.output = expanded("--output", found.output)
+    return found
 
 
 def main(words: Sequence[str] | None = None) -> int:

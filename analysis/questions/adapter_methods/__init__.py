@@ -9,6 +9,8 @@ from analysis.claims.rules import Ask, Rule, costs_at_most, difference
 from analysis.claims.tables import Tables, View
 from analysis.figures import style
 from analysis.formatting import heading
+from analysis.questions.adapter_methods.peft import prepare
+from analysis.questions.adapter_methods.sections import frame, sections
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 from core.adapters import METHODS
 from core.measures import measure
@@ -50,7 +52,7 @@ def _plane(panel: Axes, t: Tables[Any], name: str) -> None:
         panel.plot([x, x], [row[f"{name}_low"], row[f"{name}_high"]], color=colour, linewidth=0.8, zorder=2)
         panel.plot([row["forgetting_low"], row["forgetting_high"]], [y, y], color=colour, linewidth=0.8, zorder=2)
         label = METHODS[str(row["method"])].label
-        panel.plot(x, y, mark, color=colour, mec="white", mew=0.6, markersize=6.5, linestyle="", zorder=3, label=label)
+        panel.plot(x, y, **style.point(mark, colour, mew=0.6, markersize=6.5, zorder=3, label=label))
     ends = (rows[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))
     panel.set_ylim(*style.limits(rows[name].to_numpy(float), *ends))
     style.from_zero(panel, rows["forgetting"].to_numpy(float))
@@ -73,5 +75,12 @@ RULES: dict[str, Rule] = {
     "lora_plus_beats_lora": against_lora("lora-plus", ABOVE_ZERO),
     "vera_at_most_5_points_below_lora": against_lora("vera", costs_at_most(5), in_points=True),
     "scales_forget_less_than_lora": against_lora("ia3", BELOW_ZERO, "forgetting"),
+    "hira_beats_lora": against_lora("hira", ABOVE_ZERO),
+    "sparse_updates_beat_lora": against_lora("shira", ABOVE_ZERO),
+    "orthogonal_subspaces_forget_less_than_lora": against_lora("osf", BELOW_ZERO, "forgetting"),
+    "shared_matrix_forgets_more_than_lora": against_lora("miss", ABOVE_ZERO, "forgetting"),
 }
-QUESTION: Question[None] = Question(VIEW, RULES, draw=draw, caption=CAPTION)
+QUESTION = Question(
+    VIEW, RULES, prepare=prepare, draw=draw, caption=CAPTION, sections=sections, rules_read_own=False,
+    extra_frames=lambda t: {"beside_peft": frame(t)} if len(t.own.methods) > 1 else {},
+)  # fmt: skip

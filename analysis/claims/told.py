@@ -1,0 +1,50 @@
+"""Forgetting of single runs beside the KL divergence from the base on the tuning task's held-out prompts: does it tell forgetting
+alone, whatever else a run did (RL's Razor, Shenfeld et al. 2025)? Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from analysis.claims.curves import RANDOM_STATE
+from analysis.stats import Estimate
+from analysis.stats.explained import explained
+from core.states import Phase, State
+
+KL = "after/kl/responses"  # a column of trials
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Forgetting and the KL divergence on the task of N final trials, and the arm of each."""
+
+    kl_N: np.ndarray
+    forgetting_N: np.ndarray
+    arms_N: np.ndarray
+
+    @property
+    def r_squared(self) -> Estimate:
+        """Of a quadratic, with an interval over arms."""
+        return explained(self.kl_N, self.forgetting_N, self.arms_N, np.random.default_rng(RANDOM_STATE))
+
+
+def measured(trials: pd.DataFrame) -> pd.DataFrame:
+    """The final trials that have finished and were told both."""
+    if KL not in trials:
+        return trials.iloc[:0]
+    done = trials[(trials["phase"] == Phase.FINAL) & (trials["state"] == State.FINISHED)]
+    return done[done[[KL, "forgetting"]].notna().all(axis=1)]
+
+
+def cloud(parts: Sequence[pd.DataFrame]) -> Cloud | None:
+    """The final trials of several sweeps, whose arms are others even where they are called the same; None without one."""
+    found = [(f"{number} ", measured(one)) for number, one in enumerate(parts)]
+    found = [(number, one) for number, one in found if len(one)]
+    if not found:
+        return None
+    kl_N, forgetting_N = (np.concatenate([one[name].to_numpy(float) for _, one in found]) for name in (KL, "forgetting"))
+    names = [number * (len(parts) > 1) + str(arm) for number, one in found for arm in one["arm"]]
+    return Cloud(kl_N, forgetting_N, np.array(names))

@@ -1,0 +1,118 @@
+"""Rounds of proposals and answers until there are rows enough. All that is random follows from the seed and the replies so far,
+so a run that goes on from its journal comes to the same rows."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from core.endpoint import Said
+from core.selfinstruct import filters, prompts
+from core.selfinstruct.filters import Dropped, Filters
+from core.selfinstruct.journal import Journal
+from core.selfinstruct.prompts import Task
+
+OF_SEEDS, OF_KEPT = 6, 2  # examples of a proposal, as Wang et al. 2022
+PROPOSALS = 4  # requests a round
+ANSWER_EXAMPLES = 3  # before a task that a text goes on with
+IDLE_ROUNDS = 25  # without a new row, after which a model has no more to say
+
+
+@dataclass(frozen=True)
+class Request:
+    """One thing that a model is asked: for tasks like the examples, or, where there is an `instruction`, for its answer."""
+
+    key: str
+    examples: tuple[Task, ...]
+    instruction: str | None = None
+    seed: int = 0  # of what is sampled
+
+
+Writer = Callable[[Sequence[Request]], Iterator[dict[str, Said]]]  # replies by key, some at a time
+
+
+@dataclass(frozen=True)
+class Job:
+    """What is made: so many rows from these seeds, none near to the questions `asked`."""
+
+    seeds: tuple[Task, ...]
+    rows: int
+    asked: tuple[str, ...] = ()
+    near: float = filters.NEAR
+    seed: int = 0
+
+
+@dataclass
+class Made:
+    """What came of it so far. `examples`: of each reason the first that was dropped for it."""
+
+    rows: list[Task] = field(default_factory=list)
+    n_proposed: int = 0
+    dropped: Counter[Dropped] = field(default_factory=Counter)
+    examples: dict[Dropped, str] = field(default_factory=dict)
+    rounds: int = 0
+
+    def drop(self, why: Dropped, text: str) -> None:
+        self.dropped[why] += 1
+        self.examples.setdefault(why, text)
+
+
+def run(job: Job, write: Writer, journal: Journal, told: Callable[[Made], None] = lambda made: None) -> Made:
+    """The rows, `job.rows` of them or as many as the model had to say. `told`: called after each round."""
+    made, idle = Made(), 0
+    new = Filters((seed.instruction for seed in job.seeds), job.asked, job.near)
+    while len(made.rows) < job.rows and idle < IDLE_ROUNDS:
+        before = len(made.rows)
+        _round(job, made, new, lambda requests: _replies(requests, write, journal))
+        idle = 0 if len(made.rows) > before else idle + 1
+        made.rounds += 1
+        told(made)
+    return made
+
+
+def _replies(requests: Sequence[Request], write: Writer, journal: Journal) -> list[Said]:
+    """A reply to each request; only those that the journal lacks are asked."""
+    missing = list({one.key: one for one in requests if one.key not in journal.known}.values())
+    for found in write(missing) if missing else ():
+        journal.add(found)
+    return [journal.known[one.key] for one in requests]
+
+
+def _round(job: Job, made: Made, new: Filters, ask: Callable[[Sequence[Request]], list[Said]]) -> None:
+    wanted = [_proposal(job, made, i) for i in range(PROPOSALS)]
+    accepted: list[str] = []
+    for said in ask(wanted):
+        for text in prompts.proposed(said.text):
+            if len(made.rows) + len(accepted) >= job.rows:
+                break
+            made.n_proposed += 1
+            if (why := new.instruction(text)) is not None:
+                made.drop(why, text)
+            else:
+                accepted.append(text)
+    shown = _some(job.seeds, ANSWER_EXAMPLES, random.Random(f"answers {job.seed}"))
+    answers = ask([Request(f"answer {_hash(text)}", shown, text) for text in accepted])
+    for text, said in zip(accepted, answers, strict=True):
+        if (why := filters.answer(text, said.text, said.whole)) is not None:
+            made.drop(why, text)
+        else:
+            made.rows.append(Task(text, said.text.strip()))
+
+
+def _proposal(job: Job, made: Made, i: int) -> Request:
+    key = f"propose {made.rounds} {i}"
+    rng = random.Random(f"{key} {job.seed}")
+    examples = [*_some(job.seeds, OF_SEEDS, rng), *_some(made.rows, OF_KEPT, rng)]
+    rng.shuffle(examples)
+    return Request(key, tuple(examples), seed=int(_hash(f"{key} {job.seed}")[:7], 16))
+
+
+def _some(tasks: Sequence[Task], n: int, rng: random.Random) -> tuple[Task, ...]:
+    return tuple(rng.sample(list(tasks), min(n, len(tasks))))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()

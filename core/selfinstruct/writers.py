@@ -1,0 +1,126 @@
+"""Who writes: a model behind an endpoint, or one on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from core.endpoint import Ask, Said
+from core.errors import BadInput
+from core.selfinstruct import prompts
+from core.selfinstruct.pipeline import Request, Writer
+
+if TYPE_CHECKING:
+    from core.model import Base
+    from core.tasks.generation import Written
+
+PROPOSAL_TOKENS = 400  # NEW_TASKS lines
+BATCH = 8  # requests of a local model at a time
+
+
+def endpoint(ask: Ask, answer_tokens: int, at_once: int) -> Writer:
+    """Chat messages to an endpoint, `at_once` of them; each reply is given as it comes."""
+
+    def one(request: Request) -> Said:
+        if request.instruction is None:
+            settings = {"temperature": 1, "max_tokens": PROPOSAL_TOKENS, "seed": request.seed}
+            return ask([{"role": "user", "content": prompts.proposal_chat(request.examples)}], settings)
+        return ask([{"role": "user", "content": request.instruction}], {"temperature": 0, "max_tokens": answer_tokens})
+
+    def write(requests: Sequence[Request]) -> Iterator[dict[str, Said]]:
+        with ThreadPoolExecutor(max_workers=at_once) as pool:
+            waiting = {pool.submit(one, request): request.key for request in requests}
+            failed: BadInput | None = None
+            for done in as_completed(waiting):
+                if done.cancelled():
+                    continue
+                if (error := done.exception()) is None:
+                    yield {waiting[done]: done.result()}
+                elif not isinstance(error, BadInput):
+                    raise error
+                else:  # what others are answered meanwhile is kept
+                    failed = failed or error
+                    for other in waiting:
+                        other.cancel()
+            if failed:
+                raise failed
+
+    return write
+
+
+def local(name: str, answer_tokens: int) -> Writer:
+    """A model on this machine: through its chat template where it brings one, else as a text that it goes on with. Proposals are
+    sampled at temperature 1, answers are greedy.
+
+    Raises:
+        BadInput: it cannot be loaded.
+    """
+    from core import base as bases
+    from core import chat, hardware
+    from core import model as models
+    from core.settings import Model
+
+    settings = Model(name=name)
+    chats = chat.choose(chat.own_template(bases.read(settings).directory), None).source is not None
+    local_model = _Local(models.load(settings, hardware.Device()), chats, answer_tokens)
+
+    def write(requests: Sequence[Request]) -> Iterator[dict[str, Said]]:
+        for start in range(0, len(requests), BATCH):
+            batch = requests[start : start + BATCH]
+            yield dict(zip((one.key for one in batch), local_model.replies(batch), strict=True))
+
+    return write
+
+
+@dataclass(frozen=True)
+class _Local:
+    """A loaded base, whether it is asked in a chat, and how long its answers may be."""
+
+    base: Base
+    chats: bool
+    answer_tokens: int
+
+    def replies(self, batch: Sequence[Request]) -> list[Said]:
+        """To requests of one kind: all are for proposals, or none is."""
+        from core.data import encode
+        from core.tasks import generation
+
+        proposals, base = batch[0].instruction is None, self.base
+        most = PROPOSAL_TOKENS if proposals else self.answer_tokens
+        how = generation.Decoding(encode.end_ids(base.tokenizer), most, BATCH, batch[0].seed if proposals else None)
+        found = generation.write(base.model, [self._ids(one, most) for one in batch], how)
+        texts = generation.texts(base.tokenizer, found)
+        return [self._said(*one) for one in zip(batch, texts, found, strict=True)]
+
+    def _ids(self, request: Request, most: int) -> list[int]:
+        """The request as tokens, with as many of its examples as leave room for the reply."""
+        from core.tasks.measurement import context_of
+
+        context, examples = context_of(self.base.model), request.examples
+        while True:
+            ids = self._asked(request, examples)
+            if context is None or len(examples) < 2 or len(ids) + most <= context:
+                return ids
+            examples = examples[1:]
+
+    def _asked(self, request: Request, examples: Sequence[prompts.Task]) -> list[int]:
+        from core.tasks import generation
+        from core.tasks.prompts import Prompt
+
+        tokenizer = self.base.tokenizer
+        if self.chats:
+            text = request.instruction if request.instruction is not None else prompts.proposal_chat(examples)
+            return generation.prompt_ids(tokenizer, [Prompt.of(text)])[0]
+        proposals = request.instruction is None
+        text = prompts.proposal_text(examples) if proposals else prompts.answer_text(examples, str(request.instruction))
+        return list(tokenizer(text, verbose=False)["input_ids"])
+
+    def _said(self, request: Request, text: str, written: Written) -> Said:
+        if self.chats:
+            return Said(text, written.stopped)
+        if request.instruction is None:
+            return Said(prompts.begun(text, len(request.examples)))
+        cut, stopped = prompts.until_stop(text)
+        return Said(cut, stopped or written.stopped)

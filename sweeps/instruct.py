@@ -1,0 +1,207 @@
+"""Make instruction data from a few tasks of yours (Self-Instruct, Wang et al. 2022): a model proposes tasks and answers them.
+
+    python sweeps/instruct.py --model DIR_OR_ID --seeds FILE --rows 500 --output FILE.jsonl
+    python sweeps/instruct.py --endpoint URL --model NAME --seeds FILE --rows 500 --output FILE.jsonl
+
+The endpoint is OpenAI-compatible; its key comes from TUNELAB_INSTRUCT_KEY or OPENAI_API_KEY in the environment. Every reply is
+kept in FILE.jsonl.journal: the same command goes on after a kill and asks nothing twice; with more --rows it adds to them.
+FILE.jsonl is what `sweeps/run.py --data` reads; FILE.card.json says how it was made and what was dropped, and why.
+Exit codes: 0 all rows made; 2 bad input; 3 it ended with fewer rows; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not sweeps/, belongs on the path
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+from core import environment
+from core.command import EXIT_INTERRUPTED, Parser, refused
+from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, PLACES, BadInput, message, one_line, shown
+
+if TYPE_CHECKING:
+    from core.selfinstruct.journal import Journal
+    from core.selfinstruct.pipeline import Job, Made, Writer
+
+# `--help` and a misspelt option answer at once: what reads rows or models is imported in the functions that need it.
+
+KEYS = ("TUNELAB_INSTRUCT_KEY", "OPENAI_API_KEY")  # environment variables; the first that is set
+MOST_ROWS, MOST_TOKENS, MOST_AT_ONCE = 1_000_000, 8_192, 64
+WHOLE = {
+    "--rows": (1, MOST_ROWS),
+    "--seed": (0, 2**31 - 1),
+    "--answer-tokens": (1, MOST_TOKENS),
+    "--concurrency": (1, MOST_AT_ONCE),
+}
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = Parser("python sweeps/instruct.py", __doc__)
+    parser.add_argument("--model", help="a directory or a hub id; with --endpoint what it calls the model")
+    parser.add_argument("--endpoint", help="a URL such as http://127.0.0.1:8000/v1")
+    parser.add_argument("--seeds", metavar="FILE", help="your tasks with their answers, in any shape that --data takes")
+    parser.add_argument("--rows", default="500", metavar="N", help="rows to make (500)")
+    parser.add_argument("--output", metavar="FILE", help="where they go: a .jsonl")
+    parser.add_argument("--eval-data", metavar="FILE", help="rows that you will measure on: no task is near to one of them")
+    parser.add_argument("--near", default="0.7", metavar="X", help="Jaccard index from which two tasks are one (0.7)")
+    parser.add_argument("--seed", default="0", metavar="N", help="another one gives other rows (0)")
+    parser.add_argument("--answer-tokens", default="256", metavar="N", help="of an answer; longer ones are dropped (256)")
+    parser.add_argument("--concurrency", default="8", metavar="N", help="requests to an endpoint at a time (8)")
+    found, problems = parser.read(arguments, "unknown")
+    for option in ("--seeds", "--output", "--model"):
+        if not getattr(found, option[2:]):
+            what = "what the endpoint calls the model" if option == "--model" and found.endpoint else "a value"
+            problems.add(f"{option}: needs {what}", option)
+    if found.output and not found.output.endswith(".jsonl"):
+        problems.add(f"--output {found.output}: must end with .jsonl", "--output")
+    for option, (least, most) in WHOLE.items():
+        name = option[2:].replace("-", "_")
+        with problems.taken():
+            setattr(found, name, _whole(option, getattr(found, name), least, most))
+    with problems.taken():
+        found.near = _share(found.near)
+    problems.raise_all()
+    return found
+
+
+def _whole(option: str, text: str, least: int, most: int) -> int:
+    if not (text.isascii() and text.isdecimal() and len(text) < 12 and least <= int(text) <= most):
+        raise BadInput(f"{option} {text!r}: must be a whole number from {least} to {most:,}", field=option)
+    return int(text)
+
+
+def _share(text: str) -> float:
+    """At least 0.5: below it, the search for near ones would miss many."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0.5 <= number <= 1:
+        raise BadInput(f"--near {text!r}: must be a number from 0.5 to 1", field="--near")
+    return number
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    environment.settle()
+    journal: Journal | None = None
+    try:
+        chosen = parse(arguments)
+        job, writer, journal = prepared(chosen)
+        with journal:
+            if journal.known:
+                print(f"goes on with {len(journal.known):,} replies in {journal.path}", flush=True)
+            return finished(chosen, job, make(job, writer(), journal))
+    except BadInput as error:
+        if journal is None or not journal.known or not error.field.startswith(("--endpoint", "--model")):
+            return refused(error)
+        print(f"error: {message(error)}; {len(journal.known):,} replies are kept, the same command goes on", file=sys.stderr)
+        return EXIT_INCOMPLETE
+    except KeyboardInterrupt:
+        print(f"\ninterrupted; {GOES_ON}", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except OSError as error:
+        if error.errno not in (*DISK, *PLACES):  # a defect, which its traceback shows
+            raise
+        print(f"error: {one_line(error)}; {GOES_ON}", file=sys.stderr)
+        return EXIT_INCOMPLETE
+
+
+def prepared(chosen: argparse.Namespace) -> tuple[Job, Any, Journal]:
+    """What is made, what makes the writer (a model is loaded last), and the journal, which is not opened yet.
+
+    Raises:
+        BadInput: rows cannot be read, or the URL not be used.
+    """
+    from core.data import kinds
+    from core.endpoint import Place, connect
+    from core.fields import content_hash
+    from core.selfinstruct import journal, writers
+    from core.selfinstruct.pipeline import Job
+
+    seeds = _tasks("--seeds", chosen.seeds)
+    asked = tuple(task.instruction for task in _tasks("--eval-data", chosen.eval_data)) if chosen.eval_data else ()
+    job = Job(seeds, chosen.rows, asked, chosen.near, chosen.seed)
+    run: dict[str, object] = {
+        "--model": chosen.model,
+        "--endpoint": chosen.endpoint,
+        "--seed": chosen.seed,
+        "--near": chosen.near,
+    }
+    run |= {"--answer-tokens": chosen.answer_tokens, "rows of --seeds": kinds.file_hash("--seeds", chosen.seeds)}
+    run["rows of --eval-data"] = content_hash(list(asked))
+    output = Path(chosen.output).expanduser()
+    kept = journal.Journal(output.with_name(output.name + ".journal"), run)
+    if output.exists() and not kept.path.exists():
+        text = "is there, and was not begun by this command; give another one"
+        raise BadInput(f"--output {chosen.output}: {text}", field="--output")
+    if chosen.endpoint:
+        ask = connect(Place(chosen.endpoint, chosen.model, "--endpoint", KEYS))
+        return job, lambda: writers.endpoint(ask, chosen.answer_tokens, chosen.concurrency), kept
+    return job, lambda: writers.local(chosen.model, chosen.answer_tokens), kept
+
+
+def _tasks(option: str, path: str) -> tuple[Any, ...]:
+    """The first question of every row, with the last answer."""
+    from core.data import files, kinds
+    from core.selfinstruct.prompts import Task
+
+    files.existing(option, path)
+    rows = kinds.load(option, path).rows
+    users = [next((m["content"] for m in row.messages if m["role"] == "user"), "") for row in rows]
+    found = [Task(text, str(row.messages[-1]["content"])) for text, row in zip(users, rows, strict=True) if text.strip()]
+    if not found:
+        raise BadInput(f"{option} {path}: no row has a question", field=option)
+    return tuple(found)
+
+
+def make(job: Job, writer: Writer, journal: Journal) -> Made:
+    """The rows, with a line for each round."""
+    from core.selfinstruct import pipeline
+
+    def told(made: Made) -> None:
+        print(f"[{len(made.rows):,}/{job.rows:,}] {made.n_proposed:,} proposed{_dropped(made)}", flush=True)
+
+    return pipeline.run(job, writer, journal, told)
+
+
+def _dropped(made: Made) -> str:
+    counts = ", ".join(f"{n:,} {why}" for why, n in made.dropped.most_common())
+    return f"; dropped: {counts}" if counts else ""
+
+
+def finished(chosen: argparse.Namespace, job: Job, made: Made) -> int:
+    """Writes rows and card, each whole, and tells what was dropped; the exit code."""
+    from core.result import write_whole
+
+    output = Path(chosen.output).expanduser()
+    lines = [json.dumps({"prompt": row.instruction, "completion": row.answer}, ensure_ascii=False) for row in made.rows]
+    write_whole(output, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))
+    card = {
+        "rows": len(made.rows), "proposed": made.n_proposed, "rounds": made.rounds,
+        "dropped": {why.value: n for why, n in made.dropped.most_common()},
+        "examples": {why.value: text for why, text in made.examples.items()},
+        "model": chosen.model, "endpoint": chosen.endpoint, "seeds": len(job.seeds), "evaluation rows": len(job.asked),
+        "near": job.near, "seed": job.seed, "answer_tokens": chosen.answer_tokens,
+    }  # fmt: skip
+    write_whole(output.with_suffix(".card.json"), (json.dumps(card, ensure_ascii=False, indent=1) + "\n").encode())
+    print(f"{len(made.rows):,} rows in {output}, of {made.n_proposed:,} proposals in {made.rounds:,} rounds")
+    for why, n in made.dropped.most_common():
+        print(f"  {n:,} dropped: {why} ({shown(made.examples[why])[:80]!r})")
+    if len(made.rows) < job.rows:
+        print(
+            "the model has no more to say: its last rounds gave no new row; other seeds or a higher --near may", file=sys.stderr
+        )
+        return EXIT_INCOMPLETE
+    return 0
+
+
+if __name__ == "__main__":
+    environment.in_utf8()
+    sys.exit(main())
