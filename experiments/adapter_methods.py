@@ -68,8 +68,8 @@ EXPERIMENT = Experiment(
             published=Published(effect="+1 to 2 %", source="Hayou 2024, abstract", url="https://arxiv.org/abs/2402.12354"),
         ),
         Claim(
-            id="vera_at_most_5_points_below_lora",
-            statement="VeRA is at most 5 points below LoRA, with fewer parameters",
+            id="vera_at_most_6_points_below_lora",
+            statement="VeRA is at most 6 points below LoRA, with fewer parameters",
             published=Published(
                 effect="the same performance with far fewer parameters", source="Kopiczko 2023, abstract",
                 url="https://arxiv.org/abs/2310.11454",
@@ -77,7 +77,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="scales_forget_less_than_lora",
-            statement="(IA)³, which trains scales alone, forgets less than LoRA",
+            statement="(IA)³, which trains scales alone, forgets less than LoRA: rise on ordinary old text",
             published=Published(effect="forgetting stands beside quality, at one seed", source="PEFT's method comparison", url=PEFT),
         ),
         Claim(
@@ -92,7 +92,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="orthogonal_subspaces_forget_less_than_lora",
-            statement="OSF, which keeps the largest singular directions, forgets less than LoRA",
+            statement="OSF, which keeps the largest singular directions, forgets less than LoRA: rise on ordinary old text",
             published=Published(
                 effect="0.017 against 0.050 nats a token, at 42.7 against 47.8 on GSM8K (one seed)", source="PEFT's comparison",
                 url=PEFT,
@@ -100,7 +100,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="shared_matrix_forgets_more_than_lora",
-            statement="MiSS forgets more than LoRA",
+            statement="MiSS forgets more than LoRA: rise on ordinary old text",
             published=Published(effect="0.197 against 0.050 nats a token (one seed)", source="PEFT's comparison", url=PEFT),
         ),
     ),

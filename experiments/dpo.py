@@ -3,7 +3,8 @@
 Claims after Rafailov et al. 2023 (DPO; the second stage's loss), Ivison et al. 2023 (Tulu 2: DPO after instruction tuning) and
 Ouyang et al. 2022 (the "alignment tax"). Every arm has the same first stage. The second one trains on 500 pairs of a right and a wrong
 answer, by DPO at three betas, or, as the control, goes on with the first stage's loss on the right answers alone: as many steps, and
-as many sequences. Its learning rate, as a share of the first stage's, is tuned inside each arm. What these pairs teach is to tell
+as many sequences. Its learning rate, as a share of the first stage's, is tuned inside each arm. A seed draws one of the
+laboratory's eight bases. What these pairs teach is to tell
 right from wrong, not what people like: neither length nor style differs between the two answers of a pair.
 """
 
@@ -29,12 +30,13 @@ EXPERIMENT = Experiment(
     ),
     tune={"prefer.rate_ratio": LogUniform(0.003, 0.3, grid=4)},
     tune_trials=5,
-    seeds=(0, 1, 2, 3, 4, 5),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    tune_again=2,
+    seeds=tuple(range(8)),
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="dpo_raises_quality",
-            statement="DPO after instruction tuning raises quality",
+            statement="DPO after instruction tuning raises quality on seen tasks",
             published=Published(
                 effect="AlpacaEval 73.9 → 85.1 (Tulu 2 7B, model card); MT-Bench 6.30 → 6.29", source="Ivison 2023", url=IVISON
             ),
@@ -49,7 +51,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="dpo_costs_forgetting",
-            statement="DPO after instruction tuning forgets more than instruction tuning alone",
+            statement="DPO after instruction tuning forgets more than instruction tuning alone: rise on ordinary old text",
             published=Published(
                 effect='an "alignment tax" of RLHF on public benchmarks (of PPO; from memory, unchecked)', source="Ouyang 2022",
                 url="https://arxiv.org/abs/2203.02155",
@@ -57,12 +59,12 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="dpo_forgets_less_than_more_tuning",
-            statement="DPO forgets less than going on with the chosen answers alone",
+            statement="DPO forgets less than going on with the chosen answers alone: rise on ordinary old text",
             published=Published(effect="no measured effect found", source="compare Rafailov 2023", url=RAFAILOV),
         ),
         Claim(
             id="higher_beta_forgets_less",
-            statement="DPO at beta 0.3, which holds the model nearer to its reference, forgets less than at 0.03",
+            statement="DPO at beta 0.3, which holds the model nearer to its reference, forgets less than at 0.03: rise on ordinary old text",
             published=Published(
                 effect="beta weighs the KL divergence from the reference: by the loss itself, equation 3", source="Rafailov 2023",
                 url=RAFAILOV,
@@ -70,7 +72,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="lora_dpo_forgets_less_than_full",
-            statement="Instruction tuning and DPO by LoRA forget less than both by full fine-tuning",
+            statement="Instruction tuning and DPO by LoRA forget less than both by full fine-tuning: rise on ordinary old text",
             published=Published(effect="no measured effect found", source="compare Ivison 2023", url=IVISON),
         ),
     ),

@@ -2,7 +2,7 @@
 
 Claims after Dettmers et al. 2022, Zhao et al. 2024, Chen et al. 2023, Liu et al. 2026 and Schulman et al. 2025. Every optimizer trains
 LoRA and all weights at a learning rate that is tuned for it, in a range moved by its usual ratio to AdamW's (core/optimizers.py
-names the sources). Batches of 4 and 64 stand beside AdamW's of 16, with as many tokens, so with four times or a quarter of the steps.
+names the sources). A seed draws one of the laboratory's eight bases. Batches of 4 and 64 stand beside AdamW's of 16, with as many tokens, so with four times or a quarter of the steps.
 LoRA has rank 32, as 8-bit AdamW keeps 32 bits of matrices with fewer than 4,096 numbers. The laboratory's bases were pretrained by
 Muon (their matrices) and AdamW (the rest): of a base that AdamW pretrained, expect the contrary of Muon's claim.
 """
@@ -23,13 +23,14 @@ EXPERIMENT = Experiment(
     also=tuple({"adapter.method": method, "train.batch_size": size} for method in ("lora", "full") for size in (4, 64)),
     tune={"train.learning_rate": LogUniform(5e-4, 3e-2, grid=4)},
     tune_trials=4,
+    tune_again=2,
     rate_times={"full": 0.1},
-    seeds=(0, 1, 2, 3, 4, 5, 6, 7),
-    with_seed={"model.name": ("lab:base-0", "lab:base-1")},
+    seeds=tuple(range(16)),  # two a base, so that 4 points can be told from none
+    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
     claims=(
         Claim(
             id="adamw_8bit_equals_adamw",
-            statement="Full fine-tuning by AdamW with states of 8 bits equals that with 32 bits, within 3 points of accuracy",
+            statement="Full fine-tuning by AdamW with states of 8 bits equals that with 32 bits, within 4 points of accuracy",
             published=Published(
                 effect="the performance of 32 bits, at the same settings", source="Dettmers 2022, abstract",
                 url="https://arxiv.org/abs/2110.02861",
@@ -37,12 +38,12 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="adafactor_equals_adamw",
-            statement="Full fine-tuning by Adafactor equals AdamW, within 3 points of accuracy, each at its best rate",
+            statement="Full fine-tuning by Adafactor equals AdamW, within 4 points of accuracy, each at its best rate",
             published=Published(effect="comparable in pretraining (150 M to 1.2 B)", source="Zhao 2024, abstract", url=ZHAO),
         ),
         Claim(
             id="lion_equals_adamw",
-            statement="Full fine-tuning by Lion equals AdamW, within 3 points of accuracy, each at its best rate",
+            statement="Full fine-tuning by Lion equals AdamW, within 4 points of accuracy, each at its best rate",
             published=Published(effect="comparable in pretraining (150 M to 1.2 B)", source="Zhao 2024, abstract", url=ZHAO),
         ),
         Claim(
@@ -60,7 +61,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="muon_forgets_less_than_adamw",
-            statement="Full fine-tuning by Muon, by which the laboratory's bases were pretrained, forgets less than by AdamW",
+            statement="Full fine-tuning by Muon, by which the laboratory's bases were pretrained, forgets less than by AdamW: rise on ordinary old text",
             published=Published(
                 effect="the optimizer of pretraining forgets less at the same or better quality; no number in the abstract",
                 source="Liu 2026, abstract", url="https://arxiv.org/abs/2605.06654",

@@ -3,15 +3,16 @@
 After RegMix (Liu et al. 2024: proxies of 1 M parameters find mixtures for 1 B) and DataDecide (Magnusson et al. 2025: which of two
 corpora is better), both of pretraining, here of tuning. Twelve recipes of 500 rows differ in source, choice, breadth and right
 answers. Each is trained on bases of 0.2, 0.9 and 4 M parameters at one learning rate, near the best of all three (model_scale: 2 to
-4e-3). There is one base of each size. Intervals are for new recipes of these kinds, and more seeds make the ranks
-themselves surer; twelve recipes tell a correlation of 0.95 from 0.5 with 80 % power.
+4e-3). A size has three bases, and a seed draws one of each. Intervals are for new recipes of these kinds, and more seeds make the
+ranks themselves surer; twelve recipes tell a correlation of 0.95 from 0.5 with 80 % power.
 """
 
 from core.experiment import Claim, Experiment, Published
 from core.settings import Data, Lora, Scalar, Train, Trial
 
 REGMIX, DATADECIDE = "https://arxiv.org/abs/2407.01492", "https://arxiv.org/abs/2504.11393"
-SMALL, MIDDLE, LARGE = BASES = ("lab:base-small-0", "lab:base-0", "lab:base-large-0")
+SIZES = ("lab:base-small", "lab:base", "lab:base-large")
+BASES = tuple(f"{size}-0" for size in SIZES)  # each stands for its size
 RECIPES: tuple[dict[str, Scalar], ...] = (  # beside 500 curated rows
     {"data.source": "lab:synthetic"},
     {"data.source": "lab:synthetic", "data.best_share": 0.1},
@@ -32,40 +33,41 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16), data=Data(n_examples=500), train=Train(learning_rate=3e-3)),
     vary={"model.name": BASES},
     also=tuple({"model.name": name, **recipe} for name in BASES for recipe in RECIPES),
-    seeds=(0, 1, 2, 3, 4, 5),
+    seeds=tuple(range(6)),
+    drawn={f"{size}-0": tuple(f"{size}-{i}" for i in range(3)) for size in SIZES},
     laboratory_only=True,
     claims=(
         Claim(
             id="smallest_base_ranks_recipes_as_largest",
-            statement="The 0.2 M base ranks recipes as the 4 M base does: rank correlation above 0.5 (seen tasks)",
+            statement="Bases of 0.2 M rank recipes as bases of 4 M do: rank correlation above 0.5 (seen tasks)",
             published=Published(
                 effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
             ),
         ),
         Claim(
             id="smallest_base_ranks_recipes_as_largest_held_out",
-            statement="The 0.2 M base ranks recipes as the 4 M base does: rank correlation above 0.5 (held-out tasks)",
+            statement="Bases of 0.2 M rank recipes as bases of 4 M do: rank correlation above 0.5 (held-out tasks)",
             published=Published(
                 effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
             ),
         ),
         Claim(
             id="middle_base_ranks_recipes_as_largest",
-            statement="The 0.9 M base ranks recipes as the 4 M base does: rank correlation above 0.5 (seen tasks)",
+            statement="Bases of 0.9 M rank recipes as bases of 4 M do: rank correlation above 0.5 (seen tasks)",
             published=Published(
                 effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
             ),
         ),
         Claim(
             id="smallest_base_decides_pairs_of_recipes",
-            statement="The 0.2 M base puts more than 70 % of the pairs of recipes in the order of the 4 M base (seen tasks)",
+            statement="Bases of 0.2 M put more than 70 % of the pairs of recipes in the order of bases of 4 M (seen tasks)",
             published=Published(
                 effect="about 80 % of pairs right (150 M for 1 B, 25 corpora)", source="Magnusson 2025, abstract", url=DATADECIDE
             ),
         ),
         Claim(
             id="smallest_bases_pick_costs_largest_little",
-            statement="The recipe that the 0.2 M base finds best costs the 4 M base at most 2 points against its best other one",
+            statement="The recipe that bases of 0.2 M find best costs bases of 4 M at most 5 points against their best other one (seen tasks)",
             published=Published(
                 effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
             ),

@@ -32,8 +32,7 @@ def test_curriculum_tells_conditions_apart() -> None:
     tables, found = of_frames("curriculum", trials, items)
     assert {name: row.verdict for name, row in found.items()} == {
         "easy_first_beats_random_order": "supported",
-        "easy_first_gains_at_most_2_points": "contradicted",
-        "hard_first_gains_at_most_2_points": "supported",
+        "hard_first_gains_at_most_3_points": "supported",
         "easy_first_beats_random_order_in_one_epoch": "supported",
         "easy_first_beats_random_order_with_wrong_answers": "contradicted",
         "easy_first_is_steadier_at_high_rate": "supported",
@@ -49,7 +48,7 @@ def test_selection_compares_with_random_rows_and_with_a_smaller_scorer() -> None
     assert {name: row.verdict for name, row in found.items()} == {
         "high_ifd_beats_random_rows": "supported",
         "long_answers_beat_random_rows": "contradicted",
-        "low_perplexity_gains_at_most_2_points": "supported",
+        "low_perplexity_gains_at_most_3_points": "supported",
         "high_perplexity_falls_behind_random_rows": "supported",
         "k_centre_beats_random_rows": "undecided",
         "smaller_scorer_selects_as_well": "supported",
@@ -62,7 +61,7 @@ def test_selection_compares_with_random_rows_and_with_a_smaller_scorer() -> None
 def test_on_rows_of_ones_own_what_is_about_points_is_not_tested(name: str) -> None:
     trials, items = real(question(truths(name), tuned=False, n_items=200))
     verdicts = questions.answer(name, trials, items).verdicts
-    points = {one.id for one in verdicts if "2_points" in one.id or one.id == "smaller_scorer_selects_as_well"}
+    points = {one.id for one in verdicts if "3_points" in one.id or one.id == "smaller_scorer_selects_as_well"}
     assert {one.id for one in verdicts if one.verdict == "not tested"} == points
 
 

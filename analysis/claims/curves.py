@@ -54,15 +54,15 @@ def matched_arms(
     if min(map(len, sides)) < 2 or not seeds:
         return None
     trials = {arm.final[seed] for arms in sides for arm in arms for seed in seeds}
-    before = _before(t, trials, plane.quality)
+    untuned = before(t, trials, plane.quality)
     rates = np.array([arm.rate for arm in first]), np.array([arm.rate for arm in second])
     found = beside_quality(t, [*first, *second], seeds, plane, t.panels[plane.quality].n_items)
-    pair = SeedPair(rates, found, before)
+    pair = SeedPair(rates, found, untuned)
     crossing = None if place is None else np.random.default_rng((RANDOM_STATE, place))
     return matched_over_seeds(pair, np.random.default_rng(RANDOM_STATE), crossing)
 
 
-def _before(t: Tables[Any], trials: set[str], quality: str) -> float:
+def before(t: Tables[Any], trials: set[str], quality: str) -> float:
     """The quality that the bases of these trials had."""
     if quality == "quality":
         return float(t.trials.loc[t.trials["fingerprint"].isin(trials), "quality_before"].astype(float).mean())

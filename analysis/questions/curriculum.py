@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.claims.question import Question
-from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, difference
+from analysis.claims.rules import Ask, Rule, at_most, difference
 from analysis.claims.tables import Fields, Tables, View
 from analysis.claims.verdicts import Finding
 from analysis.formatting import joined
@@ -59,8 +59,7 @@ def at_high_rate(t: Tables[Any]) -> Finding:
 
 RULES: dict[str, Rule] = {
     "easy_first_beats_random_order": against_random("easy-first", USUAL, ABOVE_ZERO),
-    "easy_first_gains_at_most_2_points": against_random("easy-first", USUAL, AT_MOST_TWO_POINTS, in_points=True),
-    "hard_first_gains_at_most_2_points": against_random("hard-first", USUAL, AT_MOST_TWO_POINTS, in_points=True),
+    "hard_first_gains_at_most_3_points": against_random("hard-first", USUAL, at_most(3), in_points=True),
     "easy_first_beats_random_order_in_one_epoch": against_random("easy-first", SHORT, ABOVE_ZERO),
     "easy_first_beats_random_order_with_wrong_answers": against_random("easy-first", NOISY, ABOVE_ZERO),
     "easy_first_is_steadier_at_high_rate": at_high_rate,

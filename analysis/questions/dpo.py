@@ -16,6 +16,7 @@ from core.preference_settings import CHOSEN, NONE
 if TYPE_CHECKING:
     import pandas as pd
 
+LEFT = "nll_after_relearning/documents"
 ALONE, MORE = "none", "chosen"
 
 
@@ -32,7 +33,7 @@ def stages(trials: pd.DataFrame) -> pd.DataFrame:
 VIEW = View(
     x="stage",
     x_label="second stage (DPO: its β)",
-    measures=("quality", "exact_match/held_out", "forgetting", "raw_accuracy/skills"),
+    measures=("quality", "exact_match/held_out", "forgetting", LEFT, "raw_accuracy/skills"),
     curves="adapter.method",
     curves_label="method",
     scale="even",

@@ -54,8 +54,14 @@ def sizes(trials: pd.DataFrame) -> pd.DataFrame:
     """The base's parameters, alike in all of its size, and what makes a curve: examples, and the rank where it is not 16."""
     rank = [f", r = {int(r)}" if r != RANK else "" for r in trials["adapter.rank"]]
     kind = [f"{int(n):,}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
-    size = trials["model.name"].astype(str).str.replace(r"-\d+$", "", regex=True)  # bases of one size differ in their last number
-    return trials.assign(parameters=trials["total_parameters"].groupby(size).transform("max"), kind=kind)
+    return trials.assign(parameters=parameters_of(trials), kind=kind)
+
+
+def parameters_of(trials: pd.DataFrame) -> pd.Series:
+    """The parameters of each trial's base, of one that failed too: bases of one size differ in their last number."""
+    size = trials["model.name"].astype(str).str.replace(r"-\d+$", "", regex=True)
+    found: pd.Series = trials["total_parameters"].groupby(size).transform("max")
+    return found
 
 
 def n_examples(arm: Arm) -> float:

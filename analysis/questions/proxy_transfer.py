@@ -13,11 +13,12 @@ import pandas as pd
 from analysis import formatting
 from analysis.arms import seeds_of
 from analysis.claims.question import Question
-from analysis.claims.rules import NOT_WORSE, Ask, Rule, difference, labels, not_measured
+from analysis.claims.rules import Ask, Rule, costs_at_most, difference, labels, not_measured
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding, untested
 from analysis.figures import style
 from analysis.formatting import heading
+from analysis.questions.model_scale import parameters_of
 from analysis.stats import Estimate, Region
 from analysis.stats.ranks import UNIT, rank_correlation, same_order
 from core.measures import measure
@@ -53,7 +54,7 @@ def recipes(trials: pd.DataFrame) -> pd.DataFrame:
     known = trials[[name for name in WORDS if name in trials]].to_dict("records")
     said = [[WORDS[str(name)](value) for name, value in row.items() if pd.notna(value)] for row in known]
     named = [", ".join(filter(None, words)) for words in said]
-    parameters = trials["total_parameters"].groupby(trials["model.name"]).transform("max")
+    parameters = parameters_of(trials)
     sizes = sorted(parameters.dropna().unique())
     called = {size: SMALLEST if size == sizes[0] else LARGEST if size == sizes[-1] else MIDDLE for size in sizes}
     return trials.assign(recipe=named, size=parameters.map(called).fillna("unknown"))
@@ -120,9 +121,8 @@ def agreement(size: str, name: str, region: Region, pairs: bool = False) -> Rule
 
 def pick(t: Tables[Transfer]) -> Finding:
     """The recipe that the smallest base finds best, on the largest base, less the best other one there."""
-    ask = Ask(
-        "quality", NOT_WORSE, "quality of the largest base, recipe that the smallest finds best − best other one", in_points=True
-    )
+    effect = "quality of the largest bases, recipe that the smallest find best − best other one"
+    ask = Ask("quality", costs_at_most(5), effect, in_points=True)
     found = t.own.pairs.get((SMALLEST, "quality"))
     if found is None or len(found.recipes) < 2:
         return untested(ask.region, ask.effect, "fewer than two recipes were run on the smallest and the largest base")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from analysis import formatting
 from analysis.claims.question import Question
-from analysis.claims.rules import AT_MOST_TWO_POINTS, NOT_WORSE, Ask, Rule, difference
+from analysis.claims.rules import Ask, Rule, at_most, costs_at_most, difference
 from analysis.claims.tables import Fields, Tables, View
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 
@@ -61,12 +61,12 @@ def against_random(select: str, region: Region, in_points: bool = False) -> Rule
 RULES: dict[str, Rule] = {
     "high_ifd_beats_random_rows": against_random("high-ifd", ABOVE_ZERO),
     "long_answers_beat_random_rows": against_random("long", ABOVE_ZERO),
-    "low_perplexity_gains_at_most_2_points": against_random("low-perplexity", AT_MOST_TWO_POINTS, in_points=True),
+    "low_perplexity_gains_at_most_3_points": against_random("low-perplexity", at_most(3), in_points=True),
     "high_perplexity_falls_behind_random_rows": against_random("high-perplexity", BELOW_ZERO),
     "k_centre_beats_random_rows": against_random("k-centre", ABOVE_ZERO),
     "smaller_scorer_selects_as_well": lambda t: difference(
         t, by("high-ifd", OTHER), by("high-ifd"),
-        Ask("quality", NOT_WORSE, "quality, IFD of a smaller base − of the base itself", in_points=True),
+        Ask("quality", costs_at_most(3), "quality, IFD of a smaller base − of the base itself", in_points=True),
     ),
 }  # fmt: skip
 QUESTION: Question[None] = Question(VIEW, RULES, sections=taken)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from analysis import formatting
 from analysis.claims.question import Question
 from analysis.claims.tables import Tables, View
-from analysis.questions.mitigations.compared import HELD_OUT, QUALITIES, Mitigations, prepare
+from analysis.questions.mitigations.compared import HELD_OUT, LEFT, QUALITIES, Mitigations, prepare
 from analysis.questions.mitigations.figure import draw
 from analysis.questions.mitigations.rules import RULES
 from analysis.questions.mitigations.ways import PLAIN, with_way
@@ -14,7 +14,7 @@ from analysis.stats import Estimate
 VIEW = View(
     x="train.learning_rate",
     x_label="learning rate",
-    measures=("quality", HELD_OUT, "forgetting", "raw_accuracy/skills", "kl/responses"),
+    measures=("quality", HELD_OUT, "forgetting", LEFT, "raw_accuracy/skills", "kl/responses"),
     curves="way",
     derive=with_way,
 )

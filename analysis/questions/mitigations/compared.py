@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from analysis.arms import seeds_of
-from analysis.claims.curves import RANDOM_STATE
+from analysis.claims.curves import RANDOM_STATE, before
 from analysis.claims.tables import Tables
 from analysis.claims.told import Cloud, cloud
 from analysis.questions.mitigations.ways import PLAIN, Way, ways
@@ -18,7 +18,7 @@ from analysis.stats import Estimate
 from analysis.stats.equal_quality import Matched, SeedPair, matched_over_seeds
 from analysis.stats.front import Scores
 
-HELD_OUT = "exact_match/held_out"
+HELD_OUT, LEFT = "exact_match/held_out", "nll_after_relearning/documents"
 QUALITIES = ("quality", HELD_OUT)
 
 
@@ -61,15 +61,6 @@ def at_equal_quality(t: Tables[Any], first: Way, second: Way, quality: str) -> M
     )
     panel, other = t.panels[quality], t.panels["forgetting"]
     scores = Scores(of_quality, lost, panel.strata_I, other.strata_I, panel.n_items, panel.bases(arms, seeds))
-    pair = SeedPair(
-        (first.places_K, second.places_K), scores, _before(t, {arm.final[seed] for arm in arms for seed in seeds}, quality)
-    )
+    untuned = before(t, {arm.final[seed] for arm in arms for seed in seeds}, quality)
+    pair = SeedPair((first.places_K, second.places_K), scores, untuned)
     return matched_over_seeds(pair, np.random.default_rng(RANDOM_STATE))
-
-
-def _before(t: Tables[Any], fingerprints: set[str], quality: str) -> float:
-    """What the untuned bases of these trials score."""
-    if quality == "quality":
-        return float(t.trials.loc[t.trials["fingerprint"].isin(fingerprints), "quality_before"].astype(float).mean())
-    own = t.items[t.items["fingerprint"].isin(fingerprints) & (t.items["measure"] == quality)]
-    return float(own["before"].mean())

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 from analysis.claims.question import Question
-from analysis.claims.rules import AT_MOST_TWO_POINTS, Ask, Rule, difference, hindrance, labels, not_measured
+from analysis.claims.rules import Ask, Rule, at_most, difference, hindrance, labels, not_measured
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding, untested
 from analysis.questions.mixture.figure import CAPTION, draw
 from analysis.questions.mixture.sections import frames, sections
 from analysis.questions.mixture.surfaces import FIRST, Fitted, Mixtures, along, prepare
-from analysis.stats import ABOVE_ZERO, Region
+from analysis.stats import ABOVE_ZERO
 
 VIEW = View(
     x=FIRST,
@@ -21,10 +19,9 @@ VIEW = View(
     derive=along,
     scale="linear",
 )
-WITHIN_TWO_POINTS = Region(-math.inf, 0.02)
 BEATS = Ask("quality", ABOVE_ZERO, "quality, equal shares − the best of the sources alone")
-LOSES = Ask("quality", AT_MOST_TWO_POINTS, "quality on the surface, best mixture − equal shares", in_points=True)
-PREDICTS = Ask("quality", WITHIN_TWO_POINTS, "error of quality on mixtures left out (root mean square)", in_points=True)
+LOSES = Ask("quality", at_most(3), "quality on the surface, best mixture − equal shares", in_points=True)
+PREDICTS = Ask("quality", at_most(3), "error of quality on mixtures left out (root mean square)", in_points=True)
 
 
 def beats_single(t: Tables[Mixtures]) -> Finding:
