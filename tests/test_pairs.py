@@ -133,8 +133,19 @@ def test_the_laboratorys_wrong_answers_are_of_the_right_kind_and_its_prompts_are
     assert all(pair.chosen.messages[-1] != pair.rejected.messages[-1] for pair in found)
     assert sum(right == wrong for right, wrong in words) > 290
     assert asked.isdisjoint(pair.chosen.messages[-2]["content"] for pair in found)
-    one_answer = [{"task": "t", "messages": [U, GOOD]}, {"task": "t", "messages": [U, GOOD]}]
-    assert lab.with_wrong_answers(one_answer) == []
+    alone = next(row for row in instruct.training_rows("lab:curated", 0) if len(lab.read(row).results) == 1)
+    assert lab.with_wrong_answers([alone, alone]) == []
+
+
+def test_a_wrong_answer_is_the_right_one_but_for_its_results() -> None:
+    rows = instruct.training_rows("lab:curated", 0)[:600]
+    for row, (chosen, rejected) in zip(rows, lab.with_wrong_answers(rows), strict=True):
+        one, told = lab.read(row), rejected["messages"][-1]["content"]
+        assert chosen is row
+        assert lab.answer(one, one.results) == row["messages"][-1]["content"]
+        assert told != lab.answer(one, one.results)
+        assert all(imperative in told for imperative in one.imperatives) or one.style.name in ("bare", "list")
+    assert {lab.read(row).style.name for row in rows} == {"bare", "sentence", "list", "steps"}
 
 
 @pytest.mark.parametrize(

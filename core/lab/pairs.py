@@ -1,19 +1,34 @@
 """Pairs of a right and a wrong answer to the laboratory's requests, by program.
 
-The prompts are those of curated training rows, so none is ever scored. A wrong answer is the right one to another request of
-the same task, as many words long where there is one: right in form and length, wrong in content, so that nothing but the content
-tells the two apart.
+The prompts are those of curated training rows, so none is ever scored. A wrong answer has the style and the words of the right
+one, but for its results: they are those of other inputs of the same task, as many words long where there is one. So nothing but
+the content tells the two apart, and it is not told by the input that an answer repeats.
 """
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from core.lab import instruct
+from core.lab import instruct, requests
+from core.lab.requests import Style
+from core.lab.skills import BY_NAME, Skill, Slots
 
 Raw = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a curated row asks for, with the result of each input."""
+
+    skill: Skill
+    style: Style
+    imperatives: tuple[str, ...]
+    inputs: tuple[Slots, ...]
+    results: tuple[str, ...]
 
 
 def pairs(held_out_fold: int) -> list[tuple[Raw, Raw]]:
@@ -22,25 +37,58 @@ def pairs(held_out_fold: int) -> list[tuple[Raw, Raw]]:
 
 
 def with_wrong_answers(rows: Sequence[Raw]) -> list[tuple[Raw, Raw]]:
-    """Each row with another of its task's answers in place of its own; rows of a task with one answer alone are left out."""
+    """Each row with other results of its task in place of its own; rows of a task with one result alone are left out."""
+    asked = [read(row) for row in rows]
     of_task: dict[str, list[str]] = defaultdict(list)
-    for row in rows:
-        of_task[row["task"]].append(row["messages"][-1]["content"])
+    for one in asked:
+        of_task[one.skill.name] += one.results
     places: dict[str, int] = defaultdict(int)
     found = []
-    for row in rows:
-        place = places[row["task"]]
-        places[row["task"]] += 1
-        wrong = _other(of_task[row["task"]], place)
-        if wrong is not None:
-            messages = [*row["messages"][:-1], {**row["messages"][-1], "content": wrong}]
+    for row, one in zip(rows, asked, strict=True):
+        place = places[one.skill.name]
+        places[one.skill.name] += len(one.results)
+        others = [_other(of_task[one.skill.name], place + i) for i in range(len(one.results))]
+        wrong = [other for other in others if other is not None]
+        if len(wrong) == len(others):
+            messages = [*row["messages"][:-1], {**row["messages"][-1], "content": answer(one, wrong)}]
             found.append((row, {**row, "messages": messages}))
     return found
 
 
-def _other(answers: Sequence[str], place: int) -> str | None:
-    """The next answer after this place, and round, which differs from the one there; of as many words, if any is."""
-    own = answers[place]
-    others = [one for one in (*answers[place + 1 :], *answers[:place]) if one != own]
+def read(row: Raw) -> Asked:
+    """The row's request, by its frame and task."""
+    skill, prompt = BY_NAME[row["task"]], row["messages"][-2]["content"]
+    style, ask = next(
+        ((style, ask) for style in requests.STYLES for ask in style.asks if ask and prompt.endswith(f" {ask}")),
+        (requests.BARE, ""),
+    )
+    before, _, after = row["template"].partition("{i}")
+    text = prompt.removesuffix(f" {ask}") if ask else prompt
+    imperatives = tuple(text.removeprefix(before).removesuffix(after).split(requests.JOINED))
+    inputs = tuple(slots(skill, imperative) for imperative in imperatives)
+    if len(imperatives) > 1:
+        style = requests.LIST
+    return Asked(skill, style, imperatives, inputs, tuple(map(skill.solve, inputs)))
+
+
+def slots(skill: Skill, imperative: str) -> Slots:
+    """The input that is filled into one of the skill's imperatives."""
+    for form in skill.imperatives:
+        pattern = re.escape(form).replace(r"\{x\}", "(?P<x>.+)").replace(r"\{k\}", "(?P<k>.+)")
+        if found := re.fullmatch(pattern, imperative):
+            return found.groupdict()
+    raise AssertionError(f"{skill.name}: {imperative}: no imperative of it")
+
+
+def answer(one: Asked, results: Sequence[str]) -> str:
+    """The answer in the request's style that gives these results."""
+    given = iter(results)
+    return requests.answer(replace(one.skill, solve=lambda _: next(given)), one.style, one.imperatives, one.inputs)
+
+
+def _other(results: Sequence[str], place: int) -> str | None:
+    """The next result after this place, and round, which differs from the one there; of as many words, if any is."""
+    own = results[place]
+    others = [one for one in (*results[place + 1 :], *results[:place]) if one != own]
     n_words = len(own.split())
     return next((one for one in others if len(one.split()) == n_words), others[0] if others else None)
