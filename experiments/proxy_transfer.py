@@ -39,21 +39,27 @@ EXPERIMENT = Experiment(
             id="smallest_base_ranks_recipes_as_largest",
             statement="The 0.2 M base ranks recipes as the 4 M base does: rank correlation above 0.5 (seen tasks)",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
         Claim(
             id="smallest_base_ranks_recipes_as_largest_held_out",
             statement="The 0.2 M base ranks recipes as the 4 M base does: rank correlation above 0.5 (held-out tasks)",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
         Claim(
             id="middle_base_ranks_recipes_as_largest",
             statement="The 0.9 M base ranks recipes as the 4 M base does: rank correlation above 0.5 (seen tasks)",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
         Claim(
@@ -67,7 +73,9 @@ EXPERIMENT = Experiment(
             id="smallest_bases_pick_costs_largest_little",
             statement="The recipe that the 0.2 M base finds best costs the 4 M base at most 2 points against its best other one",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
     ),
