@@ -26,6 +26,7 @@ from analysis.stats.decision import Decision
 from core import environment
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import BadInput, shown
+from core.naming import expanded
 
 FILE = "verdicts.json"
 PLACES = (FILE, f"*/{FILE}", f"*/report/{FILE}")  # in a report, among kept results, among runs
@@ -159,7 +160,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         elif name in worlds:
             problems.add(f"{shown(name)}: given twice; give each a name of its own")
         else:
-            worlds[name] = Path(directory)
+            with problems.taken():
+                worlds[name] = expanded(name, directory)
     if not problems.found and len(worlds) < 2:
         problems.add("give two directories or more, each as NAME=DIRECTORY")
     problems.raise_all()

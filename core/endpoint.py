@@ -11,6 +11,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +19,7 @@ from core.errors import BadInput, message
 
 TRIES, WAIT_SECONDS, TIMEOUT_SECONDS = 4, 1.0, 120
 LONGEST_WAIT_SECONDS = 60.0  # that a busy endpoint may ask for
+MOST_SAID = 100_000  # bytes of an error that are read: a key in it is there as a whole, and taken out
 AGAIN = (408, 409, 429, 500, 502, 503, 504)
 
 
@@ -59,12 +61,17 @@ def connect(place: Place, wait_seconds: float = WAIT_SECONDS) -> Ask:
         raise BadInput(f"{field}: a URL without user, password and query, such as http://127.0.0.1:8000/v1", field=field)
     if parts.scheme not in ("http", "https"):
         raise BadInput(f"{field}={url}: must begin with http:// or https://", field=field)
-    key = next((os.environ[name] for name in place.keys if os.environ.get(name)), "")
+    if not (url.isascii() and url.isprintable()) or " " in url:
+        raise BadInput(
+            f"{field}={url}: not a URL, which has no spaces and no letters beyond ASCII; write them as %20", field=field
+        )
+    key = _key(place)
     if key and parts.scheme == "http" and not _is_here(parts.hostname):
         unset = " and ".join(place.keys)
         raise BadInput(f"{field}={url}: a key would be sent unencrypted; use https, or unset {unset}", field=field)
     target = url.rstrip("/") + ("" if url.rstrip("/").endswith("/chat/completions") else "/chat/completions")
-    opener = urllib.request.build_opener(_NoRedirect)
+    direct = [urllib.request.ProxyHandler({})] if _is_here(parts.hostname) else []  # a proxy would be told the key
+    opener = urllib.request.build_opener(_NoRedirect, *direct)
 
     def ask(messages: Sequence[Mapping[str, str]], settings: Mapping[str, object]) -> Said:
         body = {"model": place.model, **settings, "messages": list(messages)}
@@ -73,6 +80,18 @@ def connect(place: Place, wait_seconds: float = WAIT_SECONDS) -> Ask:
         return _said(_sent(opener, request, key, (field, wait_seconds)), field)
 
     return ask
+
+
+def _key(place: Place) -> str:
+    """The key, without the end of line that a file of it leaves; "" where none is set.
+
+    Raises:
+        BadInput: no request can hold it.
+    """
+    name, key = next(((name, found) for name in place.keys if (found := os.environ.get(name, "").strip())), ("", ""))
+    if not (key.isascii() and key.isprintable()):
+        raise BadInput(f"{place.field}: {name} is no key: it has line ends, or letters beyond ASCII; set it again", place.field)
+    return key
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -99,18 +118,24 @@ def _sent(opener: urllib.request.OpenerDirector, request: urllib.request.Request
             with opener.open(request, timeout=TIMEOUT_SECONDS) as answer:
                 return json.loads(answer.read())
         except urllib.error.HTTPError as error:
-            said = error.read(300).decode("utf-8", "replace")
-            why = f"HTTP {error.code}: {said or error.reason}"
+            why = f"HTTP {error.code}: {_told(error) or error.reason}"
             asked_wait = _retry_after(error)
             if error.code not in AGAIN:
                 break
         except (OSError, http.client.HTTPException) as error:
             why = message(error)
-        except ValueError:
+        except (ValueError, RecursionError):
             why = "its answer is no JSON"
             break
     shown = message(ValueError(why.replace(key, "***") if key else why))
     raise BadInput(f"{field}: {request.full_url} does not answer ({shown[:200]})", field=field)
+
+
+def _told(error: urllib.error.HTTPError) -> str:
+    """What stands in an error's body, as far as it came."""
+    with suppress(OSError, http.client.HTTPException):
+        return error.read(MOST_SAID).decode("utf-8", "replace")
+    return ""
 
 
 def _retry_after(error: urllib.error.HTTPError) -> float:

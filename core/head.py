@@ -61,7 +61,8 @@ def scored(model: nn.Module, ids: torch.Tensor, at: tuple[torch.Tensor, torch.Te
             return finish(module(states.to(_weight_dtype(module, states)))).float()
 
     if module in _UNDERSTOOD or _agrees(head, hidden[:PROBED], own):
-        _UNDERSTOOD.add(module)
+        if len(hidden):  # of no position nothing was checked
+            _UNDERSTOOD.add(module)
         return Scored(hidden, head, own.shape[-1])
     with _caught(module, lambda states: _last(states, ids)[at]):  # all scored positions at once, by the model's own code
         return _whole(model(input_ids=ids, use_cache=False).logits[0])

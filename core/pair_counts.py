@@ -53,11 +53,12 @@ def counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: Mapping[str, st
     """The counts; None without a second stage.
 
     Raises:
-        BadInput: the pairs cannot be read, or none is left.
+        BadInput: the pairs cannot be read, none is left, or the stage's learning rate is out of range.
     """
     if not trial.prefer.on:
         return None
     pairs.check(trial.data, trial.prefer)
+    trial.second_stage(1)
     asked = [dataclasses.asdict(part) for part in (trial.data, trial.prefer)]
     key = ["pairs", *asked, trial.model.chat_template, trial.seed, seq_len, dict(hashes), remembered.code_hash(COUNTING)]
     if (known := remembered.recall(key)) is not None:

@@ -83,17 +83,15 @@ class PreferenceTrainer(ResponseTrainer):
             found[:, inputs["numbers"].cpu()] = sums.float().cpu()
         self.kept[REFERENCE] = found
 
-    def compute_loss(
-        self, model: nn.Module, inputs: dict[str, torch.Tensor], return_outputs: bool = False, num_items_in_batch: Any = None
-    ) -> torch.Tensor:
+    def _told_loss(self, model: nn.Module, inputs: dict[str, torch.Tensor], n_items: Any) -> torch.Tensor:
         assert self.how.prefer is not None
         beta = self.how.prefer.beta
         sums, lengths = log_probabilities(model, inputs)
         gains = sums - self.kept[REFERENCE].to(sums.device)[:, inputs["numbers"]]
-        loss = LOSSES[self.how.prefer.method](gains, lengths, beta).sum() / num_items_in_batch
+        loss = LOSSES[self.how.prefer.method](gains, lengths, beta).sum() / n_items
         margins = beta * (gains[0] - gains[1])
         beside = {MARGIN: margins, ACCURACY: (margins > 0).float(), REWARD: beta * gains[0]}
-        means = {name: values.sum() / num_items_in_batch for name, values in beside.items()}
+        means = {name: values.sum() / n_items for name, values in beside.items()}
         return self.noted(loss, inputs["n_tokens"].sum(), **means)
 
 

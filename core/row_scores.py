@@ -28,7 +28,7 @@ from core.settings import Trial
 from core.tasks import own_texts
 from core.tasks.measurement import device_of, sequence_nll, together
 
-VERSION = 1  # of what the scores are: raise it when other scores come of the same rows and scorer
+VERSION = 2  # of what the scores are: raise it when other scores come of the same rows and scorer
 FOLDER = remembered.DIRECTORY.parent / "scores"
 MOST_FILES = 400  # of some 100 KB; the oldest go first
 MOST_CENTRES = 20_000  # rows further on are in no order: beyond it finding centres takes minutes
@@ -82,8 +82,9 @@ class Scoring:
             raise BadInput(f"{scorer.FIELD}={self.trial.data.scorer}: {error.text}" if other else error.text, field) from None
         size = self.trial.evaluation.batch_size
         found = SCORES[score](by.model, encoded, size) if encoded else np.zeros(0)
-        of_row = {one.id: float(value) for one, value in zip(encoded, found, strict=True) if math.isfinite(value)}
-        return [of_row.get(row.id) for row in rows]
+        there, values = {one.id for one in encoded}, iter(found.tolist())
+        scores = [next(values) if row.id in there else math.nan for row in rows]  # of rows that are alike each its own
+        return [score if math.isfinite(score) else None for score in scores]
 
 
 def losses(network: nn.Module, rows: Sequence[Encoded], batch_size: int) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 One training gives a curve through the plane of quality and forgetting so, without another. Weights of the base that were trained
 are interpolated (WiSE-FT, Wortsman et al. 2022), and so is whatever else was trained and began where it changes nothing. Where an
-update is a product of which one factor began at 0, that factor alone is scaled: LoRA's and VeRA's updates are then λ times as
-large. Of methods whose effect is no straight line in what is trained (DoRA, PiSSA, OFT) the curve is a path from base to tuned.
+update is a product of which one factor began at 0 (FACTORS), that factor alone is scaled, and the update is λ times as large: of
+LoRA and its relatives, VeRA and others. Where the effect is no straight line in what is trained (DoRA, PiSSA, OFT, DeLoRA) the
+curve is a path from base to tuned.
 """
 
 from __future__ import annotations
@@ -18,9 +19,22 @@ from torch import nn
 from core import measures, near_base, tasks
 from core.tasks.measurement import Measurement, Subject, axes, shared
 
-# Parts of the names of factors that stay as they are trained: A of LoRA and its relatives, and VeRA's d. The other began at 0.
-# Not of PiSSA, neither of whose factors did.
-FACTORS = ("lora_A", "vera_lambda_d")
+# Of products, by parts of PEFT's names: a factor that stays as it was trained, and the one that began at 0 and is scaled.
+# GraLoRA's names contain LoRA's. Not of PiSSA, none of whose factors began at 0.
+FACTORS = (
+    ("lora_A", "lora_B"),
+    ("lora_A", "lora_E"),  # AdaLoRA's singular values
+    ("lora_B", "lora_E"),
+    ("hira_A", "hira_B"),
+    ("vera_lambda_d", "vera_lambda_b"),
+    ("randlora_gamma", "randlora_lambda"),
+    ("hada_w1_a", "hada_w2_b"),
+    ("hada_w1_b", "hada_w2_b"),
+    ("hada_w2_a", "hada_w2_b"),
+    ("lokr_w2", "lokr_w1"),
+    ("lokr_w2_a", "lokr_w1"),
+    ("lokr_w2_b", "lokr_w1"),
+)
 
 
 @dataclass
@@ -47,7 +61,7 @@ class Route:
         """Within it the model is at this share of its way; afterwards as before."""
         trained = self._trained()
         kept = {name: one.data for name, one in trained.items()}
-        apart = {name for name in trained if _is_factor(name) and _other_is_zero(name, self.first)}
+        apart = {name for name in trained if _stays(name, self.first)}
         try:
             for name, one in trained.items():
                 if name not in apart:
@@ -68,14 +82,10 @@ class Route:
         return found
 
 
-def _is_factor(name: str) -> bool:
-    return any(factor in name for factor in FACTORS)
-
-
-def _other_is_zero(name: str, first: dict[str, torch.Tensor]) -> bool:
-    """Whether the factor that is multiplied with this one began at 0."""
-    other = name.replace("lora_A", "lora_B").replace("vera_lambda_d", "vera_lambda_b")
-    return other in first and not first[other].any()
+def _stays(name: str, first: dict[str, torch.Tensor]) -> bool:
+    """Whether it is a factor of a product, another one of which began at 0."""
+    others = (name.replace(factor, other) for factor, other in FACTORS if f"{factor}." in name)
+    return any(other in first and not first[other].any() for other in others)
 
 
 @dataclass

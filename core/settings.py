@@ -81,9 +81,7 @@ class Data(Part):
     n_templates: int | None = None
     replay_share: float = 0.0  # share of old text among the training sequences, added to the rows
     replay_domain: str | None = None  # laboratory only: from which domain of the corpus they come; None: from all, in its shares
-    replay_text: str | None = (
-        None  # where it comes from; None: what evaluation.base_text leaves unscored, the laboratory's corpus
-    )
+    replay_text: str | None = None  # its file; None: what evaluation.base_text leaves unscored, the laboratory's corpus
     best_share: float = 1.0  # share of the source's rows that are left to draw from: those with the highest "score"
     fields: str | None = None  # columns of the rows that are taken for others: "cluster=category" (core/data/columns.py)
     skip_bad_rows: bool = False  # malformed rows of real data are left out and counted, not refused
@@ -277,9 +275,17 @@ class Trial:
 
     def second_stage(self, n_pairs: int) -> Train:
         """How the second stage's optimizer steps go, on so many pairs: a batch counts pairs, of the control rows. The control has
-        as many steps, of as many sequences."""
+        as many steps, of as many sequences.
+
+        Raises:
+            BadInput: its learning rate is out of range.
+        """
         prefer, first = self.prefer, self.train
-        rate = min(max(first.learning_rate * prefer.rate_ratio, LEAST_RATE), MOST_RATE * 0.99)
+        rate = first.learning_rate * prefer.rate_ratio
+        if not LEAST_RATE <= rate < MOST_RATE:
+            text = f"the stage's rate, {rate:g} with train.learning_rate={first.learning_rate:g}, must be"
+            text = f"prefer.rate_ratio={prefer.rate_ratio:g}: {text} at least {LEAST_RATE} and below {MOST_RATE}"
+            raise BadInput(text, field="prefer.rate_ratio")
         free = replace(first, kl_to_base=0.0, l2_to_base=0.0)  # the second stage has a reference of its own
         own = replace(free, learning_rate=rate, epochs=prefer.epochs, steps=None, keep=LAST)
         if prefer.sequences == 2:

@@ -78,7 +78,10 @@ EXPERIMENT = Experiment(
         Claim(
             id="scales_forget_less_than_lora",
             statement="(IA)³, which trains scales alone, forgets less than LoRA: rise on ordinary old text",
-            published=Published(effect="forgetting stands beside quality, at one seed", source="PEFT's method comparison", url=PEFT),
+            published=Published(
+                effect="no less: 0.050 against 0.050 nats a token, at 39.8 against 47.8 on GSM8K (rate 1e-3, one seed)",
+                source="PEFT's comparison", url=PEFT,
+            ),
         ),
         Claim(
             id="hira_beats_lora",

@@ -1,4 +1,4 @@
-"""Does it help to train on easy rows first, and is training steadier for it?
+"""Does it help to train on easy rows first?
 
 Sources disagree: Lee et al. 2023 report gains of instruction tuning from a curriculum, Wu et al. 2021 (images) none in usual training
 but some in short training and with wrong labels; both abstracts were checked. A row is hard where the untuned base's loss on its
@@ -56,7 +56,7 @@ EXPERIMENT = Experiment(
             published=Published(effect="improves with noisy data", source="Wu 2021, abstract", url=WU),
         ),
         Claim(
-            id="easy_first_is_steadier_at_high_rate",
+            id="easy_first_beats_random_order_at_high_rate",
             statement="At a learning rate ten times too high, easy rows first beat random order",
             published=Published(
                 effect="curricula help stability (a rule of practice; no measured effect found)", source="compare Wu 2021", url=WU

@@ -41,21 +41,27 @@ EXPERIMENT = Experiment(
             id="smallest_base_ranks_recipes_as_largest",
             statement="Bases of 0.2 M rank recipes as bases of 4 M do: rank correlation above 0.5 (seen tasks)",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
         Claim(
             id="smallest_base_ranks_recipes_as_largest_held_out",
             statement="Bases of 0.2 M rank recipes as bases of 4 M do: rank correlation above 0.5 (held-out tasks)",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
         Claim(
             id="middle_base_ranks_recipes_as_largest",
             statement="Bases of 0.9 M rank recipes as bases of 4 M do: rank correlation above 0.5 (seen tasks)",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
         Claim(
@@ -69,7 +75,9 @@ EXPERIMENT = Experiment(
             id="smallest_bases_pick_costs_largest_little",
             statement="The recipe that bases of 0.2 M find best costs bases of 4 M at most 5 points against their best other one (seen tasks)",
             published=Published(
-                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B", source="Liu 2024, abstract", url=REGMIX
+                effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
+                source="compare Liu 2024, abstract",
+                url=REGMIX,
             ),
         ),
     ),

@@ -55,19 +55,23 @@ EXPERIMENT = Experiment(
             id="high_perplexity_falls_behind_random_rows",
             statement="Rows that the base finds unlikely are worse than random ones at equal tokens",
             published=Published(
-                effect="many methods fall short of random rows", source="Ivison 2025, abstract", url=IVISON
+                effect="many methods fall short of random rows (perplexity is not named)", source="compare Ivison 2025, abstract",
+                url=IVISON,
             ),
         ),
         Claim(
             id="k_centre_beats_random_rows",
             statement="Rows chosen for diversity (k-centre) beat random ones at equal tokens",
-            published=Published(effect="diversity counts more than quality", source="Xia 2024, abstract", url=RANDOM),
+            published=Published(
+                effect="diversity counts more than quality (k-centre is not named)", source="compare Xia 2024, abstract", url=RANDOM
+            ),
         ),
         Claim(
             id="smaller_scorer_selects_as_well",
             statement="A smaller base selects by IFD as well as the base itself (at most 3 points below)",
             published=Published(
-                effect="GPT-2 (124 M) selects for 7 B as well as or better than larger models", source="Li 2024, abstract", url=SUPER
+                effect="weak and strong models agree on difficulty; tuned on a small one's choice, benchmarks improve (no number taken)",
+                source="Li 2024, abstract", url=SUPER,
             ),
         ),
     ),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from core import preflight
 from core.data import columns
+from core.data.choices import RANDOM, TOKENS, reads_scorer
 from core.data.kinds import kind_of
 from core.data.rows import is_lab
 from core.errors import BadInput, Problems, message
@@ -82,7 +83,7 @@ def _with_fields(experiment: Experiment, words: Sequence[str]) -> Experiment:
 def _check_arms(experiment: Experiment, options: Options) -> None:
     """Whether the arms can be asked of this model and data, and have what is set; all that is wrong is told."""
     problems = Problems()
-    for look in (_check_laboratory, _check_second_stage):
+    for look in (_check_laboratory, _check_second_stage, _check_selection):
         with problems.taken():
             look(experiment, options)
     problems.raise_all()
@@ -108,6 +109,24 @@ def _check_second_stage(experiment: Experiment, options: Options) -> None:
     if given and methods == {NONE}:
         text = f"no arm of {experiment.name} has a second stage, so nothing reads it; set prefer.method=dpo too"
         raise BadInput(f"{given[0]}: {text}", field=given[0])
+
+
+def _check_selection(experiment: Experiment, options: Options) -> None:
+    """Settings of how rows are selected or put in order that no arm's rows are would be ignored in silence."""
+
+    def values(name: str) -> set[str]:
+        searched = experiment.search.space.get(name, ()) if experiment.search else ()
+        levels = [*experiment.vary.get(name, ()), *(searched if isinstance(searched, tuple) else ())]
+        fields = ({**flatten(experiment.base), **arm} for arm in ({}, *experiment.also))
+        return {str(one[name]) for one in fields} | set(map(str, levels))
+
+    selects, orders, base = values("data.select"), values("data.order"), experiment.base.data
+    scored = any(reads_scorer(select, order) for select in selects for order in orders)
+    unread = {"data.scorer": base.scorer is not None and not scored, "data.budget": base.budget == TOKENS and selects == {RANDOM}}
+    for name, ignored in unread.items():
+        if ignored and name in options.fields_set:
+            way = "data.select=high-ifd" + (", or data.order=easy-first" if name == "data.scorer" else "")
+            raise BadInput(f"{name}: no arm of {experiment.name} selects rows, so nothing reads it; set {way} too", field=name)
 
 
 def check(plan: Plan) -> dict[Trial, Inputs]:

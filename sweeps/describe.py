@@ -89,9 +89,9 @@ def cautions(plan: Plan, known: Mapping[Trial, Inputs]) -> list[str]:
         found += few_rows(trial, inputs)
         found += in_32_bits(trial, inputs)
         if asked is not None and inputs.n_available < asked:
-            found.append(
-                f"caution: data.n_examples={asked:,}: {trial.data.source} has only {_rows(inputs.n_available)} to train on"
-            )
+            few = trial.data.n_candidates
+            has = f"data.n_candidates={few:,} leaves" if few == inputs.n_available else f"{trial.data.source} has"
+            found.append(f"caution: data.n_examples={asked:,}: {has} only {_rows(inputs.n_available)} to train on")
         found += lowered(trial, inputs)
         if inputs.n_too_long:
             found.append(_too_long(trial, inputs))

@@ -25,6 +25,7 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 from core import environment
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, PLACES, BadInput, message, one_line, shown
+from core.naming import expanded
 
 if TYPE_CHECKING:
     from core.selfinstruct.journal import Journal
@@ -136,7 +137,7 @@ def prepared(chosen: argparse.Namespace) -> tuple[Job, Any, Journal]:
     }
     run |= {"--answer-tokens": chosen.answer_tokens, "rows of --seeds": kinds.file_hash("--seeds", chosen.seeds)}
     run["rows of --eval-data"] = content_hash(list(asked))
-    output = Path(chosen.output).expanduser()
+    output = expanded("--output", chosen.output)
     kept = journal.Journal(output.with_name(output.name + ".journal"), run)
     if output.exists() and not kept.path.exists():
         text = "is there, and was not begun by this command; give another one"
@@ -180,7 +181,7 @@ def finished(chosen: argparse.Namespace, job: Job, made: Made) -> int:
     """Writes rows and card, each whole, and tells what was dropped; the exit code."""
     from core.result import write_whole
 
-    output = Path(chosen.output).expanduser()
+    output = expanded("--output", chosen.output)
     lines = [json.dumps({"prompt": row.instruction, "completion": row.answer}, ensure_ascii=False) for row in made.rows]
     write_whole(output, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))
     card = {
@@ -190,7 +191,8 @@ def finished(chosen: argparse.Namespace, job: Job, made: Made) -> int:
         "model": chosen.model, "endpoint": chosen.endpoint, "seeds": len(job.seeds), "evaluation rows": len(job.asked),
         "near": job.near, "seed": job.seed, "answer_tokens": chosen.answer_tokens,
     }  # fmt: skip
-    write_whole(output.with_suffix(".card.json"), (json.dumps(card, ensure_ascii=False, indent=1) + "\n").encode())
+    written = (json.dumps(card, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "surrogatepass")
+    write_whole(output.with_suffix(".card.json"), written)
     print(f"{len(made.rows):,} rows in {output}, of {made.n_proposed:,} proposals in {made.rounds:,} rounds")
     for why, n in made.dropped.most_common():
         print(f"  {n:,} dropped: {why} ({shown(made.examples[why])[:80]!r})")

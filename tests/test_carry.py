@@ -95,6 +95,7 @@ def test_bad_input_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
         ([f"a={good}"], "give two directories or more"),
         ([f"a={good}", str(good)], "give it as NAME=DIRECTORY"),
         ([f"a={good}", f"a={good}"], "a: given twice"),
+        ([f"a={good}", "b=~nobody-is-called-so/runs"], "is no path"),
         ([f"a={good}", f"b={tmp_path / 'none'}"], "no reports in it"),
         ([f"a={good}", f"b={tmp_path / 'bad'}"], "no verdicts that can be read"),
     ):

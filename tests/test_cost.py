@@ -56,6 +56,8 @@ def test_prices_may_be_named_in_short_and_every_source_needs_one() -> None:
     assert annotation.costs(t, {CURATED: 2.0, "synthetic": 0.0}).arms[0].cost == 0
     with pytest.raises(BadInput, match="no price for lab:synthetic"):
         annotation.costs(t, {"curated": 2.0})
+    with pytest.raises(BadInput, match="lab:curated has two prices"):
+        annotation.costs(t, {"curated": 2.0, CURATED: 3.0, "synthetic": 0.0})
     with pytest.raises(BadInput, match=r"curted=2: no such source; did you mean 'curated'\?"):
         annotation.costs(t, {"curted": 2.0})
 

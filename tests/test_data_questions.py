@@ -9,8 +9,12 @@ import pytest
 from scipy.stats import kendalltau, spearmanr
 from simulated import ArmState, answered, of_frames, question, real, truths
 
+import experiments
 from analysis import questions
 from analysis.stats.ranks import LEAST, rank_correlation, same_order
+from core.errors import BadInput
+from sweeps.configured import configured
+from sweeps.options import Options
 
 ALIKE = {"n_items": 3_000, "seed_sd": 0.02, "seeds": 8}
 
@@ -35,7 +39,7 @@ def test_curriculum_tells_conditions_apart() -> None:
         "hard_first_gains_at_most_3_points": "supported",
         "easy_first_beats_random_order_in_one_epoch": "supported",
         "easy_first_beats_random_order_with_wrong_answers": "contradicted",
-        "easy_first_is_steadier_at_high_rate": "supported",
+        "easy_first_beats_random_order_at_high_rate": "supported",
     }
     assert len({(row["x"], row["curve"]) for row in tables.arm_rows.to_dict("records")}) == len(arms)
 
@@ -98,6 +102,17 @@ def test_proxies_that_rank_alike_or_the_other_way() -> None:
     assert found["smallest_bases_pick_costs_largest_little"].verdict == "contradicted"
 
 
+def test_settings_of_a_selection_that_no_arm_makes_are_refused() -> None:
+    asked = experiments.load("rank_vs_quality")
+    for words in (("data.scorer=lab:base-small-0",), ("data.budget=tokens",), ("data.budget=tokens", "data.order=easy-first")):
+        with pytest.raises(BadInput, match="nothing reads it") as caught:
+            configured(asked, Options(set=words))
+        assert caught.value.field == words[0].partition("=")[0]
+    for more in (("data.scorer=lab:base-small-0", "data.order=easy-first"), ("data.budget=tokens", "data.select=long")):
+        configured(asked, Options(set=more))
+    configured(experiments.load("selection"), Options(set=("data.budget=tokens",)))
+
+
 def test_without_the_largest_base_proxies_are_not_tested() -> None:
     arms = of_recipes(dict.fromkeys(("small", "base-0", "large"), [1.0] * 12))
     only = {label: one for label, one in arms.items() if "small" in label}
@@ -132,6 +147,9 @@ def test_too_few_things_or_none_that_differ_have_no_interval() -> None:
     assert rank_correlation(few, few).missing is not None
     assert same_order(alike, np.arange(8.0)).missing is not None
     assert not rank_correlation(alike, np.arange(8.0)).known
+    lacking = np.array([*range(7), np.nan])
+    assert rank_correlation(lacking, np.arange(8.0)).missing is not None
+    assert same_order(np.arange(8.0), lacking).missing is not None
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.8])

@@ -144,6 +144,28 @@ def test_a_key_is_not_sent_in_the_open(monkeypatch: pytest.MonkeyPatch) -> None:
     judges.endpoint("https://judge.example/v1", "m")
 
 
+def test_a_key_is_cut_out_as_a_whole_and_goes_past_no_proxy(server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = KEY * 20  # longer than what is shown of an error
+    monkeypatch.setenv("TUNELAB_JUDGE_KEY", f"{long}\n")  # as a file gives it
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    server.answers = [(401, {"error": f"{'a bad key ' * 12}{long}"})]
+    with pytest.raises(BadInput, match="HTTP 401") as error:
+        judges.endpoint(server.url, "m", 0.0)("which?")
+    assert "sk-" not in str(error.value)
+    assert [one["key"] for one in server.asked] == [f"Bearer {long}"]
+
+
+def test_what_no_request_can_hold_is_refused_before_one_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    for url in ("http://127.0.0.1/v 1", "http://127.0.0.1/vä"):
+        with pytest.raises(BadInput, match="not a URL"):
+            judges.endpoint(url, "m")
+    for key in ("sk-very\nsecret", "sk-sécret"):
+        monkeypatch.setenv("TUNELAB_JUDGE_KEY", key)
+        with pytest.raises(BadInput, match="TUNELAB_JUDGE_KEY is no key") as error:
+            judges.endpoint("http://127.0.0.1/v1", "m")
+        assert "cret" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("text", "said"), [("A", "A"), ("b.", "B"), ("**Tie**", "tie"), ("The answer: B is better than A", "B"), ("TIE", "tie")]
 )

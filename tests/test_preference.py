@@ -14,8 +14,11 @@ import torch
 from test_trial import run, tiny
 from torch import nn
 
-from core import head, preference, preflight
+from core import head, preference, preflight, train
+from core.adapters import adalora
 from core.data.encode import Encoded, EncodedPair
+from core.errors import BadInput
+from core.method_settings import AdaLora
 from core.preference_settings import Prefer
 from core.result import Result
 from core.settings import Full, Lora, Train, Trial
@@ -165,6 +168,28 @@ def test_memory_and_time_count_both_answers(make_model: Callable[..., str], rows
     one = fits.needs(trial, inputs, share := Resources(1, 1)).peak_gib
     long = replace(inputs, pairs=replace(inputs.pairs, longest_tokens=4_000))
     assert fits.needs(replace(trial, train=replace(trial.train, micro_batch_size=1)), long, share).peak_gib > one
+
+
+def test_a_rate_of_the_stage_that_is_out_of_range_is_refused(
+    make_model: Callable[..., str], rows_file: str, pairs_file: str
+) -> None:
+    trial = staged(make_model("llama"), rows_file, pairs_file, method="dpo", rate_ratio=1_000)
+    with pytest.raises(BadInput, match=r"prefer.rate_ratio=1000: the stage's rate, 50 with .*, must be at least"):
+        preflight.inspect(replace(trial, train=replace(trial.train, learning_rate=0.05)))
+
+
+def test_both_stages_have_the_penalty_of_adalora(
+    make_model: Callable[..., str], rows_file: str, pairs_file: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+    own = adalora.penalty
+    for kind in (train.ResponseTrainer, preference.PreferenceTrainer):
+        monkeypatch.setattr(kind, "begin", lambda self, told=kind.__name__, begin=kind.begin: (asked.append(told), begin(self)))
+    monkeypatch.setattr(adalora, "penalty", lambda model: (asked.append("penalty"), own(model))[1])
+    trial = staged(make_model("llama"), rows_file, pairs_file, method="dpo", n_pairs=4)
+    run(replace(trial, adapter=AdaLora(rank=2), train=replace(trial.train, steps=1)), tmp_path)
+    assert asked == ["ResponseTrainer", "penalty", "PreferenceTrainer", *["penalty"] * (len(asked) - 3)]
+    assert len(asked) > 3
 
 
 def test_settings_of_the_stage_follow_the_first() -> None:

@@ -684,7 +684,8 @@ def test_more_seeds_run_only_what_is_new_and_a_lost_store_loses_nothing(
     shutil.rmtree(output / "mlartifacts")
     said = ran(output, "--seeds", "2")
     assert "12 of them finished" in said
-    assert said.count("\n[ ") == 3
+    told = [line for line in said.splitlines() if line.startswith("[ ") and "] running:" not in line]  # where trials take long
+    assert len(told) == 3
     assert "[ 15/15]" in said
     once(output)
     assert len(trials(output)) == 15

@@ -70,6 +70,19 @@ def test_of_lora_the_update_is_scaled_and_of_weights_the_difference() -> None:
         torch.testing.assert_close(tuned.get_input_embeddings().weight.data, first + 0.25 * (last - first))
 
 
+PRODUCTS = ["lora", "lora-plus", "adalora", "vera", "randlora", "loha", "lokr", "hira", "gralora"]
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_of_a_product_with_a_factor_that_began_at_0_the_update_is_scaled(name: str) -> None:
+    _, tuned, route = moved(settings(name))
+    layer = next(one for name, one in tuned.named_modules() if name.endswith("q_proj"))
+    whole = layer.get_delta_weight("default").detach().clone()
+    assert whole.abs().max() > 1e-5
+    with route.at(0.25):
+        torch.testing.assert_close(layer.get_delta_weight("default"), 0.25 * whole)
+
+
 def test_a_final_trial_is_measured_at_scales(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:
     trial = tiny(make_model("llama-tied"), rows_file)
     plain = run(trial, tmp_path / "plain").metrics

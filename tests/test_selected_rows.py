@@ -214,6 +214,8 @@ def test_scores_are_those_of_the_model_itself_and_made_once(base: str, tmp_path:
     without = found.base.model(torch.tensor([alone])).logits[0].log_softmax(-1)  # type: ignore[attr-defined]
     apart = -sum(float(without[i - 1, alone[i]]) for i in range(1, len(alone))) / len(taught)
     assert ifd[0] == pytest.approx(loss / apart, rel=1e-4)
+    twice = found.of(Score.CENTRES, (*rows, rows[0]))  # type: ignore[attr-defined]
+    assert sorted(twice) == list(range(len(rows) + 1)), "of two rows that are alike one is a centre, and the other none"
     monkeypatch.setattr(row_scores, "SCORES", {})  # whoever scores again fails
     assert found.of(Score.LOSS, rows) == losses  # type: ignore[attr-defined]
     warm.SAMPLES.clear()

@@ -142,7 +142,11 @@ def _priced(sources: list[str], prices: Prices) -> dict[str, float]:
     for name in prices:
         if name not in known:
             raise BadInput(f"{OPTION} {name}={prices[name]:g}: no such source; {nearest(name, list(known))}", field=OPTION)
-    found = {known[name]: price for name, price in prices.items()}
+    found: dict[str, float] = {}
+    for name, price in prices.items():
+        if known[name] in found:
+            raise BadInput(f"{OPTION} {name}={price:g}: {known[name]} has two prices; give one", field=OPTION)
+        found[known[name]] = price
     if lacking := [name for name in sources if name not in found]:
         text = f"no price for {', '.join(lacking)}; give one: {OPTION} {lacking[0].removeprefix('lab:')}=1.0"
         raise BadInput(f"{OPTION}: {text}", field=OPTION)

@@ -62,6 +62,6 @@ RULES: dict[str, Rule] = {
     "hard_first_gains_at_most_3_points": against_random("hard-first", USUAL, at_most(3), in_points=True),
     "easy_first_beats_random_order_in_one_epoch": against_random("easy-first", SHORT, ABOVE_ZERO),
     "easy_first_beats_random_order_with_wrong_answers": against_random("easy-first", NOISY, ABOVE_ZERO),
-    "easy_first_is_steadier_at_high_rate": at_high_rate,
+    "easy_first_beats_random_order_at_high_rate": at_high_rate,
 }
 QUESTION: Question[None] = Question(VIEW, RULES)

@@ -17,6 +17,7 @@ from analysis.stats.estimate import Estimate, Missing, Over, Why, no_interval, t
 UNIT = "of ranks"
 LEAST = 5  # things; with fewer every order may be chance
 TOO_FEW = Missing(Why.TOO_FEW, f"needs {LEAST} things that are ranked")
+NO_VALUE = Missing(Why.TOO_FEW, "not all of them have a value")
 NO_ORDER = Missing(Why.NO_SPREAD, "all of one side have the same value")
 
 
@@ -45,6 +46,8 @@ def same_order(x_R: np.ndarray, y_R: np.ndarray, n_seeds: int = 1) -> Estimate:
 def _why_not(x_R: np.ndarray, y_R: np.ndarray) -> Missing | None:
     if len(x_R) < LEAST:
         return TOO_FEW
+    if not (np.isfinite(x_R).all() and np.isfinite(y_R).all()):
+        return NO_VALUE
     return NO_ORDER if np.ptp(x_R) == 0 or np.ptp(y_R) == 0 else None
 
 

@@ -103,7 +103,7 @@ def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> A
         if isinstance(adapter, LoraFa) and "lora_A" in name:
             parameter.requires_grad_(False)
         if isinstance(adapter, LoraPlus) and "lora_B" in name:
-            parameter.rate_ratio = adapter.rate_ratio  # type: ignore[attr-defined]  # core/optimizers.py asks for it
+            parameter.rate_ratio = adapter.rate_ratio  # type: ignore[attr-defined]  # core/optimizing.py asks for it
     return Adapted(adapted, chosen.names)
 
 

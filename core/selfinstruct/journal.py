@@ -78,6 +78,10 @@ class Journal:
         except (ValueError, KeyError, TypeError, AttributeError):
             text = "is no journal of this command, or damaged; delete it, or give another --output"
             raise BadInput(f"--output: {self.path} {text}", field="--output") from None
+        if not self.known and begun != self.run:  # nothing was said yet: a wrong command begins no run
+            file.truncate(0)
+            self._append({"run": self.run})
+            return
         differ = [name for name in dict.fromkeys([*self.run, *begun]) if begun.get(name) != self.run.get(name)]
         if differ:
             told = f"{differ[0]}: {begun.get(differ[0])} before, {self.run.get(differ[0])} now"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ BATCH = 8  # requests of a local model at a time
 
 
 def endpoint(ask: Ask, answer_tokens: int, at_once: int) -> Writer:
-    """Chat messages to an endpoint, `at_once` of them; each reply is given as it comes."""
+    """Chat messages to an endpoint, `at_once` of them; each reply is given as it comes. After one that fails no other is sent."""
 
     def one(request: Request) -> Said:
         if request.instruction is None:
@@ -30,20 +31,29 @@ def endpoint(ask: Ask, answer_tokens: int, at_once: int) -> Writer:
         return ask([{"role": "user", "content": request.instruction}], {"temperature": 0, "max_tokens": answer_tokens})
 
     def write(requests: Sequence[Request]) -> Iterator[dict[str, Said]]:
+        over = threading.Event()
+
+        def unless_over(request: Request) -> Said | None:
+            try:
+                return None if over.is_set() else one(request)
+            except BaseException:
+                over.set()
+                raise
+
         with ThreadPoolExecutor(max_workers=at_once) as pool:
-            waiting = {pool.submit(one, request): request.key for request in requests}
+            waiting = {pool.submit(unless_over, request): request.key for request in requests}
             failed: BadInput | None = None
-            for done in as_completed(waiting):
-                if done.cancelled():
-                    continue
-                if (error := done.exception()) is None:
-                    yield {waiting[done]: done.result()}
-                elif not isinstance(error, BadInput):
-                    raise error
-                else:  # what others are answered meanwhile is kept
-                    failed = failed or error
-                    for other in waiting:
-                        other.cancel()
+            try:
+                for done in as_completed(waiting):
+                    try:
+                        said = done.result()
+                    except BadInput as error:  # what others are answered meanwhile is kept
+                        failed = failed or error
+                    else:
+                        if said is not None:
+                            yield {waiting[done]: said}
+            finally:
+                over.set()  # where it is interrupted the pool waits for all that it was given
             if failed:
                 raise failed
 
