@@ -168,6 +168,25 @@ def test_relearning_takes_every_method_and_leaves_model_and_base_as_they_were(lo
     assert all(torch.equal(w, of_base[name]) for name, w in loaded.model.state_dict().items())
 
 
+@pytest.mark.parametrize("method", ["shira", "hra"])
+def test_layers_that_hide_their_base_from_gradients_are_merged_meanwhile(
+    loaded: models.Base, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relearning, "LEARNING_RATE", 0.0)
+    torch.manual_seed(3)
+    model = adapters.build(models.trial_copy(loaded, False), adapters.METHODS[method].settings(), loaded.new_tokens).model.eval()
+    for weight in model.parameters():
+        if weight.requires_grad:
+            weight.data += 0.05 * torch.randn_like(weight)
+    batches = relearning.windows(WORDS.vocabulary, tokenizer.EOS)[:1, :1]
+    with torch.no_grad():
+        alone, tuned = (one(input_ids=batches[0]).logits for one in (loaded.model, model))
+        assert not torch.allclose(alone, tuned, atol=1e-3)
+        with relearning.relearned(model, loaded.model, batches):
+            assert torch.allclose(model(input_ids=batches[0]).logits, tuned, atol=1e-4)
+        assert torch.equal(model(input_ids=batches[0]).logits, tuned)
+
+
 def test_relearning_is_measured_on_the_test_split_of_base_and_tuned_model(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relearning, "STEPS", 4)
     name = "nll_after_relearning/documents"

@@ -179,7 +179,7 @@ def drift(trial: Trial, inputs: Counts) -> Cost:
     the laboratory's bases are told the drift on."""
     n, written = trial.evaluation.drift_samples, inputs.drift_tokens
     if kind_of(trial.data.source).laboratory:
-        return Cost(read=n * LAB_TOKENS, scored=n * LAB_TOKENS / 3, length=LAB_TOKENS, both=True)
+        return Cost(read=n * LAB_TOKENS, scored=n * LAB_ANSWER_TOKENS, length=LAB_TOKENS, both=True)
     prompt, answers = inputs.mean_tokens - inputs.mean_taught, n if inputs.own_template else 0
     read = n * written + answers * (prompt + written) + n * inputs.mean_tokens
     scored = n * written + answers * written + n * inputs.mean_taught

@@ -13,6 +13,7 @@ import functools
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -64,17 +65,38 @@ def relearned(model: nn.Module, reference: nn.Module, batches: torch.Tensor) -> 
     as before. No copy is made: a trained model's `forward` may be bound to the model itself."""
     known = frozenset(name for name, _ in reference.named_parameters())
     kept = {weight: (weight.data, weight.requires_grad) for weight in model.parameters()}
+    merged: list[Any] = []
     try:
         for name, weight in model.named_parameters():
             weight.requires_grad_(_of_base(name, known))
             if weight.requires_grad:
                 weight.data = weight.data.to(torch.float32, copy=True)  # steps this small vanish in bfloat16
+        merged = _unreached(model, batches[0, :1])
+        for layer in merged:
+            layer.merge()
         _read(model, [weight for weight in kept if weight.requires_grad], batches)
         yield
     finally:
+        for layer in merged:
+            layer.merged_adapters.clear()  # the weights themselves are put back below
         for weight, (data, requires_grad) in kept.items():
             weight.data, weight.grad = data, None
             weight.requires_grad_(requires_grad)
+
+
+@torch.enable_grad()
+def _unreached(model: nn.Module, batch: torch.Tensor) -> list[Any]:
+    """The layers of an adapter that take the base's weight without its gradient (PEFT's SHiRA and HRA). Merged they are the same
+    function and pass it on."""
+    layers: list[Any] = [one for one in model.modules() if hasattr(one, "merged_adapters") and hasattr(one, "merge")]
+    if not layers:
+        return []
+    ids = batch.to(device_of(model))
+    model(input_ids=ids, labels=ids).loss.backward()
+    trained = [(one, [weight for weight in one.parameters() if weight.requires_grad]) for one in layers]
+    found = [one for one, weights in trained if weights and all(weight.grad is None for weight in weights)]
+    model.zero_grad(set_to_none=True)
+    return found
 
 
 @torch.enable_grad()
