@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ SOCKET_PATH_BYTES = 107  # Linux's limit
 RAYS_OWN_BYTES = 65  # what Ray adds to its temporary directory
 PREFIX = "tl-"
 LENGTH = len(f"/{PREFIX}12345678/r")  # of what mkdtemp adds, and the folder inside that Ray is given
+NEW_SECONDS = 60.0  # after which a directory that is still empty was left by a process that was killed as it made it
 ELSEWHERE = ("/tmp", "/var/tmp", "/dev/shm")  # where TMPDIR will not do
 
 
@@ -97,6 +99,10 @@ def _remove_left(path: Path) -> None:
     """
     if not is_ours(path):
         return
+    if time.time() - path.stat().st_mtime > NEW_SECONDS:
+        with suppress(OSError):  # not empty: it has a lock
+            path.rmdir()
+            return
     handle = os.open(path / "lock", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -33,6 +33,9 @@ def test_its_directory_is_ours_alone_and_leftovers_of_ours_are_removed(tmp_path:
     try:
         (left := base / "tl-left").mkdir(mode=0o700)
         (left / "lock").touch()
+        for name in ("tl-empty", "tl-new"):  # by a process that was killed before it had its lock; or one that has it soon
+            (base / name).mkdir(mode=0o700)
+        os.utime(base / "tl-empty", (0, 0))
         (open_to_all := base / "tl-open").mkdir()
         open_to_all.chmod(0o777)
         (open_to_all / "lock").touch()
@@ -46,6 +49,8 @@ def test_its_directory_is_ours_alone_and_leftovers_of_ours_are_removed(tmp_path:
             assert made.stat().st_mode & 0o777 == 0o700
             assert private.is_ours(made)
             assert not left.exists()
+            assert not (base / "tl-empty").exists()
+            assert (base / "tl-new").exists()
             assert (mine / "lock").exists()
             assert (open_to_all / "lock").exists()
         assert not made.exists()

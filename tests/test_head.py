@@ -84,3 +84,12 @@ def test_the_logits_of_one_piece_are_held_at_a_time() -> None:
     with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.shape) or t, lambda t: t):
         head.summed_cross_entropy(head.scored(model, IDS, AT), TARGETS)
     assert not [shape for shape in kept if shape[-1:] == (50,) and shape[0] in (2, 4)]
+
+
+def test_of_no_position_a_head_is_not_taken_as_understood() -> None:
+    model = MODELS["llama"]().eval()
+    none = torch.empty(0, dtype=torch.long)
+    assert len(head.scored(model, IDS, (none, none)).hidden) == 0
+    assert model.get_output_embeddings() not in head._UNDERSTOOD
+    head.scored(model, IDS, (torch.tensor([0]), torch.tensor([1])))
+    assert model.get_output_embeddings() in head._UNDERSTOOD

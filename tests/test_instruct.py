@@ -82,6 +82,23 @@ def test_a_run_that_is_killed_goes_on_to_the_same_rows_and_asks_nothing_twice(at
     assert max(Counter(asked).values()) == 1
 
 
+def test_more_rows_begin_with_the_fewer(tmp_path: Path) -> None:
+    def write(requests: Any) -> Iterator[dict[str, Said]]:
+        for one in requests:  # of a third of the tasks the answer is dropped
+            silent = one.instruction is not None and len(one.instruction) % 3 == 0
+            yield {one.key: Said("") if silent else teacher(one)}
+
+    for seed in range(4):
+        made = []
+        for n in (6, 10, 22):
+            with Journal(tmp_path / f"j{seed}", {}) as journal:
+                made.append(pipeline.run(Job(SEEDS, n, seed=seed), write, journal))
+        few, some, most = made
+        assert (few.rows, some.rows) == (most.rows[:6], most.rows[:10])
+        assert some.n_proposed == 10 + some.dropped.total()
+        assert most.dropped[Dropped.EMPTY] > 0
+
+
 def test_another_seed_gives_other_rows(tmp_path: Path) -> None:
     found = []
     for seed in (0, 0, 1):
@@ -250,7 +267,7 @@ def test_half_of_a_character_stops_nothing_and_a_home_of_nobody_is_no_place(
     words = ["--endpoint", server.url, "--model", "m", "--seeds", seeds, "--rows", "1", "--output"]
     assert instruct.main([*words, str(output)]) == 0
     assert "emoji" in output.read_text(errors="replace")
-    assert json.loads((tmp_path / "rows.card.json").read_bytes())["dropped"] == {"too short": 1}
+    assert json.loads((tmp_path / "rows.card.json").read_bytes())["dropped"]["too short"] == pipeline.PROPOSALS
     capsys.readouterr()
     assert instruct.main([*words, "~nobody-is-called-so/rows.jsonl"]) == 2
     assert "--output ~nobody-is-called-so/rows.jsonl: is no path" in capsys.readouterr().err

@@ -11,11 +11,13 @@ import torch
 from test_head import IDS, MODELS, TARGETS, _two_tokens_a_piece  # noqa: F401  # pieces of two tokens
 from test_trial import run, tiny
 
-from core import adapters, batches, near_base, preflight
+from core import adapters, batches, model, near_base, preflight, train
 from core.data.encode import Encoded
 from core.errors import BadInput
+from core.hardware import Device
 from core.method_settings import Prompt
-from core.settings import Full, Lora, Train
+from core.settings import Full, Lora, Model, Train
+from core.training import Run
 
 AT, KL_AT = torch.tensor([[0, 0, 0, 1], [1, 3, 4, 1]]), torch.tensor([[0, 0, 1], [0, 2, 0]])
 BATCH = {"input_ids": IDS, "at": AT, "labels": TARGETS, "kl_at": KL_AT}
@@ -86,6 +88,25 @@ def test_decay_goes_the_rates_part_of_the_way_back(adapter: adapters.Adapter) ->
     decay.on_pre_optimizer_step(None, None, None, optimizer=optimizer)
     for name, one in trained.items():
         torch.testing.assert_close(one.data, now[name] + 0.2 * (first[name] - now[name]))
+
+
+def test_both_means_are_over_the_tokens_of_a_step_however_it_is_cut(make_model: Callable[..., str], tmp_path: Path) -> None:
+    base = model.load(Model(name=make_model("qwen2")), Device())
+    learnt, held = [1, 2, 3, 1, 1, 0], [1, 4, 0, 2, 0, 3]  # tokens of each row; of the last nothing is learnt
+    rows = [
+        Encoded(str(i), [5 + i, *range(9, 16)], [0] * (8 - n) + [1] * n, [0] + [1] * m + [0] * (7 - m))
+        for i, (n, m) in enumerate(zip(learnt, held, strict=True))
+    ]
+    how, found = Train(steps=4, batch_size=4, learning_rate=3e-2, kl_to_base=5.0, schedule="constant"), []
+    for micro in (4, 2, 1):
+        torch.manual_seed(0)
+        own = adapters.build(model.trial_copy(base, False), Lora(rank=4), base.new_tokens).model
+        asked = Run(how, 0, Device(), False, str(tmp_path), micro, reference=base.model)
+        history = train.fit(own, base.tokenizer, rows, asked).history
+        found.append([point[name] for point in history for name in ("loss", "kl_to_base")])
+    assert found[1] == pytest.approx(found[0], rel=1e-4, abs=1e-6)
+    assert found[2] == pytest.approx(found[0], rel=1e-4, abs=1e-6)
+    assert found[0][-1] > 1e-3
 
 
 def test_what_is_held_near_stays_near(make_model: Callable[..., str], rows_file: str, tmp_path: Path) -> None:

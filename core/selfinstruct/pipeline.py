@@ -82,24 +82,27 @@ def _replies(requests: Sequence[Request], write: Writer, journal: Journal) -> li
 
 
 def _round(job: Job, made: Made, new: Filters, ask: Callable[[Sequence[Request]], list[Said]]) -> None:
+    """Proposals, and answers to as many of them as are needed: which are kept does not depend on how many rows are wanted, so
+    that more rows begin with the fewer."""
     wanted = [_proposal(job, made, i) for i in range(PROPOSALS)]
     accepted: list[str] = []
     for said in ask(wanted):
         for text in prompts.proposed(said.text):
-            if len(made.rows) + len(accepted) >= job.rows:
-                break
             made.n_proposed += 1
             if (why := new.instruction(text)) is not None:
                 made.drop(why, text)
             else:
                 accepted.append(text)
     shown = _some(job.seeds, ANSWER_EXAMPLES, random.Random(f"answers {job.seed}"))
-    answers = ask([Request(f"answer {_hash(text)}", shown, text) for text in accepted])
-    for text, said in zip(accepted, answers, strict=True):
-        if (why := filters.answer(text, said.text, said.whole)) is not None:
-            made.drop(why, text)
-        else:
-            made.rows.append(Task(text, said.text.strip()))
+    while accepted and (n := job.rows - len(made.rows)) > 0:
+        asked, accepted = accepted[:n], accepted[n:]
+        answers = ask([Request(f"answer {_hash(text)}", shown, text) for text in asked])
+        for text, said in zip(asked, answers, strict=True):
+            if (why := filters.answer(text, said.text, said.whole)) is not None:
+                made.drop(why, text)
+            else:
+                made.rows.append(Task(text, said.text.strip()))
+    made.n_proposed -= len(accepted)  # which nobody has answered
 
 
 def _proposal(job: Job, made: Made, i: int) -> Request:
