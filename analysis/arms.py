@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
+from analysis.chosen import final_trials
 from analysis.stats import Estimate, mean_interval, ratio_interval, relative_difference
 from core import measures
-from core.errors import BadInput
 from core.states import FAILED, Phase, State
 
 COUNTED = (  # what is looked at to choose and count the trials of an arm
@@ -194,7 +194,7 @@ def arms(table: pd.DataFrame) -> list[Arm]:
     for (label, group), constant_C, first_C in zip(narrow(table).groupby("arm", sort=False), constant_AC, firsts_AC, strict=True):
         first = dict(zip(names, first_C, strict=True))
         rank = first.get("adapter.rank")
-        final = chosen_final(group)
+        final = group[final_trials(group)]
         done = final[final["state"] == State.FINISHED]
         by_seed = dict(zip(done["seed"].astype(int).tolist(), map(str, done["fingerprint"]), strict=True))
         rate = float(final["train.learning_rate"].iloc[0]) if len(final) else math.nan
@@ -210,28 +210,6 @@ def narrow(trials: pd.DataFrame, *further: str) -> pd.DataFrame:
     slim = trials[[name for name in dict.fromkeys((*COUNTED, *further)) if name in trials]]
     words = [name for name, kind in slim.dtypes.items() if isinstance(kind, pd.StringDtype)]
     return slim.astype(dict.fromkeys(words, object))
-
-
-def chosen_final(group: pd.DataFrame) -> pd.DataFrame:
-    """The final trials of one arm at its chosen learning rate."""
-    return group[_chosen(group)]
-
-
-def _chosen(group: pd.DataFrame) -> np.ndarray:
-    """Which trials of an arm those are (T,)."""
-    final_T = group["phase"].to_numpy(dtype=object) == Phase.FINAL
-    final = group.loc[final_T, "train.learning_rate"]
-    if final.nunique() < 2:
-        return final_T
-    tuned = group[(group["phase"] == Phase.TUNE) & (group["state"] == State.FINISHED)]
-    qualities = tuned.set_index("train.learning_rate")["quality"].astype(float).dropna()
-    if qualities.empty:
-        label = group["arm"].iloc[0]
-        raise BadInput(f"{label}: final trials at several learning rates, and no tuning trial that finished says which is best")
-    best = qualities.index[qualities == qualities.max()]
-    # Of rates that are equally good one that has final trials, and of several the lowest, in whatever order they were logged.
-    rate = min(best, key=lambda one: (not (final == one).any(), one))
-    return final_T & (group["train.learning_rate"] == rate).to_numpy()
 
 
 def seeds_of(*arms: Arm) -> list[int]:
@@ -282,7 +260,7 @@ def counts(arm: Arm, own: pd.DataFrame, end: Mapping[str, bool]) -> dict[str, ob
     """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials. `end`: whether its best
     learning rate is at an end (analysis/edges.py)."""
     state_T = own["state"].to_numpy(dtype=object)
-    final_T, tried_T = _chosen(own), own["phase"].to_numpy(dtype=object) == Phase.TUNE
+    final_T, tried_T = final_trials(own), own["phase"].to_numpy(dtype=object) == Phase.TUNE
     finished_T, failed_T = state_T == State.FINISHED, np.array([state in FAILED for state in state_T], dtype=bool)
     done = own[final_T & finished_T]
     row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate, **end}

@@ -73,7 +73,7 @@ EXPERIMENT = Experiment(
         ),
         Claim(
             id="smallest_bases_pick_costs_largest_little",
-            statement="The recipe that bases of 0.2 M find best costs bases of 4 M at most 5 points against their best other one (seen tasks)",
+            statement="The recipe that bases of 0.2 M find best costs bases of 4 M at most 6 points against their best other one (seen tasks)",
             published=Published(
                 effect="the mixture that 1 M proxies predict is the best of 64 at 1 B",
                 source="compare Liu 2024, abstract",

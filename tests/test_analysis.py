@@ -17,6 +17,7 @@ import experiments
 from analysis import load, questions
 from analysis import report as door
 from analysis.arms import arms, panel
+from analysis.chosen import final_trials
 from analysis.claims.question import answer, tables_of
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import Verdict
@@ -384,3 +385,20 @@ def test_no_password_of_a_tracking_uri_is_printed(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(further, "tracking", fake)
     assert door.main([NAME, "--tracking-uri", "postgresql://joe:S3CRET@db/x"]) == 2
     assert "S3CRET" not in "".join(capsys.readouterr())
+
+
+@pytest.mark.parametrize(
+    ("again", "chosen"),
+    [
+        ([], 1e-3),
+        ([(1e-3, "finished", 0.5), (2e-3, "finished", 0.9)], 2e-3),  # the mean over bases decides, as in the sweep
+        ([(1e-3, "finished", 0.9), (2e-3, "finished", 0.5)], 1e-3),
+        ([(1e-3, "diverged", None), (2e-3, "finished", 0.1)], 2e-3),
+        ([(4e-3, "finished", 0.9), (1e-3, "finished", 0.8), (2e-3, "finished", 0.8)], 1e-3),  # one of the best two no more
+    ],
+)
+def test_of_final_trials_at_several_rates_those_count_that_the_sweep_would_choose(again: list, chosen: float) -> None:
+    rows = [("tune", rate, "finished", quality) for rate, quality in ((1e-3, 0.8), (2e-3, 0.79), (4e-3, 0.6))]
+    rows += [("again", *row) for row in again] + [("final", rate, "finished", 0.7) for rate in (1e-3, 2e-3, 4e-3)]
+    group = pd.DataFrame(rows, columns=["phase", "train.learning_rate", "state", "quality"]).assign(arm="lora")
+    assert group.loc[final_trials(group), "train.learning_rate"].tolist() == [chosen]

@@ -122,7 +122,7 @@ def agreement(size: str, name: str, region: Region, pairs: bool = False) -> Rule
 def pick(t: Tables[Transfer]) -> Finding:
     """The recipe that the smallest base finds best, on the largest base, less the best other one there."""
     effect = "quality of the largest bases, recipe that the smallest find best − best other one"
-    ask = Ask("quality", costs_at_most(5), effect, in_points=True)
+    ask = Ask("quality", costs_at_most(6), effect, in_points=True)
     found = t.own.pairs.get((SMALLEST, "quality"))
     if found is None or len(found.recipes) < 2:
         return untested(ask.region, ask.effect, "fewer than two recipes were run on the smallest and the largest base")
