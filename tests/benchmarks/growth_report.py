@@ -5,9 +5,9 @@ artifacts, as a sweep leaves it), then times each part of a report, without what
 
 | trials | read trials (CPU s) | read items | report | all |
 | --- | --- | --- | --- | --- |
-| 400 | 0.3 | 0.4 | 4.7 | 5.4 |
-| 1000 | 0.8 | 1.3 | 8.9 | 11.0 |
-| 2000 | 1.6 | 2.9 | 12.7 | 17.2 |
+| 400 | 0.4 | 0.4 | 3.6 | 4.3 |
+| 1000 | 1.1 | 1.6 | 5.0 | 7.7 |
+| 2000 | 1.9 | 3.6 | 9.4 | 14.9 |
 
 On a machine that was busy with other work.
 """
