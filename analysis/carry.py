@@ -21,7 +21,6 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 from analysis import formatting
 from analysis.claims import verdicts
 from analysis.claims.verdicts import Verdict
-from analysis.escaping import escaped
 from analysis.stats.decision import Decision
 from core import environment
 from core.command import EXIT_INTERRUPTED, Parser, refused
@@ -70,7 +69,7 @@ class Carried:
         if found is None:
             return formatting.NONE
         if first.scale == "log":
-            return "{:.2g}× [{:.2g}×, {:.2g}×]".format(*found)
+            return formatting.ratio(found)
         return formatting.interval(found, signed=True, percent=first.percent)
 
 
@@ -131,11 +130,11 @@ def carried(worlds: Sequence[Mapping[tuple[str, str], Verdict]]) -> list[Carried
 def as_text(names: Sequence[str], rows: Sequence[Carried]) -> str:
     """A Markdown table of claims, and what it comes to."""
     head = ["question", "claim", "published", *names, "agreement", f"{names[0]} − {names[1]} (ratios: ÷)"]
-    body = [[*map(escaped, row.words), *map(_cell, row.verdicts), row.agreement, row.difference()] for row in rows]
-    lines = [" | ".join(["", *cells, ""]).strip() for cells in [head, ["---"] * len(head), *body]]
+    body = [[*row.words, *map(_cell, row.verdicts), row.agreement, row.difference()] for row in rows]
     counts = {text: sum(row.agreement == text for row in rows) for text in sorted({row.agreement for row in rows})}
     told = f"{len(rows)} claims: " + ", ".join(f"{count} {text}" for text, count in counts.items())
-    return "\n".join([*lines, "", told, "Brackets are 95 % intervals, each for what its own report says it speaks for."])
+    note = "Brackets are 95 % intervals, each for what its own report says it speaks for."
+    return "\n".join([formatting.markdown(head, body), told, note])
 
 
 def _cell(one: Verdict | None) -> str:
@@ -182,7 +181,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if asked.json:
         print(json.dumps([{**asdict(row), "agreement": row.agreement, "difference": row.difference()} for row in rows], indent=1))
     else:
-        print(as_text([escaped(name) for name in names], rows))
+        print(as_text(names, rows))
     return 0
 
 

@@ -39,10 +39,15 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
     if e.scale == "log":
         if not e.known:
             return f"{e.value:.2g}× ({e.why})"
-        return f"{e.value:.2g}× [{e.low:.2g}×, {e.high:.2g}×]"
+        return ratio((e.value, e.low, e.high))
     if not e.known:
         return f"{number(e.value, decimals(e.low, e.high), signed, percent)} ({e.why})"
     return interval((e.value, e.low, e.high), signed, percent)
+
+
+def ratio(ends: tuple[float, float, float]) -> str:
+    """ "2.1× [1.5×, 3.0×]" of a ratio, its low and its high end."""
+    return "{:.2g}× [{:.2g}×, {:.2g}×]".format(*ends)
 
 
 def interval(ends: tuple[float, float, float], signed: bool = False, percent: bool = False) -> str:
@@ -75,6 +80,11 @@ def heading(name: str) -> str:
 def readable(name: str) -> str:
     """A measure in words: exact_match/seen → exact match, seen. "quality" and "forgetting" are words already."""
     return MEASURES[name].words if name in MEASURES else name
+
+
+def asked_on(name: str) -> str:
+    """On which tasks a measure of quality is taken, as a title."""
+    return "Tasks trained on" if name == "quality" else readable(name).capitalize()
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -74,7 +74,7 @@ def summed_cross_entropy(found: Scored, targets: torch.Tensor) -> torch.Tensor:
     def loss(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return nn.functional.cross_entropy(found.head(hidden), wanted, reduction="sum")
 
-    return _summed(loss, found, targets)
+    return torch.stack(_in_pieces(loss, found, targets)).sum()
 
 
 def divergence(p_logits: torch.Tensor, q_logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -90,28 +90,27 @@ def summed_divergence(base: Scored, tuned: Scored) -> torch.Tensor:
     def loss(hidden: torch.Tensor, of_base: torch.Tensor) -> torch.Tensor:
         return divergence(base.head(of_base).detach(), tuned.head(hidden))[0].sum()
 
-    return _summed(loss, tuned, base.hidden)
-
-
-def _summed(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], found: Scored, other: torch.Tensor) -> torch.Tensor:
-    """The sum of a loss over the n positions, given their hidden states and what else belongs to each (n, …). Where there are
-    several pieces, each is computed anew for its gradient, so that the logits of one piece are held at a time."""
-    pieces = found.pieces()
-    if len(pieces) == 1 or not torch.is_grad_enabled():
-        return torch.stack([loss(found.hidden[piece], other[piece]) for piece in pieces]).sum()
-    return torch.stack([checkpoint(loss, found.hidden[piece], other[piece], use_reentrant=False) for piece in pieces]).sum()
+    return torch.stack(_in_pieces(loss, tuned, base.hidden)).sum()
 
 
 def log_probabilities(found: Scored, targets: torch.Tensor) -> torch.Tensor:
-    """Those of the targets at the n scored positions (n,), in float32, in pieces as `summed_cross_entropy`."""
+    """Those of the targets at the n scored positions (n,), in float32."""
 
     def of(hidden: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
         return -nn.functional.cross_entropy(found.head(hidden), wanted, reduction="none")
 
+    return torch.cat(_in_pieces(of, found, targets))
+
+
+def _in_pieces(
+    of: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], found: Scored, other: torch.Tensor
+) -> list[torch.Tensor]:
+    """Something of each piece of the n positions, given their hidden states and what else belongs to each (n, …). Where there are
+    several pieces, each is computed anew for its gradient, so that the logits of one piece are held at a time."""
     pieces = found.pieces()
     if len(pieces) == 1 or not torch.is_grad_enabled():
-        return torch.cat([of(found.hidden[piece], targets[piece]) for piece in pieces])
-    return torch.cat([checkpoint(of, found.hidden[piece], targets[piece], use_reentrant=False) for piece in pieces])
+        return [of(found.hidden[piece], other[piece]) for piece in pieces]
+    return [checkpoint(of, found.hidden[piece], other[piece], use_reentrant=False) for piece in pieces]
 
 
 @torch.no_grad()

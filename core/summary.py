@@ -37,12 +37,7 @@ def add_training(result: Result, trained: Trained) -> None:
     }
     if trained.kept_step is not None:
         result.metrics["train/kept_step"] = trained.kept_step
-    if trained.resumed_at:
-        result.facts["resumed"] = f"at step {trained.resumed_at} of {trained.planned_steps}"
-    result.history = trained.history
-    if trained.diverged_at is not None:
-        result.state = State.DIVERGED
-        result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps}"
+    _add_end(result, trained, "")
 
 
 def add_preference(result: Result, trained: Trained, first: Trained) -> None:
@@ -59,12 +54,17 @@ def add_preference(result: Result, trained: Trained, first: Trained) -> None:
             if name in own[-1] and name != "learning_rate"
         },
     }
+    _add_end(result, trained, " of the second stage")
+
+
+def _add_end(result: Result, trained: Trained, stage: str) -> None:
+    """Where a stage went on from and how it ended, and the history up to then."""
     if trained.resumed_at:
-        result.facts["resumed"] = f"at step {trained.resumed_at} of {trained.planned_steps} of the second stage"
+        result.facts["resumed"] = f"at step {trained.resumed_at} of {trained.planned_steps}{stage}"
     result.history = trained.history
     if trained.diverged_at is not None:
         result.state = State.DIVERGED
-        result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps} of the second stage"
+        result.reason = f"the loss is not finite at step {trained.diverged_at} of {trained.planned_steps}{stage}"
 
 
 def add_measurements(result: Result, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:

@@ -18,6 +18,7 @@ from core.preflight import Inputs
 from core.rates import RATE
 from core.settings import Trial
 from sweeps import mixed, overrides
+from sweeps.labels import SHARES
 from sweeps.moved import moved
 from sweeps.options import Options
 from sweeps.plan import Plan
@@ -66,7 +67,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
 
 
 def _with_input(experiment: Experiment, option: str, value: str) -> Experiment:
-    several = option == "--data" and mixed.SHARES in experiment.vary
+    several = option == "--data" and SHARES in experiment.vary
     return (mixed.with_sources if several else overrides.with_input)(experiment, option, value)
 
 
@@ -101,26 +102,26 @@ def _check_laboratory(experiment: Experiment, options: Options) -> None:
     problems.raise_all()
 
 
+def _values(experiment: Experiment, name: str) -> set[str]:
+    """What a field is in the experiment's arms."""
+    searched = experiment.search.space.get(name, ()) if experiment.search else ()
+    levels = [*experiment.vary.get(name, ()), *(searched if isinstance(searched, tuple) else ())]
+    fields = ({**flatten(experiment.base), **arm} for arm in ({}, *experiment.also))
+    return {str(one[name]) for one in fields} | set(map(str, levels))
+
+
 def _check_second_stage(experiment: Experiment, options: Options) -> None:
     """Settings of a second stage that no arm has would be ignored in silence."""
-    fields = ({**flatten(experiment.base), **arm} for arm in ({}, *experiment.also))
-    methods = {str(one["prefer.method"]) for one in fields} | {*map(str, experiment.vary.get("prefer.method", ()))}
     given = [name for name in options.fields_set if name.startswith(Prefer.PREFIX)]
-    if given and methods == {NONE}:
+    if given and _values(experiment, "prefer.method") == {NONE}:
         text = f"no arm of {experiment.name} has a second stage, so nothing reads it; set prefer.method=dpo too"
         raise BadInput(f"{given[0]}: {text}", field=given[0])
 
 
 def _check_selection(experiment: Experiment, options: Options) -> None:
     """Settings of how rows are selected or put in order that no arm's rows are would be ignored in silence."""
-
-    def values(name: str) -> set[str]:
-        searched = experiment.search.space.get(name, ()) if experiment.search else ()
-        levels = [*experiment.vary.get(name, ()), *(searched if isinstance(searched, tuple) else ())]
-        fields = ({**flatten(experiment.base), **arm} for arm in ({}, *experiment.also))
-        return {str(one[name]) for one in fields} | set(map(str, levels))
-
-    selects, orders, base = values("data.select"), values("data.order"), experiment.base.data
+    base = experiment.base.data
+    selects, orders = (_values(experiment, name) for name in ("data.select", "data.order"))
     scored = any(reads_scorer(select, order) for select in selects for order in orders)
     unread = {"data.scorer": base.scorer is not None and not scored, "data.budget": base.budget == TOKENS and selects == {RANDOM}}
     for name, ignored in unread.items():

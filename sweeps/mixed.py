@@ -8,8 +8,7 @@ from core.data import mixture, shares
 from core.errors import BadInput
 from core.experiment import Experiment
 from core.fields import replace_field
-
-SHARES = "data.shares"
+from sweeps.labels import SHARES
 
 
 def with_sources(experiment: Experiment, option: str, value: str) -> Experiment:

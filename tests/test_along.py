@@ -158,6 +158,6 @@ def test_what_is_measured_along_the_way_takes_its_time() -> None:
     four = cost.parts(
         replace(trial, evaluation=replace(trial.evaluation, every=0.25)), inputs, speed, Fit(16, False, 1.0), Phase.FINAL
     )
-    assert four.evaluations[cost.ALONG] == pytest.approx(4 * plain.evaluations["lab"])
+    assert four.evaluations[cost.ALONG] == pytest.approx(4 * (plain.evaluations["lab"] + plain.evaluations["drift"]))
     assert four.once > plain.once
     assert dataclasses.replace(four, evaluations={}, once=0) == dataclasses.replace(plain, evaluations={}, once=0)

@@ -249,7 +249,9 @@ def test_the_exit_code_is_the_outcome(
     monkeypatch.setattr(door, "tracking", FakeTracking(*frames))
     monkeypatch.setattr(question_report, "_figures", lambda asked, output: output.mkdir(parents=True, exist_ok=True) or [])
     monkeypatch.setattr(
-        question_report, "analysed", lambda name, uri, sweep, directory: question_report.report(*label_noise, frames, directory)
+        question_report,
+        "analysed",
+        lambda name, uri, sweep, directory, costs: question_report.report(*label_noise, frames, directory),
     )
     asked = ["label_noise", "--tracking-uri", "memory", "--report", str(tmp_path / "report"), "--json", "--accept", text]
     assert door.main(asked) == code

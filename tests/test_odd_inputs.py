@@ -142,4 +142,4 @@ def test_a_report_that_cannot_be_written_is_told_before_it_is_made(tmp_path: Pat
 
     (tmp_path / "file").write_text("")
     with pytest.raises(BadInput, match=r"--report .*file: cannot be written to .*give another directory"):
-        report._make(tmp_path / "file")
+        report.check_makes("--report", tmp_path / "file")

@@ -28,6 +28,7 @@ from sweeps import plan
 
 NAMES = experiments.names()
 OWN_FILES = {  # beside those of every question
+    "adapter_methods": {"beside_peft.csv"},
     "rank_vs_quality": {"learning_rate.csv", "against_full.csv"},
     "mixture": {"surface.csv"},
 }

@@ -103,7 +103,7 @@ def test_full_fine_tuning_computes_a_third_pass_and_checkpointing_one_more() -> 
     assert full == pytest.approx(1.5 * lora)
     assert operations(trial, replace(WAY, checkpointing=True)) == pytest.approx(1.5 * lora)
     parts = cost.parts(trial, inputs, SPEED, WAY, Phase.FINAL)
-    assert set(parts.named()) == {"loading", "training", "lab"}
+    assert set(parts.named()) == {"loading", "training", "lab", "drift"}
     assert parts.seconds == pytest.approx(sum(parts.named().values()))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,12 +14,14 @@ from analysis.stats.explained import quadratic
 from core.adapters import METHODS
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from analysis.stats import Estimate
 
 POINTS_OF_LINE = 100
 MOST_PANELS = 6
+X_LABEL = "KL(base || tuned) on the task (nats/token)"
 TITLE_WIDTH = 44
 
 
@@ -31,27 +33,26 @@ def draw(clouds: Mapping[str, Mapping[str, Cloud]], r_squared: Mapping[str, Esti
     made, panels = style.figure(rows, columns, 2.8 * rows + 0.3, style.TEXT_WIDTH if columns > 1 else 4.6)
     for panel, name in zip(panels, names, strict=False):
         for method, own in clouds[name].items():
-            look: dict[str, Any] = {
-                "color": style.colour(method),
-                "marker": style.marker(method),
-                "mec": "white",
-                "mew": 0.4,
-                "markersize": 4,
-            }
-            panel.plot(own.kl_N, own.forgetting_N, linestyle="", label=METHODS[method].label, **look)
+            mark = style.marker(method)
+            look = style.point(mark, style.colour(method), mew=0.4, markersize=4, label=METHODS[method].label)
+            panel.plot(own.kl_N, own.forgetting_N, **look)
         kl_N, forgetting_N = (
             np.concatenate([getattr(one, of) for one in clouds[name].values()]) for of in ("kl_N", "forgetting_N")
         )
-        if len(set(kl_N)) > 2:
-            at = np.linspace(kl_N.min(), kl_N.max(), POINTS_OF_LINE)
-            panel.plot(at, quadratic(kl_N, forgetting_N, at), color=style.MUTED, linewidth=1.0, zorder=1)
-        e = r_squared[name]
-        ends = f" [{e.low:.2f}, {e.high:.2f}]" if e.known else ""
-        panel.text(0.03, 0.95, f"R² {e.value:.2f}{ends}", transform=panel.transAxes, va="top", size=7)
-        panel.set_xlabel("KL(base || tuned) on the task (nats/token)")
+        explain(panel, kl_N, forgetting_N, r_squared[name])
+        panel.set_xlabel(X_LABEL)
         panel.set_ylabel("forgetting (nats/token)")
         panel.set_title(textwrap.fill(name, TITLE_WIDTH))
         panel.legend(fontsize=6)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
     return made
+
+
+def explain(panel: Axes, kl_N: np.ndarray, forgetting_N: np.ndarray, e: Estimate) -> None:
+    """The quadratic through all runs, and its R²."""
+    if len(set(kl_N)) > 2:
+        at = np.linspace(kl_N.min(), kl_N.max(), POINTS_OF_LINE)
+        panel.plot(at, quadratic(kl_N, forgetting_N, at), color=style.MUTED, linewidth=1.0, zorder=1)
+    ends = f" [{e.low:.2f}, {e.high:.2f}]" if e.known else ""
+    panel.text(0.03, 0.95, f"R² {e.value:.2f}{ends}", transform=panel.transAxes, va="top", size=7)

@@ -17,11 +17,10 @@ from analysis.claims.rules import Ask, Rule, costs_at_most, difference, labels, 
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding, untested
 from analysis.figures import style
-from analysis.formatting import heading
+from analysis.formatting import asked_on, heading
 from analysis.questions.model_scale import parameters_of
 from analysis.stats import Estimate, Region
 from analysis.stats.ranks import UNIT, rank_correlation, same_order
-from core.measures import measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -153,16 +152,12 @@ def draw(t: Tables[Transfer], narrow: bool = False) -> Figure:
     for panel, ((size, name), one) in zip(panels, shown.items(), strict=False):
         _points(panel, t, name, one, order)
         e = one.correlation
-        panel.set_title(f"{_title(name)}: {formatting.estimate(e) if e.known else e.why}")
+        panel.set_title(f"{asked_on(name)}: {formatting.estimate(e) if e.known else e.why}")
         panel.set_xlabel(f"{heading(name)}, {_parameters(t, size)}")
         panel.set_ylabel(f"{heading(name)}, {_parameters(t, LARGEST)}")
     handles, words = panels[0].get_legend_handles_labels()
     figure.legend(handles, words, loc="outside upper left", ncols=2 if narrow else 4, borderaxespad=0.2)
     return figure
-
-
-def _title(name: str) -> str:
-    return "Tasks trained on" if name == "quality" else measure(name).words.capitalize()
 
 
 def _parameters(t: Tables[Any], size: str) -> str:

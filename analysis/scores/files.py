@@ -17,6 +17,7 @@ from typing import Any
 
 from core.data import files
 from core.errors import BadInput, nearest
+from core.once import FieldTwice, once
 
 # The harness names a file of samples after its task and the time, Inspect's letters are those of its own value_to_float.
 SAMPLES = re.compile(r"samples_(?P<task>.+?)(_\d{4}-\d\d-\d\dT[\d.:-]+)?\.jsonl(\.gz)?")
@@ -105,10 +106,10 @@ def _of_text(path: Path, text: str, choice: Choice) -> Scores:
     if name.endswith((".csv", ".tsv")):
         return _table(path, text, "\t" if name.endswith(".tsv") else ",", choice)
     try:
-        whole = json.loads(text, object_pairs_hook=_once) if text.strip() else []
+        whole = json.loads(text, object_pairs_hook=once) if text.strip() else []
     except RecursionError:
         raise BadInput(f"{path}: JSON that is nested too deeply", field=str(path)) from None
-    except _Twice as error:
+    except FieldTwice as error:
         raise BadInput(f"{path}: {error}", field=str(path)) from None
     except ValueError:
         return _lines(path, _json_lines(path, text), choice)
@@ -120,25 +121,12 @@ def _of_text(path: Path, text: str, choice: Choice) -> Scores:
     return _lines(path, ((f"row {i}", row) for i, row in enumerate(rows, 1)), choice)
 
 
-class _Twice(ValueError):
-    """A field stands twice in one object: Python would take the last in silence."""
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise _Twice(f"field {twice[:40]!a} stands twice in one object; keep one")
-    return found
-
-
 def _json_lines(path: Path, text: str) -> Iterator[tuple[str, Any]]:
     for i, line in enumerate(text.split("\n"), 1):  # not splitlines: a string may hold other ends of lines
         if line.strip():
             try:
-                yield f"line {i}", json.loads(line, object_pairs_hook=_once)
-            except _Twice as error:
+                yield f"line {i}", json.loads(line, object_pairs_hook=once)
+            except FieldTwice as error:
                 raise BadInput(f"{path}: line {i}: {error}", field=str(path)) from None
             except (ValueError, RecursionError):
                 raise BadInput(f"{path}: line {i}: not JSON; give one object a line", field=str(path)) from None

@@ -103,7 +103,7 @@ def _joined(shares: mixture.Shares, parts: tuple[Loaded, ...]) -> Loaded:
 
 
 def _mixture(field: str, source: str, pool: Pool) -> Loaded:
-    shares = mixture.parse(field, source) if _is_lab_mixture(source) else _checked(field, source)
+    shares = _checked(field, source)
     parts = _each(shares, lambda name: _loaded(field, name, pool))
     return _joined(mixture.labels(shares), parts)
 
@@ -119,7 +119,7 @@ def _each(shares: mixture.Shares, of: Callable[[str], Found]) -> tuple[Found, ..
 
 
 def _mixture_hash(field: str, source: str) -> str:
-    shares = mixture.parse(field, source) if _is_lab_mixture(source) else _checked(field, source)
+    shares = _checked(field, source)
     return content_hash(list(_each(shares, lambda name: kind_of(name).content_hash(field, name))))
 
 
@@ -130,7 +130,7 @@ def _is_lab_mixture(source: str) -> bool:
 def _checked(field: str, source: str) -> mixture.Shares:
     """The sources of a mixture, which must be of files or of the hub, where they are not all the laboratory's."""
     shares = mixture.parse(field, source)
-    for name, _ in shares:
+    for name, _ in () if _is_lab_mixture(source) else shares:
         if kind_of(name).own_questions:
             way = f"give it alone, or in a mixture of {', '.join(MIXED)}"
             way = "reasoning-gym joins families by itself: a+b" if gym.recognises(name) else way

@@ -78,16 +78,6 @@ def simplex(n_sources: int) -> tuple[str, ...]:
     return tuple("+".join(map(str, point)) for point in points)
 
 
-def alone(n_sources: int) -> tuple[str, ...]:
-    """Each source alone, as `simplex` writes it."""
-    return tuple("+".join("1" if i == j else "0" for j in range(n_sources)) for i in range(n_sources))
-
-
-def equal(n_sources: int) -> str:
-    """Equal shares, as `simplex` writes them."""
-    return "+".join("1" * n_sources)
-
-
 def drawn(own: dict[str, list[Thing]], order: Iterable[str], n: int, amount: str, shares: dict[str, float]) -> tuple[Thing, ...]:
     """`n` of the things, each from the source that `order` names next; those of a source that runs out come again, as `amount`
     (steps or repetition) says."""

@@ -16,6 +16,7 @@ from typing import Any
 from core.data import files
 from core.data.conversation import Unreadable, field_names
 from core.errors import BadInput, first_line
+from core.once import FieldTwice, once
 
 Placed = Iterator[tuple[str, Any]]
 MOST_PARQUET_ROWS = 20_000_000  # a file of kilobytes can hold one text this many times
@@ -25,30 +26,17 @@ PARTED = "part rows by one comma"
 DIGITS = "has a number of more digits than can be read"
 
 
-class _Twice(ValueError):
-    """A field stands twice in one object: Python would take the last in silence."""
-
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for at, name in enumerate(names) if name in names[:at])
-        raise _Twice(f"field {twice[:40]!a} stands twice in one object; keep one")
-    return found
-
-
 def _parsed(line: bytes | str) -> Any:
     """One line's JSON; an `Unreadable` where it is none."""
     try:
-        return json.loads(line.decode() if isinstance(line, bytes) else line, object_pairs_hook=_object)
+        return json.loads(line.decode() if isinstance(line, bytes) else line, object_pairs_hook=once)
     except json.JSONDecodeError as error:
         return Unreadable(f"not JSON ({error.msg} at column {error.colno})")
     except UnicodeDecodeError as error:
         return Unreadable(f"not UTF-8 text (byte 0x{error.object[error.start]:02x})")
     except RecursionError:
         return Unreadable(NESTED)
-    except _Twice as error:
+    except FieldTwice as error:
         return Unreadable(str(error))
     except ValueError:  # of Python's limit on the digits of whole numbers
         return Unreadable(DIGITS)
@@ -80,7 +68,7 @@ def _refuse_one_object(path: Path, text: str) -> None:
 
 
 def _elements(path: Path, text: str) -> Placed:
-    decoder, at, line, seen, n = json.JSONDecoder(object_pairs_hook=_object), text.index("[") + 1, 1, 0, 0
+    decoder, at, line, seen, n = json.JSONDecoder(object_pairs_hook=once), text.index("[") + 1, 1, 0, 0
     while True:
         at = _after_space(text, at)
         line, seen = line + text.count("\n", seen, at), at
@@ -126,7 +114,7 @@ def _element(path: Path, decoder: json.JSONDecoder, text: str, place: tuple[int,
         raise BadInput(f"{path}: line {error.lineno}: not JSON ({error.msg} at column {error.colno})") from None
     except RecursionError:
         raise BadInput(f"{path}: line {line}: {NESTED}") from None
-    except _Twice as error:
+    except FieldTwice as error:
         raise BadInput(f"{path}: line {line}: {error}") from None
     except ValueError:
         raise BadInput(f"{path}: line {line}: {DIGITS}") from None

@@ -8,12 +8,11 @@ from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, costs_at_most, difference
 from analysis.claims.tables import Tables, View
 from analysis.figures import style
-from analysis.formatting import heading
+from analysis.formatting import asked_on, heading
 from analysis.questions.adapter_methods.peft import prepare
 from analysis.questions.adapter_methods.sections import frame, sections
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 from core.adapters import METHODS
-from core.measures import measure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -59,7 +58,7 @@ def _plane(panel: Axes, t: Tables[Any], name: str) -> None:
     style.untuned(panel, t.base_levels(name))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
-    panel.set_title("Tasks trained on" if name == "quality" else measure(name).words.capitalize())
+    panel.set_title(asked_on(name))
 
 
 def against_lora(method: str, region: Region, name: str = "quality", in_points: bool = False) -> Rule:

@@ -9,11 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis.figures import style
-from analysis.formatting import heading
+from analysis.figures.told import X_LABEL, explain
+from analysis.formatting import asked_on, heading
 from analysis.questions.mitigations.compared import QUALITIES, Mitigations
 from analysis.questions.mitigations.ways import EPOCHS, KINDS, KL, L2, PLAIN, REPLAY, SCALED, Way, kind, usual_epochs
-from analysis.stats.explained import quadratic
-from core.measures import measure
 from core.settings import PROMPTS, REPLAYED, RESPONSE
 
 if TYPE_CHECKING:
@@ -33,7 +32,6 @@ LOOKS = {
     KL[REPLAYED]: ("#CC79A7", "X"),
     L2: ("#56B4E9", "*"),
 }
-POINTS_OF_LINE = 100
 
 
 def draw(t: Tables[Mitigations], narrow: bool = False) -> Figure:
@@ -83,7 +81,7 @@ def _plane(panel: Axes, t: Tables[Mitigations], name: str) -> None:
     style.untuned(panel, t.base_levels(name))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']}), 95 % intervals")
     panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
-    panel.set_title("Tasks trained on" if name == "quality" else measure(name).words.capitalize())
+    panel.set_title(asked_on(name))
 
 
 def _means(t: Tables[Mitigations], way: Way, name: str) -> np.ndarray:
@@ -116,18 +114,14 @@ def _saved(panel: Axes, t: Tables[Mitigations], qualities: list[str]) -> None:
 def _told(panel: Axes, t: Tables[Mitigations]) -> None:
     """Every final trial, in the colours of its way."""
     cloud, told = t.own.cloud, t.own.told
-    panel.set_xlabel("KL(base || tuned) on the task (nats/token)")
+    panel.set_xlabel(X_LABEL)
     panel.set_ylabel(f"forgetting ({t.units['forgetting']})")
     panel.set_title("Is forgetting told by KL on the task?")
     if cloud is None or told is None:
         return
+    explain(panel, cloud.kl_N, cloud.forgetting_N, told)
     usual = usual_epochs(t.arms)
     ways = {arm.label: (arm.method, kind(arm.fields, usual)) for arm in t.arms}
     for of in dict.fromkeys(sorted(ways.values(), key=lambda one: KINDS.index(one[1]))):
         mine = np.array([ways.get(str(arm)) == of for arm in cloud.arms_N])
         panel.plot(cloud.kl_N[mine], cloud.forgetting_N[mine], linestyle="", **_look(*of) | {"markersize": 3.5, "mew": 0.5})
-    if len(set(cloud.kl_N)) > 2:
-        at = np.linspace(cloud.kl_N.min(), cloud.kl_N.max(), POINTS_OF_LINE)
-        panel.plot(at, quadratic(cloud.kl_N, cloud.forgetting_N, at), color=style.MUTED, linewidth=1.0, zorder=1)
-    ends = f" [{told.low:.2f}, {told.high:.2f}]" if told.known else ""
-    panel.text(0.03, 0.95, f"R² {told.value:.2f}{ends}", transform=panel.transAxes, va="top", size=7)
