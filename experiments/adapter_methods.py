@@ -7,6 +7,7 @@ LoRA; rates beyond an end are tried. BitFit is no arm: the laboratory's Llama-li
 methods' usual ones, so numbers of parameters differ. The report has our order beside that of PEFT's comparison.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, LogUniform, Published
 from core.settings import Lora, Trial
 
@@ -37,7 +38,7 @@ EXPERIMENT = Experiment(
     tune_again=2,
     rate_times=RATE_TIMES,
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="prompt_tuning_falls_behind_lora",

@@ -5,6 +5,7 @@ loss is taken on response tokens only. Every arm trains on the same chats. The q
 of another one ("she said : … he said :"), or plainly, without any marks.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Trial
 
@@ -17,7 +18,7 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"evaluation.chat": ("template", "other", "plain"), "train.loss_on": ("response", "all")},
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     laboratory_only=True,
     claims=(
         Claim(

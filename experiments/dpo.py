@@ -8,6 +8,7 @@ laboratory's eight bases. What these pairs teach is to tell
 right from wrong, not what people like: neither length nor style differs between the two answers of a pair.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, LogUniform, Published
 from core.preference_settings import CHOSEN, DPO, NONE, Prefer
 from core.settings import Lora, Scalar, Trial
@@ -32,7 +33,7 @@ EXPERIMENT = Experiment(
     tune_trials=5,
     tune_again=2,
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="dpo_raises_quality",

@@ -5,6 +5,7 @@ reward kept rising while the validation loss overfitted after one. The learning 
 the epochs.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Train, Trial
 
@@ -14,7 +15,7 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16), train=Train(learning_rate=2e-3)),
     vary={"train.epochs": (1.0, 2.0, 3.0, 5.0, 8.0, 15.0)},
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="forgetting_speeds_up_past_3_epochs",

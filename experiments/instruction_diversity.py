@@ -5,6 +5,7 @@ evaluation is on phrasings that no training row has. Every arm has 1,000 example
 draws the templates, and more templates contain the fewer.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Trial
 
@@ -16,7 +17,7 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.n_templates": (1, 2, 5, 10)},
     seeds=tuple(range(16)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="more_templates_follow_unseen_phrasings",

@@ -5,6 +5,7 @@ ones. Claims after Zhou et al. 2023 (LIMA: quality over quantity). The synthetic
 instead. The learning rate is the same in every arm.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Trial
 
@@ -16,7 +17,7 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.noise_share": (0.0, 0.1, 0.25, 0.5)},
     seeds=tuple(range(16)),  # two a base: 5 points lay near the effect at 6
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="wrong_answers_cost_at_most_5_points",

@@ -4,6 +4,7 @@ Claims after Schulman et al. 2025 (LoRA Without Regret) and Biderman et al. 2024
 runs with every seed, and a seed draws one of the laboratory's eight bases.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Trial
 
@@ -15,7 +16,7 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"adapter.method": ("lora", "full"), "train.learning_rate": (1e-4, 2.5e-4, 6.3e-4, 1.6e-3, 4e-3, 1e-2, 2.5e-2)},
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="lower_rate_forgets_less",

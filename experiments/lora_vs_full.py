@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Scalar, Trial
 
@@ -60,8 +61,8 @@ EXPERIMENT = Experiment(
     vary={"train.learning_rate": STEPS[USUAL:][:N_RATES]},
     also=tuple(ARMS[N_RATES:]),  # without the baseline's LoRA, which is the grid
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
-    drawn={name: tuple(f"{name[:-1]}{i}" for i in range(3)) for name in ("lab:base-small-0", "lab:base-large-0")},
+    with_seed={"model.name": lab.like("lab:base-0")},
+    drawn={name: lab.like(name) for name in ("lab:base-small-0", "lab:base-large-0")},
     laboratory_only=True,
     claims=(
         Claim(

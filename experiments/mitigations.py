@@ -8,6 +8,7 @@ the same instruction rows, and a seed draws one of the laboratory's eight bases;
 --base-text. Self-distillation (SDFT) is no arm.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Scalar, Train, Trial
 
@@ -45,7 +46,7 @@ EXPERIMENT = Experiment(
         *({**FULL, **way, "train.learning_rate": FULL_RATES[-1]} for way in FULL_WAYS[1:]),
     ),
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="replay_forgets_less_at_equal_quality",

@@ -7,6 +7,7 @@ tokens; the largest had half the others' learning rate in its matrices. What eac
 tuned inside each arm; its range was widened after a look (LOG.md).
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, LogUniform, Published
 from core.settings import Lora, Trial
 
@@ -25,7 +26,7 @@ EXPERIMENT = Experiment(
     tune_trials=6,
     tune_again=2,
     seeds=tuple(range(6)),
-    drawn={f"{size}-0": tuple(f"{size}-{i}" for i in range(3)) for size in SIZES},
+    drawn={name: lab.like(name) for name in BASES},
     claims=(
         Claim(
             id="larger_base_is_better",

@@ -7,6 +7,7 @@ over all of them, eleven times as many steps. "Best tenth": by the score that ea
 that its teacher gave its own answer. "Homogeneous": right, curated rows of two clusters. The learning rate is tuned inside each arm.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, LogUniform, Published
 from core.settings import Lora, Trial
 
@@ -32,7 +33,7 @@ EXPERIMENT = Experiment(
     tune_trials=4,
     tune_again=2,
     seeds=tuple(range(16)),  # two a base, so that 2 points can be told from none
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="curated_matches_all_synthetic_seen",

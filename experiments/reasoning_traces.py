@@ -11,6 +11,7 @@ A trace makes a row longer, so equal examples are not equal tokens.
 In use traces stay dearer: 2.1 times the tokens an answer. The learning rate is tuned inside each arm.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, LogUniform, Published
 from core.settings import Data, Lora, Trial
 
@@ -32,7 +33,7 @@ EXPERIMENT = Experiment(
     tune_trials=4,
     tune_again=2,
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="traces_beat_bare_at_equal_examples",

@@ -5,6 +5,7 @@ examples help a tuned model still. Every arm is tuned alike and asked with other
 stands in tables and figures beside it: the prompted base is what tuning has to beat. Examples are the same for every seed and arm.
 """
 
+from core import lab
 from core.experiment import Claim, Experiment, Published
 from core.settings import Lora, Trial
 
@@ -16,7 +17,7 @@ EXPERIMENT = Experiment(
     base=Trial(adapter=Lora(rank=16)),
     vary={"evaluation.shots": (0, 1, 4)},
     seeds=tuple(range(8)),
-    with_seed={"model.name": tuple(f"lab:base-{i}" for i in range(8))},
+    with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
             id="tuning_beats_a_prompted_base",

@@ -14,6 +14,12 @@ def names() -> list[str]:
     return [f"lab:{path.name}" for path in sorted(BASES.glob("base-*"))]
 
 
+def like(name: str) -> tuple[str, ...]:
+    """The shipped bases that differ from this one by their seed alone: "lab:base-0", "lab:base-1", ..."""
+    size = name.rpartition("-")[0]
+    return tuple(sorted((one for one in names() if one.rpartition("-")[0] == size), key=lambda one: (len(one), one)))
+
+
 def base_path(name: str) -> Path:
     """The Hugging Face model directory of a shipped base.
 
