@@ -15,6 +15,7 @@ ZHANG, LUO = "https://arxiv.org/abs/2402.17193", "https://arxiv.org/abs/2308.087
 SCHULMAN = "https://thinkingmachines.ai/blog/lora/"
 SIZES = ("lab:base-small", "lab:base", "lab:base-large")
 BASES = tuple(f"{size}-0" for size in SIZES)  # each stands for its size
+N_BASES = 3  # of each size
 
 EXPERIMENT = Experiment(
     name="model_scale",
@@ -26,7 +27,7 @@ EXPERIMENT = Experiment(
     tune_trials=6,
     tune_again=2,
     seeds=tuple(range(6)),
-    drawn={name: lab.like(name) for name in BASES},
+    drawn={name: lab.like(name)[:N_BASES] for name in BASES},
     claims=(
         Claim(
             id="larger_base_is_better",

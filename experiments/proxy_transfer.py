@@ -14,6 +14,7 @@ from core.settings import Data, Lora, Scalar, Train, Trial
 REGMIX, DATADECIDE = "https://arxiv.org/abs/2407.01492", "https://arxiv.org/abs/2504.11393"
 SIZES = ("lab:base-small", "lab:base", "lab:base-large")
 BASES = tuple(f"{size}-0" for size in SIZES)  # each stands for its size
+N_BASES = 3  # of each size
 RECIPES: tuple[dict[str, Scalar], ...] = (  # beside 500 curated rows
     {"data.source": "lab:synthetic"},
     {"data.source": "lab:synthetic", "data.best_share": 0.1},
@@ -35,7 +36,7 @@ EXPERIMENT = Experiment(
     vary={"model.name": BASES},
     also=tuple({"model.name": name, **recipe} for name in BASES for recipe in RECIPES),
     seeds=tuple(range(6)),
-    drawn={name: lab.like(name) for name in BASES},
+    drawn={name: lab.like(name)[:N_BASES] for name in BASES},
     laboratory_only=True,
     claims=(
         Claim(

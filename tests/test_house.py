@@ -71,8 +71,11 @@ def test_the_readme_is_short() -> None:
     assert len(text) <= 12 * 1024
 
 
-def test_the_readme_of_the_results_says_what_they_say() -> None:
-    kept = ROOT / "analysis/results"
+RESULTS = ROOT / "analysis/results"
+
+
+@pytest.mark.parametrize("kept", [RESULTS, RESULTS / "first_edition"], ids=["kept", "first edition"])
+def test_the_readme_of_the_results_says_what_they_say(kept: Path) -> None:
     table = (kept / "summary.md").read_text()
     assert table in (kept / "README.md").read_text()
     rows = list(csv.DictReader((kept / "ledger.csv").open(encoding="utf-8")))
@@ -82,14 +85,18 @@ def test_the_readme_of_the_results_says_what_they_say() -> None:
         found = {row["id"]: row for row in json.loads((kept / name / "verdicts.json").read_text())}
         shown = [(row["id"], row["verdict"], row["shown"]) for row in rows if row["question"] == name]
         assert shown == [(key, row["verdict"], row["shown"]) for key, row in found.items()]
-        trials = list(csv.DictReader((kept / name / "trials.csv").open(encoding="utf-8")))
-        seeds = {row["arm"]: set() for row in trials}
-        for row in trials:
-            if row["phase"] == "final" and row["state"] == "finished":
-                seeds[row["arm"]].add(row["seed"])
-        asked = experiments.load(name)
-        finished = {len(found) for found in seeds.values() if found or not asked.search}  # a search tunes without arms
-        assert finished == {len(asked.seeds)}, name  # run to its end
+
+
+@pytest.mark.parametrize("name", [path.parent.name for path in sorted(RESULTS.glob("*/verdicts.json"))])
+def test_kept_results_are_of_the_planned_seeds(name: str) -> None:
+    seeds: dict[str, set[str]] = {}
+    for row in csv.DictReader((RESULTS / name / "trials.csv").open(encoding="utf-8")):
+        found = seeds.setdefault(row["arm"], set())
+        if row["phase"] == "final" and row["state"] == "finished":
+            found.add(row["seed"])
+    asked = experiments.load(name)
+    finished = {len(found) for found in seeds.values() if found or not asked.search}  # a search tunes without arms
+    assert finished == {len(asked.seeds)}  # run to its end
 
 
 def files() -> list[Path]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from core.errors import BadInput, nearest
 
 BASES = Path(__file__).parent / "bases"
+N_BASES = {"lab:base": 8, "lab:base-small": 3, "lab:base-large": 3}  # of 0.9, 0.2 and 4 M parameters
 
 
 def names() -> list[str]:
@@ -15,9 +16,9 @@ def names() -> list[str]:
 
 
 def like(name: str) -> tuple[str, ...]:
-    """The shipped bases that differ from this one by their seed alone: "lab:base-0", "lab:base-1", ..."""
+    """The bases that differ from this one by their seed alone: "lab:base-0", "lab:base-1", ..."""
     size = name.rpartition("-")[0]
-    return tuple(sorted((one for one in names() if one.rpartition("-")[0] == size), key=lambda one: (len(one), one)))
+    return tuple(f"{size}-{seed}" for seed in range(N_BASES[size]))
 
 
 def base_path(name: str) -> Path:

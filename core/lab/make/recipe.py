@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from core import lab
 from core.lab import corpus, tokenizer
 
 WINDOW_TOKENS = tokenizer.CONTEXT_TOKENS  # so that every position of the context is trained
@@ -40,10 +41,11 @@ class Base:
         return self.n_tokens // BATCH_TOKENS
 
 
+OF_SIZE = {"lab:base": "0.9M", "lab:base-small": "0.2M", "lab:base-large": "4M"}
 BASES = {
-    **{f"base-{seed}": Base("0.9M", seed) for seed in range(8)},
-    **{f"base-small-{seed}": Base("0.2M", seed) for seed in range(3)},
-    **{f"base-large-{seed}": Base("4M", seed) for seed in range(3)},
+    f"{name.removeprefix('lab:')}-{seed}": Base(OF_SIZE[name], seed)
+    for name, count in lab.N_BASES.items()
+    for seed in range(count)
 }
 
 
