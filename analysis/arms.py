@@ -39,6 +39,7 @@ class Panel:
     groups: tuple[str, ...] = ()  # which group each stratum is; none where not crossed
     base_of: Mapping[str, str] = field(default_factory=dict)  # fingerprint → the base model; empty where not told
     fold_of: Mapping[str, str] = field(default_factory=dict)  # fingerprint → which clusters were held out
+    cluster_of: Mapping[str, str] = field(default_factory=dict)  # group → its cluster, where it is not one itself
 
     def of(self, fingerprints: list[str]) -> np.ndarray:
         """Scores of these trials: (trials, items)."""
@@ -53,14 +54,19 @@ class Panel:
         """The same for the clusters that each seed holds out."""
         return _numbered(self.fold_of, arms, seeds)
 
+    @property
+    def clusters(self) -> tuple[str, ...]:
+        """The clusters that the groups belong to."""
+        return tuple(dict.fromkeys(self.cluster_of.get(group, group) for group in self.groups))
+
     def by_cluster(self) -> Panel:
-        """With a column for each cluster (group) instead of each item, and the same means of rows: clusters are what is drawn."""
-        names = np.array(self.groups)[self.strata_I]
-        sums_FG = np.stack([self.scores_FI[:, names == name].sum(axis=1) for name in dict.fromkeys(self.groups)], axis=1)
-        counts_G = np.array([np.sum(names == name) for name in dict.fromkeys(self.groups)])
-        n_groups, mean_F1 = len(counts_G), self.scores_FI.mean(axis=1, keepdims=True)
-        scores_FG = mean_F1 + n_groups / len(names) * (sums_FG - counts_G * mean_F1)
-        return replace(self, scores_FI=scores_FG, strata_I=np.zeros(n_groups, dtype=int), n_items=n_groups)
+        """With a column for each cluster instead of each item, and the same means of rows: clusters are what is drawn."""
+        names_I = np.array([self.cluster_of.get(group, group) for group in self.groups])[self.strata_I]
+        sums_FC = np.stack([self.scores_FI[:, names_I == name].sum(axis=1) for name in self.clusters], axis=1)
+        counts_C = np.array([np.sum(names_I == name) for name in self.clusters])
+        n_clusters, mean_F1 = len(counts_C), self.scores_FI.mean(axis=1, keepdims=True)
+        scores_FC = mean_F1 + n_clusters / len(names_I) * (sums_FC - counts_C * mean_F1)
+        return replace(self, scores_FI=scores_FC, strata_I=np.zeros(n_clusters, dtype=int))
 
 
 def _numbered(of: Mapping[str, str], arms: Sequence[Arm], seeds: Sequence[int]) -> np.ndarray | None:

@@ -11,7 +11,8 @@ from simulated import ArmState, of_frames, question
 
 from analysis.questions.mitigations.ways import kind
 from analysis.reports.told import section
-from analysis.stats.explained import explained, quadratic, r_squared
+from analysis.stats import Estimate, Over
+from analysis.stats.explained import Origin, explained, quadratic, r_squared
 
 
 @pytest.mark.parametrize(
@@ -48,13 +49,31 @@ def test_the_interval_is_over_arms() -> None:
     arms = np.repeat(np.arange(8), 5)
     x = rng.uniform(0, 1, 8)[arms] + 0.01 * rng.normal(size=40)
     y = x + 0.4 * rng.normal(size=8)[arms]
-    of_arms, of_runs = (explained(x, y, names.astype(str), np.random.default_rng(0)) for names in (arms, np.arange(40)))
+    seeds, bases = np.arange(40) % 5, np.arange(40) % 2
+
+    def found(names: np.ndarray, own: np.ndarray = bases) -> Estimate:
+        return explained(x, y, Origin(names, seeds, own), np.random.default_rng(0))
+
+    of_arms, of_runs = found(arms), found(np.arange(40))
     assert of_arms.value == of_runs.value
     assert of_arms.low < of_arms.value < of_arms.high
     assert of_arms.high - of_arms.low > 1.3 * (of_runs.high - of_runs.low)
-    few = explained(x[:20], y[:20], arms[:20].astype(str), rng)
+    assert (of_arms.n_seeds, of_arms.n_items, of_arms.over) == (5, 40, Over.THESE_BASES)
+    few = explained(x[:20], y[:20], Origin(arms[:20], seeds[:20], bases[:20]), rng)
     assert not few.known
     assert few.why == "needs 6 arms"
+
+
+def test_runs_on_one_base_are_alike_too() -> None:
+    """Eight arms on four bases, each shifted by an error of its own."""
+    rng = np.random.default_rng(2)
+    arms, bases = np.repeat(np.arange(8), 8), np.tile(np.arange(4), 16)
+    x = rng.uniform(0, 1, 64)
+    y = x + 0.5 * rng.normal(size=4)[bases]
+    over_bases = explained(x, y, Origin(arms, np.tile(np.arange(8), 8), bases), np.random.default_rng(0))
+    on_these = explained(x, y, Origin(arms, np.tile(np.arange(8), 8), bases % 2), np.random.default_rng(0))
+    assert over_bases.over is Over.NEW_BASES
+    assert over_bases.high - over_bases.low > 1.3 * (on_these.high - on_these.low)
 
 
 RATES = {"lora": (2.5e-4, 6.3e-4, 1.6e-3, 4e-3)}

@@ -22,7 +22,7 @@ from analysis.stats.equal_quality import (
     matched_over_seeds,
 )
 from analysis.stats.front import Scores, front_probability, on_front
-from analysis.stats.good_rates import Rated, good_rates, ratio_of_best
+from analysis.stats.good_rates import Rated, good_rates, over_seeds, ratio_of_best
 from analysis.stats.optimum import learning_rate_optimum, log_ratios, ratio_over_seeds, spacing
 from core.experiment import Claim, Published
 
@@ -226,7 +226,8 @@ def test_the_best_rate_and_the_ratio_of_two_are_covered_although_shapes_differ(o
             x = top + rng.uniform(-0.3, 0.3) + np.linspace(-1.25, 1.25, 6)
             quality_K = FRONTIERS[name](x - top + fine[np.argmax(FRONTIERS[name](fine))])
             noise_SK = rng.normal(0, 0.008, (n_seeds, 6)) + rng.normal(0, 0.02, (n_seeds, 1))
-            rated.append(Rated(10**x, quality_K + noise_SK, None if n_seeds > 1 else 0.008 * 2**0.5))
+            own = over_seeds(10**x, quality_K + noise_SK)
+            rated.append(own if n_seeds > 1 else dataclasses.replace(own, sd=0.008 * 2**0.5))
         found, ratio = good_rates(rated[0], 100), ratio_of_best(*rated, 100)
         tops_hit += [found.best.low <= 10 ** tops[0] <= found.best.high] if found.best.known else []
         ratios_hit += [ratio.low <= 10 ** (tops[0] - tops[1]) <= ratio.high] if ratio.known else []
@@ -380,13 +381,3 @@ def test_one_seed_has_the_value_of_the_shares_that_both_curves_pass() -> None:
         assert np.isfinite(e.value) == known
         assert e.missing is not None
         assert e.missing.kind is (Why.TOO_FEW if known else Why.NOT_BRACKETED)
-
-
-def test_a_share_that_was_never_seen_is_bounded_by_how_many_items_were_asked() -> None:
-    """Clopper and Pearson: of 100 items none right leaves shares up to 3.6 % (the rule of three, two-sided)."""
-    none, every = (stats.mean_interval(np.full((4, 100), share), share=True) for share in (0.0, 1.0))
-    assert (none.value, none.low, none.high) == pytest.approx((0, 0, 0.0362), abs=1e-4)
-    assert (every.value, every.low, every.high) == pytest.approx((1, 0.9638, 1), abs=1e-4)
-    assert none.p_beyond(0.15, "below") < 0.001 < 0.025 < none.p_beyond(0.02, "below")
-    assert not stats.mean_interval(np.full((4, 100), 0.5), share=True).known
-    assert not stats.mean_interval(np.zeros((4, 100))).known  # a difference may be of any size

@@ -25,7 +25,7 @@ from analysis.stats.decision import Region
 from analysis.stats.drawn import LEAST_BASES
 from analysis.stats.estimate import Estimate, Over
 from analysis.stats.intervals import mean_interval
-from core.measures import ACCURACY
+from core.measures import ACCURACY, MEASURES
 
 STEPS_VARY = "train.epochs"  # a question whose x this is varies steps and tokens themselves
 AT_MOST_TWO_POINTS = Region(-math.inf, 0.02)  # of accuracy: "no gain"
@@ -60,7 +60,7 @@ class Ask:
 
 def contrast(weights: Sequence[tuple[Arm, float]], scores: Panel, new_clusters: bool = False) -> Estimate | None:
     """Σ weight × the arm's mean over the seeds that all of them share; None without a common seed. `new_clusters`: with an
-    interval for new clusters of tasks, where the scores have several or the seeds hold out at least three sets of them."""
+    interval for new clusters of tasks, where the scores have three or the seeds hold out three sets of them (`over` says it)."""
     arms = [arm for arm, _ in weights]
     seeds = a.seeds_of(*arms)
     if not seeds:
@@ -91,10 +91,18 @@ def over_measures(t: Tables[Any], parts: Sequence[tuple[str, Sequence[tuple[Arm,
 def _clusters(arms: Sequence[Arm], scores: Panel, seeds: Sequence[int]) -> tuple[Panel, np.ndarray | None] | None:
     """The scores with clusters as what is drawn, crossed with the seeds or in folds, one a seed, and what each seed was drawn
     from; None where there are too few."""
-    folds_S, n_clusters = scores.folds(arms, seeds), len(set(scores.groups))
-    if scores.crossed and n_clusters >= LEAST_BASES:
+    folds_S = scores.folds(arms, seeds)
+    if scores.crossed and len(scores.clusters) >= LEAST_BASES:
         return scores.by_cluster(), scores.bases(arms, seeds)
     return (scores, folds_S) if folds_S is not None and len(set(folds_S.tolist())) >= LEAST_BASES else None
+
+
+def whose_tasks(ask: Ask, e: Estimate) -> str:
+    """That an interval of held-out quality speaks for the tasks that were held out; "" where it is for new clusters."""
+    known = MEASURES.get(ask.measure)
+    if not e.known or e.over is Over.NEW_CLUSTERS or not (ask.new_clusters or (known is not None and known.held_out)):
+        return ""
+    return f"{'too few clusters for new ones, so ' if ask.new_clusters else ''}the interval is for these held-out tasks"
 
 
 def slope_weights(x_K: np.ndarray) -> np.ndarray:
@@ -119,7 +127,7 @@ def combination(t: Tables[Any], parts: Sequence[tuple[Fields, float]], ask: Ask)
     if e is None:
         return _untested(t, ask, "no common seed")
     sides = [arm for arm, _ in found]
-    note = joined(costs(t, *sides), flat_ends(t, *sides))
+    note = joined(costs(t, *sides), flat_ends(t, *sides), whose_tasks(ask, e))
     unit, doubt = t.units[ask.measure], hindrance(t, ask.measure, *sides)
     return Finding(e, ask.region, ask.effect, unit, note, doubt, labels(sides))
 
@@ -157,7 +165,7 @@ def trend(t: Tables[Any], fields: Fields, ask: Ask) -> Finding:
     if e is None:
         return _untested(t, ask, "no common seed")
     missing = ", ".join(arm.label for arm in wanted if arm not in found)
-    note = joined(f"without {missing}" if missing else "", costs(t, *found))
+    note = joined(f"without {missing}" if missing else "", costs(t, *found), whose_tasks(ask, e))
     unit = f"{t.units[ask.measure]} per e-fold"
     return Finding(e, ask.region, ask.effect, unit, note, hindrance(t, ask.measure, *found), labels(found))
 

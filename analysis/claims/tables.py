@@ -19,8 +19,10 @@ from analysis.claims.published import PublishedCurve
 from analysis.claims.repeated import Repeated
 from analysis.claims.untuned import Untuned
 from analysis.stats.estimate import Estimate
+from core.data.rows import is_lab
 from core.errors import BadInput
 from core.experiment import Experiment
+from core.lab.skills import SKILLS
 from core.measures import ACCURACY
 from core.states import Phase, State
 
@@ -183,11 +185,13 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
 
 
 def _panels(trials: pd.DataFrame, items: pd.DataFrame, final: list[str], names: Iterable[str]) -> dict[str, Panel]:
-    """The scores of the final trials on these measures, and on which base and held-out clusters each was."""
+    """The scores of the final trials on these measures, on which base and held-out clusters each was, and to which cluster the
+    laboratory's tasks belong (its groups are tasks; those of others are clusters themselves)."""
     base_of, fold_of = (_named(trials, final, name) for name in ("model.name", "data.held_out_fold"))
-    return {
-        name: replace(a.panel(items, _measured(items, final, name), name), base_of=base_of, fold_of=fold_of) for name in names
-    }
+    of_lab = bool(base_of) and all(map(is_lab, base_of.values()))
+    cluster_of = {skill.name: skill.cluster for skill in SKILLS} if of_lab else {}
+    drawn = {"base_of": base_of, "fold_of": fold_of, "cluster_of": cluster_of}
+    return {name: replace(a.panel(items, _measured(items, final, name), name), **drawn) for name in names}
 
 
 def _named(trials: pd.DataFrame, final: list[str], column: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from analysis.claims.curves import RANDOM_STATE
 from analysis.stats import Estimate
-from analysis.stats.explained import explained
+from analysis.stats.explained import Origin, explained
 from core.states import Phase, State
 
 KL = "after/kl/responses"  # a column of trials
@@ -19,16 +19,16 @@ KL = "after/kl/responses"  # a column of trials
 
 @dataclass(frozen=True)
 class Cloud:
-    """Forgetting and the KL divergence on the task of N final trials, and the arm of each."""
+    """Forgetting and the KL divergence on the task of N final trials, and where each comes from."""
 
     kl_N: np.ndarray
     forgetting_N: np.ndarray
-    arms_N: np.ndarray
+    origin: Origin
 
     @property
     def r_squared(self) -> Estimate:
-        """Of a quadratic, with an interval over arms."""
-        return explained(self.kl_N, self.forgetting_N, self.arms_N, np.random.default_rng(RANDOM_STATE))
+        """Of a quadratic, with an interval over arms and bases."""
+        return explained(self.kl_N, self.forgetting_N, self.origin, np.random.default_rng(RANDOM_STATE))
 
 
 def measured(trials: pd.DataFrame) -> pd.DataFrame:
@@ -47,4 +47,5 @@ def cloud(parts: Sequence[pd.DataFrame]) -> Cloud | None:
         return None
     kl_N, forgetting_N = (np.concatenate([one[name].to_numpy(float) for _, one in found]) for name in (KL, "forgetting"))
     names = [number * (len(parts) > 1) + str(arm) for number, one in found for arm in one["arm"]]
-    return Cloud(kl_N, forgetting_N, np.array(names))
+    seeds_N, bases_N = (np.concatenate([one[name].to_numpy(str) for _, one in found]) for name in ("seed", "model.name"))
+    return Cloud(kl_N, forgetting_N, Origin(np.array(names), seeds_N, bases_N))

@@ -14,7 +14,7 @@ from analysis.claims.tables import Fields, Tables, View
 from analysis.claims.verdicts import RATIO, SEEDS_ALONE, Finding, untested
 from analysis.formatting import joined, rate_text
 from analysis.stats import ABOVE_ZERO, Form, Region
-from analysis.stats.good_rates import Rated, good_rates, ratio_of_best
+from analysis.stats.good_rates import good_rates, over_seeds, ratio_of_best
 
 LEFT = "nll_after_relearning/documents"
 METHODS = ("lora", "full")
@@ -57,7 +57,8 @@ def ratio_of_optima(t: Tables[None]) -> Finding:
         method: (np.array([t.x_of(arm) for arm in found]), scores(t, found, seeds, "quality").mean(axis=2))
         for method, found in arms.items()
     }
-    found = {method: Rated(rates_K, quality_KS.T) for method, (rates_K, quality_KS) in curves.items()}
+    bases_S = quality.bases([arm for found in arms.values() for arm in found], seeds)
+    found = {method: over_seeds(rates_K, quality_KS.T, bases_S) for method, (rates_K, quality_KS) in curves.items()}
     ratio = ratio_of_best(found["lora"], found["full"], quality.n_items)
     good = {method: good_rates(one, quality.n_items) for method, one in found.items()}
     ranges = "; ".join(f"{method}: {rate_text(one.low)} to {rate_text(one.high)}" for method, one in good.items())

@@ -67,7 +67,7 @@ def rate_of_lion(t: Tables[None]) -> Finding:
     if len(found) < len(arms) or min(len(one.rates_K) for one in found) < LEAST_RATES:
         return untested(LOWER, effect, f"needs {LEAST_RATES} learning rates of each optimizer")
     ratio = ratio_of_best(found[0], found[1], panels["quality"].n_items)
-    return Finding(ratio, LOWER, effect, RATIO, "from the tuning trials, one a rate")
+    return Finding(ratio, LOWER, effect, RATIO, "from the tuning trials, one a rate, on one base")
 
 
 RULES: dict[str, Rule] = {

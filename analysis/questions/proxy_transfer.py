@@ -13,7 +13,7 @@ import pandas as pd
 from analysis import formatting
 from analysis.arms import seeds_of
 from analysis.claims.question import Question
-from analysis.claims.rules import Ask, Rule, costs_at_most, difference, labels, not_measured
+from analysis.claims.rules import Ask, Rule, costs_at_most, difference, labels, not_measured, whose_tasks
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding, untested
 from analysis.figures import style
@@ -112,7 +112,8 @@ def agreement(size: str, name: str, region: Region, pairs: bool = False) -> Rule
         if found is None or (why := not_measured(t, ask) or none):
             return replace(untested(region, ask.effect, why if found else none), unit=UNIT)
         arms = labels((*found.proxies, *found.targets))
-        e, note = found.order if pairs else found.correlation, f"{len(found.recipes)} recipes"
+        e = found.order if pairs else found.correlation
+        note = formatting.joined(f"{len(found.recipes)} recipes", whose_tasks(ask, e))
         return Finding(e, region, ask.effect, UNIT, note, "", arms)
 
     return rule

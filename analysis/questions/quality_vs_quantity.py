@@ -57,7 +57,7 @@ RULES: dict[str, Rule] = {
         CURATED, WHOLE, Ask(QUALITY, NOT_WORSE, "curated 1,000 − all synthetic, quality", in_points=True)
     ),
     "curated_beats_all_synthetic_held_out": compared(
-        CURATED, WHOLE, Ask(HELD_OUT, ABOVE_ZERO, "curated 1,000 − all synthetic, held-out tasks")
+        CURATED, WHOLE, Ask(HELD_OUT, ABOVE_ZERO, "curated 1,000 − all synthetic, held-out tasks", new_clusters=True)
     ),
     "four_times_synthetic_no_gain": compared(
         LARGER, SYNTHETIC, Ask(QUALITY, at_most(3), "synthetic 4,000 − 1,000, 3 epochs each, quality", in_points=True)
@@ -66,7 +66,7 @@ RULES: dict[str, Rule] = {
         CURATED, SYNTHETIC, Ask(QUALITY, ABOVE_ZERO, "curated 1,000 − synthetic 1,000, quality")
     ),
     "diverse_beats_homogeneous_held_out": compared(
-        CURATED, HOMOGENEOUS, Ask(HELD_OUT, ABOVE_ZERO, "all clusters − two clusters, held-out tasks")
+        CURATED, HOMOGENEOUS, Ask(HELD_OUT, ABOVE_ZERO, "all clusters − two clusters, held-out tasks", new_clusters=True)
     ),
     "best_tenth_beats_all": compared(
         CHOSEN_WHOLE, WHOLE, Ask(QUALITY, ABOVE_ZERO, "best tenth (3 epochs) − all synthetic (1 epoch), quality")

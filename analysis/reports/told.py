@@ -18,8 +18,9 @@ from core.measures import rise
 STEM = "forgetting_by_kl"  # of the figure's files
 NOTE = (
     "Final trials of every question that were told KL(base || tuned) on right answers to the task's held-out prompts. R² is "
-    "that of a quadratic; its interval is over arms, each with its seeds. Shenfeld 2025 (RL's Razor): if forgetting follows from "
-    "this divergence alone, all runs lie on one curve, whatever the method or what was done against forgetting.\n"
+    "that of a quadratic; its interval is over arms, and over bases where there are three. Shenfeld 2025 (RL's Razor): if "
+    "forgetting follows from this divergence alone, all runs lie on one curve, whatever the method or what was done against "
+    "forgetting.\n"
 )
 
 
@@ -54,4 +55,4 @@ def _by_method(own: Mapping[str, pd.DataFrame]) -> dict[str, Cloud]:
 
 
 def _row(words: str, question: str, of: Cloud) -> list[str]:
-    return [words, question, f"{len(of.kl_N)}", f"{len(set(of.arms_N))}", formatting.estimate(of.r_squared)]
+    return [words, question, f"{len(of.kl_N)}", f"{len(set(of.origin.arms_N))}", formatting.estimate(of.r_squared)]

@@ -1,13 +1,17 @@
 """How much of one measure of many runs another one explains: R² of a quadratic. Pure.
 
-Runs of one arm are alike, so arms are resampled as wholes, and the quadratic is fitted anew in each draw.
+Runs of one arm are alike, and so are runs on one base, so arms and bases are resampled as wholes, crossed, and the quadratic is
+fitted anew in each draw. Two bases are no sample of bases: the interval is then for these. On one base seeds stand for bases.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from analysis.stats.estimate import Estimate, Missing, Why, no_interval
+from analysis.stats.drawn import LEAST_BASES
+from analysis.stats.estimate import Estimate, Missing, Over, Why, no_interval
 from analysis.stats.intervals import from_draws
 
 LEAST_ARMS = 6  # twice the parameters of a quadratic
@@ -27,14 +31,47 @@ def r_squared(x_N: np.ndarray, y_N: np.ndarray) -> float:
     return 1 - float(np.sum((y_N - quadratic(x_N, y_N, x_N)) ** 2)) / spread if spread > 0 else float("nan")
 
 
-def explained(x_N: np.ndarray, y_N: np.ndarray, arms_N: np.ndarray, rng: np.random.Generator) -> Estimate:
-    """R² over all runs with a percentile interval over arms; `arms_N` names each run's arm."""
-    names, codes_N = np.unique(arms_N, return_inverse=True)
+@dataclass(frozen=True)
+class Origin:
+    """Of each of N runs its arm, its seed and its base, as words or numbers."""
+
+    arms_N: np.ndarray
+    seeds_N: np.ndarray
+    bases_N: np.ndarray
+
+    @property
+    def n_seeds(self) -> int:
+        return len(np.unique(self.seeds_N))
+
+    @property
+    def units_N(self) -> tuple[np.ndarray, Over]:
+        """What was drawn beside the arms, and for whom an interval over it speaks."""
+        n_bases = len(np.unique(self.bases_N))
+        if n_bases >= LEAST_BASES:
+            return self.bases_N, Over.NEW_BASES
+        return (self.seeds_N, Over.SEEDS) if n_bases == 1 else (np.zeros(len(self.bases_N)), Over.THESE_BASES)
+
+
+def explained(x_N: np.ndarray, y_N: np.ndarray, origin: Origin, rng: np.random.Generator) -> Estimate:
+    """R² over all runs with a percentile interval over arms and bases."""
+    names, arms_N = np.unique(origin.arms_N, return_inverse=True)
+    units_N, over = origin.units_N
+    units, of_unit_N = np.unique(units_N, return_inverse=True)
     value = r_squared(x_N, y_N) if len(names) > 2 else float("nan")
-    counts = len(x_N), len(names)
+    counts = origin.n_seeds, len(x_N)
     if len(names) < LEAST_ARMS:
         return no_interval(value, *counts, Missing(Why.TOO_FEW, f"needs {LEAST_ARMS} arms"))
-    of_arm = [np.flatnonzero(codes_N == code) for code in range(len(names))]
-    drawn = (np.concatenate([of_arm[i] for i in rng.integers(len(names), size=len(names))]) for _ in range(DRAWS))
-    draws = np.array([r_squared(x_N[own], y_N[own]) for own in drawn if len(np.unique(x_N[own])) > 2])
-    return from_draws(value, draws[np.isfinite(draws)], counts, len(names) - 1)
+    draws = []
+    for _ in range(DRAWS):
+        often_N = _often(len(names), rng)[arms_N] * _often(len(units), rng)[of_unit_N]
+        own = np.repeat(np.arange(len(x_N)), often_N)
+        if len(np.unique(x_N[own])) > 2:
+            draws.append(r_squared(x_N[own], y_N[own]))
+    found = np.array(draws)
+    df = min(len(names), len(units) if len(units) > 1 else len(names)) - 1
+    return replace(from_draws(value, found[np.isfinite(found)], counts, df), over=over)
+
+
+def _often(n: int, rng: np.random.Generator) -> np.ndarray:
+    """How often each of n is drawn when n are drawn again (n,)."""
+    return np.bincount(rng.integers(n, size=n), minlength=n)

@@ -20,7 +20,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.special import stdtr
 
-from analysis.stats.estimate import LEVEL, Estimate, Missing, Why, no_interval
+from analysis.stats.drawn import drawn
+from analysis.stats.estimate import LEVEL, Estimate, Missing, Over, Why, no_interval
 from analysis.stats.intervals import quotient_of_estimates
 
 REACH = 0.65  # of the way to the next rate tried
@@ -29,19 +30,28 @@ TOLERANCE = 0.02  # of quality, here and where an arm is chosen: two points of a
 
 @dataclass(frozen=True)
 class Rated:
-    """Qualities of K rates, sorted upwards, in one run each or in S seeds: (S, K); the standard deviation of a difference of two
-    runs (None: from the seeds) with its degrees of freedom. `ends`: whether rates below and above these are known to be worse,
-    as trainings there diverged."""
+    """Qualities of K rates, sorted upwards, in one run each or in U units, which are seeds or bases: (U, K); the standard
+    deviation of a difference of two runs (None: from the units) with its degrees of freedom. `ends`: whether rates below and
+    above these are known to be worse, as trainings there diverged. `n_seeds`: from how many the units were made."""
 
     rates_K: np.ndarray
-    quality_SK: np.ndarray
+    quality_UK: np.ndarray
     sd: float | None = None
     df: float = math.inf
     ends: tuple[bool, bool] = (False, False)
+    n_seeds: int = 1
+    over: Over = Over.SEEDS
 
     @property
     def mean_K(self) -> np.ndarray:
-        return np.asarray(self.quality_SK.mean(axis=0))
+        return np.asarray(self.quality_UK.mean(axis=0))
+
+
+def over_seeds(rates_K: np.ndarray, quality_SK: np.ndarray, bases_S: np.ndarray | None = None) -> Rated:
+    """K rates in S seeds, (S, K), by what their bases (None: unknown) let them speak for: seeds on one base are not independent
+    where bases differ."""
+    units = drawn(quality_SK, bases_S)
+    return Rated(rates_K, units.scores_UI, n_seeds=len(quality_SK), over=units.over)
 
 
 @dataclass(frozen=True)
@@ -55,17 +65,17 @@ class GoodRates:
 
 def not_worse(rated: Rated, level: float = LEVEL) -> np.ndarray:
     """Which of the K rates are not shown to be worse than another one (K,)."""
-    n_seeds, n_rates = rated.quality_SK.shape
+    n_units, n_rates = rated.quality_UK.shape
     gain_KK = rated.mean_K[None, :] - rated.mean_K[:, None]
     if rated.sd is None:
-        rest_SK = rated.quality_SK - rated.mean_K - rated.quality_SK.mean(axis=1, keepdims=True) + rated.quality_SK.mean()
-        df = (n_seeds - 1) * (n_rates - 1)
-        pooled = math.sqrt(2 * float(np.sum(rest_SK**2)) / max(df, 1))
-        own_KK = np.std(rated.quality_SK[:, None, :] - rated.quality_SK[:, :, None], axis=0, ddof=1)
+        rest_UK = rated.quality_UK - rated.mean_K - rated.quality_UK.mean(axis=1, keepdims=True) + rated.quality_UK.mean()
+        df = (n_units - 1) * (n_rates - 1)
+        pooled = math.sqrt(2 * float(np.sum(rest_UK**2)) / max(df, 1))
+        own_KK = np.std(rated.quality_UK[:, None, :] - rated.quality_UK[:, :, None], axis=0, ddof=1)
         # As in best.py the larger p of two errors, that of the pair alone and that over all pairs.
-        p_KK = np.maximum(_p(gain_KK, own_KK / math.sqrt(n_seeds), n_seeds - 1), _p(gain_KK, pooled / math.sqrt(n_seeds), df))
+        p_KK = np.maximum(_p(gain_KK, own_KK / math.sqrt(n_units), n_units - 1), _p(gain_KK, pooled / math.sqrt(n_units), df))
     else:
-        p_KK = _p(gain_KK, rated.sd / math.sqrt(n_seeds), rated.df)
+        p_KK = _p(gain_KK, rated.sd / math.sqrt(n_units), rated.df)
     found: np.ndarray = ~(p_KK <= (1 - level) / max(n_rates - 1, 1)).any(axis=1)
     return found
 
@@ -80,7 +90,7 @@ def _p(gain_KK: np.ndarray, error: np.ndarray | float, df: float) -> np.ndarray:
 def good_rates(rated: Rated, n_items: int, level: float = LEVEL) -> GoodRates:
     """The best rate and the good ones. There is no interval where the best may lie beyond what was tried; of one seed there is
     one only where the noise is known."""
-    n_seeds, n_rates = rated.quality_SK.shape
+    (n_units, n_rates), n_seeds = rated.quality_UK.shape, rated.n_seeds
     top = int(np.argmax(rated.mean_K)) if n_rates else 0
     if n_rates < 3:
         few = Missing(Why.TOO_FEW, "needs 3 learning rates") if n_rates else Missing(Why.NOT_TUNED, "not tuned")
@@ -88,15 +98,16 @@ def good_rates(rated: Rated, n_items: int, level: float = LEVEL) -> GoodRates:
     value = float(rated.rates_K[top])
     good = np.flatnonzero(rated.mean_K >= rated.mean_K[top] - TOLERANCE)
     low, high = (float(rated.rates_K[end]) for end in _run(good, top))
-    if rated.sd is None and n_seeds < 2:
+    if rated.sd is None and n_units < 2:
         few = Missing(Why.TOO_FEW, "needs 2 seeds, or the noise between runs")
         return GoodRates(no_interval(value, n_seeds, n_items, few, "log"), low, high)
     kept = np.flatnonzero(not_worse(rated, level))
     outer = _between(rated, int(kept[0]), int(kept[-1]))
     if isinstance(outer, Missing):
         return GoodRates(no_interval(value, n_seeds, n_items, outer, "log"), low, high)
-    df = rated.df if rated.sd is not None and math.isfinite(rated.df) else max(n_seeds - 1, 1) if rated.sd is None else 1e6
-    return GoodRates(Estimate(value, *outer, df, n_seeds, n_items, "log", fixed=math.log(outer[1] / outer[0]) / 2), low, high)
+    df = n_units - 1 if rated.sd is None else min(rated.df, 1e6)
+    reach = math.log(outer[1] / outer[0]) / 2
+    return GoodRates(Estimate(value, *outer, df, n_seeds, n_items, "log", fixed=reach, over=rated.over), low, high)
 
 
 def _run(good: np.ndarray, top: int) -> tuple[int, int]:
@@ -125,4 +136,4 @@ def ratio_of_best(top: Rated, bottom: Rated, n_items: int) -> Estimate:
     lost = [f"{name} {side.why}" for name, side in (("first", one), ("second", other)) if side.missing]
     if e.missing:
         return replace(e, missing=Missing(e.missing.kind, "; ".join(lost)))
-    return replace(e, fixed=math.log(e.high / e.low) / 2)
+    return replace(e, fixed=math.log(e.high / e.low) / 2, over=top.over)

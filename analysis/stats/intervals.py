@@ -78,22 +78,22 @@ def variance_and_df(parts_3: np.ndarray, df_3: np.ndarray) -> tuple[np.ndarray, 
     variance = np.maximum(seed + item - rest, VARIANCE_FLOOR * np.maximum(seed, item))
     spread = SEED_WEIGHT * seed**2 / df_3[0] + item**2 / df_3[1] + rest**2 / df_3[2]
     df = np.divide(variance**2, spread, out=np.full_like(np.asarray(variance, dtype=float), 1e6), where=spread > 0)
-    return variance, np.maximum(df, df_3[0])
+    # Of fewer items than seeds (clusters, where these are what was drawn) the items' part may be most of the variance.
+    least = np.where(item > 0, min(df_3[0], df_3[1]), df_3[0])
+    return variance, np.maximum(df, least)
 
 
 def mean_interval(
     scores_SI: np.ndarray,
     strata_I: np.ndarray | None = None,
     n_items: int | None = None,
-    share: bool = False,
     bases_S: np.ndarray | None = None,
 ) -> Estimate:
     """The grand mean with an interval for new seeds and new items of the same strata, and for the bases that drawn.py says.
 
     For a paired effect give the differences. Where items differ from seed to seed give seed means, shape (S, 1), and
     `n_items`: the interval is then Student's t on S − 1 degrees of freedom. There is none where neither seeds nor items differ:
-    scores that are all the same say nothing of how far off they are. But for a `share` of items (scores of 0 and 1): where it is
-    0 or 1 throughout, Clopper and Pearson's interval holds, an item counted once for all seeds. `bases_S`: of each seed.
+    scores that are all the same say nothing of how far off they are. `bases_S`: of each seed.
     """
     n_seeds, width = scores_SI.shape
     shown = width if n_items is None else n_items
@@ -105,7 +105,7 @@ def mean_interval(
     parts_3, df_3 = mean_products(units.scores_UI, units.scores_UI, strata, units.blocks_U)
     variance, df = (float(one) for one in variance_and_df(parts_3, df_3))
     if no_spread(variance, scores_SI):
-        return _never_or_always(value, n_seeds, shown) if share else no_interval(value, n_seeds, shown, NO_SPREAD)
+        return no_interval(value, n_seeds, shown, NO_SPREAD)
     error = math.sqrt(variance)
     below, above = _reaches(t_quantile(df), _skewness(units.scores_UI.mean(axis=1), units.blocks_U, parts_3[0] / variance))
     lasting = math.sqrt(min(max(parts_3[1] - parts_3[2], 0.0) + units.between, variance))
@@ -130,16 +130,6 @@ def _reaches(t: float, skewness: float) -> tuple[float, float]:
         return t, t
     below, above = (sign * (3 / skewness) * (math.cbrt(1 + skewness * (sign * t - skewness / 6)) - 1) for sign in (1, -1))
     return min(max(t, below), MOST_REACH * t), min(max(t, above), MOST_REACH * t)
-
-
-def _never_or_always(value: float, n_seeds: int, n_items: int) -> Estimate:
-    """A share that was 0, or 1, of n items: Clopper, Pearson (1934), whose end is where so few would be seen in 2.5 %."""
-    if value not in (0.0, 1.0):
-        return no_interval(value, n_seeds, n_items, NO_SPREAD)
-    reach = 1 - ((1 - LEVEL) / 2) ** (1 / n_items)
-    return Estimate(
-        value, max(0.0, value - reach), min(1.0, value + reach), max(n_items - 1, 1), n_seeds, n_items, fixed=reach / 2
-    )
 
 
 def item_interval(scores_I: np.ndarray, strata_I: np.ndarray | None = None, n_items: int | None = None) -> Estimate:

@@ -134,6 +134,7 @@ def ratio_over_seeds(logs_S: np.ndarray, spacings: Sequence[float], n_items: int
     96 % without. Of two shapes that differ nothing covers the ratio."""
     e = mean_interval(logs_S[:, None], n_items=n_items, bases_S=bases_S)
     fixed = math.log(10) * SHAPE * math.hypot(*spacings)
-    half_width = math.hypot(e.high - e.value, fixed)
-    low, high = math.exp(e.value - half_width), math.exp(e.value + half_width)
+    # Hall's interval of skewed seeds reaches further on one side.
+    low = math.exp(e.value - math.hypot(e.value - e.low, fixed))
+    high = math.exp(e.value + math.hypot(e.high - e.value, fixed))
     return replace(e, value=math.exp(e.value), low=low, high=high, scale="log", fixed=fixed)

@@ -15,6 +15,7 @@ from analysis.claims.tables import Tables
 from analysis.questions.forgetting_tradeoff.laws import Shape, band, exponent, line, local_exponents, shapes, straightness
 from analysis.questions.forgetting_tradeoff.methods import LORA, Method, along_rates, epochs_of
 from analysis.stats import Estimate
+from analysis.stats.drawn import drawn
 from analysis.stats.points import from_seeds
 from analysis.stats.scaling import compare, seed_draws
 
@@ -25,24 +26,31 @@ POINTS_OF_LINE = 100
 
 @dataclass(frozen=True)
 class Cloud:
-    """Points of several arms in each of S seeds: x (loss or steps) and forgetting, each (S, K)."""
+    """Points of several arms in each of S seeds: x (loss or steps) and forgetting, each (S, K), and the base of each seed (None:
+    unknown)."""
 
     arms: list[Arm]
     x_SK: np.ndarray
     y_SK: np.ndarray
+    bases_S: np.ndarray | None
 
     @property
     def x_K(self) -> np.ndarray:
-        return np.asarray(self.x_SK.mean(axis=0))
+        return np.asarray(drawn(self.x_SK, self.bases_S).scores_UI.mean(axis=0))
 
     @property
     def y_K(self) -> np.ndarray:
-        return np.asarray(self.y_SK.mean(axis=0))
+        return np.asarray(self.y_UK.mean(axis=0))
+
+    @property
+    def y_UK(self) -> np.ndarray:
+        """Forgetting by what seeds and their bases speak for."""
+        return drawn(self.y_SK, self.bases_S).scores_UI
 
     def drawn(self, law: str) -> Line:
-        """A law through the means, with its band over redrawn seeds."""
+        """A law through the means, with its band over redrawn seeds or bases."""
         at = np.geomspace(self.x_K.min(), self.x_K.max(), POINTS_OF_LINE)
-        draws_NK = seed_draws(self.y_SK, np.random.default_rng(RANDOM_STATE))
+        draws_NK = seed_draws(self.y_SK, np.random.default_rng(RANDOM_STATE), bases_S=self.bases_S)
         return Line(at, line(law, self.x_K, self.y_K, at), *band(law, self.x_K, draws_NK, at))
 
 
@@ -74,7 +82,9 @@ def _cloud(t: Tables[Any], arms: list[Arm], column: str, least: int) -> Cloud | 
     x_by_name = t.trials.set_index("fingerprint")[column].astype(float)
     x_SK = np.array([[x_by_name[arm.final[seed]] for arm in arms] for seed in seeds])
     y_SK = scores(t, arms, seeds, "forgetting").mean(axis=2).T
-    return Cloud(arms, x_SK, y_SK) if np.isfinite(x_SK).all() and (x_SK > 0).all() and np.ptp(x_SK.mean(axis=0)) > 0 else None
+    if not np.isfinite(x_SK).all() or (x_SK <= 0).any() or np.ptp(x_SK.mean(axis=0)) == 0:
+        return None
+    return Cloud(arms, x_SK, y_SK, t.panels["forgetting"].bases(arms, seeds))
 
 
 def up_to_best(t: Tables[Any], method: Method) -> list[Arm]:
@@ -95,7 +105,7 @@ def against_loss(t: Tables[Any], methods: Sequence[Method]) -> AgainstLoss | Non
         return None
     found = shapes(points.x_K, points.y_K)
     drawn = dict.fromkeys(("line", *(one.law for one in found[:1]))) if methods == LORA else {}
-    straight = straightness(points.x_SK, points.y_SK, t.panels["forgetting"].n_items)
+    straight = straightness(points.x_SK, points.y_SK, t.panels["forgetting"].n_items, points.bases_S)
     return AgainstLoss(points, found, straight, {law: points.drawn(law) for law in drawn})
 
 
@@ -107,8 +117,8 @@ def against_steps(t: Tables[Any], method: Method) -> AgainstSteps | None:
     points = _cloud(t, sorted(most, key=epochs_of), "train/steps", LEAST_LENGTHS)
     if points is None:
         return None
-    conclusion = compare(from_seeds(points.x_K, points.y_SK, "rising")).conclusion()
-    e = exponent(points.x_K, points.y_SK, t.panels["forgetting"].n_items)
+    conclusion = compare(from_seeds(points.x_K, points.y_UK, "rising")).conclusion()
+    e = exponent(points.x_K, points.y_SK, t.panels["forgetting"].n_items, points.bases_S)
     if e is None:
         return AgainstSteps(points, None, "", conclusion, None)
     return AgainstSteps(points, e, local_exponents(points.x_K, points.y_K), conclusion, points.drawn("power"))

@@ -70,21 +70,22 @@ def line(law: str, x_K: Array, y_K: Array, at_M: Array) -> Array:
     return _fitted(law, x_K, y_K[None], at_M)[0]
 
 
-def straightness(x_SK: Array, y_SK: Array, n_items: int) -> Estimate:
+def straightness(x_SK: Array, y_SK: Array, n_items: int, bases_S: Array | None = None) -> Estimate:
     """R² of a falling straight line through each seed's K points (−R² where forgetting rises with the loss), with Student's t
-    over the seeds. Noise of single runs bends a line as a law does, so this is what a published R² is: of runs, not of means."""
+    over the seeds, or the bases that they drew. Noise of single runs bends a line as a law does, so this is what a published R²
+    is: of runs, not of means."""
     r_S = np.array([np.corrcoef(x_K, y_K)[0, 1] for x_K, y_K in zip(x_SK, y_SK, strict=True)])
-    return mean_interval(-(r_S * np.abs(r_S))[:, None], n_items=n_items)
+    return mean_interval(-(r_S * np.abs(r_S))[:, None], n_items=n_items, bases_S=bases_S)
 
 
-def exponent(steps_K: Array, y_SK: Array, n_items: int) -> Estimate | None:
-    """The exponent of a power law in the steps: each seed's slope between logarithms, Student's t over the seeds. None where
-    some seed did not forget."""
+def exponent(steps_K: Array, y_SK: Array, n_items: int, bases_S: Array | None = None) -> Estimate | None:
+    """The exponent of a power law in the steps: each seed's slope between logarithms, Student's t over the seeds, or the bases
+    that they drew. None where some seed did not forget."""
     if np.min(y_SK) <= 0:
         return None
     x_K = np.log(steps_K) - np.log(steps_K).mean()
     slope_S = np.log(y_SK) @ x_K / float(x_K @ x_K)
-    return mean_interval(slope_S[:, None], n_items=n_items)
+    return mean_interval(slope_S[:, None], n_items=n_items, bases_S=bases_S)
 
 
 def local_exponents(steps_K: Array, y_K: Array) -> str:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from analysis.arms import Arm
+from analysis.arms import Arm, seeds_of
+from analysis.claims.curves import scores
 from analysis.claims.rules import (
     Ask,
     Rule,
     combination,
+    contrast,
     costs,
     costs_at_most,
-    difference,
     hindrance,
     labels,
     not_measured,
     over_measures,
+    whose_tasks,
 )
 from analysis.claims.tables import Fields, Tables
 from analysis.claims.verdicts import SEEDS_ALONE, Finding, untested
@@ -49,7 +52,8 @@ def domains_outside(t: Tables[Tradeoff]) -> Finding:
         - np.mean([rises[d][i] for d in domains if share_of_mix(d, fold)])
         for i, fold in enumerate(folds(t, arm))
     ]
-    e = mean_interval(np.array(values)[:, None], n_items=sum(t.panels[f"nll/{d}"].n_items for d in domains))
+    n_items, bases_S = sum(t.panels[f"nll/{d}"].n_items for d in domains), t.panels["forgetting"].bases([arm], list(arm.final))
+    e = mean_interval(np.array(values)[:, None], n_items=n_items, bases_S=bases_S)
     return Finding(e, ABOVE_ZERO, effect, t.units["forgetting"], SEEDS_ALONE, hindrance(t, "forgetting", arm), labels([arm]))
 
 
@@ -70,19 +74,54 @@ def mostly_mode(t: Tables[Tradeoff]) -> Finding:
 
 
 def better_held_out(t: Tables[Tradeoff]) -> Finding:
-    """lora_better_held_out: the rates are chosen by quality on seen tasks, so that the held-out ones choose nothing."""
+    """lora_better_held_out: the rate of each base is the one that is best on the seen tasks of the others, so that no run that is
+    compared has had a part in the choice."""
     ask = Ask(HELD_OUT, ABOVE_ZERO, "held-out tasks, LoRA rank 16 − full, each at its best seen", new_clusters=True)
-    best = [_best_arm(t, method) for method in (RANK_16, FULL)]
-    if why := not_measured(t, ask) or ("" if all(best) else "needs an arm of rank 16 and one of full fine-tuning"):
+    both = [_best_elsewhere(t, method) for method in (RANK_16, FULL)]
+    few = "needs three rates of rank 16 and of full fine-tuning, on two bases or seeds"
+    if why := not_measured(t, ask) or ("" if all(both) else few):
         return untested(ask.region, ask.effect, why)
-    lora, full = ({"arm": arm.label} for arm in best if arm is not None)
-    found = difference(t, lora, full, ask)
-    rates = ", ".join(f"{method.label} {rate_text(arm.rate)}" for method, arm in zip((RANK_16, FULL), best, strict=True) if arm)
-    return replace(found, note=joined(f"at {rates}", found.note)) if found.estimate else found
+    lora, full = (one for one in both if one is not None)
+    e = contrast([(lora.runs, 1.0), (full.runs, -1.0)], t.panels[HELD_OUT], ask.new_clusters)
+    if e is None:
+        return untested(ask.region, ask.effect, "no common seed")
+    arms = [*lora.of, *full.of]
+    rates = ", ".join(f"{one.runs.label} {' or '.join(rate_text(arm.rate) for arm in one.of)}" for one in (lora, full))
+    note = joined(f"at {rates}, each base's chosen on the others", costs(t, *arms), whose_tasks(ask, e))
+    at_end = ", ".join(one.runs.label for one in (lora, full) if one.at_end)
+    doubt = joined(hindrance(t, HELD_OUT, *arms), f"best learning rate at an end of the axis: {at_end}" if at_end else "")
+    return Finding(e, ask.region, ask.effect, t.units[HELD_OUT], note, doubt, labels(arms))
 
 
-def _best_arm(t: Tables[Tradeoff], method: Method) -> Arm | None:
-    return max(t.own.curves[method], key=lambda arm: t.means[arm.label]["quality"].value, default=None)
+@dataclass(frozen=True)
+class Elsewhere:
+    """A method's runs, each at the rate that is best on other bases; the arms that they are of, along the rate; whether the
+    rate that is best on all of them is the first or the last."""
+
+    runs: Arm
+    of: Sequence[Arm]
+    at_end: bool
+
+
+def _best_elsewhere(t: Tables[Tradeoff], method: Method) -> Elsewhere | None:
+    """By quality on seen tasks; where all seeds are on one base, on the other seeds. None with fewer than three rates."""
+    arms = t.own.curves[method]
+    seeds = seeds_of(*arms)
+    if len(arms) < 3 or len(seeds) < 2:
+        return None
+    quality_KS = scores(t, arms, seeds, "quality").mean(axis=2)
+    bases_S = t.panels["quality"].bases(arms, seeds)
+    units_S = np.arange(len(seeds)) if bases_S is None or len(set(bases_S.tolist())) < 2 else bases_S
+    best_S = best_on_others(quality_KS, units_S)
+    final = {seed: arms[best].final[seed] for seed, best in zip(seeds, best_S, strict=True)}
+    runs = Arm(method.name, method.adapter, method.rank, final=final)
+    top = int(quality_KS.mean(axis=1).argmax())
+    return Elsewhere(runs, [arms[k] for k in sorted(set(best_S.tolist()))], top in (0, len(arms) - 1))
+
+
+def best_on_others(quality_KS: np.ndarray, units_S: np.ndarray) -> np.ndarray:
+    """For each of S seeds which of K arms is best over the seeds of other units (S,)."""
+    return np.array([quality_KS[:, units_S != unit].mean(axis=1).argmax() for unit in units_S])
 
 
 @dataclass(frozen=True)
@@ -103,7 +142,8 @@ class AtEqualQuality:
         if found is None:
             return untested(self.region, self.effect, "needs two rates of each with a seed in common")
         arms = [*t.own.curves[RANK_16], *t.own.curves[FULL]]
-        note = joined("80–95 % of the gain that both reach", costs(t, *arms))
+        held_out = whose_tasks(asks[1], found.difference)
+        note = joined("80–95 % of the gain that both reach", costs(t, *arms), held_out)
         doubt = hindrance(t, one.measure, *arms)
         return Finding(found.difference, self.region, self.effect, t.units[one.measure], note, doubt, labels(arms))
 

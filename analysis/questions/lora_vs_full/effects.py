@@ -16,8 +16,9 @@ from analysis.claims.curves import Plane, matched_arms, scores
 from analysis.claims.rules import Ask, not_measured
 from analysis.claims.tables import Tables
 from analysis.stats import ABOVE_ZERO, Estimate, Missing, Why, no_interval
+from analysis.stats.drawn import drawn
 from analysis.stats.equal_quality import Matched, further
-from analysis.stats.good_rates import Rated, ratio_of_best
+from analysis.stats.good_rates import over_seeds, ratio_of_best
 from analysis.stats.optimum import log_ratios, ratio_over_seeds, spacing
 from core.adapters import METHODS
 from experiments.lora_vs_full import BASELINE, CONDITIONS, EXPERIMENT
@@ -130,8 +131,9 @@ def _ratios(t: Tables[Any], one: Over) -> Ratio:
         method: (np.array([arm.rate for arm in arms]), scores(t, arms, one.seeds, "quality").mean(axis=2))
         for method, arms in zip(("LoRA", "full"), sides(t, one.condition), strict=True)
     }
-    n_items = t.panels["quality"].n_items
-    lora, full = (Rated(rates_K, quality_KS.T) for rates_K, quality_KS in curves.values())
+    quality, arms = t.panels["quality"], [arm for side in sides(t, one.condition) for arm in side]
+    n_items, bases_S = quality.n_items, quality.bases(arms, one.seeds)
+    lora, full = (over_seeds(rates_K, quality_KS.T, bases_S) for rates_K, quality_KS in curves.values())
     logs_S, lost = log_ratios(curves, one.seeds, n_items)
     named = [Missing(why.kind, f"{one.condition}: {why.text}") for why in lost]
     if named:
@@ -139,7 +141,7 @@ def _ratios(t: Tables[Any], one: Over) -> Ratio:
         why = Missing(Why.NOT_BRACKETED if edge else named[0].kind, "; ".join(one.text for one in named))
         return Ratio(no_interval(math.nan, len(logs_S), n_items, why, "log"), logs_S, named)
     e = ratio_of_best(lora, full, n_items)
-    return Ratio(replace(e, value=math.exp(logs_S.mean())), logs_S, named)
+    return Ratio(replace(e, value=math.exp(drawn(logs_S[:, None], bases_S).scores_UI.mean())), logs_S, named)
 
 
 def _shift(t: Tables[Any], names: tuple[str, ...], found: Sequence[Ratio]) -> Estimate:

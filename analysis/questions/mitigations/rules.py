@@ -58,7 +58,7 @@ def told_by_kl(t: Tables[Mitigations]) -> Finding:
         return untested(TOLD, effect, "no trial was told the KL divergence on the task")
     if not t.own.told.known:
         return untested(TOLD, effect, t.own.told.why)
-    note = f"{len(t.own.cloud.kl_N)} trials; the interval is over arms"
+    note = f"{len(t.own.cloud.kl_N)} trials; the interval is over arms, for {t.own.told.over}"
     return Finding(t.own.told, TOLD, effect, "R²", note, "", labels([arm for arm in t.arms if arm.final]))
 
 

@@ -17,7 +17,7 @@ from analysis.claims.tables import Tables
 from analysis.questions.rank_vs_quality import retuning
 from analysis.stats import Estimate, interquartile_mean
 from analysis.stats.front import front_probability, on_front
-from analysis.stats.good_rates import GoodRates, Rated, good_rates
+from analysis.stats.good_rates import GoodRates, good_rates
 from core.errors import BadInput
 
 
@@ -27,9 +27,7 @@ class AgainstFull:
 
     full: Arm | None  # full fine-tuning, if the sweep has an arm of it with a final trial
     tuning: pd.DataFrame  # one row a tuning trial
-    n_tuning_items: int
-    rated: Mapping[str, Rated]  # an arm's curve along the learning rate
-    good: Mapping[str, GoodRates]  # its best rate, whatever the shape of the curve, and the rates that are good
+    good: Mapping[str, GoodRates]  # an arm's best rate, whatever the shape of its curve, and the rates that are good
     differences: Mapping[str, Mapping[str, Estimate]]  # axis → the arm less full, on test
     at_equal_quality: Mapping[str, Estimate]  # forgetting of full less the arm's, on validation
     rows: pd.DataFrame  # one row an arm: all of these, the interquartile mean, and how surely it is on the front
@@ -59,7 +57,7 @@ def prepare(t: Tables[Any]) -> AgainstFull:
     differences = {axis: _differences(t, full, axis) for axis in AXES}
     rows = _rows(t, {"optimum": optima, "forgetting_saved_at_equal_quality": matched}, differences)
     rows = rows.assign(**{f"good_{end}": [getattr(good[arm.label], end) for arm in t.arms] for end in ("low", "high")})
-    return AgainstFull(full, tuning, n_items, rated, good, differences, matched, rows, _front(t))
+    return AgainstFull(full, tuning, good, differences, matched, rows, _front(t))
 
 
 def one_arm_a_rank(t: Tables[Any]) -> None:

@@ -47,8 +47,8 @@ def panels_of(t: Tables[Any], tuned: pd.DataFrame) -> dict[str, Panel]:
 
 
 def rated(t: Tables[Any], tuning: pd.DataFrame, panels: Mapping[str, Panel]) -> dict[str, Rated]:
-    """Arm → its curve along the rates, one run each. The noise of a difference of two runs is that between final runs and that of
-    the items on which they differ."""
+    """Arm → its curve along the rates, one run each, all on one base. The noise of a difference of two runs is that between final
+    runs and that of the items on which they differ."""
     noise, found = _usual_spread(t), {}
     for arm in t.arms:
         own = tuning[tuning["arm"] == arm.label].sort_values("train.learning_rate")
@@ -64,20 +64,24 @@ def rated(t: Tables[Any], tuning: pd.DataFrame, panels: Mapping[str, Panel]) -> 
 
 
 def _usual_spread(t: Tables[Any]) -> tuple[float, float] | None:
-    """The standard deviation between final runs of one arm on one base, and its degrees of freedom: from the median of their
-    variances, as one arm that is unstable at its rate says nothing of the others (half of a sample's efficiency counts)."""
-    panel, variances, df = t.panels["quality"], [], 0
-    for arm in t.arms:
-        by_base: dict[str, list[str]] = {}
-        for name in arm.final.values():
-            by_base.setdefault(panel.base_of.get(name, ""), []).append(name)
-        for names in by_base.values():
-            if len(names) > 1:
-                half_df = (len(names) - 1) / 2
-                median = 2 * gammaincinv(half_df, 0.5)  # of chi-squared
-                variances.append(float(panel.of(names).mean(axis=1).var(ddof=1)) * 2 * half_df / median)
-                df += len(names) - 1
-    return (math.sqrt(float(np.median(variances))), df / 2) if df > 1 else None
+    """The standard deviation of a final run once the means of arms and of seeds are taken out (a seed is another base), and its
+    degrees of freedom: from the median of the arms' variances, as one arm that is unstable at its rate says nothing of the others
+    (half of a sample's efficiency counts). None with one seed or one arm."""
+    ready = [arm for arm in t.arms if arm.final]
+    seeds = seeds_of(*ready)
+    df = (len(ready) - 1) * (len(seeds) - 1)
+    if df < 1:
+        return None
+    table_CS = np.stack([t.panels["quality"].of([arm.final[s] for s in seeds]).mean(axis=1) for arm in ready])
+    half_df = df / len(ready) / 2  # of one arm's part of the residuals
+    variance_C = np.sum(residuals(table_CS) ** 2, axis=1) / (2 * half_df)
+    median = gammaincinv(half_df, 0.5) / half_df  # of chi-squared over its degrees of freedom
+    return math.sqrt(float(np.median(variance_C)) / median), max(df / 2, 1.0)
+
+
+def residuals(table_CS: np.ndarray) -> np.ndarray:
+    """What neither the arm nor the seed explains."""
+    return np.asarray(table_CS - table_CS.mean(axis=0) - table_CS.mean(axis=1, keepdims=True) + table_CS.mean())
 
 
 def _item_error(scores_KI: np.ndarray) -> float:
@@ -127,8 +131,7 @@ def training_noise(t: Tables[Any]) -> TrainingNoise | None:
 def _spread(scores_CSI: np.ndarray, strata_I: np.ndarray) -> float:
     """The standard deviation between runs of one arm that neither the seed nor the items explain."""
     n_arms, n_seeds, _ = scores_CSI.shape
-    table_CS = scores_CSI.mean(axis=2)
-    rest_CS = table_CS - table_CS.mean(axis=0) - table_CS.mean(axis=1, keepdims=True) + table_CS.mean()
+    rest_CS = residuals(scores_CSI.mean(axis=2))
     pairs = [scores_CSI[0] - other_SI for other_SI in scores_CSI[1:]]
     by_item = np.mean([mean_products(pair_SI, pair_SI, strata_I)[0][2] for pair_SI in pairs]) * n_seeds / 2
     df = (n_arms - 1) * (n_seeds - 1)
