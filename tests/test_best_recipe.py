@@ -104,6 +104,13 @@ def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path) -> 
     assert all("the arm of best quality stands for the knee" in found[name].note for name in OF_KNEE)
 
 
+def test_the_knees_claim_says_how_far_its_steps_are_from_the_usual_recipes(tmp_path: Path) -> None:
+    trials, items = frames()
+    steps = trials["arm"].map({"knee": 16.0, TUNED_ARM: 1_130.0}).fillna(100.0)
+    found = verdicts(trials.assign(**{"train/steps": steps}), items, tmp_path)
+    assert all("16 to 1,130 steps" in found[name].note and "at its own steps" in found[name].statement for name in OF_KNEE)
+
+
 def test_no_recipe_stands_for_a_knee_whose_trials_failed(tmp_path: Path) -> None:
     trials, items = frames()
     failed = trials["state"].where((trials["arm"] != "knee") | (trials["phase"] != Phase.FINAL), State.CRASHED)

@@ -10,7 +10,8 @@ import pytest
 from simulated import ArmState, answered, changed, of_frames, question, real, truths
 
 from analysis import questions
-from analysis.questions import model_scale, replay, task_diversity
+from analysis.claims.verdicts import SEEDS_ALONE
+from analysis.questions import model_scale, proxy_transfer, replay, task_diversity
 
 
 def test_learning_rate_finds_a_rise_and_the_ratio_of_the_tops() -> None:
@@ -169,8 +170,8 @@ def test_rank_vs_data_judges_recall_on_the_arms_that_are_asked_for_it() -> None:
         rank = float(str(truth.fields.get("adapter.rank", 128)))
         of_facts, few = "new-facts" in label, "250" in label
         ability = 1.0 if few or of_facts else np.log2(rank) / 4
-        fields = {"data.source": "lab:curated", **truth.fields, "trainable_parameters": 1e4 * rank}
-        fields["data.n_examples"] = 2_000 if of_facts else 250 if few else 4_000
+        fields = {"data.source": "lab:curated", "data.n_examples": 4_000, **truth.fields, "trainable_parameters": 1e4 * rank}
+        fields["train/steps"] = 750.0 if few else 3 * float(str(fields["data.n_examples"])) / 16
         arms[label] = ArmState(fields, ability, held_out=np.log2(rank) / 1.5)
     trials, items = question(arms, n_items=2_000)
     tables, found = of_frames("rank_vs_data", trials, with_recall(trials, items))
@@ -179,6 +180,7 @@ def test_rank_vs_data_judges_recall_on_the_arms_that_are_asked_for_it() -> None:
         "supported",
     )
     assert found["rank_buys_more_with_new_facts"].n_seeds == 4
+    assert found["rank_buys_more_with_new_facts"].note == SEEDS_ALONE  # and nothing on steps: rows and steps are equal
     assert tables.panels["recall/taught"].crossed
     curated = next(arm for arm in tables.arms if "new-facts" not in arm.label)
     assert "recall/taught" not in tables.means[curated.label]
@@ -239,6 +241,14 @@ def test_model_scale_tells_size_from_data_and_whether_the_recipe_carries_over() 
     assert law is not None
     assert law.best.fit.law in model_scale.JOINT
     assert "limit − coefficient X^−alpha D^−beta" in "".join(model_scale.sections(tables))
+
+
+def test_every_base_that_nothing_draws_is_a_size_of_its_own() -> None:
+    names = ["org/phi-1", "org/phi-2", "./ladder-3", "lab:base-0", "lab:base-1"]
+    trials = pd.DataFrame({"model.name": names, "total_parameters": [1.0, 2.0, 3.0, 9.0, np.nan]})
+    drawn = {"lab:base-0": ("lab:base-0", "lab:base-1")}
+    assert [*model_scale.parameters_of(trials, drawn)] == [1.0, 2.0, 3.0, 9.0, 9.0]
+    assert [*proxy_transfer.recipes(trials)["size"]] == ["smallest", "middle", "middle", "largest", "largest"]
 
 
 def test_replay_says_what_its_shares_are_of_the_tokens() -> None:

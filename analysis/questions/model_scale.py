@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +31,7 @@ from analysis.stats.good_rates import GoodRates, Rated, good_rates
 from analysis.stats.scaling import Comparison, Curve, compare, curve, seed_draws
 from core.rates import RATE
 from core.states import Phase, State
+from experiments.model_scale import EXPERIMENT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,12 +55,14 @@ def sizes(trials: pd.DataFrame) -> pd.DataFrame:
     """The base's parameters, alike in all of its size, and what makes a curve: examples, and the rank where it is not 16."""
     rank = [f", r = {int(r)}" if r != RANK else "" for r in trials["adapter.rank"]]
     kind = [f"{int(n):,}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
-    return trials.assign(parameters=parameters_of(trials), kind=kind)
+    return trials.assign(parameters=parameters_of(trials, EXPERIMENT.drawn), kind=kind)
 
 
-def parameters_of(trials: pd.DataFrame) -> pd.Series:
-    """The parameters of each trial's base, of one that failed too: bases of one size differ in their last number."""
-    size = trials["model.name"].astype(str).str.replace(r"-\d+$", "", regex=True)
+def parameters_of(trials: pd.DataFrame, drawn: Mapping[str, Sequence[str]]) -> pd.Series:
+    """The parameters of each trial's base, of one that failed too: those that `drawn` gives to one model are of one size, and any
+    other base is a size of its own."""
+    size_of = {base: size for size, bases in drawn.items() for base in bases}
+    size = trials["model.name"].map(lambda name: size_of.get(name, name))
     found: pd.Series = trials["total_parameters"].groupby(size).transform("max")
     return found
 

@@ -24,8 +24,9 @@ BEST_ARM, KNEE_ARM, _ = FOUND_ARMS
 
 
 def of_knee(ask: Ask) -> Rule:
-    """The knee against the usual recipe tuned. Where the knee is the recipe of best quality, it has no arm of its own, and
-    that arm stands for it; where its trials failed, none does."""
+    """The knee against the usual recipe tuned, each at its own steps: the usual one has those of the best found recipe. Where the
+    knee is the recipe of best quality, it has no arm of its own, and that arm stands for it; where its trials failed, none
+    does."""
 
     def found(t: Tables[Search]) -> Finding:
         own = bool((t.trials["arm"] == KNEE_ARM).any())
@@ -47,6 +48,8 @@ RULES: dict[str, Rule] = {
         USUAL,
         Ask(HELD_OUT, ABOVE_ZERO, "held-out tasks, best found − usual tuned", new_clusters=True),
     ),
-    "knee_forgets_less_than_tuned_usual": of_knee(Ask("forgetting", BELOW_ZERO, "forgetting, knee − usual recipe tuned")),
+    "knee_forgets_less_than_tuned_usual": of_knee(
+        Ask("forgetting", BELOW_ZERO, "forgetting, knee − usual tuned, each at its steps")
+    ),
 }
 QUESTION = Question(VIEW, RULES, prepare=prepare, draw=draw, sections=sections, rules_read_own=False)
