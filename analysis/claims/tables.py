@@ -190,8 +190,12 @@ def _panels(trials: pd.DataFrame, items: pd.DataFrame, final: list[str], names: 
     base_of, fold_of = (_named(trials, final, name) for name in ("model.name", "data.held_out_fold"))
     of_lab = bool(base_of) and all(map(is_lab, base_of.values()))
     cluster_of = {skill.name: skill.cluster for skill in SKILLS} if of_lab else {}
-    drawn = {"base_of": base_of, "fold_of": fold_of, "cluster_of": cluster_of}
-    return {name: replace(a.panel(items, _measured(items, final, name), name), **drawn) for name in names}
+
+    def made(name: str) -> Panel:
+        alone = a.panel(items, _measured(items, final, name), name)
+        return replace(alone, base_of=base_of, fold_of=fold_of, cluster_of=cluster_of)
+
+    return {name: made(name) for name in names}
 
 
 def _named(trials: pd.DataFrame, final: list[str], column: str) -> dict[str, str]:

@@ -123,5 +123,5 @@ def _told(panel: Axes, t: Tables[Mitigations]) -> None:
     usual = usual_epochs(t.arms)
     ways = {arm.label: (arm.method, kind(arm.fields, usual)) for arm in t.arms}
     for of in dict.fromkeys(sorted(ways.values(), key=lambda one: KINDS.index(one[1]))):
-        mine = np.array([ways.get(str(arm)) == of for arm in cloud.arms_N])
+        mine = np.array([ways.get(str(arm)) == of for arm in cloud.origin.arms_N])
         panel.plot(cloud.kl_N[mine], cloud.forgetting_N[mine], linestyle="", **_look(*of) | {"markersize": 3.5, "mew": 0.5})
