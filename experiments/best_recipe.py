@@ -4,8 +4,8 @@ An open search takes the place of a grid. It searches rank, target modules, lear
 by successive halving (Li et al. 2020, ASHA, in its synchronous form). The first rung gives every configuration a ninth of its own
 tokens, and the best trade-offs go on. Three found arms then run with fresh seeds on the test split, beside the project's usual recipe
 as it is and once more tuned: at the steps of the best found recipe, with the rate that is best there. Claims are against the tuned one.
-Each of the fresh seeds holds out another quarter of the clusters; the search holds out the first.
-So the knee may forget less because it trains for fewer steps; its claim says so, and its note has both numbers of steps.
+So the knee may forget less because it trains for fewer steps; its claim says so, and its note has both numbers of steps. Each of the
+fresh seeds holds out another quarter of the clusters; the search holds out the first.
 """
 
 from core import lab

@@ -12,7 +12,7 @@ from core.experiment import Claim, Experiment, LogUniform, Published
 from core.settings import Lora, Trial
 
 WU, LEE = "https://arxiv.org/abs/2012.03107", "https://arxiv.org/abs/2310.09518"
-TOO_HIGH = 3e-2  # ten times where 1,000 examples of rank 16 are best
+TOO_HIGH = 3e-2  # ten times where 1,000 examples of rank 16 were best in the first edition
 
 EXPERIMENT = Experiment(
     name="curriculum",

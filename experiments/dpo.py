@@ -3,9 +3,9 @@
 Claims after Rafailov et al. 2023 (DPO; the second stage's loss), Ivison et al. 2023 (Tulu 2: DPO after instruction tuning) and
 Ouyang et al. 2022 (the "alignment tax"). Every arm has the same first stage. The second one trains on 500 pairs of a right and a wrong
 answer, by DPO at three betas, or, as the control, goes on with the first stage's loss on the right answers alone: as many steps, and
-as many sequences. Its learning rate, as a share of the first stage's, is tuned inside each arm. A seed draws one of the
-laboratory's eight bases. What these pairs teach is to tell
-right from wrong, not what people like: neither length nor style differs between the two answers of a pair.
+as many sequences. Its learning rate, as a share of the first stage's, is tuned inside each arm. A seed draws one of the laboratory's
+eight bases. What these pairs teach is to tell right from wrong, not what people like: neither length nor style differs between the two
+answers of a pair.
 """
 
 from core import lab

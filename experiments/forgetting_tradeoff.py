@@ -17,7 +17,7 @@ LORA_RATES, FULL_RATES = (
     (2.5e-4, 6.3e-4, 1.6e-3, 4e-3, 1e-2),
     (1e-4, 2.5e-4, 6.3e-4, 1.6e-3, 4e-3),
 )  # from the rise to past the top
-LORA_RATE, FULL_RATE = 1.6e-3, 6.3e-4  # each below its method's best: where the number of epochs varies
+LORA_RATE, FULL_RATE = 1.6e-3, 6.3e-4  # each below its method's best in the first edition: where the number of epochs varies
 FULL, RANK_16 = {"adapter.method": "full"}, {"adapter.rank": 16}
 AT_EQUAL_QUALITY = Published(
     effect="about one front, less in some cases: r 256 against full keeps .631 against .446 (code), .599 against .599 (math)",

@@ -1,10 +1,11 @@
 """On what does it depend whether LoRA forgets less than full fine-tuning, and how far apart their best learning rates are?
 
-After Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et al. 2025 (LoRA Without Regret). In the laboratory's
-usual setting two of their findings come out otherwise: at equal quality LoRA has the higher loss on pretraining text, and its best rate
-is about 3 times that of full fine-tuning, not 10 times. Here one thing at a time is changed: LoRA's scale and rank, the schedule, the
-kind of data, the base's width. The rate is an axis and nothing is tuned; every rate runs with every seed, and a seed draws the base: one
-of eight, of the narrow and the wide ones one of three. Rates were added after a look (LOG.md).
+After Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et al. 2025 (LoRA Without Regret). In the usual
+setting of the laboratory's first edition two of their findings came out otherwise: at equal quality LoRA had the higher loss on
+pretraining text, and its best rate was about 3 times that of full fine-tuning, not 10 times. Here one thing at a time is changed:
+LoRA's scale and rank, the schedule, the kind of data, the base's width. The rate is an axis and nothing is tuned; every rate runs with
+every seed, and a seed draws the base: one of eight, of the narrow and the wide ones one of three. Rates were added after a look at the
+first edition (LOG.md).
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from core.settings import Lora, Scalar, Trial
 BIDERMAN, SCHULMAN = "https://arxiv.org/abs/2405.09673", "https://thinkingmachines.ai/blog/lora/"
 BASELINE = "baseline"
 N_RATES = 5
-# Five rates from the rise of quality to past its top, a step of 2.83 apart; where the update is stronger they begin a step lower,
+# Five rates from the rise of quality to past its top (in the first edition), a step of 2.83 apart; where the update is stronger they begin a step lower,
 # and on the wide base, which learns at lower rates too, there is one more below.
 STEPS = (8.8e-5, 2.5e-4, 7e-4, 2e-3, 5.7e-3, 1.6e-2)
 FULL_STEPS = (3.5e-5, 1e-4, 2.8e-4, 8e-4, 2.3e-3, 6.4e-3)

@@ -4,7 +4,7 @@ Claims after Zhang et al. 2024 (fine-tuning loss as a joint power law in model a
 and Schulman et al. 2025 (best learning rate, rank). The laboratory's ladder has 0.2, 0.9 and 4 M parameters, pretrained on as many
 tokens; the largest had half the others' learning rate in its matrices. What each knows of its world stands in its card
 (core/lab/bases). A size has three bases, and a seed draws one of each: claims speak for bases of these sizes. The learning rate is
-tuned inside each arm; its range was widened after a look (LOG.md).
+tuned inside each arm; its range was widened after a look at the first edition (LOG.md).
 """
 
 from core import lab

@@ -2,8 +2,8 @@
 
 After RegMix (Liu et al. 2024: proxies of 1 M parameters find mixtures for 1 B) and DataDecide (Magnusson et al. 2025: which of two
 corpora is better), both of pretraining, here of tuning. Twelve recipes of 500 rows differ in source, choice, breadth and right
-answers. Each is trained on bases of 0.2, 0.9 and 4 M parameters at one learning rate, near the best of all three (model_scale: 2 to
-4e-3). A size has three bases, and a seed draws one of each. Intervals are for new recipes of these kinds, and more seeds make the
+answers. Each is trained on bases of 0.2, 0.9 and 4 M parameters at one learning rate, near the best of all three (2 to 4e-3 in
+model_scale's first edition). A size has three bases, and a seed draws one of each. Intervals are for new recipes of these kinds, and more seeds make the
 ranks themselves surer; twelve recipes tell a correlation of 0.95 from 0.5 with 80 % power.
 """
 

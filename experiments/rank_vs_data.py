@@ -40,7 +40,9 @@ EXPERIMENT = Experiment(
         *(of_new_facts("adapter.rank", rank) for rank in (1, 16, 64)),
         of_new_facts("adapter.method", "full"),
     ),
-    tune={"train.learning_rate": LogUniform(1.25e-4, 6.4e-2, grid=4)},  # 5e-4 to 1.6e-2 had four arms' best at an end
+    tune={
+        "train.learning_rate": LogUniform(1.25e-4, 6.4e-2, grid=4)
+    },  # first edition: 5e-4 to 1.6e-2 had four arms' best at an end
     tune_trials=6,
     tune_again=2,
     seeds=tuple(range(8)),

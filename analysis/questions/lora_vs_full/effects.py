@@ -1,5 +1,6 @@
 """What lora_vs_full prepares: LoRA beside full fine-tuning under each condition (the ratio of their best learning rates, and what
-each forgets at equal quality), and how far a condition moves these from another, paired by seed and item. Pure."""
+each forgets at equal quality), and how far a condition moves these from another, paired by seed and item where both have the same
+bases. Pure."""
 
 from __future__ import annotations
 

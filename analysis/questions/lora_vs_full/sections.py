@@ -16,7 +16,9 @@ NOTE = (
     "Ratio: of the tops of parabolas, with where the best rates may lie whatever the curves' shapes; its difference from the "
     "baseline's takes curves of one method to have one shape. "
     "Equal quality: 80–95 % of the gain that both "
-    "reach; above 0 LoRA forgets less. Differences to the baseline are paired by seed and item; the intervals are each "
+    "reach; above 0 LoRA forgets less. Differences to the baseline are paired by seed and item where "
+    "both have the same bases; narrow and wide bases are others than the baseline's, three of a size against eight, and are "
+    "resampled apart from them. The intervals are each "
     "condition's own, without a correction for their number, and so are the sentences: one thing is called less or more than "
     "another where the interval says so, at 5 % each.\n"
 )
