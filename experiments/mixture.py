@@ -4,9 +4,10 @@ Arms lie evenly over the shares of the sources (a simplex): each alone, mixtures
 them (Scheffé's mixture polynomials, and the exponential law of Ye et al. 2024) and told with the error that it has on mixtures left out
 of the fit. In the laboratory the sources are curated rows of three kinds of tasks, and quality is over all of them. "The same amount" is
 `data.amount`: equal steps here, so that rows of a source that runs out come again; `--set data.amount=epochs,steps,repetition` compares
-all three meanings. All arms have one learning rate: in the first edition the best one hardly depended on the shares, and a rate that is tuned with one run an arm
-would add its noise to the surface. A seed draws one of the laboratory's eight bases. With rows of your own: `--data A,B` (two to four files), which measures quality on held-out rows of
-each in equal numbers; `--data A=1,B=3` on three times as many of B.
+all three meanings. All arms have one learning rate: in the first edition the best one hardly depended on the shares, and
+a rate that is tuned with one run an arm would add its noise to the surface. A seed draws one of the laboratory's eight bases. With rows
+of your own: `--data A,B` (two to four files), which measures quality on held-out rows of each in equal numbers; `--data A=1,B=3` on
+three times as many of B.
 """
 
 from core import lab

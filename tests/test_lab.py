@@ -136,7 +136,7 @@ NAMES_A_TASK = {
 @pytest.mark.parametrize("fold", FOLD_NUMBERS)
 def test_no_synthetic_row_names_a_held_out_task(fold: int) -> None:
     rows = prompts(instruct.training_rows("lab:synthetic", fold))
-    assert len(rows) == (25_372, 25_881, 26_566, 28_156)[fold]
+    assert len(rows) == (32_467, 34_361, 35_899, 36_155)[fold]
     held_out = re.compile("|".join(NAMES_A_TASK[cluster] for cluster in FOLDS[fold]))
     assert not [prompt for prompt in rows if held_out.search(prompt)]
 

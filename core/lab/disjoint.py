@@ -1,10 +1,10 @@
 """Which synthetic rows a fold may train on: none that names a task of a held-out cluster or has an evaluation input.
 
-A row that is exactly a request in a known frame is judged by its task and input (core/lab/make/synthetic.py). The other 21,662 of
+A row that is exactly a request in a known frame is judged by its task and input (core/lab/make/synthetic.py). The other 9,638 of
 the 52,000 are garbled: another ending, a word too many, two requests in one. They are read loosely, and dropped when in
 doubt: by every word that a phrase of some task has, by every run of letters, numbers, words or names as an input of every
-task that is named, and wholly if they name none. Of the rows whose label alone would pass, this drops 17,046 of 42,418 in
-fold 0, 17,010 of 42,891 in fold 1, 16,161 of 42,727 in fold 2 and 17,641 of 45,797 in fold 3; 3,463 to 3,962 garbled rows stay.
+task that is named, and wholly if they name none. Of the rows whose label alone would pass, this drops 6,688 of 39,155 in
+fold 0, 6,547 of 40,908 in fold 1, 5,818 of 41,717 in fold 2 and 6,690 of 42,845 in fold 3; 2,633 to 3,358 garbled rows stay.
 An input is a whole run, as in exact requests: "a b c" may be asked in evaluation where "a b c d" was trained on. Answers are
 not judged: the teacher may by mistake do another task than the one that is named.
 """

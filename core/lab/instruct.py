@@ -123,7 +123,7 @@ def training_rows(source: str, held_out_fold: int, large: bool = False) -> list[
     fixed order; `large`: more curated rows.
 
     Synthetic rows carry the task their prompt was recognised as ("unknown" if none). Rows that name a task of a held-out
-    cluster or may have an evaluation input are left out, garbled ones too: 25,372 to 28,156 of 52,000 stay.
+    cluster or may have an evaluation input are left out, garbled ones too: 32,467 to 36,155 of 52,000 stay.
 
     Raises:
         BadInput: there is no such source.
