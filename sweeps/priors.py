@@ -121,7 +121,7 @@ def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
             continue
         if (best := part.best()) and _is_between(part):
             with suppress(BadInput):  # an input that changed meanwhile, which trials refuse
-                found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, part.arm.overrides)))})
+                found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, {**part.arm.overrides, **best})))})
     if found:
         with suppress(OSError):  # a full disk is told where results are written
             write_whole(directory / TUNED, json.dumps(found, indent=1).encode())

@@ -76,8 +76,22 @@ def test_noise_exchanges_answers_nested_and_leaves_the_others_alone() -> None:
     assert wrong[0] < wrong[1]
     assert all(few[i].id == many[i].id for i in wrong[0])
     assert all(a.messages[:-1] == b.messages[:-1] for a, b in zip(plain, many, strict=True))
+    for i in wrong[1]:  # what was asked for, of the same input, with another result
+        right, given = (row.messages[-1]["content"] for row in (plain[i], many[i]))
+        assert right != given
+        assert right.split(" is to write ")[:-1] == given.split(" is to write ")[:-1]
+        assert right.split(" you get ")[:-1] == given.split(" you get ")[:-1]
+        assert right.count(" ; ") == given.count(" ; ")
+
+
+def test_noise_in_rows_of_a_file_exchanges_answers_within_a_task(tmp_path: Path) -> None:
+    file = tmp_path / "tasks.jsonl"
+    file.write_text("\n".join(f'{{"prompt": "do {i}", "completion": "{i % 2} {i}", "task": "{i % 2}"}}' for i in range(400)))
+    plain, many = (train_rows(source=str(file), noise_share=share) for share in (0.0, 0.5))
     answers = {(row.group, row.messages[-1]["content"]) for row in plain}
-    assert all((many[i].group, many[i].messages[-1]["content"]) in answers for i in wrong[1])  # answers of the same task
+    changed = [(a, b) for a, b in zip(plain, many, strict=True) if a.id != b.id]
+    assert len(changed) == round(0.5 * len(plain))
+    assert all((b.group, b.messages[-1]["content"]) in answers for _, b in changed)
 
 
 def test_where_all_answers_are_alike_there_is_no_wrong_one(tmp_path: Path) -> None:

@@ -200,7 +200,13 @@ def test_relearning_is_measured_on_the_test_split_of_base_and_tuned_model(monkey
 
 
 def test_old_documents_that_are_relearned_are_of_the_six_domains_and_held_out_of_nothing() -> None:
-    texts = relearning.documents(20_000)
+    texts = relearning.documents()
     asked = {text for split in ("validation", "test") for domain in corpus.DOMAINS for text in lab.documents(domain, split)}
     assert not asked & set(texts)
     assert not any(tokenizer.USER in text for text in texts)
+
+
+def test_old_documents_that_are_relearned_have_their_shares_of_tokens() -> None:
+    sizes = [(text.count(" ") + 2, "print" in text.split()) for text in relearning.documents()]
+    code = sum(size for size, is_code in sizes if is_code) / sum(size for size, _ in sizes)
+    assert code == pytest.approx(corpus.DOMAIN_SHARES["code"], abs=0.01)

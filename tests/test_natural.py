@@ -62,7 +62,7 @@ def test_a_base_is_a_model_like_any_other(text: Path, tmp_path: Path, capsys: py
     assert tokenizer.decode(ids[0]) == held_out[: len(tokenizer.decode(ids[0]))]
     assert model(input_ids=ids, labels=ids).loss.item() == pytest.approx(card["held_out_nats_per_token"], abs=0.3)
     asked = tokenizer.apply_chat_template([{"role": "user", "content": "so?"}], tokenize=False, add_generation_prompt=True)
-    assert asked == "Question: so?\nAnswer: "
+    assert asked == "Question: so?\nAnswer:"
     assert natural.main([*command, "--output", str(tmp_path / "b")]) == 0
     assert json.loads((tmp_path / "b/card.json").read_text())["weights_sha256"] == card["weights_sha256"]
     capsys.readouterr()

@@ -15,7 +15,7 @@ from analysis.claims.verdicts import Finding, untested
 from analysis.stats import ABOVE_ZERO
 from analysis.stats.intervals import mean_interval
 
-NONE, SOME = ({"evaluation.shots": n} for n in (0, 4))
+NONE, SOME = ({"evaluation.shots": n} for n in (0, 2))
 VIEW = View(
     x="evaluation.shots",
     x_label="examples before each question",
@@ -58,10 +58,10 @@ def apart(first: Scores, second: Scores, of: tuple[dict[str, int], dict[str, int
 
 
 RULES: dict[str, Rule] = {
-    "tuning_beats_a_prompted_base": apart(_tuned, _base, (NONE, SOME), "quality, tuned without examples − base with four"),
+    "tuning_beats_a_prompted_base": apart(_tuned, _base, (NONE, SOME), "quality, tuned without examples − base with two"),
     "examples_help_a_tuned_model": lambda t: difference(
-        t, SOME, NONE, Ask("quality", ABOVE_ZERO, "quality, tuned with four examples − with none")
+        t, SOME, NONE, Ask("quality", ABOVE_ZERO, "quality, tuned with two examples − with none")
     ),
-    "examples_help_the_base": apart(_base, _base, (SOME, NONE), "quality, base with four examples − with none"),
+    "examples_help_the_base": apart(_base, _base, (SOME, NONE), "quality, base with two examples − with none"),
 }
 QUESTION: Question[None] = Question(VIEW, RULES)

@@ -10,10 +10,10 @@ from typing import TypeVar
 
 from core import checkpoint
 from core.data import columns, files, gym, mixture, sources
-from core.data.rows import Loaded, build, is_lab, made
+from core.data.rows import Loaded, Row, build, is_lab, made
 from core.errors import BadInput, Problems, nearest, of_field
 from core.fields import content_hash
-from core.lab import instruct, version
+from core.lab import instruct, pairs, version
 from core.lab.requests import ALL_SOURCES, COMPOSED, MIXED
 
 Found = TypeVar("Found")
@@ -34,6 +34,7 @@ class Kind:
     """What is known of a kind of source. `load` and `content_hash` get the field that names the source, for messages; what was
     loaded says in `Loaded.content` the hash of what was read, if it can.
 
+    `wrong_answers` gives rows, by their id, answers that are wrong and of the form that was asked for, if the source can.
     With `own_questions` the tasks make their questions by themselves and no row is held out; else rows are.
     """
 
@@ -44,6 +45,7 @@ class Kind:
     own_questions: bool = False
     laboratory: bool = False  # written in the words of the laboratory's world, which only its own models read
     in_turn: bool = False  # subsets take a row of each task in turn: one that has few rows is not crowded out by the others
+    wrong_answers: Callable[[tuple[Row, ...]], dict[str, str]] = lambda rows: {}  # by row
     same_prompts: bool = False  # sources of this kind answer the same prompts in other ways: subsets go by prompt, to be paired
 
 
@@ -146,6 +148,14 @@ def _load_lab(field: str, source: str, pool: Pool) -> Loaded:
     return replace(made(raws), content=version.version_of(source))
 
 
+def _wrong_in_form(rows: tuple[Row, ...]) -> dict[str, str]:
+    """Wrong answers to the laboratory's curated rows, in the style that was asked for, about the input that was asked about."""
+    made_here = [row for row in rows if row.labels[2]]
+    raws = [{"messages": row.messages, "task": row.labels[1], "template": row.labels[2]} for row in made_here]
+    found = zip(made_here, pairs.wrong_answers(raws), strict=True)
+    return {row.id: wrong for row, wrong in found if wrong is not None}
+
+
 # The later an entry stands, the earlier it is asked: what nobody else recognises is a hub id.
 KINDS: dict[str, Kind] = {
     "hub": Kind(
@@ -162,6 +172,7 @@ KINDS: dict[str, Kind] = {
         default_task="lab",
         own_questions=True,
         laboratory=True,
+        wrong_answers=_wrong_in_form,
     ),
     "composed": Kind(
         recognises=lambda source: source in COMPOSED,
@@ -193,6 +204,7 @@ KINDS: dict[str, Kind] = {
         default_task="lab",
         own_questions=True,
         laboratory=True,
+        wrong_answers=_wrong_in_form,
     ),
 }
 

@@ -57,7 +57,7 @@ class Chosen:
 
 def hash_of(source: str) -> str:
     """The content hash of a source."""
-    return version.version_of("lab:curated") if source == LAB_PAIRS else kind_of(source).content_hash(FIELD, source)
+    return version.version_of(source) if source == LAB_PAIRS else kind_of(source).content_hash(FIELD, source)
 
 
 def check(data: Data, prefer: Prefer) -> None:

@@ -116,15 +116,17 @@ def _best(rows: tuple[Row, ...], data: Data) -> tuple[Row, ...]:
     return tuple(row for row in rows if id(row) in kept)
 
 
-def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ...]:
-    """The rows, a share of them with another row's answer: one that differs, of the same task where there is one. Which rows
-    these are the seed draws, nested: a larger share contains the smaller ones.
+def noisy(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
+    """The rows, `data.noise_share` of them with a wrong answer: one that the source knows (`Kind.wrong_answers`), or else another
+    row's that differs, of the same task where there is one. Which rows these are the seed draws, nested: a larger share contains
+    the smaller ones.
 
     Raises:
         BadInput: all rows have the same answer.
     """
-    if not noise_share:
+    if not data.noise_share:
         return rows
+    known = kind_of(data.source).wrong_answers(rows)
     order = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
     ordered = [rows[i] for i in order]
     of_task: dict[str, list[Row]] = {}
@@ -134,9 +136,12 @@ def noisy(rows: tuple[Row, ...], noise_share: float, seed: int) -> tuple[Row, ..
         own = of_task.setdefault(row.group, [])
         places.append(len(own))
         own.append(row)
-    for place, i in enumerate(order[: round(noise_share * len(rows))]):
+    for place, i in enumerate(order[: round(data.noise_share * len(rows))]):
         others = itertools.chain(_from(of_task[rows[i].group], places[place] + 1), _from(ordered, place + 1))
-        answer = next((other.messages[-1] for other in others if other.messages[-1] != rows[i].messages[-1]), None)
+        right = rows[i].messages[-1]
+        answer = next((other.messages[-1] for other in others if other.messages[-1] != right), None)
+        if rows[i].id in known:
+            answer = {**right, "content": known[rows[i].id]}
         if answer is None:
             text = "all rows have the same answer; there is no wrong one to give"
             raise BadInput(f"data.noise_share: {text}", field="data.noise_share")
@@ -185,8 +190,8 @@ def _taken(pool: Drawn, data: Data, seed: int, means: Means) -> tuple[Row, ...]:
     """Of the pool, which is in the seed's order, the rows that are trained on. Wrong answers are there before rows are selected,
     or counted by their tokens: a selection may leave them out."""
     if data.select == RANDOM:
-        return noisy(pool.rows[: data.n_examples], data.noise_share, seed)
-    return drawing.taken(noisy(pool.rows, data.noise_share, seed), data, means, pool.in_shares)
+        return noisy(pool.rows[: data.n_examples], data, seed)
+    return drawing.taken(noisy(pool.rows, data, seed), data, means, pool.in_shares)
 
 
 def _in_shares(rows: tuple[Row, ...], loaded: Loaded) -> tuple[Row, ...]:

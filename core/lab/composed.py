@@ -142,7 +142,7 @@ def questions(split: str, items_per_task: int) -> tuple[Question, ...]:
             if len(inputs) < max(1, items_per_task // 10) and (x := one.example(rng, split)) is not None:
                 inputs[x] = None
         found += [
-            Question(f"{split}/{one.name}/{x}", one.name, str(one.fold), one.request(rng, split, x), one.results(x)[-1])
+            Question(f"{split}/{one.name}/{x}", one.name, str(one.fold), one.request(rng, split, x), bare(one.results(x)[-1]))
             for x in inputs
         ]
     return tuple(found)

@@ -8,7 +8,7 @@ A document belongs to a split by its hash: the pretraining reads "train", the fo
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from core.lab import talk, world
 from core.lab.skills import SKILLS, Skill, Slots
@@ -202,18 +202,18 @@ def documents(domain: str, rng: random.Random, split: str) -> Iterator[str]:
             yield text
 
 
-def mixed_documents(seed: int, n_tokens: int) -> Iterator[str]:
-    """The pretraining stream: documents of all domains and dialogues in random order, at SHARES of about `n_tokens` tokens.
+def mixed_documents(seed: int | str, n_tokens: int, shares: Mapping[str, float] = SHARES) -> Iterator[str]:
+    """Documents of all domains that have shares, in random order, of at least `n_tokens` tokens together: the pretraining stream.
 
     At every step the domain that is furthest behind its share is the likeliest, so the shares hold along the whole stream.
     """
     rng = random.Random(f"corpus {seed}")
-    streams = {domain: documents(domain, rng, "train") for domain in SHARES}
-    spent = dict.fromkeys(SHARES, 0)
+    streams = {domain: documents(domain, rng, "train") for domain in shares}
+    spent = dict.fromkeys(shares, 0)
     total = 0
     while total < n_tokens:
-        lag = [max(1e-9, share * (total + 2_000) - spent[domain]) for domain, share in SHARES.items()]
-        domain = rng.choices(list(SHARES), lag)[0]
+        lag = [max(1e-9, share * (total + 2_000) - spent[domain]) for domain, share in shares.items()]
+        domain = rng.choices(list(shares), lag)[0]
         text = next(streams[domain])
         size = text.count(" ") + 2
         spent[domain] += size

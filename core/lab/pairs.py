@@ -37,27 +37,35 @@ def pairs(held_out_fold: int) -> list[tuple[Raw, Raw]]:
 
 
 def with_wrong_answers(rows: Sequence[Raw]) -> list[tuple[Raw, Raw]]:
-    """Each row with other results of its task in place of its own; rows of a task with one result alone are left out."""
+    """Each row, and the same with a wrong answer; rows of a task with one result alone are left out."""
+    found = []
+    for row, wrong in zip(rows, wrong_answers(rows), strict=True):
+        if wrong is not None:
+            messages = [*row["messages"][:-1], {**row["messages"][-1], "content": wrong}]
+            found.append((row, {**row, "messages": messages}))
+    return found
+
+
+def wrong_answers(rows: Sequence[Raw]) -> list[str | None]:
+    """For each row the answer with other results of its task in place of its own; None if the task has one result alone."""
     asked = [read(row) for row in rows]
     of_task: dict[str, list[str]] = defaultdict(list)
     for one in asked:
         of_task[one.skill.name] += one.results
     places: dict[str, int] = defaultdict(int)
-    found = []
-    for row, one in zip(rows, asked, strict=True):
+    found: list[str | None] = []
+    for one in asked:
         place = places[one.skill.name]
         places[one.skill.name] += len(one.results)
         others = [_other(of_task[one.skill.name], place + i) for i in range(len(one.results))]
         wrong = [other for other in others if other is not None]
-        if len(wrong) == len(others):
-            messages = [*row["messages"][:-1], {**row["messages"][-1], "content": answer(one, wrong)}]
-            found.append((row, {**row, "messages": messages}))
+        found.append(answer(one, wrong) if len(wrong) == len(others) else None)
     return found
 
 
 def read(row: Raw) -> Asked:
     """The row's request, by its frame and task."""
-    skill, prompt = BY_NAME[row["task"]], row["messages"][-2]["content"]
+    skill, prompt = BY_NAME[row["task"].removeprefix(instruct.NEW)], row["messages"][-2]["content"]
     style, ask = next(
         ((style, ask) for style in requests.STYLES for ask in style.asks if ask and prompt.endswith(f" {ask}")),
         (requests.BARE, ""),

@@ -1,4 +1,7 @@
-"""Content hashes of the laboratory: what its world says, and which instruction data it gives. No torch."""
+"""Content hashes of the laboratory: what its world says, and which instruction data it gives. No torch.
+
+Rows and questions are made by programs, so some of what these make is hashed: what goes into them does not tell of their changes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,10 @@ import random
 from dataclasses import asdict
 
 from core.fields import content_hash
-from core.lab import composed, corpus, disjoint, instruct, requests
+from core.lab import composed, corpus, disjoint, instruct, pairs, requests
+from core.preference_settings import LAB_PAIRS
+
+N_HASHED = 500  # rows
 
 
 @functools.cache
@@ -20,25 +26,30 @@ def corpus_hash() -> str:
 
 @functools.cache
 def version() -> str:
-    """A hash of world, frames, instruction data and their filter: the provenance of all but the composed sources."""
+    """A hash of world, instruction data, questions and filter: the provenance of all but the composed sources."""
     synthetic = hashlib.sha256(instruct.SYNTHETIC_FILE.read_bytes()).hexdigest() if instruct.SYNTHETIC_FILE.exists() else "none"
-    sizes = {"n_curated": instruct.N_CURATED, "n_large": instruct.N_LARGE, "filter": disjoint.FILTER}
-    sizes["new_facts"] = instruct.N_TAUGHT * instruct.PHRASINGS
+    asked = [asdict(q) for split in ("validation", "test") for q in instruct.questions(split, 4)]
+    facts = [asdict(q) for found in instruct.fact_questions("test").values() for q in found[:100]]
     return content_hash(
         {
             "corpus": corpus_hash(),
             "frames": requests.FRAMES,
-            "styles": [asdict(style) for style in requests.STYLES],
+            "sizes": [instruct.N_CURATED, instruct.N_LARGE, instruct.N_TAUGHT, instruct.PHRASINGS],
+            "rows": instruct.curated(0, N_HASHED),
+            "questions": asked + facts,
             "synthetic": synthetic,
+            "filter": disjoint.FILTER,
         }
-        | sizes
     )
 
 
 @functools.cache
 def version_of(source: str) -> str:
     """The provenance of a laboratory source: `version`, and for composed requests the rows and questions too, which came
-    later (those of one fold: the compositions are the same in all); of a group its clusters."""
+    later (those of one fold: the compositions are the same in all); of a group its clusters; of pairs what is rejected."""
+    if source == LAB_PAIRS:
+        made = pairs.with_wrong_answers(instruct.curated(0, N_HASHED))
+        return content_hash({"laboratory": version(), "rejected": [rejected for _, rejected in made]})
     if source in requests.GROUPS:
         return content_hash({"laboratory": version(), "clusters": requests.GROUPS[source]})
     if source not in requests.COMPOSED:

@@ -47,6 +47,7 @@ TASKS: dict[str, Task] = {
         cost=costs.lab,
         can_ask=lambda kind: kind.laboratory,
         alone=True,
+        check=examples.check_laboratory,
         uses=("shots",),
         lowered_by="evaluation.items_per_task",
     ),

@@ -23,6 +23,7 @@ from core.settings import Data, Evaluation, Trial
 from core.tasks import rules
 
 CHOICES, DEV = "evaluation.choices", "evaluation.choices_dev"
+MOST_IN_LABORATORY = 2  # examples
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 ANSWER_FIELDS = ("answer", "answerKey", "answer_key", "label", "target")
 GROUP_FIELDS = ("subject", "category", "task")
@@ -40,6 +41,13 @@ class Choice:
 
 
 # Own rows with an answer
+
+
+def check_laboratory(trial: Trial) -> None:
+    """The examples fit into the context of the laboratory's bases, of every style of answers."""
+    if (asked := trial.evaluation.shots) > MOST_IN_LABORATORY:
+        text = f"the laboratory's context of 256 tokens holds at most {MOST_IN_LABORATORY} of its longest"
+        raise BadInput(f"evaluation.shots={asked}: {text}", field="evaluation.shots")
 
 
 def check_answers(trial: Trial) -> None:

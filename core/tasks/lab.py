@@ -135,7 +135,7 @@ def measure(subject: Subject) -> list[Measurement]:
     chat: dict[bool, list[Asked]] = {True: [], False: []}
     told = examples(evaluation)
     for question in instruct.questions(evaluation.split, evaluation.items_per_task):
-        asked = known.chat(question, evaluation.chat, told.get(question.task, ()))
+        asked = known.chat(question, evaluation.chat, told.get((question.task, question.style), ()))
         chat[instruct.is_seen(question.cluster, data.held_out_fold)].append(asked)
     found = [
         exact("exact_match/seen", "quality", model, chat[True], size),
@@ -147,15 +147,14 @@ def measure(subject: Subject) -> list[Measurement]:
     return found + battery(subject, known)
 
 
-def examples(evaluation: Evaluation) -> dict[str, list[Question]]:
-    """By task, `evaluation.shots` questions of the other split, in the order that they are told in. All are answered barely: four
-    longer ones would not fit into the context."""
-    found: dict[str, list[Question]] = {}
+def examples(evaluation: Evaluation) -> dict[tuple[str, str], list[Question]]:
+    """By task and style, `evaluation.shots` questions of the other split, in the order that they are told in."""
+    found: dict[tuple[str, str], list[Question]] = {}
     other = next(split for split in SPLITS if split != evaluation.split)
-    for question in instruct.questions(other, 4 * evaluation.shots) if evaluation.shots else ():
-        of_task = found.setdefault(question.task, [])
-        if question.style == requests.BARE.name and len(of_task) < evaluation.shots:
-            of_task.append(question)
+    for question in instruct.questions(other, 16 * evaluation.shots) if evaluation.shots else ():
+        told = found.setdefault((question.task, question.style), [])
+        if len(told) < evaluation.shots:
+            told.append(question)
     return found
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import random
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,26 +23,19 @@ from core.tasks.measurement import device_of
 
 STEPS, WINDOWS, WINDOW_TOKENS = 20, 8, 128  # optimizer steps, and what each reads
 LEARNING_RATE = 3e-4  # falls linearly to 0
-STREAM = 2_000_000  # drawn like the documents of pretraining, from a seed that none used
+STREAM = "relearning"  # the seed of the documents, which no pretraining had
 
 
 @functools.cache
-def documents(n_words: int) -> tuple[str, ...]:
-    """Old documents of the six domains in their shares, without the dialogues, of at least so many words."""
-    rng = random.Random(f"relearning {STREAM}")
-    found: list[str] = []
-    while sum(text.count(" ") + 2 for text in found) <= n_words:
-        domain = rng.choices(corpus.DOMAINS, list(corpus.DOMAIN_SHARES.values()))[0]
-        found.append(next(corpus.documents(domain, rng, "train")))
-    return tuple(found)
+def documents() -> tuple[str, ...]:
+    """As many old documents as are read, of the six domains in their shares; no dialogues."""
+    return tuple(corpus.mixed_documents(STREAM, STEPS * WINDOWS * WINDOW_TOKENS, corpus.DOMAIN_SHARES))
 
 
 def windows(vocabulary: dict[str, int], end: str) -> torch.Tensor:
     """(STEPS, WINDOWS, WINDOW_TOKENS) token ids, packed as in pretraining."""
     size = STEPS * WINDOWS * WINDOW_TOKENS
-    ids = itertools.chain.from_iterable(
-        [*(vocabulary[word] for word in text.split()), vocabulary[end]] for text in documents(size)
-    )
+    ids = itertools.chain.from_iterable([*(vocabulary[word] for word in text.split()), vocabulary[end]] for text in documents())
     return torch.tensor(list(itertools.islice(ids, size))).view(STEPS, WINDOWS, WINDOW_TOKENS)
 
 

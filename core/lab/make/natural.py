@@ -19,6 +19,7 @@ import json
 import math
 import random
 import sys
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,16 +44,17 @@ HELD_OUT_ONE_IN = 50
 LEARNT_FROM = 20_000_000  # characters, of which the vocabulary is learned
 EXAMINED_WINDOWS = 200
 DEFAULT_TOKENS = 20_000_000
+AT_ONCE = 2_000  # passages encoded
 STATE_SECONDS = 180.0  # between two states
 END, PAD = "<|endoftext|>", "<|pad|>"
 CHAT_TEMPLATE = (
     "{% for message in messages %}"
     "{% if message['role'] == 'assistant' %}"
-    "Answer: {% generation %}{{ message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
+    "Answer:{% generation %}{{ ' ' + message['content'] + eos_token }}{% endgeneration %}{{ '\\n' }}"
     "{% elif message['role'] == 'system' %}{{ message['content'] + '\\n' }}"
     "{% else %}{{ 'Question: ' + message['content'] + '\\n' }}{% endif %}"
     "{% endfor %}"
-    "{% if add_generation_prompt %}Answer: {% endif %}"
+    "{% if add_generation_prompt %}Answer:{% endif %}"
 )
 
 
@@ -92,10 +94,6 @@ def gather(names: Sequence[str]) -> Texts:
         for passage in passages(one.text):
             apart = int(content_hash(passage.strip()), 16) % HELD_OUT_ONE_IN == 0
             (held_out if apart else learnt).append(passage)
-    if not held_out or sum(len(one) for one in held_out) < 4 * CONTEXT_TOKENS:
-        raise BadInput(
-            f"--text {' '.join(names)}: too little text ({len(learnt)} passages); give at least some 300,000 characters"
-        )
     return Texts(tuple(learnt), tuple(held_out), content_hash("".join(one.content for one in read)))
 
 
@@ -148,10 +146,14 @@ class Windows:
             yield from (self.passages[i] for i in order)
 
 
-def encoded(vocabulary: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
-    """Token ids of each text, ended."""
+def encoded(vocabulary: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[array[int]]:
+    """Token ids of each text, ended. Kept in four bytes each: a text may have a hundred million."""
     end = vocabulary.eos_token_id
-    return [[*ids, end] for ids in vocabulary(list(texts), add_special_tokens=False, verbose=False)["input_ids"]]
+    found = []
+    for start in range(0, len(texts), AT_ONCE):
+        part = list(texts[start : start + AT_ONCE])
+        found += [array("I", [*ids, end]) for ids in vocabulary(part, add_special_tokens=False, verbose=False)["input_ids"]]
+    return found
 
 
 def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast, held_out: Sequence[str]) -> dict[str, float]:
@@ -203,11 +205,15 @@ def make(asked: argparse.Namespace) -> dict[str, Any]:
         return card
     print(f"{len(texts.learnt):,} passages to learn from, {len(texts.held_out):,} kept apart", flush=True)
     vocabulary = learn_vocabulary(texts, asked.vocabulary)
+    if (n_apart := sum(map(len, encoded(vocabulary, texts.held_out)))) < CONTEXT_TOKENS:
+        text = f"too little text: {n_apart} tokens of it kept apart, {CONTEXT_TOKENS} needed; give some 300,000 characters"
+        raise BadInput(f"--text {' '.join(asked.text)}: {text}", field="--text")
     ids = encoded(vocabulary, texts.learnt)
     n_tokens = sum(len(one) for one in ids)
     print(f"{n_tokens:,} tokens, read {asked.tokens / n_tokens:.2g} times", flush=True)
     base, place = Base(asked.size, asked.seed, asked.tokens), Place(asked.output, asked.threads, STATE_SECONDS, teacher=False)
-    reading = pretrained(base, vocabulary, {"text_hash": texts.content}, place, Windows(ids, asked.seed))
+    made_of = {"text_hash": texts.content, "vocabulary_hash": content_hash(vocabulary.backend_tokenizer.to_str())}
+    reading = pretrained(base, vocabulary, made_of, place, Windows(ids, asked.seed))
     write_whole(asked.output / "held_out.txt", ("\n\n".join(texts.held_out) + "\n").encode())
     card = {
         **wanted,

@@ -95,6 +95,7 @@ def read(reading: Reading, keeper: Keeper, windows: Windows, at_teacher: Callabl
         print(f"goes on at step {reading.step}", flush=True)
     elif keeper.trouble:
         print(f"begins anew; the state in {keeper.folder} is {keeper.trouble}", flush=True)
+        keeper.trouble = ""
     first, n_steps = reading.step, reading.base.n_steps
     started = time.monotonic()
     reading.model.train()
@@ -108,6 +109,7 @@ def read(reading: Reading, keeper: Keeper, windows: Windows, at_teacher: Callabl
         if keeper.due() or (first < reading.step == n_steps):
             keeper.save(reading.state())
             keeper.trouble and print(f"the state of step {reading.step} {keeper.trouble}", flush=True)
+            keeper.trouble = ""
         if reading.step % TOLD_EVERY == 0 or reading.step == n_steps:
             a_step = (time.monotonic() - started) / (reading.step - first)
             told = f"{recipe.BATCH_TOKENS / a_step:,.0f} tokens/s  ETA {(n_steps - reading.step) * a_step / 60:.0f} min"
