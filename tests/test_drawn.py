@@ -13,6 +13,7 @@ from simulated import ArmState, of_frames, question, sweep, truth
 import experiments
 from analysis import questions, stats
 from analysis.arms import Arm, Panel
+from analysis.claims.fits import points_of
 from analysis.claims.rules import Ask, contrast, whose_tasks
 from analysis.claims.verdicts import Finding, seeds_needed
 from analysis.questions.forgetting_tradeoff.rules import best_on_others
@@ -253,3 +254,14 @@ def test_clusters_that_each_seed_draws_anew_are_units_too() -> None:
     e = contrast([(Arm("a", "lora", 1, final=dict(enumerate(names))), 1.0)], panel, new_clusters=True)
     assert e is not None
     assert (e.over, e.df) == (Over.NEW_CLUSTERS, pytest.approx(3))
+
+
+def test_laws_take_their_noise_from_bases() -> None:
+    """Six seeds on three bases are three units."""
+    trials, items = question({f"n={n}": ArmState({"data.n_examples": n, "rows/used": n}) for n in (250, 500, 1_000)}, seeds=6)
+    trials["model.name"] = "lab:base-" + (trials["seed"] % 3).astype(str)
+    t, _ = of_frames("data_quantity", trials, items)
+    arms = t.where({})
+    points, scores_SK = points_of(t, arms, "quality", np.array([250.0, 500.0, 1_000.0]), "rising")
+    assert (scores_SK.shape, points.n_seeds, points.pure_df) == ((6, 3), 3, 4)
+    assert points.y_K == pytest.approx(scores_SK.mean(axis=0))

@@ -11,6 +11,7 @@ from analysis import formatting
 from analysis.arms import Arm, seeds_of
 from analysis.claims.fitted import Fitted, label, line_of, parameter_text, value_text
 from analysis.claims.tables import Tables
+from analysis.stats.drawn import drawn
 from analysis.stats.points import Points, from_seeds
 from analysis.stats.scaling import compare, curve, seed_draws
 
@@ -44,11 +45,12 @@ def fits(t: Tables) -> tuple[Fitted, ...]:
 
 
 def points_of(t: Tables, arms: Sequence[Arm], measure: str, x: np.ndarray, direction: str) -> tuple[Points, np.ndarray]:
-    """What a law is fitted to: these K arms at x over the S seeds that they share, and the scores of each seed (S, K)."""
-    scores = t.panels[measure]
-    scores_SK = np.array([scores.of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds_of(*arms)])
+    """What a law is fitted to: these K arms at x over the S seeds that they share, with the noise between the seeds or the bases
+    that these drew, and the scores of each seed (S, K)."""
+    scores, seeds = t.panels[measure], seeds_of(*arms)
+    scores_SK = np.array([scores.of([arm.final[seed] for arm in arms]).mean(axis=1) for seed in seeds])
     limits = (0.0, 1.0) if t.units[measure] == "accuracy" else (-math.inf, math.inf)
-    return from_seeds(x, scores_SK, direction, limits), scores_SK
+    return from_seeds(x, drawn(scores_SK, scores.bases(arms, seeds)).scores_UI, direction, limits), scores_SK
 
 
 def legend(found: Sequence[Fitted]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.optimize import least_squares
 from scipy.stats import chi2
 
+from analysis.stats.drawn import drawn
 from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, Estimate, Missing, Why, no_interval
 from analysis.stats.scaling import seed_draws
 
@@ -172,15 +173,15 @@ def surface(x_KQ: Array, scores_SK: Array, n_items: int, higher_is_better: bool 
     sign = 0.0 if kind == "constant" else 1.0 if higher_is_better else -1.0
     best = _best(x_KQ.shape[1], predict, draws, (n_seeds, n_items), sign)
     error = _error(errors_of[kind], n_seeds, n_items)
-    return Surface(x_KQ, y_K, kind, predict, errors, error, _noise(scores_SK), draws, best)
+    return Surface(x_KQ, y_K, kind, predict, errors, error, _noise(drawn(scores_SK, bases_S).scores_UI), draws, best)
 
 
-def _noise(scores_SK: Array) -> float:
-    """The standard error of a mixture's mean, without what a seed adds to all mixtures; nan with one seed."""
-    n_seeds, n_levels = scores_SK.shape
-    df = (n_seeds - 1) * (n_levels - 1)
-    rest = scores_SK - scores_SK.mean(axis=0) - scores_SK.mean(axis=1, keepdims=True) + scores_SK.mean()
-    return math.sqrt(float(np.sum(rest**2)) / df / n_seeds) if df else math.nan
+def _noise(scores_UK: Array) -> float:
+    """The standard error of a mixture's mean over U seeds or bases, without what one adds to all mixtures; nan with one."""
+    n_units, n_levels = scores_UK.shape
+    df = (n_units - 1) * (n_levels - 1)
+    rest = scores_UK - scores_UK.mean(axis=0) - scores_UK.mean(axis=1, keepdims=True) + scores_UK.mean()
+    return math.sqrt(float(np.sum(rest**2)) / df / n_units) if df else math.nan
 
 
 def _error(errors_K: Array, n_seeds: int, n_items: int) -> Estimate:

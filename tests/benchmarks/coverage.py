@@ -90,6 +90,7 @@ CASES = (
     Structure("skewed seeds and bases", 4, 4, 0.6, skewed, skewed),
     Structure("skewed seeds and bases", 8, 8, 0.6, skewed, skewed),
     Structure("exponential seeds", 8, 1, 0.0, normal, exponential),
+    Structure("new clusters, 3", 8, 8, 0.6, clusters=3),
     Structure("new clusters, 6", 8, 8, 0.6, clusters=6),
     Structure("new clusters, 12", 8, 8, 0.6, clusters=12),
 )
