@@ -10,7 +10,7 @@ from core.errors import BadInput, nearest
 from core.lab.corpus import DOMAINS
 from core.settings import REPLAYED, RESPONSE, Trial
 
-REPLAYED_TOKENS = 54  # of a document of the laboratory's corpus, on average (measured)
+REPLAYED_TOKENS = 114  # of a document of the laboratory's corpus, on average (measured)
 MOST_CHARACTERS = 16  # of a token, on average: plenty
 
 

@@ -4,7 +4,7 @@ The questions' rates were made for the laboratory's base, which is 128 wide; a w
 Schulman et al. 2025 (LoRA Without Regret, https://thinkingmachines.ai/blog/lora/), fitted to 14 Llama and Qwen models: LoRA's
 best rate is 5e-4 × (2000 / width)^p, whatever the rank, and that of full fine-tuning a tenth. What else is known agrees:
 
-- the laboratory (width 128, rule: 4.2e-3 and 4.2e-4): best measured rates 1e-3 to 7.2e-3 for LoRA, 8.3e-4 for full;
+- the laboratory (width 128, rule: 4.2e-3 and 4.2e-4): best rates of its first edition 1e-3 to 7.2e-3 for LoRA, 8.3e-4 for full;
 - muP (Yang et al. 2022), where Adam's rate goes with 1 / width: from 576 to 8,192, within a factor of 1.4 of the rule for full;
 - a later sweep over 26 models by the same authors (tinker-cookbook, hyperparam_utils.py): 1e-4 to 1e-3 for LoRA, 0.3 to 3.5
   times the rule. A range reaches REACH to both sides.

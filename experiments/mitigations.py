@@ -4,8 +4,8 @@ After Scialom et al. 2022 and Ibrahim et al. 2024 (replay), Li & Hoiem 2016 and 
 the distance from the base), Wortsman et al. 2022 (WiSE-FT) and Shenfeld et al. 2025 (RL's Razor). Every way runs along the same four
 learning rates, so that it is compared at equal quality with plain LoRA, or full fine-tuning, whose lower rates are themselves the
 simplest mitigation. The two plain trainings of the highest rates are scaled back after training, which trains nothing. All arms see
-the same instruction rows, and a seed draws one of the laboratory's eight bases; replay adds documents to them, so that its trainings are 5 % longer. On a real model replay needs
---base-text. Self-distillation (SDFT) is no arm.
+the same instruction rows, and a seed draws one of the laboratory's eight bases; replay adds documents to them, so that its
+trainings have 5 % more steps. On a real model replay needs --base-text. Self-distillation (SDFT) is no arm.
 """
 
 from core import lab

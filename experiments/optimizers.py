@@ -2,9 +2,10 @@
 
 Claims after Dettmers et al. 2022, Zhao et al. 2024, Chen et al. 2023, Liu et al. 2026 and Schulman et al. 2025. Every optimizer trains
 LoRA and all weights at a learning rate that is tuned for it, in a range moved by its usual ratio to AdamW's (core/optimizers.py
-names the sources). A seed draws one of the laboratory's eight bases. Batches of 4 and 64 stand beside AdamW's of 16, with as many tokens, so with four times or a quarter of the steps.
-LoRA has rank 32, as 8-bit AdamW keeps 32 bits of matrices with fewer than 4,096 numbers. The laboratory's bases were pretrained by
-Muon (their matrices) and AdamW (the rest): of a base that AdamW pretrained, expect the contrary of Muon's claim.
+names the sources). A seed draws one of the laboratory's eight bases. Batches of 4 and 64 stand beside AdamW's of 16, with as many tokens,
+so with four times or a quarter of the steps. LoRA has rank 32, as 8-bit AdamW keeps 32 bits of matrices with fewer than 4,096 numbers.
+The laboratory's bases were pretrained by Muon (their matrices) and AdamW (the rest): of a base that AdamW pretrained, expect the
+contrary of Muon's claim.
 """
 
 from core import lab

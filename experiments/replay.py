@@ -3,8 +3,8 @@
 Claims after Scialom et al. 2022 (1 % rehearsal), Ibrahim et al. 2024 (5 to 25 % replay) and Iyer et al. 2022 (OPT-IML, 5 %).
 Pretraining documents are added to the 1,000 examples until they are the given share of all sequences, so steps grow with the share. The
 instruction examples and the learning rate are the same in every arm. A document is longer than a row, and all of it is in the
-loss; the report says which share of the tokens in the loss each share of the sequences is. Documents come from the whole corpus, or from its programs
-alone. Code is 7 % of the corpus and no task of the tuning data.
+loss; the report says which share of the tokens in the loss each share of the sequences is. Documents come from the whole corpus, or
+from its programs alone. Code is 7 % of the corpus and no task of the tuning data.
 """
 
 from core import lab

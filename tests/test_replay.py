@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
+from statistics import mean
 
 import pytest
 from conftest import make_tokenizer
 from test_trial import run, tiny
 
 from core import preflight, replay
+from core.against_forgetting import REPLAYED_TOKENS
 from core.data import files
 from core.errors import BadInput
+from core.lab import corpus
 from core.settings import Data, Evaluation, Trial
 from core.tasks.text import text_ids, text_windows
 
@@ -22,6 +26,11 @@ WINDOW = 32
 def words(n: int, of: int = 0) -> str:
     """A text that repeats nothing."""
     return " ".join(f"{of}w{i}" for i in range(n))
+
+
+def test_a_document_of_the_corpus_has_as_many_tokens_as_is_reckoned_with() -> None:
+    lengths = [text.count(" ") + 1 + 2 for text in islice(corpus.stream(1), 1_500)]  # one token a word, and an end at each side
+    assert mean(lengths) == pytest.approx(REPLAYED_TOKENS, rel=0.04)
 
 
 def test_pieces_meet_no_scored_range_and_their_order_is_the_seeds() -> None:

@@ -1,8 +1,8 @@
 """What was drawn: seeds, seeds inside each of two bases, or bases. Imports numpy only.
 
 A seed may also change the base model: with `model.name` for each seed, seeds take turns over the bases. What differs between
-bases is then 50 to 70 % of the variance of paired differences (measured in the laboratory: forgetting, quality), so it matters
-whom an interval is to speak for.
+bases is then 50 to 70 % of the variance of paired differences (forgetting, quality; measured in the laboratory's first edition).
+So it matters whom an interval is to speak for.
 
 - One base: for new seeds on it.
 - Two bases, or a user's two checkpoints: two are no sample of bases. Each is a block, seeds differ from the others of their

@@ -1,8 +1,8 @@
 """The figure of rank_vs_quality: (a) quality and (b) forgetting against rank, (c) the quality–forgetting plane with its
 Pareto front, (d) validation quality along the learning rate. Every point carries its 95 % interval.
 
-In (a) and (b) the thin line is the interval of the mean (new seeds and items, on these bases); the thick line is the interval of
-the paired difference from full fine-tuning, drawn around the arm's mean: where it misses the dashed line, the arm
+In (a) and (b) the thin line is the interval of the mean; the thick line is the interval of the paired difference from full
+fine-tuning, drawn around the arm's mean: where it misses the dashed line, the arm
 differs from full. The thin one is wider because bases differ, which pairing takes out.
 In grey the published curve of Hu 2021, normalised (analysis/claims/published.py).
 """

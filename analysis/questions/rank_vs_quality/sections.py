@@ -14,7 +14,7 @@ from analysis.stats.good_rates import GoodRates
 from core.measures import rise
 
 CAPTION = (
-    "**a, b** thin: 95 % interval of the mean (new seeds and items, on these bases); thick and pale: 95 % interval of the "
+    "**a, b** thin: 95 % interval of the mean; thick and pale: 95 % interval of the "
     "paired difference from full fine-tuning, drawn around the arm's mean; where it misses the dashed line, the arm differs "
     "from full. An arrow: cut by the axis. Grey: published, normalised. **c** 95 % intervals of the means; dotted: Pareto "
     "front. **d** one tuning run a point, 95 % interval over items; ring: the rate that was chosen; bars on top: where the "
