@@ -9,14 +9,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import pandas as pd
 
-from analysis.chosen import final_trials
+from analysis.chosen import DRAWN, final_trials
 from analysis.stats import Estimate, mean_interval, ratio_interval, relative_difference
 from core import measures
 from core.states import FAILED, Phase, State
 
 COUNTED = (  # what is looked at to choose and count the trials of an arm
     "arm", "phase", "state", "seed", "fingerprint", "train.learning_rate", "quality", "quality_se", "forgetting", "seconds",
-    "trainable_parameters",
+    "trainable_parameters", *DRAWN,
 )  # fmt: skip
 AXES = ("quality", "forgetting")  # of which every trial has one score, the mean of the measures on it
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis.arms import Arm, Panel, narrow, panel
+from analysis.chosen import base_keys
 from analysis.stats import mean_products, variance_and_df
 from core.states import Phase, State
 
@@ -34,26 +35,31 @@ def at_an_end(tried: pd.DataFrame, rate: float) -> bool:
     return bool(len(tried) and rate in (tried[RATE].min(), tried[RATE].max()))
 
 
-def at_edge(tried: pd.DataFrame, rate: float, scores: Panel) -> bool:
+def at_edge(tried: pd.DataFrame, again: pd.DataFrame, rate: float, scores: Panel) -> bool:
     """Whether the best learning rate is at an end and quality still rises towards it: it beats every rate between the ends by
     more than a standard error of the difference. Where one of them is as good within that, the top is flat and lies inside too.
-    Also true where no rate lies between the ends. `scores`: quality of the trials of `tried`."""
+    Also true where no rate lies between the ends. Rates that ran `again` on further bases are compared on all of them. `scores`:
+    quality of the trials of `tried` and `again`."""
     if not at_an_end(tried, rate):
         return False
-    by_rate = {float(one): own for one, own in tried.groupby(RATE)}
+    by_rate = {float(one): own for one, own in pd.concat([tried, again]).groupby(RATE)}
     inner = sorted(by_rate)[1:-1]
     return all(beats(by_rate[rate], by_rate[one], scores) for one in inner)
 
 
 def beats(first: pd.DataFrame, second: pd.DataFrame, scores: Panel) -> bool:
     """Whether the trials at the first rate are better than those at the second by more than a standard error of the difference,
-    which is paired by item, and by seed where both ran several. At rates that are equally good this is so in 16 % of cases."""
-    one, other = (dict(zip(own["seed"], own["fingerprint"], strict=True)) for own in (first, second))
-    seeds = sorted(one.keys() & other.keys())
-    paired = bool(seeds) and (scores.crossed or len(seeds) > 1)
-    difference_SI = scores.of([one[s] for s in seeds]) - scores.of([other[s] for s in seeds]) if paired else np.empty((0, 0))
+    which is paired by item, and by seed and base where both ran several. At rates that are equally good this is so in 16 % of
+    cases."""
+    one, other = (dict(zip(base_keys(own), own["fingerprint"], strict=True)) for own in (first, second))
+    both = sorted(one.keys() & other.keys())
+    paired = bool(both) and (scores.crossed or len(both) > 1)
+    difference_SI = (
+        scores.of([one[key] for key in both]) - scores.of([other[key] for key in both]) if paired else np.empty((0, 0))
+    )
     if not paired or np.isnan(difference_SI).any():
-        return _beats_unpaired(first, second)
+        shared = [own[[key in both for key in base_keys(own)]] if both else own for own in (first, second)]
+        return _beats_unpaired(*shared)
     variance, _ = variance_and_df(*mean_products(difference_SI, difference_SI, scores.strata_I))
     return float(difference_SI.mean()) > math.sqrt(float(variance))
 
@@ -78,13 +84,17 @@ def ends(arms: Sequence[Arm], trials: pd.DataFrame, items: pd.DataFrame) -> dict
     by_arm = {arm.label: tuned.iloc[:0] for arm in arms} | {str(label): own for label, own in tuned.groupby("arm", sort=False)}
     ending = [arm for arm in arms if at_an_end(by_arm[arm.label], arm.rate)]
     there = {arm.label for arm in ending if not bounded(whole[whole["arm"] == arm.label], arm.rate)}
-    wanted = {name for label in there for name in by_arm[label]["fingerprint"]}
+    further = whole[(whole["phase"] == Phase.AGAIN) & (whole["state"] == State.FINISHED) & whole["quality"].notna()]
+    by_arm_again = {label: further[further["arm"] == label] for label in there}
+    wanted = {name for label in there for own in (by_arm[label], by_arm_again[label]) for name in own["fingerprint"]}
     chosen = items[(items["axis"] == "quality") & items["fingerprint"].isin(wanted)]
     by_trial = {str(name): own for name, own in chosen.groupby("fingerprint", sort=False, observed=True)}
     found = {}
     for arm in arms:
-        tried = by_arm[arm.label]
-        edge = arm.label in there and at_edge(tried, arm.rate, _panel(tried, by_trial))
+        edge = arm.label in there
+        if edge:
+            tried, again = by_arm[arm.label], by_arm_again[arm.label]
+            edge = at_edge(tried, again, arm.rate, _panel(pd.concat([tried, again]), by_trial))
         found[arm.label] = {"at_edge": edge, "flat_to_the_end": arm.label in there and not edge}
     return found
 

@@ -143,6 +143,9 @@ class Experiment:
         for name in (*self.vary, *self.tune, *self.with_seed, *(self.search.space if self.search else ())):
             if name not in flatten(self.base):
                 raise BadInput(f"experiment {self.name}: {name}: {nearest(name, list(flatten(self.base)))}", field=name)
+        for name, entries in {**self.with_seed, **self.drawn}.items():
+            if not entries:
+                raise BadInput(f"experiment {self.name}: {name}: nothing for seeds to take turns over", field=name)
         if len(set(self.seeds)) != len(self.seeds) or not self.seeds:
             raise BadInput(f"experiment {self.name}: seeds={self.seeds}: must be distinct and at least one", field="seeds")
         if bool(self.tune) != (self.tune_trials > 0):
@@ -156,6 +159,11 @@ class Experiment:
             )
         if self.search:
             self._check_search(self.search)
+
+    @property
+    def n_bases(self) -> int:
+        """Over how many base models seeds take turns, at most; 1: there is one alone."""
+        return max(1, len(self.with_seed.get("model.name", ())), *map(len, self.drawn.values()))
 
     def space(self, name: str, trial: Trial) -> LogUniform:
         """The range in which a tuned field is searched in an arm with this trial's model, method and optimizer."""

@@ -44,12 +44,11 @@ def experiments_table(plans: Sequence[Plan]) -> str:
     return "\n".join([*lines, "", "python sweeps/run.py NAME --dry-run shows what it would do."])
 
 
-def tuning(experiment: Experiment, asked: Experiment) -> list[str]:
+def tuning(plan: Plan, asked: Experiment) -> list[str]:
     """What is tuned and where, or that the options turned the tuning off that was `asked` for."""
+    experiment, n_bases = plan.experiment, plan.n_more_bases
     proposals = experiment.tune_trials - math.prod(space.grid for space in experiment.tune.values())
-    again = (
-        f"; the best two again on {experiment.tune_again} more bases" if experiment.tune_again and experiment.with_seed else ""
-    )
+    again = f"; the best two again on {n_bases} more base{'s' * (n_bases != 1)}" if n_bases else ""
     lines = [
         f"tuned in each arm: {name} from {searched(experiment, name)} ({space.grid} grid points, {proposals} proposed{again})"
         for name, space in experiment.tune.items()

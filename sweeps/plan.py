@@ -126,8 +126,12 @@ class Plan:
     @functools.cached_property
     def n_more_bases(self) -> int:
         """On how many bases beside the first the best settings run again: no more than there are."""
-        n_bases = math.lcm(self.n_variants, *map(len, self.experiment.drawn.values()))
-        return min(self.experiment.tune_again, n_bases - 1)
+        return min(self.experiment.tune_again, self.cycle - 1)
+
+    @functools.cached_property
+    def n_bases(self) -> int:
+        """Over how many base models the seeds of an arm take turns; of the arms' numbers the least."""
+        return min(len({self.trial(i, arm.overrides).model.name for i in range(self.cycle)}) for arm in self.arms)
 
     def prior_of(self, arm: Arm) -> float | None:
         """The rate that a like sweep has found for this arm, if it is none of the grid and no further than the arm may go."""
@@ -139,8 +143,9 @@ class Plan:
 
     @property
     def n_beyond(self) -> int:
-        """How many tuning trials there may be beyond the ends of ranges."""
-        return self.experiment.tune_beyond * sum(rate_of(arm.tune) is not None for arm in self.arms)
+        """How many trials there may be beyond the ends of ranges, on all bases on which rates are chosen."""
+        each = self.experiment.tune_beyond * (1 + self.n_more_bases)
+        return each * sum(rate_of(arm.tune) is not None for arm in self.arms)
 
     @property
     def n_final(self) -> int:
@@ -156,10 +161,15 @@ class Plan:
         return math.lcm(*(len(values) for values in self.experiment.with_seed.values()))
 
     @functools.cached_property
+    def cycle(self) -> int:
+        """After how many seeds `with_seed` and `drawn` repeat themselves."""
+        return math.lcm(self.n_variants, *(len(models) for models in self.experiment.drawn.values()))
+
+    @functools.cached_property
     def n_probed(self) -> int:
         """Of how many seeds the inputs differ: of no more than there are, or bases to tune on."""
         most = max(self.most_seeds or 0, len(self.experiment.seeds), 1 + self.experiment.tune_again)
-        return min(math.lcm(self.n_variants, *map(len, self.experiment.drawn.values())), most)
+        return min(self.cycle, most)
 
     @property
     def n_trials(self) -> int:
@@ -186,8 +196,10 @@ class Plan:
         from the models of its kind."""
         with_seed = {name: entries[index % len(entries)] for name, entries in self.experiment.with_seed.items()}
         trial = overridden(self.experiment.base, {**with_seed, **values})
-        kind = self.experiment.drawn.get(trial.model.name) if "model.name" in values else None
-        return replace_field(trial, "model.name", kind[index % len(kind)]) if kind else trial
+        if "model.name" not in values or trial.model.name not in self.experiment.drawn:
+            return trial
+        kind = self.experiment.drawn[trial.model.name]
+        return replace_field(trial, "model.name", kind[index % len(kind)])
 
     def tuning_job(self, arm: Arm, number: int, values: Mapping[str, Scalar]) -> Job:
         """Tuning trial `number` of an arm: the tuning seed, scored on the validation split."""

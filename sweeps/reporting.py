@@ -54,7 +54,8 @@ def _beforehand(plan: Plan, counts: Sequence[int], output: Path, late: bool) -> 
         return {}
     own = is_lab(plan.experiment.base.model.name) and is_lab(plan.experiment.base.data.source)
     flags = [*(["--kept"] if own else []), *(["--late"] if late else [])]
-    words = [plan.experiment.name, "--seeds", ",".join(map(str, counts)), "--output", str(output), *flags]
+    words = [plan.experiment.name, "--seeds", ",".join(map(str, counts)), "--bases", str(plan.n_bases)]
+    words += ["--output", str(output), *flags]
     environment = installation.environment()
     done = subprocess.run(installation.command("analysis.beforehand", *words), env=environment, capture_output=True, text=True)
     try:

@@ -201,7 +201,7 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     inputs = check(plan)
     scored.check(plan, inputs)
     plan = plan.once(alike.same_runs(plan, inputs))
-    notes = lowered + describe.tuning(experiment, asked) + moved.told(experiment, asked, RATE in options.fields_set)
+    notes = lowered + describe.tuning(plan, asked) + moved.told(experiment, asked, RATE in options.fields_set)
     notes += [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
     notes += describe.cautions(plan, inputs) + ([] if remote else cautions(share))

@@ -391,14 +391,20 @@ def test_no_password_of_a_tracking_uri_is_printed(monkeypatch: pytest.MonkeyPatc
     ("again", "chosen"),
     [
         ([], 1e-3),
-        ([(1e-3, "finished", 0.5), (2e-3, "finished", 0.9)], 2e-3),  # the mean over bases decides, as in the sweep
-        ([(1e-3, "finished", 0.9), (2e-3, "finished", 0.5)], 1e-3),
-        ([(1e-3, "diverged", None), (2e-3, "finished", 0.1)], 2e-3),
-        ([(4e-3, "finished", 0.9), (1e-3, "finished", 0.8), (2e-3, "finished", 0.8)], 1e-3),  # one of the best two no more
+        ([(1e-3, 1, "finished", 0.5), (2e-3, 1, "finished", 0.9)], 2e-3),  # the mean over bases decides, as in the sweep
+        ([(1e-3, 1, "finished", 0.9), (2e-3, 1, "finished", 0.5)], 1e-3),
+        ([(1e-3, 1, "diverged", None), (2e-3, 1, "finished", 0.1)], 2e-3),
+        (
+            [(4e-3, 1, "finished", 0.9), (1e-3, 1, "finished", 0.8), (2e-3, 1, "finished", 0.8)],
+            1e-3,
+        ),  # not of the best two
+        # Only the bases that both finished on: 2e-3 would win as it has no quality on the hard one.
+        ([(1e-3, 1, "finished", 0.6), (1e-3, 2, "finished", 0.6), (2e-3, 1, "oom", None), (2e-3, 2, "finished", 0.605)], 1e-3),
+        ([(1e-3, 1, "finished", 0.5), (2e-3, 1, "finished", 0.9), (4e-3, 1, "finished", 1.2)], 4e-3),  # beyond the better of two
     ],
 )
 def test_of_final_trials_at_several_rates_those_count_that_the_sweep_would_choose(again: list, chosen: float) -> None:
-    rows = [("tune", rate, "finished", quality) for rate, quality in ((1e-3, 0.8), (2e-3, 0.79), (4e-3, 0.6))]
-    rows += [("again", *row) for row in again] + [("final", rate, "finished", 0.7) for rate in (1e-3, 2e-3, 4e-3)]
-    group = pd.DataFrame(rows, columns=["phase", "train.learning_rate", "state", "quality"]).assign(arm="lora")
+    rows = [("tune", rate, 0, "finished", quality) for rate, quality in ((1e-3, 0.8), (2e-3, 0.79), (4e-3, 0.6))]
+    rows += [("again", *row) for row in again] + [("final", rate, 0, "finished", 0.7) for rate in (1e-3, 2e-3, 4e-3)]
+    group = pd.DataFrame(rows, columns=["phase", "train.learning_rate", "model.name", "state", "quality"]).assign(arm="lora")
     assert group.loc[final_trials(group), "train.learning_rate"].tolist() == [chosen]

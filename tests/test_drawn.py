@@ -14,8 +14,8 @@ import experiments
 from analysis import questions, stats
 from analysis.arms import Arm, Panel
 from analysis.claims.fits import points_of
+from analysis.claims.more_seeds import seeds_needed
 from analysis.claims.rules import Ask, contrast, whose_tasks
-from analysis.claims.verdicts import Finding, seeds_needed
 from analysis.questions.forgetting_tradeoff.rules import best_on_others
 from analysis.questions.rank_vs_quality import retuning
 from analysis.stats import Over
@@ -100,7 +100,7 @@ def test_more_seeds_do_not_lessen_the_part_of_the_items() -> None:
     assert e.lasting == pytest.approx(0.3 / 40**0.5, rel=0.3)
     assert e.minimum_detectable(1, 4) == pytest.approx(e.minimum_detectable())
     assert e.minimum_detectable(1, 10**6) == pytest.approx((1.96 + 0.84) * e.lasting, rel=0.01)
-    assert seeds_needed(Finding(e, stats.ABOVE_ZERO, ""), 1) is None
+    assert seeds_needed(e, stats.ABOVE_ZERO, 1) is None
 
 
 @pytest.mark.parametrize("n_seeds", [8, 32])

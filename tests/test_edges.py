@@ -113,6 +113,18 @@ def test_an_end_that_is_no_better_is_called_better_as_often_as_a_standard_error_
         called += beats(trials.iloc[[2]], trials.iloc[[1]], scores)
         better = rows[None] + rng.normal(0, 1, (3, n_items)) + np.array([[-1], [0], [3 / n_items**0.5 * 2**0.5]])
         trials, items = frames(list(better))
-        seen += at_edge(trials, RATES[2], panel(items, list(trials["fingerprint"]), "quality"))
+        seen += at_edge(trials, trials.iloc[:0], RATES[2], panel(items, list(trials["fingerprint"]), "quality"))
     assert called / 400 == pytest.approx(rate, abs=0.055)  # three standard errors of 400 draws
     assert seen / 400 >= 0.9  # three standard errors better
+
+
+def test_rates_that_ran_on_further_bases_are_compared_on_all_of_them() -> None:
+    """The first base has its best between the others; on the further ones the highest rate is far better."""
+    first = frames((WORSE, EASY + 0.1, EASY))
+    further = [frames((None, EASY, EASY + 1 + shift), seed=seed) for seed, shift in ((1, 0.0), (2, 0.1))]
+    again = [trials[trials["quality"].notna()].assign(phase="again") for trials, _ in further]
+    bases = [own.assign(**{"model.name": f"base-{n}", "seed": 1_000}) for n, own in enumerate((first[0], *again))]
+    trials, items = pd.concat(bases, ignore_index=True), pd.concat([first[1], *(own for _, own in further)], ignore_index=True)
+    arm = Arm("a", "lora", 1, RATES[2])
+    assert ends([arm], bases[0], items)["a"]["at_edge"] is False  # as the first base alone says
+    assert ends([arm], trials, items)["a"]["at_edge"] is True

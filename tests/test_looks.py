@@ -12,8 +12,9 @@ from scipy.special import stdtrit
 
 import experiments
 from analysis import questions
-from analysis.claims import frozen, looks, power, unanswered
-from analysis.claims.verdicts import Finding, ledger, wishes
+from analysis.beforehand import spread
+from analysis.claims import frozen, looks, more_seeds, power, unanswered
+from analysis.claims.verdicts import Finding, ledger, to_json, wishes
 from analysis.stats import ABOVE_ZERO, Decision, Estimate, Region, mean_interval
 from analysis.stats.looks import ALPHA, levels, repeated_p, total_error
 from core.experiment import Claim, Published
@@ -152,3 +153,59 @@ def test_power_says_what_planned_seeds_can_show_and_which_equality_they_cannot()
     unasked = unanswered.asked(questions.load("shots"), experiments.load("shots"))
     assert "spread between seeds assumed" in power.lines(unasked, {}, "", power.Planned(4, 3))[0]
     assert found[0].verdict is Decision.UNDECIDED
+
+
+def on_bases(n_seeds: int, effect: float, n_draws: int, rng: np.random.Generator) -> list[Estimate]:
+    """Estimates of an effect whose seeds (sd 1) take turns over 8 bases, which have 60 % of the variance."""
+    bases_S = np.arange(n_seeds) % 8
+    base_N8, seed_NS = rng.normal(0, 0.6**0.5, (n_draws, 8)), rng.normal(0, 0.4**0.5, (n_draws, n_seeds))
+    return [mean_interval(row[:, None], n_items=1_000, bases_S=bases_S) for row in effect + base_N8[:, bases_S] + seed_NS]
+
+
+@pytest.mark.parametrize("n_seeds", [8, 16])
+def test_planned_seeds_share_the_bases_that_there_are(n_seeds: int) -> None:
+    """What the plan says is found in four of five, also by the interval that skewness makes longer."""
+    e = power.assumed(Finding(None, ABOVE_ZERO, "effect"), 8)
+    sd = power.ASSUMED[ABOVE_ZERO.form]
+    effect, margin = e.minimum_detectable(1, n_seeds) / sd, e.margin(1, n_seeds) / sd
+    rng = np.random.default_rng(0)
+    assert np.mean([one.low > 0 for one in on_bases(n_seeds, effect, 600, rng)]) == pytest.approx(0.8, abs=0.06)
+    inside = [-margin < one.low and one.high < margin for one in on_bases(n_seeds, 0.0, 600, rng)]
+    assert np.mean(inside) == pytest.approx(0.8, abs=0.06)
+    assert e.minimum_detectable(1, 10**6) == pytest.approx(e.minimum_detectable() * 0.6**0.5, rel=0.01)
+
+
+def test_seeds_that_cannot_decide_are_neither_named_nor_added() -> None:
+    """8 seeds on 8 bases: an effect that only more bases would show, one that is near, and the same with more bases to draw."""
+    scores_S1 = np.array([[0.5], [1.6], [-1.2], [0.3], [1.1], [-0.9], [0.8], [-1.4]])
+
+    def found(mean: float, n_bases: int) -> Estimate:
+        shifted = scores_S1 - scores_S1.mean() + mean
+        return mean_interval(shifted, n_items=1_000, bases_S=np.arange(8)).on_bases(n_bases)
+
+    region = Region(0, math.inf)
+    assert "alone would not decide it, were the effect as estimated: more bases would" in more_seeds.text(
+        found(0.5, 8), region, 1
+    )
+    assert "seeds would decide it" in more_seeds.text(found(0.5, 100), region, 1)
+    assert more_seeds.chance(found(0.2, 8), region, 24) < more_seeds.LEAST_CHANCE < more_seeds.chance(found(0.8, 8), region, 24)
+    assert not wishes(ledger([CLAIM], {"one": Finding(found(0.2, 8), region, "")}, Looks(most=24)))
+    assert wishes(ledger([CLAIM], {"one": Finding(found(0.2, 24), region, "")}, Looks(most=24)))
+
+
+def test_the_plan_says_when_only_more_bases_would_do_and_that_the_spread_is_assumed() -> None:
+    asked = {"one": Finding(None, Region(-0.03, math.inf), "effect")}
+    head, line = power.lines(asked, {}, "", power.Planned(16, 4, n_bases=8))
+    assert head.startswith("what 16 seeds on 8 bases can show (")
+    assert head.endswith("; spread between seeds assumed):")
+    assert line.endswith("no number of seeds on 8 bases would; more bases would")
+    assert power.lines(asked, {}, "", power.Planned(60, 4))[1].endswith("enough to tell no effect from the limit −0.03")
+
+
+def test_results_of_a_sweep_that_drew_no_bases_say_nothing_of_one_that_does(tmp_path: Path) -> None:
+    report = tmp_path / "epochs-1" / "report"
+    report.mkdir(parents=True)
+    rows = ledger([CLAIM], {"one": finding(4)})
+    (report / "verdicts.json").write_text(to_json(rows), encoding="utf-8")
+    assert spread("epochs", tmp_path, kept=True, planned=power.Planned(8, 1, n_bases=8)) == ({}, "")
+    assert spread("epochs", tmp_path, kept=False, planned=power.Planned(8, 1))[1] == "epochs-1"

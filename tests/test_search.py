@@ -7,6 +7,7 @@ import json
 import math
 import random
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -141,6 +142,53 @@ def test_the_best_two_run_again_on_further_bases_and_the_mean_decides() -> None:
         assert part.best() == {"train.learning_rate": (rates - {best[part.arm.label]}).pop()}
     phases = [job.phase for job in told]
     assert phases.index(Phase.FINAL) > max(i for i, phase in enumerate(phases) if phase is Phase.AGAIN)
+
+
+def on_bases(quality_of: Callable[[float, str], Outcome]) -> tuple[Search, list[float]]:
+    """A search of one arm over three bases, and the rates of its first four points."""
+    bases = ("lab:base-0", "lab:base-1", "lab:base-2")
+    one = dataclasses.replace(EXPERIMENT, with_seed={"model.name": bases}, tune_again=2, also=(), vary={}, tune_trials=4)
+    one = dataclasses.replace(one, tune={name: dataclasses.replace(space, grid=4) for name, space in one.tune.items()})
+    search = new({}, experiment=one)
+    rates = [point["train.learning_rate"] for point in search.parts[0].arm.grid]
+    drive(search, lambda job: quality_of(job.trial.train.learning_rate, job.trial.model.name))
+    assert search.finished()
+    return search, rates
+
+
+def test_where_further_bases_choose_an_end_the_range_is_gone_on_with_on_all_of_them() -> None:
+    """The first base has the third of four rates before the fourth, the others the fourth, and one beyond it the best."""
+
+    def quality(rate: float, base: str) -> Outcome:
+        place = sum(rate >= 0.99 * one for one in found)
+        first, others = (0.0, 0.80, 0.85, 0.90, 0.89, 0.88, 0.5), (0.0, 0.5, 0.5, 0.5, 0.7, 0.9, 0.6)
+        return Outcome(State.FINISHED, (first if base == "lab:base-0" else others)[min(place, 6)], 1.0)
+
+    one = dataclasses.replace(EXPERIMENT.tune["train.learning_rate"], grid=4)
+    step = (one.high / one.low) ** (1 / 3)
+    found = [one.low * step**i for i in range(6)]
+    search, rates = on_bases(quality)
+    part = search.parts[0]
+    assert (part.best() or {})["train.learning_rate"] == pytest.approx(rates[3] * step, rel=0.01)
+    again = [job for job in part.known_jobs() if job.phase is Phase.AGAIN]
+    assert len(again) == 2 * 3 == part.n_again  # the best two and the one beyond, past which no rate may lie
+    assert search.n_planned() == len(part.known_jobs())
+
+
+def test_a_base_on_which_one_setting_crashed_counts_for_neither() -> None:
+    """.80, .60, .60 against .79, none, .599: the mean of all that finished would choose the second."""
+
+    def quality(rate: float, base: str) -> Outcome:
+        others = {0.80: (0.60, 0.60), 0.79: (None, 0.599)}
+        first = {rates[1]: 0.80, rates[2]: 0.79}.get(rate, 0.1)
+        value = first if base == "lab:base-0" else others[first][0 if base == "lab:base-1" else 1]
+        return Outcome(State.OOM, None, 1.0, "out of memory") if value is None else Outcome(State.FINISHED, value, 1.0)
+
+    one = dataclasses.replace(EXPERIMENT.tune["train.learning_rate"], grid=4)
+    rates = [float(f"{one.low * (one.high / one.low) ** (i / 3):.3g}") for i in range(4)]
+    search, tried = on_bases(quality)
+    assert tried == rates
+    assert search.parts[0].best() == {"train.learning_rate": rates[1]}
 
 
 def test_one_base_is_not_asked_again() -> None:

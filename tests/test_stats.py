@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from analysis import stats
-from analysis.claims.verdicts import Finding, ledger, seeds_needed
+from analysis.claims.more_seeds import seeds_needed
+from analysis.claims.verdicts import Finding, ledger
 from analysis.stats import Estimate, Region, Why
 from analysis.stats.equal_quality import (
     GAIN_SHARES,
@@ -334,7 +335,7 @@ def test_as_many_seeds_as_said_decide_four_times_in_five(effect: float) -> None:
     for _ in range(300):
         scores = continuous(rng, few, 0.0, parts)
         e = stats.mean_interval(scores - scores.mean() + effect, STRATA)  # the effect just as estimated
-        said.append(seeds_needed(Finding(e, Region(0, np.inf), ""), 1) or few)
+        said.append(seeds_needed(e, Region(0, np.inf), 1) or few)
     needed = int(np.median(said))
     found = [stats.mean_interval(continuous(rng, needed, effect, parts), STRATA).low > 0 for _ in range(300)]
     assert 0.65 <= np.mean(found) <= 0.95
@@ -342,8 +343,8 @@ def test_as_many_seeds_as_said_decide_four_times_in_five(effect: float) -> None:
 
 def test_no_number_of_seeds_is_named_where_more_would_not_help() -> None:
     e = Estimate(0.0, -0.1, 0.1, 6, 4, 100)
-    assert seeds_needed(Finding(e, Region(0, np.inf), ""), 1) is None
-    assert seeds_needed(Finding(None, Region(0, np.inf), ""), 1) is None
+    assert seeds_needed(e, Region(0, np.inf), 1) is None
+    assert seeds_needed(None, Region(0, np.inf), 1) is None
 
 
 def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
@@ -364,8 +365,8 @@ def test_an_undecided_claim_names_the_seeds_that_it_would_take() -> None:
 def test_seeds_do_not_lessen_an_error_that_they_share() -> None:
     """The ratio of best rates on one grid: a parabola misses the top by as much in every seed."""
     shared = Estimate(2.3, 1.36, 3.9, df=3, n_seeds=4, n_items=100, scale="log", fixed=0.5)
-    assert seeds_needed(Finding(shared, Region(0.5, 2.0), ""), 6) is None  # ln(2.3 / 2) = 0.14
-    assert seeds_needed(Finding(dataclasses.replace(shared, fixed=0.0), Region(0.5, 2.0), ""), 6) is not None
+    assert seeds_needed(shared, Region(0.5, 2.0), 6) is None  # ln(2.3 / 2) = 0.14
+    assert seeds_needed(dataclasses.replace(shared, fixed=0.0), Region(0.5, 2.0), 6) is not None
     assert shared.minimum_detectable(1, 10_000) == pytest.approx(np.exp(0.5), rel=0.05)
 
 

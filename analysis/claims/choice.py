@@ -21,9 +21,10 @@ from analysis import arms as a
 from analysis import formatting
 from analysis.arms import Arm, Panel
 from analysis.claims import comparable, untuned
+from analysis.claims.more_seeds import seeds_needed
 from analysis.claims.tables import Tables, has
 from analysis.claims.untuned import Untuned
-from analysis.claims.verdicts import Finding, few_items, seeds_needed
+from analysis.claims.verdicts import few_items
 from analysis.stats import best
 from analysis.stats.best import Pairwise
 from analysis.stats.decision import ABOVE_ZERO, BELOW_ZERO
@@ -206,7 +207,8 @@ def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], bla
     )  # fmt: skip
     losses = {one.name: one.loss(chosen, good if one in quality else told, alpha) for one in scored if chosen in one.labels}
     rival, measured = _rival(t, found, scored, good)
-    return _against(replace(found, losses=losses), measured, rival, len(scored)) if rival else replace(found, losses=losses)
+    found = replace(found, losses=losses)
+    return _against(found, measured, rival, len(scored), t.n_bases) if rival else found
 
 
 def within(scored: Sequence[Measured], labels: Sequence[str]) -> tuple[list[str], dict[str, str]]:
@@ -257,14 +259,14 @@ def _rival(t: Tables[Any], choice: Choice, scored: Sequence[Measured], good: Seq
     return max(others, key=lambda label: float(quality.scores_KSI[quality.index(label)].mean()), default=""), quality
 
 
-def _against(choice: Choice, on: Measured, rival: str, n_measures: int) -> Choice:
+def _against(choice: Choice, on: Measured, rival: str, n_measures: int, n_bases: int) -> Choice:
     """With what more seeds would buy."""
-    e = on.better(rival, choice.chosen)
+    e = on.better(rival, choice.chosen).on_bases(n_bases)
     looks_better = e if choice.base and e.value > 0 else None
     choice = replace(choice, rival=rival, rival_on=on.name, looks_better=looks_better)
     if not e.known:
         return choice
     n_tests = max(1, round(n_measures * (len(on.labels) - 1) / 2))  # one-sided at ALPHA, written as two-sided ones
-    needed = seeds_needed(Finding(e, ABOVE_ZERO if e.value > 0 else BELOW_ZERO, ""), n_tests)
+    needed = seeds_needed(e, ABOVE_ZERO if e.value > 0 else BELOW_ZERO, n_tests)
     now, twice = (e.minimum_detectable(n_tests, n) for n in (e.n_seeds, 2 * e.n_seeds))
     return replace(choice, more_seeds=needed, seen_now=now, seen_twice=twice)

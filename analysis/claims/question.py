@@ -78,4 +78,6 @@ def answer(
     """The tables of a sweep's frames (analysis/load.py) and the verdicts on the experiment's claims, as a look after those
     `before`."""
     tables = tables_of(question, trials, items, experiment)
-    return Answer(tables, ledger(experiment.claims, findings(question, tables, experiment), before))
+    found = findings(question, tables, experiment)
+    known = {claim: replace(one, estimate=one.estimate.on_bases(tables.n_bases)) for claim, one in found.items() if one.estimate}
+    return Answer(tables, ledger(experiment.claims, found | known, before))

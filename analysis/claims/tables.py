@@ -21,7 +21,7 @@ from analysis.claims.untuned import Untuned
 from analysis.stats.estimate import Estimate
 from core.data.rows import is_lab
 from core.errors import BadInput
-from core.experiment import Experiment
+from core.experiment import TUNED_ARM, Experiment
 from core.lab.skills import SKILLS
 from core.measures import ACCURACY
 from core.states import Phase, State
@@ -64,6 +64,7 @@ class Tables(Generic[Own]):
     axes: frozenset[str]  # the fields that the experiment makes different
     tuned: bool  # whether the experiment, as it is written, tunes the learning rate inside each arm
     of_axis: Mapping[str, tuple[str, ...]]  # "quality", "forgetting" → the measures that it is the mean of
+    n_bases: int = 0  # over how many base models the experiment's seeds can take turns
     order: tuple[object, ...] = ()  # the levels of x as the experiment has them, for those that are not numbers
     repeated: tuple[Repeated, ...] = ()  # arms that were not run, as they are the same runs as others
     same: Mapping[str, str] = field(default_factory=dict)  # an arm that was run → an earlier one that is the same runs
@@ -144,13 +145,14 @@ class Tables(Generic[Own]):
 
 
 def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables[Any]:
-    """Arms, scores and estimates from the frames of analysis/load.py. Of an open search only final trials make arms. Pure.
+    """Arms, scores and estimates from the frames of analysis/load.py. Of an open search only final trials make arms, and the
+    tuning of the arm that is tuned beside it. Pure.
 
     Raises:
         BadInput: no final trial has finished.
     """
     trials, same = repeated.derived(trials, view.derive)
-    in_arms = trials[trials["phase"] == Phase.FINAL] if experiment.search else trials
+    in_arms = trials[(trials["phase"] == Phase.FINAL) | (trials["arm"] == TUNED_ARM)] if experiment.search else trials
     found = a.arms(in_arms)
     final = [name for arm in found for name in arm.final.values()]
     if not final:
@@ -178,6 +180,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         axes=_axes(experiment),
         tuned=bool(experiment.tune),
         of_axis=of_axis,
+        n_bases=experiment.n_bases,
         order=view.order or tuple(experiment.vary.get(view.x, ())),
         repeated=same,
         same=alike.same_runs(in_arms, found),

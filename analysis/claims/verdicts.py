@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from analysis import formatting
+from analysis.claims import more_seeds
 from analysis.claims.looks import Taken, look
 from analysis.escaping import Markup, escaped
 from analysis.stats.decision import Decision, Form, Region, holm, verdict
@@ -19,8 +20,6 @@ from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, Estimate, Over, Why
 from core.experiment import FEW_ITEMS, Claim
 from core.looks import Looks, Wish
 
-MOST_SEEDS = 100  # that a sweep takes
-ANY_SEEDS = 1_000_000  # leave of an error what seeds do not lessen
 SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
 RATIO = "ratio"  # a unit
 NO_LOOKS = Looks()
@@ -81,7 +80,10 @@ class Verdict:
     level: float = 1 - LEVEL  # two-sided, of the interval: a look of several has less than 5 %
     looks: tuple[int, ...] = ()  # seeds at each look so far
     df: float | None = None
-    lasting: float = 0.0  # the part of the standard error, on the scale, that more seeds do not lessen
+    lasting: float = 0.0  # this and the next: as the estimate's (stats/estimate.py)
+    n_bases: int = 0
+    between: float | None = None
+    reach: float | None = None
     more_seeds: tuple[str, ...] | None = None  # arms in which more seeds may decide it (none named: all); None: they do not
 
     @property
@@ -127,7 +129,7 @@ def ledger(claims: Sequence[Claim], findings: Mapping[str, Finding], before: Loo
     for claim, (decision, p), p_holm in zip(claims, alone, map(float, adjusted), strict=True):
         finding = findings[claim.id]
         judged = _after_holm(finding, Judged(decision, finding.note, p, p_holm), n_tested)
-        row = _row(claim, finding, judged, n_tested)
+        row = _row(claim, finding, judged, n_tested, before.most)
         rows.append(_at_look(row, finding, one) if (one := taken[claim.id]) else row)
     return rows
 
@@ -162,13 +164,14 @@ def _after_holm(finding: Finding, alone: Judged, n_tested: int) -> Judged:
         notes.append((f"{decision} but for this: " if decision.decided else "") + obstacle)
         decision = Decision.UNDECIDED if e is not None else decision
     elif decision is Decision.UNDECIDED and e and e.known and e.n_seeds > 1:
-        notes.append(_more_text(finding, n_tested))
+        notes.append(more_seeds.text(e, finding.region, n_tested))
     if e is not None and e.known and e.over is Over.NEW_CLUSTERS:
         notes.append("the interval is for new clusters")
     return replace(alone, decision=decision, note=formatting.joined(*notes))
 
 
-def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int) -> Verdict:
+def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int, most: int | None) -> Verdict:
+    """`most`: seeds that an arm may come to have."""
     e = finding.estimate
     return Verdict(
         id=claim.id,
@@ -195,56 +198,29 @@ def _row(claim: Claim, finding: Finding, judged: Judged, n_tested: int) -> Verdi
         over=e.over if e and e.known else "",
         df=_plain(e.df) if e and e.known and math.isfinite(e.df) else None,
         lasting=e.lasting if e else 0.0,
-        more_seeds=finding.arms if judged.decision is Decision.UNDECIDED and seeds_help(finding) else None,
+        n_bases=e.n_bases if e else 0,
+        between=e.between if e else None,
+        reach=e.reach if e else None,
+        more_seeds=finding.arms if judged.decision is Decision.UNDECIDED and seeds_help(finding, most) else None,
     )
 
 
-def seeds_help(finding: Finding) -> bool:
-    """Whether more final seeds in the arms can bring nearer a decision on an undecided claim: nothing else is in the way, and the
-    estimate is made from seeds."""
+def seeds_help(finding: Finding, most: int | None = None) -> bool:
+    """Whether more final seeds in the arms may well decide an undecided claim: nothing else is in the way, the estimate is made
+    from seeds, and with the `most` that there may be a decision is not out of reach."""
     e = finding.estimate
     if e is None or finding.hindrance or few_items(e.n_items):
         return False
     lessened = e.missing is None or e.missing == NEEDS_SEEDS or e.missing.kind in (Why.UNBOUNDED, Why.NO_SPREAD)
-    return lessened and (e.n_seeds > 1 or e.missing == NEEDS_SEEDS)
+    if not e.known:
+        return lessened and (e.n_seeds > 1 or e.missing == NEEDS_SEEDS)
+    n = most if most is not None and most > e.n_seeds else more_seeds.MOST_SEEDS
+    return e.n_seeds > 1 and more_seeds.chance(e, finding.region, n) >= more_seeds.LEAST_CHANCE
 
 
 def few_items(n_items: int) -> str:
     """That an interval over so few items says nothing about new ones; "" where it does."""
     return f"only {n_items} evaluation item{'s' * (n_items != 1)}" if n_items < FEW_ITEMS else ""
-
-
-def seeds_needed(finding: Finding, n_tests: int) -> int | None:
-    """About how many seeds would decide the claim with 80 % power if the effect is what was estimated (one more than MOST_SEEDS:
-    more than a sweep takes). None where the estimate lies so near the rule's limit that more seeds need not do it (also for an
-    error that they do not lessen), or one was all there could be."""
-    e, region = finding.estimate, finding.region
-    if e is None or not e.known or e.n_seeds < 2:
-        return None
-    inside = region.low <= e.value <= region.high
-    bounds = [bound for bound in (region.support if inside else (region.low, region.high)) if math.isfinite(bound)]
-    if e.scale == "log":
-        bounds = [bound for bound in bounds if bound > 0]
-    distance = min((abs(e.on_scale(e.value) - e.on_scale(bound)) for bound in bounds), default=0.0)
-    needed = e.on_scale(e.minimum_detectable(n_tests))
-    if distance < max(needed / 30, e.on_scale(e.minimum_detectable(n_tests, ANY_SEEDS))):  # a thousand times the seeds: no plan
-        return None
-    counts = range(e.n_seeds + 1, MOST_SEEDS + 1)
-    return next((n for n in counts if e.on_scale(e.minimum_detectable(n_tests, n)) <= distance), MOST_SEEDS + 1)
-
-
-def _more_text(finding: Finding, n_tests: int) -> str:
-    """What would decide a claim that is undecided."""
-    n, e = seeds_needed(finding, n_tests), finding.estimate
-    if n is None:
-        no_items = e is not None and seeds_needed(replace(finding, estimate=replace(e, lasting=0.0)), n_tests) is not None
-        drawn = {Over.NEW_BASES: "bases", Over.NEW_CLUSTERS: "clusters", Over.NEW_RECIPES: "recipes"}
-        what = f"more {drawn.get(e.over, 'items') if e is not None else 'items'}"
-        if no_items:
-            return f"more seeds alone would not decide it, were the effect as estimated: {what} would"
-        return "it lies so near the rule's limit that more seeds need not decide it"
-    how_many = f"about {n}" if n <= MOST_SEEDS else f"more than {MOST_SEEDS}"
-    return f"{how_many} seeds would decide it, were the effect as estimated"
 
 
 def _plain(value: float) -> float | None:

@@ -12,8 +12,8 @@ from typing import Any
 from analysis import formatting
 from analysis.claims import accept
 from analysis.claims.choice import ALPHA, OF_FORGETTING, SAME_TIME, SHARE_OF_FORGETTING, TOLERANCE, Choice
+from analysis.claims.more_seeds import MOST_SEEDS
 from analysis.claims.tables import Tables
-from analysis.claims.verdicts import MOST_SEEDS
 from analysis.escaping import escaped, printable
 from analysis.reports import parts, recipe
 from analysis.stats.estimate import Estimate
@@ -101,7 +101,7 @@ def _seeds(choice: Choice, t: Tables[Any]) -> str:
     rival = f"{choice.rival} in {formatting.readable(choice.rival_on)}" if choice.rival_on else choice.rival
     decide = f"{how_many} seeds would tell it from {rival}, were the difference as estimated"
     if n is None:
-        decide = f"it lies so near to {rival} that more seeds need not tell them apart"
+        decide = f"it lies so near to {rival} that more seeds, on the bases that there are, need not tell them apart"
     if math.isnan(choice.seen_now):
         return f"More seeds: {decide}."
     now, twice = formatting.number(choice.seen_now), formatting.number(choice.seen_twice)

@@ -17,11 +17,11 @@ So it matters whom an interval is to speak for.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from analysis.stats.estimate import Over
+from analysis.stats.estimate import Estimate, Over
 
 LEAST_BASES = 3  # that say how bases differ
 LEAST_IN_BLOCK = 2
@@ -34,7 +34,12 @@ class Drawn:
     scores_UI: np.ndarray
     over: Over = Over.SEEDS
     blocks_U: np.ndarray | None = None
-    between: float = 0.0  # the variance of the grand mean that more seeds on the same bases do not lessen
+    n_bases: int = 0  # that were drawn; 0: seeds were
+    between: float | None = None  # the part of the grand mean's standard error that more seeds on these bases do not lessen
+
+    def told(self, e: Estimate, reach: float) -> Estimate:
+        """The estimate with what was drawn; `reach`: how far its interval reaches over Student's t."""
+        return replace(e, over=self.over, n_bases=self.n_bases, between=self.between, reach=reach)
 
 
 def drawn(scores_SI: np.ndarray, bases_S: np.ndarray | None) -> Drawn:
@@ -48,7 +53,7 @@ def drawn(scores_SI: np.ndarray, bases_S: np.ndarray | None) -> Drawn:
     if len(sizes_B) < LEAST_BASES:
         return Drawn(scores_SI, Over.THESE_BASES, codes_S if sizes_B.min() >= LEAST_IN_BLOCK else None)
     mean_BI = np.stack([scores_SI[codes_S == base].mean(axis=0) for base in range(len(sizes_B))])
-    return Drawn(mean_BI, Over.NEW_BASES, None, _between(scores_SI.mean(axis=1), codes_S))
+    return Drawn(mean_BI, Over.NEW_BASES, None, len(sizes_B), _between(scores_SI.mean(axis=1), codes_S))
 
 
 @dataclass(frozen=True)
@@ -85,13 +90,13 @@ def centred(x_S: np.ndarray, blocks_S: np.ndarray) -> np.ndarray:
     return np.asarray(x_S - sums[blocks_S])
 
 
-def _between(mean_S: np.ndarray, codes_S: np.ndarray) -> float:
-    """The part of the variance of the mean over bases that is theirs, where some have several seeds: with one a base, as in a
-    sweep that draws a base with each seed, more seeds are more bases."""
+def _between(mean_S: np.ndarray, codes_S: np.ndarray) -> float | None:
+    """The part of the standard error of the mean over bases that is theirs; None where each has one seed, which says nothing of
+    it."""
     sizes_B = np.bincount(codes_S)
     n_free = len(mean_S) - len(sizes_B)
     if n_free < 1:
-        return 0.0
+        return None
     of_base_B = np.bincount(codes_S, weights=mean_S) / sizes_B
     within = float(np.sum((mean_S - of_base_B[codes_S]) ** 2)) / n_free * float(np.mean(1 / sizes_B))
-    return max(float(of_base_B.var(ddof=1)) - within, 0.0) / len(sizes_B)
+    return math.sqrt(max(float(of_base_B.var(ddof=1)) - within, 0.0) / len(sizes_B))

@@ -108,8 +108,9 @@ def mean_interval(
         return no_interval(value, n_seeds, shown, NO_SPREAD)
     error = math.sqrt(variance)
     below, above = _reaches(t_quantile(df), _skewness(units.scores_UI.mean(axis=1), units.blocks_U, parts_3[0] / variance))
-    lasting = math.sqrt(min(max(parts_3[1] - parts_3[2], 0.0) + units.between, variance))
-    return Estimate(value, value - below * error, value + above * error, df, n_seeds, shown, lasting=lasting, over=units.over)
+    lasting = math.sqrt(min(max(parts_3[1] - parts_3[2], 0.0), variance))
+    e = Estimate(value, value - below * error, value + above * error, df, n_seeds, shown, lasting=lasting)
+    return units.told(e, (below + above) / 2 / t_quantile(df))
 
 
 def _skewness(mean_U: np.ndarray, blocks_U: np.ndarray | None, part: float) -> float:
@@ -213,9 +214,10 @@ def ratio_interval(
     ends = float(grid_G[below[-1]]), float(grid_G[middle + 1 + above[0]])
     df, part = float(df_G[middle]), float(parts_3G[0, middle] / variance_G[middle])
     skewness = _skewness((top_UI - value * bottom_UI).mean(axis=1), top.blocks_U, part)
-    (low, high), between = _stretched(value, ends, df, skewness), drawn(top_SI - value * bottom_SI, bases_S).between
-    lasting = math.sqrt(max(float(parts_3G[1, middle] - parts_3G[2, middle]), 0.0) + between) / means[0]
-    return Estimate(value, low, high, df, n_seeds, shown, "log", lasting=lasting, over=top.over)
+    low, high = _stretched(value, ends, df, skewness)
+    lasting = math.sqrt(max(float(parts_3G[1, middle] - parts_3G[2, middle]), 0.0)) / means[0]
+    e = Estimate(value, low, high, df, n_seeds, shown, "log", lasting=lasting)
+    return drawn((top_SI - value * bottom_SI) / means[0], bases_S).told(e, math.log(high / low) / math.log(ends[1] / ends[0]))
 
 
 def _stretched(value: float, ends: tuple[float, float], df: float, skewness: float) -> tuple[float, float]:
