@@ -166,8 +166,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     means = {arm.label: {name: a.mean(arm, scores) for name, scores in panels.items() if has(arm, scores)} for arm in found}
     own = dict(list(a.narrow(in_arms, view.x, view.curves or view.x).groupby("arm", sort=False)))
     ends = edges.ends(found, in_arms, items)
-    each = [_arm_row(arm, own[arm.label], view, ends[arm.label], experiment.tune) for arm in found]
-    rows = [row | _mean_columns(panels, means[arm.label]) for row, arm in zip(each, found, strict=True)]
+    each = {arm.label: _arm_row(arm, own[arm.label], view, ends[arm.label], experiment.tune) for arm in found}
     return Tables(
         view=view,
         trials=trials,
@@ -176,7 +175,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
         panels=panels,
         means=means,
         units={name: a.unit(name, first) for name in panels},
-        arm_rows=pd.DataFrame(rows),
+        arm_rows=pd.DataFrame([row | _mean_columns(panels, means[label]) for label, row in each.items()]),
         axes=_axes(experiment),
         tuned=bool(experiment.tune),
         of_axis=of_axis,
