@@ -144,8 +144,7 @@ class Plan:
     @property
     def n_beyond(self) -> int:
         """How many trials there may be beyond the ends of ranges, on all bases on which rates are chosen."""
-        each = self.experiment.tune_beyond * (1 + self.n_more_bases)
-        return each * sum(rate_of(arm.tune) is not None for arm in self.arms)
+        return self.experiment.tune_beyond * (1 + self.n_more_bases) * sum(rate_of(arm.tune) is not None for arm in self.arms)
 
     @property
     def n_final(self) -> int:

@@ -198,9 +198,8 @@ def ratio_interval(
     strata = np.zeros(width, dtype=int) if strata_I is None else strata_I
     if min(lowest(mean_interval(scores_SI, strata, bases_S=bases_S)) for scores_SI in (top_SI, bottom_SI)) <= 0:
         return no_interval(value, n_seeds, shown, Missing(Why.UNBOUNDED, "one of the two means may be 0"), "log")
-    pairs = [
-        mean_products(a, b, strata, top.blocks_U) for a, b in ((top_UI, top_UI), (top_UI, bottom_UI), (bottom_UI, bottom_UI))
-    ]
+    sides = ((top_UI, top_UI), (top_UI, bottom_UI), (bottom_UI, bottom_UI))
+    pairs = [mean_products(a, b, strata, top.blocks_U) for a, b in sides]
     grid_G = value * np.geomspace(1e-3, 1e3, 12_001)  # steps of 0.1 %; its middle is the value itself
     parts_3G = np.asarray(sum(c * p[0][:, None] for c, p in zip((1, -2 * grid_G, grid_G**2), pairs, strict=True)))
     variance_G, df_G = variance_and_df(parts_3G, pairs[0][1])
