@@ -40,10 +40,10 @@ EXPERIMENT = Experiment(
 
 
 def test_padding_is_counted_by_micro_batches_with_the_longest_rows_first() -> None:
-    assert cost.padded((1, 9, 2, 8), 4, 4) == 9
-    assert cost.padded((1, 9, 2, 8), 4, 2) == (9 + 9 + 2 + 2) / 4
-    assert cost.padded((1, 9, 2, 8), 4, 1) == 5
-    assert cost.padded((1, 9, 2, 8), 2, 2) == (9 + 9 + 8 + 8) / 4
+    assert memory.padded((1, 9, 2, 8), 4, 4) == 9
+    assert memory.padded((1, 9, 2, 8), 4, 2) == (9 + 9 + 2 + 2) / 4
+    assert memory.padded((1, 9, 2, 8), 4, 1) == 5
+    assert memory.padded((1, 9, 2, 8), 2, 2) == (9 + 9 + 8 + 8) / 4
 
 
 def test_written_tokens_wait_for_one_another() -> None:
