@@ -12,7 +12,7 @@ from core.errors import BadInput
 from core.experiment import Experiment, LogUniform
 from core.fields import flatten
 from core.settings import Data, Full, Lora, Scalar, Train, Trial
-from sweeps import overrides, plan
+from sweeps import describe, overrides, plan
 from sweeps.plan import Inspect, Plan
 
 RANKS = experiments.load("rank_vs_quality")
@@ -318,3 +318,14 @@ def test_probes_are_each_distinct_input_once() -> None:
     one_base = dataclasses.replace(RANKS, with_seed={}, base=Trial(data=Data(source="mine.jsonl")))
     assert len(made(one_base).probes) == 5
     assert {flatten(trial)["data.source"] for trial in made(one_base).probes} == {"mine.jsonl"}
+
+
+def test_bases_that_arms_draw_are_counted_and_told_and_an_empty_draw_is_refused() -> None:
+    found = Plan.of(experiments.load("model_scale"), inspect)
+    assert (found.n_bases, found.n_more_bases) == (3, found.experiment.tune_again)
+    told = describe.tuning(found, found.experiment)
+    assert f"the best two again on {found.n_more_bases} more bases" in told[0]
+    assert Plan.of(experiments.load("quantization"), inspect).n_bases == 8
+    for empty in ({"with_seed": {"model.name": ()}}, {"drawn": {"lab:base-0": ()}}):
+        with pytest.raises(BadInput, match="nothing for seeds to take turns over"):
+            dataclasses.replace(found.experiment, **empty)  # type: ignore[arg-type]
