@@ -70,7 +70,7 @@ def _usual_spread(t: Tables[Any]) -> tuple[float, float] | None:
     ready = [arm for arm in t.arms if arm.final]
     seeds = seeds_of(*ready)
     df = (len(ready) - 1) * (len(seeds) - 1)
-    if df < 1:
+    if len(ready) < 2 or len(seeds) < 2:
         return None
     table_CS = np.stack([t.panels["quality"].of([arm.final[s] for s in seeds]).mean(axis=1) for arm in ready])
     half_df = df / len(ready) / 2  # of one arm's part of the residuals
