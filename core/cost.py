@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -172,12 +173,14 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
 
 
 def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:
-    """Seconds of the optimizer steps, padding included."""
+    """Seconds of the optimizer steps, padding included where rows go through with it."""
     changed = adapters.METHODS[trial.adapter.method].changes_base
     beside = trial.train.kl_to_base > 0  # the base reads it all too
     passes = (3 if changed else 2) + way.checkpointing + beside  # in forward passes
     share = inputs.tokens / max(1.0, inputs.mean_tokens)  # rows that are seen, all epochs together
-    read = share * memory.padded(inputs.lengths, trial.train.batch_size, way.micro_batch_size)
+    packed = how.device == "cpu" and not way.checkpointing  # core/packing.py; not under methods with tokens of their own
+    size = inputs.mean_tokens if packed else padded(inputs.lengths, trial.train.batch_size, way.micro_batch_size)
+    read = share * size
     operations = passes * one.read(read, share * inputs.mean_taught, inputs.mean_tokens)
     return inputs.steps * _step(trial, inputs, one, how, way) + operations / how.training
 
@@ -201,6 +204,15 @@ def preferring(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory
     seen += pairs.n_used if trial.prefer.sequences == 2 else 0
     read = seen * one.read(pairs.mean_tokens, pairs.mean_taught, pairs.mean_tokens / 2)
     return train.n_steps(pairs.n_used) * _step(trial, inputs, one, how, way) + read / how.training
+
+
+def padded(lengths: Sequence[int], batch_size: int, micro: int) -> float:
+    """Tokens a row, padding included: an optimizer step's rows go through the model longest first, `micro` at a time."""
+    total = 0
+    for start in range(0, len(lengths), batch_size):
+        batch = sorted(lengths[start : start + batch_size], reverse=True)
+        total += sum(batch[at] * len(batch[at : at + micro]) for at in range(0, len(batch), micro))
+    return total / max(1, len(lengths))
 
 
 def seconds(cost: Cost, one: Sizes, how: Speed, batch_size: int) -> float:

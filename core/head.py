@@ -18,9 +18,12 @@ import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
+from core import packing
 from core.memory import LARGEST_PIECE
 
 PROBED = 2  # positions whose logits the model computes by itself, to check that its head is understood
+SAME = 0.02  # of the largest state: within a rounding of bfloat16
+_PACKED: weakref.WeakKeyDictionary[nn.Module, bool] = weakref.WeakKeyDictionary()  # models, and whether they take packed rows
 _UNDERSTOOD: weakref.WeakSet[nn.Module] = weakref.WeakSet()  # heads that were checked: a look at values waits for a GPU
 
 
@@ -45,14 +48,48 @@ class Scored:
         return Scored(self.hidden[positions], self.head, self.vocabulary)
 
 
-def scored(model: nn.Module, ids: torch.Tensor, at: tuple[torch.Tensor, torch.Tensor]) -> Scored:
-    """The model's states at the positions `at` (rows, columns) of `ids` (b, l), right-padded: what comes after a position is
-    never seen by it, so padding needs no mask. The logits at a position are those of the token after it."""
+Positions = tuple[torch.Tensor, torch.Tensor]  # rows, columns
+
+
+def scored(model: nn.Module, ids: torch.Tensor, at: Positions) -> Scored:
+    """The model's states at the positions `at` of `ids` (b, l), right-padded: what comes after a position is never seen by it, so
+    padding needs no mask. The logits at a position are those of the token after it."""
+    packed = packing.packed(model, ids, at)
+    if packed is None or not _packs(model, ids, at, packed):
+        return _scored(model, ids, at)
+    with packing.apart(model, packed):
+        return _scored(model, packed.ids, packed.at, position_ids=packed.positions)
+
+
+def _packs(model: nn.Module, ids: torch.Tensor, at: Positions, packed: packing.Packed) -> bool:
+    """Whether it says the same of rows without their padding; looked at once."""
+    if model not in _PACKED:
+        with _evaluating(model), torch.no_grad():
+            plain = _scored(model, ids, at).hidden
+            with packing.apart(model, packed):
+                found = _scored(model, packed.ids, packed.at, position_ids=packed.positions).hidden
+        _PACKED[model] = bool((found - plain).abs().max() <= SAME * plain.abs().max())
+    return _PACKED[model]
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Within it nothing is dropped out."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _scored(model: nn.Module, ids: torch.Tensor, at: Positions, **more: torch.Tensor) -> Scored:
     module = _output_head(model)
     if module is None:
-        return _whole(model(input_ids=ids, use_cache=False).logits[at])
+        return _whole(model(input_ids=ids, use_cache=False, **more).logits[at])
     with _caught(module, lambda hidden: _last(hidden, ids)[at][:PROBED]) as caught:
-        own = model(input_ids=ids, use_cache=False).logits[0]
+        own = model(input_ids=ids, use_cache=False, **more).logits[0]
     hidden, context = _last(caught.hidden, ids)[at], caught.context
     finish = _after_head(model)
 
@@ -65,7 +102,7 @@ def scored(model: nn.Module, ids: torch.Tensor, at: tuple[torch.Tensor, torch.Te
             _UNDERSTOOD.add(module)
         return Scored(hidden, head, own.shape[-1])
     with _caught(module, lambda states: _last(states, ids)[at]):  # all scored positions at once, by the model's own code
-        return _whole(model(input_ids=ids, use_cache=False).logits[0])
+        return _whole(model(input_ids=ids, use_cache=False, **more).logits[0])
 
 
 def summed_cross_entropy(found: Scored, targets: torch.Tensor) -> torch.Tensor:

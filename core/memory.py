@@ -8,7 +8,7 @@ counts them anew. Other architectures differ by what they keep beside.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,6 @@ LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
 DIVERGENCE_BYTES = 4 * 5  # the base's beside them: value, logarithm, share, difference and terms
 HOLES = {"cpu": 1.25, "cuda": 1.0}  # of an adapter's activations: a CPU's heap keeps holes between them (measured: 0.95 to 1.7)
-PASS_TOKENS = 90  # that a CPU reads in the time that a pass takes whatever it reads (measured with 0.9 M parameters)
 LEAST_TOKENS = {"cpu": 1, "cuda": 2_048}  # of a micro-batch: fewer leave a GPU idle, so layers are computed twice instead
 HEADROOM = 0.9  # of the memory there is: the estimate is good to a factor of 1.3, and allocators leave holes
 
@@ -181,25 +180,11 @@ class Fit:
     peak_gib: float
 
 
-def padded(lengths: Sequence[int], batch_size: int, micro: int) -> float:
-    """Tokens a row, padding included: an optimizer step's rows go through the model longest first, `micro` at a time."""
-    total = 0
-    for start in range(0, len(lengths), batch_size):
-        batch = sorted(lengths[start : start + batch_size], reverse=True)
-        total += sum(batch[at] * len(batch[at : at + micro]) for at in range(0, len(batch), micro))
-    return total / max(1, len(lengths))
-
-
-def fit(load: Load, train: Train, available_gib: float, lengths: Sequence[int] = ()) -> Fit:
-    """The quickest way that fits into the memory by the estimate: large micro-batches, then smaller ones, then checkpointing; the
-    smallest of all where none fits (its `peak_gib` says so). On a CPU, padding takes as long as rows do: of rows of these
-    `lengths` (tokens) the first that is tried is the size with least to compute. What the user asks for stays. The optimizer
-    steps are the same."""
+def fit(load: Load, train: Train, available_gib: float) -> Fit:
+    """The quickest way that fits into the memory by the estimate: whole batches, then smaller ones, then checkpointing; the
+    smallest of all where none fits (its `peak_gib` says so). What the user asks for stays. The optimizer steps are the same."""
     asked, batch = train.micro_batch_size, train.batch_size
     sizes = [asked] if asked else [size for size in range(batch, 0, -1) if batch % size == 0]
-    if load.device == "cpu" and len(sizes) > 1:
-        best = min(sizes, key=lambda size: padded(lengths, batch, size) + PASS_TOKENS / size)
-        sizes = [size for size in sizes if size <= best]
     quick = [size for size in sizes if size * load.longest >= LEAST_TOKENS[load.device]] or sizes[:1]
     quick = quick if load.can_checkpoint else sizes
     ways = [(size, False) for size in quick] if train.checkpointing != "on" else []

@@ -200,7 +200,7 @@ def _ended(asked: _Asked, tuned: nn.Module, route: scaled.Route | None) -> None:
 def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> Trained:
     """Trains the model in place, from where an earlier attempt got to; what came of it is in the result too."""
     trial, output, device, facts, keeper = asked.trial, asked.output, asked.device, result.facts, asked.keeper
-    way = _way(asked, [len(row.ids) for row in data.train], trial.train, result.metrics)
+    way = _way(asked, max(len(row.ids) for row in data.train), trial.train, result.metrics)
     facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
     trained = preference.begun(keeper) if trial.prefer.on else None
     if trained is None:
@@ -223,7 +223,7 @@ def _prefer(asked: _Asked, tuned: Subject, first: Trained, pairs: Sequence[Encod
     own = trial.second_stage(len(pairs))
     longest = trial.prefer.sequences * max(len(one.ids) for pair in pairs for one in (pair.chosen, pair.rejected))
     first_gib = result.metrics["memory_estimate_gib"]
-    way = _way(asked, [longest], own, result.metrics)
+    way = _way(asked, longest, own, result.metrics)
     result.metrics["memory_estimate_gib"] = max(way.peak_gib, first_gib)
     result.facts |= {"prefer_micro_batch_size": str(way.micro_batch_size)}
     memories = way.micro_batch_size, way.checkpointing
@@ -276,11 +276,11 @@ def _score(tuned: Subject, before: list[Measurement], route: scaled.Route | None
     return True
 
 
-def _way(asked: _Asked, lengths: Sequence[int], how: Train, metrics: dict[str, float]) -> memory.Fit:
-    """How optimizer steps over rows of so many tokens are made to fit into the trial's share of the memory."""
+def _way(asked: _Asked, longest: int, how: Train, metrics: dict[str, float]) -> memory.Fit:
+    """How optimizer steps over rows of at most so many tokens are made to fit into the trial's share of the memory."""
     files, trainable = bases.read(asked.trial.model), int(metrics["trainable_parameters"])
-    load = memory.load(asked.trial, files, trainable, max(lengths), asked.device.kind)
-    way = memory.fit(load, how, asked.available_gib, lengths)
+    load = memory.load(asked.trial, files, trainable, longest, asked.device.kind)
+    way = memory.fit(load, how, asked.available_gib)
     metrics["memory_estimate_gib"], metrics["memory_base_gib"] = way.peak_gib, load.base_bytes / memory.GIB
     return way
 

@@ -21,8 +21,7 @@ def needs(trial: Trial, inputs: Inputs, share: Resources) -> memory.Fit:
     """How the trial fits into its share of the memory; a cluster's machines are not known before its trials run there."""
     kind = share.device.kind
     base, there = bases.read(trial.model), available_gib(share.device) if share.local else math.inf
-    load = memory.load(trial, base, inputs.trainable_parameters, inputs.longest_tokens, kind)
-    found = memory.fit(load, trial.train, there, inputs.lengths)
+    found = memory.fit(memory.load(trial, base, inputs.trainable_parameters, inputs.longest_tokens, kind), trial.train, there)
     if (pairs := inputs.pairs) is None:
         return found
     load = memory.load(trial, base, inputs.trainable_parameters, trial.prefer.sequences * pairs.longest_tokens, kind)

@@ -18,7 +18,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from core import head
+from core import head, packing
 
 SMALL = {"vocab_size": 50, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 GROUPED = SMALL | {"num_key_value_heads": 1}
@@ -93,3 +93,47 @@ def test_of_no_position_a_head_is_not_taken_as_understood() -> None:
     assert model.get_output_embeddings() not in head._UNDERSTOOD
     head.scored(model, IDS, (torch.tensor([0]), torch.tensor([1])))
     assert model.get_output_embeddings() in head._UNDERSTOOD
+
+
+UNEVEN = torch.tensor([[3, 7, 9, 11, 4, 8, 2, 6], [5, 6, 2, 0, 0, 0, 0, 0], [4, 4, 1, 9, 0, 0, 0, 0]])
+PLACES = (torch.tensor([0, 0, 2, 1, 2]), torch.tensor([6, 3, 2, 1, 1]))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_rows_without_their_padding_say_the_same_with_the_same_gradient(name: str) -> None:
+    torch.manual_seed(0)
+    model = MODELS[name]().eval()  # without dropout
+    found = []
+    for road in (head._scored, head.scored):
+        model.zero_grad()
+        states = road(model, UNEVEN, PLACES).hidden
+        states.square().sum().backward()
+        found.append((states, next(model.parameters()).grad))
+    for one, other in zip(*found, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_rows_are_packed_where_the_model_takes_them() -> None:
+    model = MODELS["llama"]()
+    packed = packing.packed(model, UNEVEN, PLACES)
+    assert packed is not None
+    assert packed.ids.tolist() == [[3, 7, 9, 11, 4, 8, 2, 5, 6, 4, 4, 1]]  # what comes after the last scored token is left out
+    assert packed.positions.tolist() == [[0, 1, 2, 3, 4, 5, 6, 0, 1, 0, 1, 2]]
+    assert packed.ids[0, packed.at[1]].tolist() == UNEVEN[PLACES].tolist()
+    head.scored(model, UNEVEN, PLACES)
+    assert head._PACKED[model]
+    assert model.config._attn_implementation == "sdpa"
+    assert packing.packed(model, UNEVEN[:1], (torch.tensor([0]), torch.tensor([7]))) is None  # nothing to gain
+    model.gradient_checkpointing_enable()
+    assert packing.packed(model, UNEVEN, PLACES) is None  # layers would be computed again outside
+
+
+def test_a_model_in_which_rows_would_see_each_other_reads_them_padded() -> None:
+    class Counting(LlamaForCausalLM):
+        def forward(self, input_ids: torch.Tensor, **asked: object) -> object:
+            return super().forward(input_ids=(input_ids + input_ids.cumsum(1)) % 50, **asked)
+
+    torch.manual_seed(0)
+    model = Counting(LlamaConfig(**GROUPED))
+    assert torch.equal(head.scored(model, UNEVEN, PLACES).hidden, head._scored(model, UNEVEN, PLACES).hidden)
+    assert not head._PACKED[model]

@@ -77,15 +77,6 @@ def test_a_large_batch_becomes_smaller_ones_and_then_layers_are_computed_again()
     assert (asked.micro_batch_size, asked.checkpointing) == (16, False)
 
 
-def test_on_a_cpu_uneven_rows_go_through_in_smaller_ones_that_hold_less_padding() -> None:
-    train, cpu = Train(batch_size=16), replace(LOAD, device="cpu")
-    uneven = [20] * 12 + [80] * 4
-    assert memory.fit(cpu, train, 1_000, uneven).micro_batch_size == 4  # 35 tokens a row and 22 of passes; in eights 50 and 11
-    assert memory.fit(cpu, train, 1_000, [20] * 16).micro_batch_size == 16
-    assert memory.fit(LOAD, train, 1_000, uneven).micro_batch_size == 16  # a GPU does what fits at once
-    assert memory.fit(cpu, Train(batch_size=16, micro_batch_size=8), 1_000, uneven).micro_batch_size == 8
-
-
 @pytest.mark.parametrize(
     ("config", "expected"),
     [
