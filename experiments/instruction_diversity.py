@@ -16,7 +16,7 @@ EXPERIMENT = Experiment(
     question="Do paraphrase templates keep the model from fitting trigger phrases, at equal examples?",
     base=Trial(adapter=Lora(rank=16)),
     vary={"data.n_templates": (1, 2, 5, 10)},
-    seeds=tuple(range(16)),
+    seeds=tuple(range(8)),  # one a base: what differs between bases stays, so more seeds would tell little more
     with_seed={"model.name": lab.like("lab:base-0")},
     claims=(
         Claim(
