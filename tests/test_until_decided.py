@@ -98,9 +98,7 @@ def test_an_experiment_without_claims_has_nothing_to_decide(tmp_path: Path) -> N
 def test_the_analysis_tells_what_seeds_can_show_and_what_claims_say(tmp_path: Path) -> None:
     plan = plan_of()
     lines = reporting.power(plan, (4, 6, 8), tmp_path)
-    assert lines[0].startswith(
-        "what 8 seeds can show (80 % power, 5 % over 3 claims; spread between seeds as in analysis/results/"
-    )
+    assert lines[0].startswith("what 8 seeds on 8 bases can show (80 % power, 5 % over 3 claims; spread between seeds ")
     assert len(lines) == 1 + len(plan.experiment.claims)
     assert reporting.record(plan, (4,), tmp_path) == []
     kept = json.loads((tmp_path / CLAIMS_FILE).read_text())
