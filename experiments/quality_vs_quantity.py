@@ -1,7 +1,7 @@
 """Do 1,000 curated examples match or beat 52,000 synthetic ones?
 
 Claims after Zhou et al. 2023 (LIMA), Taori et al. 2023 (Alpaca) and Chen et al. 2023 (AlpaGasus: 9K of 52K kept by score). The synthetic
-rows come from a weaker teacher by the Self-Instruct road. Of the 52,000 a fold of the laboratory gives 22,726 to 25,847
+rows come from a weaker teacher by the Self-Instruct road. Of the 52,000 a fold of the laboratory gives 21,498 to 25,368
 (core/lab/disjoint.py says which it leaves out). "Equal steps": the arm takes the steps of 1,000 examples in 3 epochs. "All": one epoch
 over all of them, about eight times as many steps. "Best tenth": by the score that each synthetic row carries, the mean log-probability
 that its teacher gave its own answer. "Homogeneous": right, curated rows of two clusters. The learning rate is tuned inside each arm.
