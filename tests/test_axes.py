@@ -207,7 +207,7 @@ def test_training_stops_after_the_steps_asked_for(results: dict[str, Result]) ->
 def test_loss_on_all_tokens_trains_on_the_prompts(results: dict[str, Result]) -> None:
     plain, both = results["plain"].metrics, results["all"].metrics
     assert both["train/tokens"] == plain["train/tokens"]
-    assert both["train/loss_final"] > 3 * plain["train/loss_final"]  # inputs are drawn at random: nobody can foretell them
+    assert both["train/loss_final"] > 2 * plain["train/loss_final"]  # inputs are drawn at random: nobody can foretell them
 
 
 def test_another_chat_form_asks_the_same_questions_and_scores_worse(results: dict[str, Result]) -> None:

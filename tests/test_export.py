@@ -43,7 +43,9 @@ def sweep(output: Path) -> Plan:
     )
     levels = {"adapter.targets": ("attention-qv", "all-linear")}
     plan = Plan.of(
-        dataclasses.replace(asked, base=small, vary=levels, also=(), tune={}, tune_trials=0, with_seed={}, seeds=(0, 1)),
+        dataclasses.replace(
+            asked, base=small, vary=levels, also=(), tune={}, tune_trials=0, tune_again=0, with_seed={}, seeds=(0, 1)
+        ),
         provenance,
     )
     store = Store(default_uri(output), NAME, plan.sweep)

@@ -64,8 +64,8 @@ def test_tuned_ranges_go_by_the_width_and_method_of_each_arm(make_model: Callabl
     found = asked("rank_vs_quality", model)
     by_arm = {arm.label: arm for arm in arms(found)}
     lora, full = by_arm["lora r=16"].tune[RATE], by_arm["full"].tune[RATE]
-    assert (lora.low, lora.high, lora.grid) == (1.5e-3, 9.9e-2, 5)
-    assert (full.low, full.high, full.grid) == (1.5e-4, 9.9e-3, 5)
+    assert (lora.low, lora.high, lora.grid) == (1.5e-3, 9.9e-2, 4)
+    assert (full.low, full.high, full.grid) == (1.5e-4, 9.9e-3, 4)
     assert by_arm["full"].grid[0] == {RATE: 1.5e-4}
     assert moved.ranges(found) == "1.5e-3 to 9.9e-2 for LoRA, 1.5e-4 to 9.9e-3 for full (width 32; Schulman 2025)"
     fewer = asked("rank_vs_quality", model, tune_trials=3)
@@ -133,7 +133,7 @@ def test_an_experiment_of_ones_own_on_a_model_of_ones_own_keeps_its_rates(make_m
 
 @pytest.fixture
 def plan(make_model: Callable[..., str], rows_file: str) -> Plan:
-    found = asked("rank_vs_quality", make_model("llama"), data=rows_file, tune_trials=5, seeds=1, without=("lora r=64",))
+    found = asked("rank_vs_quality", make_model("llama"), data=rows_file, tune_trials=4, seeds=1, without=("lora r=64",))
     return Plan.of(found, preflight.provenance)
 
 

@@ -106,7 +106,7 @@ def refused(arguments: list[str], output: Path, capsys: pytest.CaptureFixture[st
         ([NAME, "--eval-data", "rows.jsonl"], ["data.eval_source=rows.jsonl", "give --data"]),
         ([NAME, "--base-text", "text.txt"], ["evaluation.base_text=text.txt", "give --data"]),
         ([NAME, "--data", "lab:curate"], ["data.source='lab:curate'", "lab:curated"]),
-        ([NAME, "--model", "lab:base-7"], ["model.name='lab:base-7'", "lab:base-"]),
+        ([NAME, "--model", "lab:base-9"], ["model.name='lab:base-9'", "lab:base-"]),
         ([NAME, "--tracking-uri", "foo://x"], ["foo://x", "sqlite:////"]),
         ([NAME, "--tracking-uri", "http://me:secret@127.0.0.1:9"], ["127.0.0.1:9", "no answer"]),
         ([NAME, "--tracking-uri", "http://[::1"], ["http://[::1", "not a URI"]),
@@ -721,8 +721,8 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
     assert main(wide) == 2
     line = capsys.readouterr().err
     assert "adapter.rank=128" in line
-    assert line.endswith("; leave out: --without 'lora r=128 n_examples=4000'\n")
-    assert main([*wide, "--without", "lora r=128 n_examples=4000"]) == 0
+    assert line.endswith("; leave out: --without 'lora r=128'\n")
+    assert main([*wide, "--without", "lora r=128"]) == 0
     capsys.readouterr()
     assert main(["quality_vs_quantity", "--data", "x.jsonl", "--dry-run"]) == 2
     assert "--set data.source=A,B replaces lab:curated, lab:synthetic" in capsys.readouterr().err

@@ -64,7 +64,13 @@ def test_the_display_tells_what_a_long_trial_does(tmp_path: Path, monkeypatch: p
 def made_up(n_arms: int, n_tune: int) -> Any:
     parts = [
         SimpleNamespace(
-            arm=SimpleNamespace(label=f"arm {i}"), n_tune=n_tune, n_final=2, jobs={}, outcomes={}, has_no_setting=lambda: False
+            arm=SimpleNamespace(label=f"arm {i}"),
+            n_tune=n_tune,
+            n_again=0,
+            n_final=2,
+            jobs={},
+            outcomes={},
+            has_no_setting=lambda: False,
         )
         for i in range(n_arms)
     ]

@@ -85,7 +85,7 @@ def test_questions_have_right_answers() -> None:
     for one in composed.questions("test", 20):
         name, x = asked(one.prompt)
         first, last = name.split("+")
-        assert (one.task, one.answer) == (name, " ".join(RIGHT[last](RIGHT[first](x))))
+        assert (one.task, one.answer) == (name, " ".join([*RIGHT[last](RIGHT[first](x)), "."]))
 
 
 @pytest.mark.parametrize("fold", FOLDS)
