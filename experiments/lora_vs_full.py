@@ -4,7 +4,7 @@ After Biderman et al. 2024 (LoRA Learns Less and Forgets Less) and Schulman et a
 setting of the laboratory's first edition two of their findings came out otherwise: at equal quality LoRA had the higher loss on
 pretraining text, and its best rate was about 3 times that of full fine-tuning, not 10 times. Here one thing at a time is changed:
 LoRA's scale and rank, the schedule, the kind of data, the base's width. The rate is an axis and nothing is tuned; every rate runs with
-every seed, and a seed draws the base: one of eight, of the narrow and the wide ones one of three. Rates were added after a look at the
+every seed, and a seed draws the base: one of eight, of the narrow ones one of three; there is one wide base yet. Rates were added after a look at the
 first edition (LOG.md).
 """
 

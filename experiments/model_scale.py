@@ -3,7 +3,8 @@
 Claims after Zhang et al. 2024 (fine-tuning loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows with scale)
 and Schulman et al. 2025 (best learning rate, rank). The laboratory's ladder has 0.2, 0.9 and 4 M parameters, pretrained on as many
 tokens; the largest had half the others' learning rate in its matrices. What each knows of its world stands in its card
-(core/lab/bases). A size has three bases, and a seed draws one of each: claims speak for bases of these sizes. The learning rate is
+(core/lab/bases). Of 0.2 and 0.9 M a seed draws one of three bases; of 4 M there is one yet, and claims
+speak for it alone. The learning rate is
 tuned inside each arm; its range was widened after a look at the first edition (LOG.md).
 """
 
@@ -15,7 +16,7 @@ ZHANG, LUO = "https://arxiv.org/abs/2402.17193", "https://arxiv.org/abs/2308.087
 SCHULMAN = "https://thinkingmachines.ai/blog/lora/"
 SIZES = ("lab:base-small", "lab:base", "lab:base-large")
 BASES = tuple(f"{size}-0" for size in SIZES)  # each stands for its size
-N_BASES = 3  # of each size
+N_BASES = 3  # of each size, at most
 
 EXPERIMENT = Experiment(
     name="model_scale",

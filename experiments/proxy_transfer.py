@@ -3,7 +3,7 @@
 After RegMix (Liu et al. 2024: proxies of 1 M parameters find mixtures for 1 B) and DataDecide (Magnusson et al. 2025: which of two
 corpora is better), both of pretraining, here of tuning. Twelve recipes of 500 rows differ in source, choice, breadth and right
 answers. Each is trained on bases of 0.2, 0.9 and 4 M parameters at one learning rate, near the best of all three (2 to 4e-3 in
-model_scale's first edition). A size has three bases, and a seed draws one of each. Intervals are for new recipes of these kinds, and more seeds make the
+model_scale's first edition). Of 0.2 and 0.9 M a seed draws one of three bases; of 4 M there is one yet. Intervals are for new recipes of these kinds, and more seeds make the
 ranks themselves surer; twelve recipes tell a correlation of 0.95 from 0.5 with 80 % power.
 """
 
@@ -14,7 +14,7 @@ from core.settings import Data, Lora, Scalar, Train, Trial
 REGMIX, DATADECIDE = "https://arxiv.org/abs/2407.01492", "https://arxiv.org/abs/2504.11393"
 SIZES = ("lab:base-small", "lab:base", "lab:base-large")
 BASES = tuple(f"{size}-0" for size in SIZES)  # each stands for its size
-N_BASES = 3  # of each size
+N_BASES = 3  # of each size, at most
 RECIPES: tuple[dict[str, Scalar], ...] = (  # beside 500 curated rows
     {"data.source": "lab:synthetic"},
     {"data.source": "lab:synthetic", "data.best_share": 0.1},

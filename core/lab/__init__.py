@@ -7,7 +7,7 @@ from pathlib import Path
 from core.errors import BadInput, nearest
 
 BASES = Path(__file__).parent / "bases"
-N_BASES = {"lab:base": 8, "lab:base-small": 3, "lab:base-large": 3}  # of 0.9, 0.2 and 4 M parameters
+N_BASES = {"lab:base": 8, "lab:base-small": 3, "lab:base-large": 1}  # of 0.9, 0.2 and 4 M parameters
 
 
 def names() -> list[str]:

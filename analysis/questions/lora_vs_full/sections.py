@@ -17,7 +17,7 @@ NOTE = (
     "baseline's takes curves of one method to have one shape. "
     "Equal quality: 80–95 % of the gain that both "
     "reach; above 0 LoRA forgets less. Differences to the baseline are paired by seed and item where "
-    "both have the same bases; narrow and wide bases are others than the baseline's, three of a size against eight, and are "
+    "both have the same bases; narrow and wide bases are others than the baseline's, fewer than the eight, and are "
     "resampled apart from them. The intervals are each "
     "condition's own, without a correction for their number, and so are the sentences: one thing is called less or more than "
     "another where the interval says so, at 5 % each.\n"
