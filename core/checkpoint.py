@@ -154,10 +154,19 @@ def check_rank(rank: int, width: int) -> None:
         )
 
 
+def words_hash(directory: Path) -> str:
+    """A content hash of what decides how rows are written: all of the model but its weights. The laboratory's bases share it."""
+    return content_hash({path.name: file_hash(path) for path in _beside_weights(directory)})
+
+
 def model_hash(directory: Path) -> str:
     """A content hash of the weights, configuration and tokenizer."""
-    files = [*weights.files(directory), *(directory / name for name in HASHED if (directory / name).is_file())]
+    files = [*weights.files(directory), *_beside_weights(directory)]
     return content_hash({path.name: file_hash(path) for path in files})
+
+
+def _beside_weights(directory: Path) -> list[Path]:
+    return [path for name in HASHED if (path := directory / name).is_file()]
 
 
 def state(path: Path) -> object:

@@ -92,7 +92,7 @@ class Inputs:
 
 @functools.lru_cache(maxsize=64)
 def _select(data: Data, evaluation: Evaluation, seed: int, content: tuple[tuple[str, str], ...]) -> selection.Selection:
-    """The selection, made once for all arms that share it, as long as the data have this content."""
+    """The selection, made once for all arms and bases that share it, as long as the data have this content."""
     return selection.select(data, evaluation, seed)
 
 
@@ -100,7 +100,8 @@ def selected(trial: Trial, hashes: dict[str, str] | None = None) -> selection.Se
     """The rows that the trial trains on and is scored on. `hashes`: its provenance, where that is known."""
     if trial.data.skip_bad_rows or trial.data.budget == TOKENS:
         return writing.select(trial, base := bases.read(trial.model), _seq_len(trial, base))
-    return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted((hashes or provenance(trial)).items())))
+    content = {name: found for name, found in (hashes or provenance(trial)).items() if name != "model"}
+    return _select(trial.data, trial.evaluation, trial.seed, tuple(sorted(content.items())))
 
 
 @dataclass(frozen=True)
@@ -207,7 +208,8 @@ def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]
     """The counts of the trial's rows, which are made, selected and tokenized only if that was not done before."""
     asked = [dataclasses.asdict(part) for part in (trial.data, trial.evaluation)]
     taught = [trial.model.chat_template, trial.train.loss_on == "last"]
-    key = ["rows", *asked, *taught, trial.seed, seq_len, hashes, remembered.code_hash(COUNTING)]
+    content = hashes | {"model": checkpoint.words_hash(base.directory)}
+    key = ["rows", *asked, *taught, trial.seed, seq_len, content, remembered.code_hash(COUNTING)]
     if (known := remembered.recall(key)) is not None:
         with suppress(TypeError):  # fields of another version
             return _Rows(**known)
