@@ -15,7 +15,7 @@ from core.lab import instruct
 from core.result import Result
 from core.settings import Data, Evaluation, Lora, Model, Train, Trial
 
-SMALL = Evaluation(items_per_task=2)
+SMALL = Evaluation(items_per_task=2, split="validation")  # where nothing is relearned
 
 
 def train_rows(seed: int = 0, **data: object) -> tuple:
