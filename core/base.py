@@ -23,6 +23,7 @@ class BaseFiles:
     config: dict[str, Any]
     shapes: dict[str, tuple[int, ...]]
     hash: str = ""
+    words_hash: str = ""  # of what decides how rows are written
     new_tokens: int = 0  # that ChatML has to add
     quantization: str = "none"  # of the weights in the files: "nf4" or "none"
 
@@ -152,6 +153,7 @@ def _read(directory: Path, model: Model, stamps: tuple[tuple[str, object], ...])
         settings,
         architecture.without_tied_head(directory, settings, shapes),
         hash=checkpoint.model_hash(directory),
+        words_hash=checkpoint.words_hash(directory),
         new_tokens=chat.n_new_tokens(directory, model.chat_template),
         quantization=architecture.quantization(directory, settings),
     )

@@ -20,6 +20,7 @@ from torch.utils.checkpoint import checkpoint
 
 from core import packing
 from core.memory import LARGEST_PIECE
+from core.packing import Positions
 
 PROBED = 2  # positions whose logits the model computes by itself, to check that its head is understood
 SAME = 0.02  # of the largest state: within a rounding of bfloat16
@@ -48,15 +49,16 @@ class Scored:
         return Scored(self.hidden[positions], self.head, self.vocabulary)
 
 
-Positions = tuple[torch.Tensor, torch.Tensor]  # rows, columns
-
-
 def scored(model: nn.Module, ids: torch.Tensor, at: Positions) -> Scored:
     """The model's states at the positions `at` of `ids` (b, l), right-padded: what comes after a position is never seen by it, so
     padding needs no mask. The logits at a position are those of the token after it."""
     packed = packing.packed(model, ids, at)
     if packed is None or not _packs(model, ids, at, packed):
         return _scored(model, ids, at)
+    return _scored_packed(model, packed)
+
+
+def _scored_packed(model: nn.Module, packed: packing.Packed) -> Scored:
     with packing.apart(model, packed):
         return _scored(model, packed.ids, packed.at, position_ids=packed.positions)
 
@@ -65,9 +67,7 @@ def _packs(model: nn.Module, ids: torch.Tensor, at: Positions, packed: packing.P
     """Whether it says the same of rows without their padding; looked at once."""
     if model not in _PACKED:
         with _evaluating(model), torch.no_grad():
-            plain = _scored(model, ids, at).hidden
-            with packing.apart(model, packed):
-                found = _scored(model, packed.ids, packed.at, position_ids=packed.positions).hidden
+            plain, found = _scored(model, ids, at).hidden, _scored_packed(model, packed).hidden
         _PACKED[model] = bool((found - plain).abs().max() <= SAME * plain.abs().max())
     return _PACKED[model]
 

@@ -7,7 +7,7 @@ padding, and of chats often more.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +20,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 NAME = "rows_apart"
 WORTH = 0.85  # of the tokens are left, at most
 
+Positions = tuple[torch.Tensor, torch.Tensor]  # rows, columns
 _LAYOUT: list[Packed] = []  # of the batch that goes through a model now
 
 
@@ -31,7 +32,7 @@ class Packed:
     ids: torch.Tensor
     positions: torch.Tensor
     rows: torch.Tensor
-    at: tuple[torch.Tensor, torch.Tensor]
+    at: Positions
     shape: tuple[int, int]  # b, l
 
     def apart(self, x: torch.Tensor) -> torch.Tensor:
@@ -44,7 +45,7 @@ class Packed:
         return x[self.rows, self.positions[0]][None]
 
 
-def packed(model: nn.Module, ids: torch.Tensor, at: tuple[torch.Tensor, torch.Tensor]) -> Packed | None:
+def packed(model: nn.Module, ids: torch.Tensor, at: Positions) -> Packed | None:
     """The batch (b, l), right-padded, up to what is scored of it; None where that is no gain or the model may not take it."""
     rows, columns = at
     if ids.device.type != "cpu" or not len(rows) or not _may(model, ids.shape[1]):
@@ -82,12 +83,22 @@ def _attend(module: nn.Module, query: torch.Tensor, key: torch.Tensor, value: to
 @contextmanager
 def apart(model: Any, layout: Packed) -> Iterator[None]:
     """Within it the model takes the sequence of rows."""
-    AttentionInterface.register(NAME, _attend)
-    before = model.config._attn_implementation
     _LAYOUT.append(layout)
-    model.config._attn_implementation = NAME
+    try:
+        with attending(model, NAME, _attend):
+            yield
+    finally:
+        _LAYOUT.pop()
+
+
+@contextmanager
+def attending(model: Any, name: str, attend: Callable[..., Any]) -> Iterator[None]:
+    """Within it the model attends by this function, as transformers calls one; afterwards as before, to padding and cached tokens
+    too. What its masks would say is not asked."""
+    before = model.config._attn_implementation
+    AttentionInterface.register(name, attend)
+    model.config._attn_implementation = name
     try:
         yield
     finally:
         model.config._attn_implementation = before
-        _LAYOUT.pop()

@@ -207,7 +207,7 @@ def _some(n_used: int, trial: Trial, seq_len: int) -> int:
 def _counted(trial: Trial, base: BaseFiles, seq_len: int, hashes: dict[str, str]) -> _Rows:
     """The counts of the trial's rows, which are made, selected and tokenized only if that was not done before."""
     asked = [*map(dataclasses.asdict, (trial.data, trial.evaluation)), trial.model.chat_template, trial.train.loss_on == "last"]
-    content = hashes | {"model": checkpoint.words_hash(base.directory), "code": remembered.code_hash(COUNTING)}
+    content = hashes | {"model": base.words_hash, "code": remembered.code_hash(COUNTING)}
     key = ["rows", *asked, trial.seed, seq_len, content]
     if (known := remembered.recall(key)) is not None:
         with suppress(TypeError):  # fields of another version

@@ -138,10 +138,9 @@ def noisy(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
         own.append(row)
     for place, i in enumerate(order[: round(data.noise_share * len(rows))]):
         others = itertools.chain(_from(of_task[rows[i].group], places[place] + 1), _from(ordered, place + 1))
-        right = rows[i].messages[-1]
-        answer = next((other.messages[-1] for other in others if other.messages[-1] != right), None)
-        if rows[i].id in known:
-            answer = {**right, "content": known[rows[i].id]}
+        right, wrong = rows[i].messages[-1], known.get(rows[i].id)
+        given = (other.messages[-1] for other in others if other.messages[-1] != right)
+        answer = {**right, "content": wrong} if wrong is not None else next(given, None)
         if answer is None:
             text = "all rows have the same answer; there is no wrong one to give"
             raise BadInput(f"data.noise_share: {text}", field="data.noise_share")

@@ -76,8 +76,8 @@ def exact() -> dict[str, frozenset[str]]:
 
 def is_exact(prompt: str, task: str) -> bool:
     """Whether it is a request for the task in a training frame, and nothing else."""
-    known = exact().get(task, ())
-    return any(all(skeleton(part) in known for part in parts) for _, parts in requests.readings(prompt))
+    known = exact().get(task)
+    return known is not None and any(all(skeleton(part) in known for part in parts) for _, parts in requests.readings(prompt))
 
 
 @functools.cache

@@ -7,7 +7,6 @@ the content tells the two apart, and it is not told by the input that an answer 
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Any
 
 from core.lab import instruct, requests
 from core.lab.requests import Style
-from core.lab.skills import BY_NAME, Skill, Slots
+from core.lab.skills import BY_NAME, Skill, Slots, filled
 
 Raw = dict[str, Any]
 
@@ -82,8 +81,7 @@ def read(row: Raw) -> Asked:
 def slots(skill: Skill, imperative: str) -> Slots:
     """The input that is filled into one of the skill's imperatives."""
     for form in skill.imperatives:
-        pattern = re.escape(form).replace(r"\{x\}", "(?P<x>.+)").replace(r"\{k\}", "(?P<k>.+)")
-        if found := re.fullmatch(pattern, imperative):
+        if found := filled(form).fullmatch(imperative):
             return found.groupdict()
     raise AssertionError(f"{skill.name}: {imperative}: no imperative of it")
 

@@ -6,8 +6,10 @@ imperative that no document uses (`unread`), for a harder tier of evaluation. Cl
 
 from __future__ import annotations
 
+import functools
 import itertools
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,6 +40,12 @@ class Skill:
             slots = self.draw(rng)
             if split is None or world.split_of(self.name, *slots.values()) == split:
                 return slots, self.solve(slots)
+
+
+@functools.cache
+def filled(imperative: str) -> re.Pattern[str]:
+    """Matches the imperative with its slots filled, each a group by its name."""
+    return re.compile(re.escape(imperative).replace(r"\{x\}", "(?P<x>.+)").replace(r"\{k\}", "(?P<k>.+)"))
 
 
 def _letters(low: int, high: int) -> Callable[[random.Random], Slots]:

@@ -28,12 +28,11 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from core import resume
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.data import files
 from core.errors import BadInput
 from core.fields import content_hash
-from core.lab.make.reading import Place, described, pretrained
+from core.lab.make.reading import Place, card_of, described, finish, pretrained
 from core.lab.make.recipe import BATCH_TOKENS, SIZES, Base
 from core.result import write_whole
 
@@ -156,10 +155,10 @@ def encoded(vocabulary: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[a
     return found
 
 
-def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast, held_out: Sequence[str]) -> dict[str, float]:
-    """The loss on the passages kept apart, in nats a token and bits a byte (of the same windows)."""
+def examine(model: LlamaForCausalLM, vocabulary: PreTrainedTokenizerFast, held_out: Sequence[Sequence[int]]) -> dict[str, float]:
+    """The loss on the passages kept apart (token ids), in nats a token and bits a byte (of the same windows)."""
     model.eval()
-    flat = torch.tensor([one for ids in encoded(vocabulary, held_out) for one in ids])
+    flat = torch.tensor([one for ids in held_out for one in ids])
     windows = flat[: len(flat) // CONTEXT_TOKENS * CONTEXT_TOKENS].view(-1, CONTEXT_TOKENS)[:EXAMINED_WINDOWS]
     total = 0.0
     with torch.no_grad():
@@ -185,9 +184,8 @@ def finished(folder: Path, wanted: dict[str, Any]) -> dict[str, Any] | None:
     Raises:
         BadInput: it holds another base.
     """
-    try:
-        card: dict[str, Any] = json.loads((folder / "card.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    card = card_of(folder)
+    if card is None:
         return None
     for name, value in wanted.items():
         if card.get(name) != value:
@@ -205,7 +203,8 @@ def make(asked: argparse.Namespace) -> dict[str, Any]:
         return card
     print(f"{len(texts.learnt):,} passages to learn from, {len(texts.held_out):,} kept apart", flush=True)
     vocabulary = learn_vocabulary(texts, asked.vocabulary)
-    if (n_apart := sum(map(len, encoded(vocabulary, texts.held_out)))) < CONTEXT_TOKENS:
+    apart = encoded(vocabulary, texts.held_out)
+    if (n_apart := sum(map(len, apart))) < CONTEXT_TOKENS:
         text = f"too little text: {n_apart} tokens of it kept apart, {CONTEXT_TOKENS} needed; give some 300,000 characters"
         raise BadInput(f"--text {' '.join(asked.text)}: {text}", field="--text")
     ids = encoded(vocabulary, texts.learnt)
@@ -220,10 +219,9 @@ def make(asked: argparse.Namespace) -> dict[str, Any]:
         "files": [Path(name).name for name in asked.text],
         "tokens_of_text": n_tokens,
         **described(reading, asked.output),
-        **examine(reading.model, vocabulary, texts.held_out),
+        **examine(reading.model, vocabulary, apart),
     }
-    write_whole(asked.output / "card.json", (json.dumps(card, indent=1) + "\n").encode())
-    resume.clear(asked.output)
+    finish(asked.output, card)
     return card
 
 

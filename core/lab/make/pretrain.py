@@ -25,18 +25,16 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
-from core import resume
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import BadInput, nearest
 from core.fields import content_hash
 from core.lab import corpus, tokenizer
 from core.lab.make import recipe
-from core.lab.make.reading import Place, described, pretrained
+from core.lab.make.reading import Place, card_of, described, finish, pretrained
 from core.lab.make.recipe import BASES, DEFAULT_TOKENS, SIZES, WINDOW_TOKENS, Base
 from core.lab.skills import SKILLS
 from core.lab.version import corpus_hash
 from core.naming import expanded
-from core.result import write_whole
 from core.settings import Evaluation, Trial
 from core.tasks import lab as lab_task
 from core.tasks.measurement import Subject
@@ -63,11 +61,8 @@ class Job:
     @property
     def finished(self) -> bool:
         """Whether the directory holds this base, of this corpus."""
-        try:
-            card = json.loads((self.output / "card.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return False
-        return {"command": self.command, **of_world()}.items() <= card.items()
+        card = card_of(self.output)
+        return card is not None and {"command": self.command, **of_world()}.items() <= card.items()
 
 
 def of_world() -> dict[str, str]:
@@ -104,8 +99,7 @@ def make(job: Job) -> dict[str, Any]:
         **described(reading, job.output),
         **examine(reading.model, vocabulary),
     }
-    write_whole(job.output / "card.json", (json.dumps(card, indent=1) + "\n").encode())
-    resume.clear(job.output)
+    finish(job.output, card)
     return card
 
 

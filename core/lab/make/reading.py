@@ -7,6 +7,7 @@ drawn again. It is written by core/resume.py, as that of a trial is: whole, or n
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -16,10 +17,13 @@ from typing import Any
 import torch
 from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
+from core import resume
 from core.lab.make import attention, recipe
 from core.lab.make.recipe import STORED, Base
+from core.result import write_whole
 from core.resume import Keeper, State
 
+CARD = "card.json"
 TEACHER_SHARE = 0.35  # how far into pretraining the synthetic data's teacher is taken
 TOLD_EVERY = 50  # steps
 RANDOM_NUMBERS = "random numbers"
@@ -154,6 +158,21 @@ def pretrained(
     model.float()
     vocabulary.save_pretrained(place.folder)
     return reading
+
+
+def card_of(folder: Path) -> dict[str, Any] | None:
+    """The card of the base that is finished in the folder; None where there is none."""
+    try:
+        card: dict[str, Any] = json.loads((folder / CARD).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return card
+
+
+def finish(folder: Path, card: Mapping[str, Any]) -> None:
+    """Writes the card, which says that the base is finished; the state is needed no more."""
+    write_whole(folder / CARD, (json.dumps(card, indent=1) + "\n").encode())
+    resume.clear(folder)
 
 
 def described(reading: Reading, folder: Path) -> dict[str, Any]:

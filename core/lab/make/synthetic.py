@@ -17,7 +17,6 @@ import io
 import json
 import math
 import random
-import re
 import time
 from collections import Counter
 from dataclasses import dataclass
@@ -28,12 +27,13 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 
 from core.lab import instruct, requests, world
 from core.lab import tokenizer as words
-from core.lab.skills import SKILLS, Skill, Slots
+from core.lab.skills import SKILLS, Skill, Slots, filled
 
 N_SEED_ROWS, SEED_FRAMES = 175, 4
 TUNING_EPOCHS, TUNING_LEARNING_RATE, TUNING_BATCH = 12, 1e-3, 16
 MAX_PROMPT_TOKENS, MAX_ANSWER_TOKENS = 48, 56
 BATCH = 512
+IMPERATIVES = tuple((skill, text) for skill in SKILLS for text in (*skill.imperatives, skill.unread))
 
 
 def seed_rows(rng: random.Random) -> list[dict]:
@@ -107,21 +107,11 @@ def converse(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list
 
 
 @functools.cache
-def _patterns() -> tuple[tuple[Skill, str, re.Pattern[str]], ...]:
-    """Every skill's imperatives, as texts and as patterns of them with their slots filled."""
-    return tuple(
-        (skill, text, re.compile(re.escape(text).replace(r"\{x\}", "(?P<x>.+)").replace(r"\{k\}", "(?P<k>.+)")))
-        for skill in SKILLS
-        for text in (*skill.imperatives, skill.unread)
-    )
-
-
-@functools.cache
 def _solvable(imperative: str) -> tuple[tuple[Skill, str, Slots], ...]:
     """Every task that the words ask for with an input that it can answer: the skill, its imperative, the input."""
     found = []
-    for skill, text, pattern in _patterns():
-        if match := pattern.fullmatch(imperative):
+    for skill, text in IMPERATIVES:
+        if match := filled(text).fullmatch(imperative):
             slots = {name: match[name] for name in skill.draw(random.Random(0))}  # in this skill's own order
             try:
                 skill.solve(slots)
