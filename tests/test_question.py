@@ -63,6 +63,7 @@ def test_every_claim_has_a_rule_and_the_report_is_complete(name: str, tmp_path: 
     page = (tmp_path / "report.md").read_text()
     assert all(claim.statement in page for claim in experiment.claims)
     assert ("## Each base alone" in page) == ("model.name" in experiment.with_seed)
+    assert "needs 2 seeds" not in page.partition("## Each base alone")[2].partition("\n## ")[0]  # the note says it once
     assert all(arm.label in made.terminal for arm in plan.arms(experiment))
     assert list(made.arm_rows["arm"].sort_values()) == sorted(arm.label for arm in plan.arms(experiment))
 

@@ -11,8 +11,11 @@ from analysis import formatting
 from analysis.arms import Arm
 from analysis.claims.question import Question, findings, tables_of
 from analysis.escaping import escaped
+from analysis.stats.estimate import NEEDS_SEEDS
 from core.experiment import Experiment
 from core.states import Phase, State
+
+ONE_SEED = f" ({NEEDS_SEEDS.text})"  # said once, below the table
 
 
 def by_base(
@@ -30,13 +33,13 @@ def by_base(
         if ((own["phase"] == Phase.FINAL) & (own["state"] == State.FINISHED)).any():
             t = tables_of(question.for_rules, own, items, experiment)
             effects = findings(question, t, experiment).items()
-            found[base] = {name: formatting.estimate(f.estimate, True, f.percent) for name, f in effects}
+            found[base] = {name: formatting.estimate(f.estimate, True, f.percent).replace(ONE_SEED, "") for name, f in effects}
     if len(found) < 2:
         return []
     body = [[claim.id, *(texts[claim.id] for texts in found.values())] for claim in experiment.claims]
     note = (
-        "Each from its own trials alone. The verdicts take all seeds together: of two bases each is a block, from three on they "
-        "are what was drawn.\n"
+        "Each from its own trials alone; without an interval where one seed was run on it. The verdicts take all seeds together: "
+        "of two bases each is a block, from three on they are what was drawn.\n"
     )
     tuned = trials.loc[trials["phase"] == Phase.TUNE, "model.name"].unique()
     if 0 < len(tuned) < len(found):
