@@ -81,6 +81,13 @@ def test_what_a_source_says_decides_its_hash_whatever_the_order() -> None:
     assert len(gym.families("x", "reasoning-gym:easy")) == 17
 
 
+@pytest.mark.parametrize("family", ["binary_alternation", "count_bits", "count_primes", "lcm"])  # those with fewest
+def test_of_each_easy_family_there_are_rows_for_a_question_that_trains_on_it_alone(family: str) -> None:
+    (one,) = (one for one in gym.families("x", "reasoning-gym:easy") if one.name == family)
+    maker = gym._maker("x", "reasoning-gym:easy", one, "train")
+    assert sum(1 for _ in gym._drawn(maker, "train", 1_000)) == 1_000
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [

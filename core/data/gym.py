@@ -5,7 +5,7 @@ A source is written as families joined with +, each with options of its difficul
     reasoning-gym:chain_sum+leg_counting
     reasoning-gym:chain_sum(max_digits=2;max_terms=3)+gcd      options are parted by ; (or by commas where no levels are parted)
     reasoning-gym:arithmetic                                   a category: its families in FAMILIES
-    reasoning-gym:easy                                         EASY: what a base of 0.1 B parameters can learn to do
+    reasoning-gym:easy                                         EASY: what a base of 0.1 B can learn, 1,000 rows or more of each
     reasoning-gym:all                                          FAMILIES
 
 FAMILIES are those that pass the following at their default difficulty (reasoning-gym 0.1.25, 100 rows each). The answer is one
@@ -52,11 +52,11 @@ FAMILIES: dict[str, str] = {
     "probability": "coin_flip",
 }
 EASY = (
-    "basic_arithmetic(max_terms=2;max_digits=1)+chain_sum(max_terms=2;max_digits=1)+products(max_digits=2)+gcd(max_value=20)"
-    "+lcm(max_value=20)+count_bits(max_n=500)+count_primes(max_n=50)+leg_counting(min_animals=1;max_animals=2;max_instances=5)"
+    "basic_arithmetic(max_terms=2;max_digits=1)+chain_sum(max_terms=2;max_digits=2)+products(max_digits=2)+gcd(max_value=60)"
+    "+lcm(max_value=45)+count_bits(max_n=2000)+count_primes(max_n=60)+leg_counting(min_animals=1;max_animals=2;max_instances=5)"
     "+letter_counting(min_words=2;max_words=4)+spell_backward(max_word_len=4)+word_sorting(max_words=3;max_word_length=5)"
     "+word_sequence_reversal(max_words=3)+number_sorting(max_numbers=3;max_decimals=0;min_value=0;max_value=99)"
-    "+simple_equations(max_terms=2;max_value=10)+syllogism+calendar_arithmetic+binary_alternation(min_n=4;max_n=8)"
+    "+simple_equations(max_terms=2;max_value=10)+syllogism+calendar_arithmetic+binary_alternation(min_n=4;max_n=12)"
 )
 _OTHER_ROWS = "another process makes other rows from the same seed"
 _NO_TEXT = "its rows have no answer in words"
