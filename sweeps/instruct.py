@@ -1,8 +1,10 @@
-"""Make instruction data from a few tasks of yours (Self-Instruct, Wang et al. 2022): a model proposes tasks and answers them.
+"""Make instruction data with a model: from a few tasks it proposes others and answers them (Self-Instruct, Wang et al. 2022).
 
     python sweeps/instruct.py --model DIR_OR_ID --seeds FILE --rows 500 --output FILE.jsonl
     python sweeps/instruct.py --endpoint URL --model NAME --seeds FILE --rows 500 --output FILE.jsonl
+    python sweeps/instruct.py --rewrite FILE --model DIR_OR_ID --output FILE.jsonl
 
+With --rewrite the model rewrites the answers of your rows (self-distillation fine-tuning, Yang et al. 2024).
 The endpoint is OpenAI-compatible; its key comes from TUNELAB_INSTRUCT_KEY or OPENAI_API_KEY in the environment. Every reply is
 kept in FILE.jsonl.journal: the same command goes on after a kill and asks nothing twice; with more --rows it adds to them.
 FILE.jsonl is what `sweeps/run.py --data` reads; FILE.card.json says how it was made and what was dropped, and why.
@@ -12,10 +14,9 @@ Exit codes: 0 all rows made; 2 bad input; 3 it ended with fewer rows; 130 interr
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,17 +25,21 @@ if __package__ in (None, ""):  # run as a file from a checkout: the project's ro
 
 from core import environment
 from core.command import EXIT_INTERRUPTED, Parser, refused
-from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, PLACES, BadInput, message, one_line, shown
+from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, PLACES, BadInput, message, one_line
 from core.naming import expanded
 
 if TYPE_CHECKING:
     from core.selfinstruct.journal import Journal
     from core.selfinstruct.pipeline import Job, Made, Writer
 
+    Work = Callable[[Writer, Journal], int]  # its exit code
+
 # `--help` and a misspelt option answer at once: what reads rows or models is imported in the functions that need it.
 
 KEYS = ("TUNELAB_INSTRUCT_KEY", "OPENAI_API_KEY")  # environment variables; the first that is set
 MOST_ROWS, MOST_TOKENS, MOST_AT_ONCE = 1_000_000, 8_192, 64
+# Their options and usual values, which --rewrite has no use for.
+OF_SEEDS = {"--seeds": None, "--rows": "500", "--eval-data": None, "--near": "0.7", "--seed": "0"}
 WHOLE = {
     "--rows": (1, MOST_ROWS),
     "--seed": (0, 2**31 - 1),
@@ -44,24 +49,21 @@ WHOLE = {
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = Parser("python sweeps/instruct.py", __doc__)
-    parser.add_argument("--model", help="a directory or a hub id; with --endpoint what it calls the model")
-    parser.add_argument("--endpoint", help="a URL such as http://127.0.0.1:8000/v1")
-    parser.add_argument("--seeds", metavar="FILE", help="your tasks with their answers, in any shape that --data takes")
-    parser.add_argument("--rows", default="500", metavar="N", help="rows to make (500)")
-    parser.add_argument("--output", metavar="FILE", help="where they go: a .jsonl")
-    parser.add_argument("--eval-data", metavar="FILE", help="rows that you will measure on: no task is near to one of them")
-    parser.add_argument("--near", default="0.7", metavar="X", help="Jaccard index from which two tasks are one (0.7)")
-    parser.add_argument("--seed", default="0", metavar="N", help="another one gives other rows (0)")
-    parser.add_argument("--answer-tokens", default="256", metavar="N", help="of an answer; longer ones are dropped (256)")
-    parser.add_argument("--concurrency", default="8", metavar="N", help="requests to an endpoint at a time (8)")
-    found, problems = parser.read(arguments, "unknown")
-    for option in ("--seeds", "--output", "--model"):
+    found, problems = _parser().read(arguments, "unknown")
+    needed = ("--output", "--model") if found.rewrite else ("--seeds", "--output", "--model")
+    for option in needed:
         if not getattr(found, option[2:]):
             what = "what the endpoint calls the model" if option == "--model" and found.endpoint else "a value"
-            problems.add(f"{option}: needs {what}", option)
+            also = ", or give --rewrite FILE" if option == "--seeds" else ""
+            problems.add(f"{option}: needs {what}{also}", option)
     if found.output and not found.output.endswith(".jsonl"):
         problems.add(f"--output {found.output}: must end with .jsonl", "--output")
+    for option, usual in OF_SEEDS.items():
+        name = option[2:].replace("-", "_")
+        given = getattr(found, name)
+        if found.rewrite and given is not None:
+            problems.add(f"{option}: does not go with --rewrite, which takes the rows as they are; leave one out", option)
+        setattr(found, name, usual if found.rewrite or given is None else given)
     for option, (least, most) in WHOLE.items():
         name = option[2:].replace("-", "_")
         with problems.taken():
@@ -70,6 +72,22 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         found.near = _share(found.near)
     problems.raise_all()
     return found
+
+
+def _parser() -> Parser:
+    parser = Parser("python sweeps/instruct.py", __doc__)
+    parser.add_argument("--model", help="a directory or a hub id; with --endpoint what it calls the model")
+    parser.add_argument("--endpoint", help="a URL such as http://127.0.0.1:8000/v1")
+    parser.add_argument("--seeds", metavar="FILE", help="your tasks with their answers, in any shape that --data takes")
+    parser.add_argument("--rewrite", metavar="FILE", help="instead of --seeds: rows whose last answers the model rewrites")
+    parser.add_argument("--rows", metavar="N", help="rows to make (500)")
+    parser.add_argument("--output", metavar="FILE", help="where they go: a .jsonl")
+    parser.add_argument("--eval-data", metavar="FILE", help="rows that you will measure on: no task is near to one of them")
+    parser.add_argument("--near", metavar="X", help="Jaccard index from which two tasks are one (0.7)")
+    parser.add_argument("--seed", metavar="N", help="another one gives other rows (0)")
+    parser.add_argument("--answer-tokens", default="256", metavar="N", help="of an answer; longer ones are dropped (256)")
+    parser.add_argument("--concurrency", default="8", metavar="N", help="requests to an endpoint at a time (8)")
+    return parser
 
 
 def _whole(option: str, text: str, least: int, most: int) -> int:
@@ -94,11 +112,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     journal: Journal | None = None
     try:
         chosen = parse(arguments)
-        job, writer, journal = prepared(chosen)
+        work, writer, journal = prepared(chosen)
         with journal:
             if journal.known:
                 print(f"goes on with {len(journal.known):,} replies in {journal.path}", flush=True)
-            return finished(chosen, job, make(job, writer(), journal))
+            return work(writer(), journal)
     except BadInput as error:
         if journal is None or not journal.known or not error.field.startswith(("--endpoint", "--model")):
             return refused(error)
@@ -114,38 +132,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INCOMPLETE
 
 
-def prepared(chosen: argparse.Namespace) -> tuple[Job, Any, Journal]:
-    """What is made, what makes the writer (a model is loaded last), and the journal, which is not opened yet.
+def prepared(chosen: argparse.Namespace) -> tuple[Work, Any, Journal]:
+    """What is to be done with a writer, what makes that (a model is loaded last), and the journal, which is not opened yet.
 
     Raises:
         BadInput: rows cannot be read, or the URL not be used.
     """
-    from core.data import kinds
     from core.endpoint import Place, connect
-    from core.fields import content_hash
     from core.selfinstruct import journal, writers
-    from core.selfinstruct.pipeline import Job
+    from sweeps import rewrite
 
-    seeds = _tasks("--seeds", chosen.seeds)
-    asked = tuple(task.instruction for task in _tasks("--eval-data", chosen.eval_data)) if chosen.eval_data else ()
-    job = Job(seeds, chosen.rows, asked, chosen.near, chosen.seed)
-    run: dict[str, object] = {
-        "--model": chosen.model,
-        "--endpoint": chosen.endpoint,
-        "--seed": chosen.seed,
-        "--near": chosen.near,
-    }
-    run |= {"--answer-tokens": chosen.answer_tokens, "rows of --seeds": kinds.file_hash("--seeds", chosen.seeds)}
-    run["rows of --eval-data"] = content_hash(list(asked))
+    work, read = rewrite.prepared(chosen) if chosen.rewrite else seeded(chosen)
+    run: dict[str, object] = {"--model": chosen.model, "--endpoint": chosen.endpoint, "--answer-tokens": chosen.answer_tokens}
     output = expanded("--output", chosen.output)
-    kept = journal.Journal(output.with_name(output.name + ".journal"), run)
+    kept = journal.Journal(output.with_name(output.name + ".journal"), read | run)
     if output.exists() and not kept.path.exists():
         text = "is there, and was not begun by this command; give another one"
         raise BadInput(f"--output {chosen.output}: {text}", field="--output")
     if chosen.endpoint:
         ask = connect(Place(chosen.endpoint, chosen.model, "--endpoint", KEYS))
-        return job, lambda: writers.endpoint(ask, chosen.answer_tokens, chosen.concurrency), kept
-    return job, lambda: writers.local(chosen.model, chosen.answer_tokens), kept
+        return work, lambda: writers.endpoint(ask, chosen.answer_tokens, chosen.concurrency), kept
+    return work, lambda: writers.local(chosen.model, chosen.answer_tokens), kept
+
+
+def seeded(chosen: argparse.Namespace) -> tuple[Work, dict[str, object]]:
+    """What makes rows from seeds, and by what its journal is known."""
+    from core.data import kinds
+    from core.fields import content_hash
+    from core.selfinstruct.pipeline import Job
+
+    seeds = _tasks("--seeds", chosen.seeds)
+    asked = tuple(task.instruction for task in _tasks("--eval-data", chosen.eval_data)) if chosen.eval_data else ()
+    job = Job(seeds, chosen.rows, asked, chosen.near, chosen.seed)
+    read: dict[str, object] = {"--seed": chosen.seed, "--near": chosen.near}
+    read |= {"rows of --seeds": kinds.file_hash("--seeds", chosen.seeds), "rows of --eval-data": content_hash(list(asked))}
+    return lambda writer, journal: finished(chosen, job, make(job, writer, journal)), read
 
 
 def _tasks(option: str, path: str) -> tuple[Any, ...]:
@@ -167,35 +188,26 @@ def make(job: Job, writer: Writer, journal: Journal) -> Made:
     from core.selfinstruct import pipeline
 
     def told(made: Made) -> None:
-        print(f"[{len(made.rows):,}/{job.rows:,}] {made.n_proposed:,} proposed{_dropped(made)}", flush=True)
+        dropped = f"; dropped: {made.told}" if made.dropped else ""
+        print(f"[{len(made.rows):,}/{job.rows:,}] {made.n_proposed:,} proposed{dropped}", flush=True)
 
     return pipeline.run(job, writer, journal, told)
 
 
-def _dropped(made: Made) -> str:
-    counts = ", ".join(f"{n:,} {why}" for why, n in made.dropped.most_common())
-    return f"; dropped: {counts}" if counts else ""
-
-
 def finished(chosen: argparse.Namespace, job: Job, made: Made) -> int:
     """Writes rows and card, each whole, and tells what was dropped; the exit code."""
-    from core.result import write_whole
+    from core.selfinstruct import output
 
-    output = expanded("--output", chosen.output)
-    lines = [json.dumps({"prompt": row.instruction, "completion": row.answer}, ensure_ascii=False) for row in made.rows]
-    write_whole(output, "".join(f"{line}\n" for line in lines).encode("utf-8", "surrogatepass"))
+    path = expanded("--output", chosen.output)
+    rows = [{"prompt": row.instruction, "completion": row.answer} for row in made.rows]
     card = {
-        "rows": len(made.rows), "proposed": made.n_proposed, "rounds": made.rounds,
-        "dropped": {why.value: n for why, n in made.dropped.most_common()},
-        "examples": {why.value: text for why, text in made.examples.items()},
+        "rows": len(made.rows), "proposed": made.n_proposed, "rounds": made.rounds, **output.counted(made, "dropped"),
         "model": chosen.model, "endpoint": chosen.endpoint, "seeds": len(job.seeds), "evaluation rows": len(job.asked),
         "near": job.near, "seed": job.seed, "answer_tokens": chosen.answer_tokens,
     }  # fmt: skip
-    written = (json.dumps(card, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "surrogatepass")
-    write_whole(output.with_suffix(".card.json"), written)
-    print(f"{len(made.rows):,} rows in {output}, of {made.n_proposed:,} proposals in {made.rounds:,} rounds")
-    for why, n in made.dropped.most_common():
-        print(f"  {n:,} dropped: {why} ({shown(made.examples[why])[:80]!r})")
+    output.write(path, rows, card)
+    print(f"{len(made.rows):,} rows in {path}, of {made.n_proposed:,} proposals in {made.rounds:,} rounds")
+    output.tell(made, "dropped")
     if len(made.rows) < job.rows:
         print(
             "the model has no more to say: its last rounds gave no new row; other seeds or a higher --near may", file=sys.stderr

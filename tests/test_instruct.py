@@ -261,13 +261,13 @@ def test_bad_commands_are_one_line_each(words: list[str], says_: str, capsys: py
 def test_half_of_a_character_stops_nothing_and_a_home_of_nobody_is_no_place(
     server: Teacher, seeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    said = "1. \ud83d too\n2. Describe an \ud83d emoji of rivers."
+    said = "1. \ud83d too\n2. Describe an \ud83d emoji of rivers.\n3. Describe an emoji of rivers."
     monkeypatch.setattr(server, "answer", lambda text: (200, says(said if "more tasks that differ" in text else "It is one.")))
     output = tmp_path / "rows.jsonl"
     words = ["--endpoint", server.url, "--model", "m", "--seeds", seeds, "--rows", "1", "--output"]
     assert instruct.main([*words, str(output)]) == 0
-    assert "emoji" in output.read_text(errors="replace")
-    assert json.loads((tmp_path / "rows.card.json").read_bytes())["dropped"]["too short"] == pipeline.PROPOSALS
+    assert [row.prompt for row in kinds.load("data.source", str(output)).rows] == ["describe an emoji of rivers."]
+    assert json.loads((tmp_path / "rows.card.json").read_bytes())["dropped"]["half a character"] == 2 * pipeline.PROPOSALS
     capsys.readouterr()
     assert instruct.main([*words, "~nobody-is-called-so/rows.jsonl"]) == 2
     assert "--output ~nobody-is-called-so/rows.jsonl: is no path" in capsys.readouterr().err

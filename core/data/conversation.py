@@ -62,7 +62,7 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
     used = {*shape.fields, *USED}
     _refuse_meant(raw, name, shape)
     messages = _with_system(raw, shape.convert(raw))
-    found = Conversation(messages, name, tools(raw.get("tools")), tuple(_printable(one) for one in raw if one not in used), raw)
+    found = Conversation(messages, name, tools(raw.get("tools")), tuple(printable(one) for one in raw if one not in used), raw)
     for message in messages:
         check_text(list(message.values()))
     check_text([found.tools, *(raw[label] for label in LABELS if label in raw)])
@@ -100,11 +100,11 @@ def _no_shape(raw: Raw, fields: str) -> str:
 
 def field_names(raw: Raw) -> str:
     """The names of a row's fields, for messages."""
-    names = [_printable(name) for name in raw]
+    names = [printable(name) for name in raw]
     return ", ".join(names[:10]) + (", …" if len(names) > 10 else "") if names else "none"
 
 
-def _printable(name: object) -> str:
+def printable(name: object) -> str:
     return " ".join(str(name)[:40].encode("utf-8", "replace").decode().split())
 
 

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from core.data.conversation import to_messages
-from core.data.shapes import LABELS
+from core.data.conversation import Conversation, to_messages
+from core.data.shapes import LABELS, TWIN
 from core.data.turns import Message
 from core.data.wording import normal
 from core.errors import BadInput
@@ -38,6 +38,12 @@ class Row:
     tools: tuple[dict[str, Any], ...] | None = None  # what the chat template is told of callable tools
     solutions: tuple[str, ...] = ()  # what a right final answer may be, by a field "answer" of its source
     origin: str = ""  # of several sources the one that it is of, by its short name
+    twin: str = ""  # of a row whose answer was rewritten the id that it had before
+
+    @property
+    def drawn_by(self) -> str:
+        """What decides when a seed draws the row: rewritten, it comes where it came before, so that both files are paired."""
+        return self.twin or self.id
 
     @functools.cached_property
     def prompt(self) -> str:
@@ -130,7 +136,7 @@ def build(
         if any(map(is_empty, found.messages)):
             n_empty += 1
             continue
-        rows.append(_row(found.raw, tuple(found.messages), place, found.tools))
+        rows.append(of_conversation(found, place))
     if bad and not rows:
         raise BadInput(f"{bad[0].text}; nor is any other row right ({len(bad)} left out)", bad[0].field)
     told = tuple(map(str, columns))
@@ -142,12 +148,17 @@ def made(raws: Iterable[dict[str, Any]]) -> Loaded:
     return Loaded(tuple(_row(raw, tuple(raw["messages"]), f"row {i}") for i, raw in enumerate(raws, 1)), 0, ("messages",))
 
 
+def of_conversation(found: Conversation, place: str) -> Row:
+    return _row(found.raw, tuple(found.messages), place, found.tools)
+
+
 def _row(raw: dict[str, Any], messages: tuple[Message, ...], place: str, tools: tuple[dict[str, Any], ...] | None = None) -> Row:
     """The row with these messages, and what its raw one says beside them."""
     group = group if isinstance(group := raw.get("task"), str) else "all"
     cluster, task, template = (str(raw.get(label) or "") for label in LABELS)
     labels = (cluster, task, template)
-    return Row(identity(messages, tools), messages, group, place, labels, _score(raw), tools, _solutions(raw))
+    twin = twin if isinstance(twin := raw.get(TWIN), str) else ""
+    return Row(identity(messages, tools), messages, group, place, labels, _score(raw), tools, _solutions(raw), twin=twin)
 
 
 def is_empty(message: Message) -> bool:

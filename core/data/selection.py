@@ -69,8 +69,11 @@ class Selection:
 def nested_subset(rows: Iterable[Row], n: int | None, seed: int, by_prompt: bool = False) -> tuple[Row, ...]:
     """The first n rows in a seeded order: a larger n contains the smaller ones. `by_prompt`: in that of their prompts, so that
     sources which answer the same prompts in other ways give the same ones."""
-    ordered = sorted(rows, key=lambda row: (share(row.prompt if by_prompt else row.id, f"subset {seed}"), row.id, row.place))
-    return tuple(ordered[:n])
+
+    def place(row: Row) -> tuple[float, str, str]:
+        return share(row.prompt if by_prompt else row.drawn_by, f"subset {seed}"), row.id, row.place
+
+    return tuple(sorted(rows, key=place)[:n])
 
 
 def restricted(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
@@ -111,7 +114,7 @@ def _best(rows: tuple[Row, ...], data: Data) -> tuple[Row, ...]:
     if unscored := sum(row.score is None for row in rows):
         lack = f'{unscored:,} rows of {data.source} have no number in a field "score"'
         raise BadInput(f"data.best_share={data.best_share}: {lack}", field="data.best_share")
-    ranked = sorted(rows, key=lambda row: (-(row.score or 0.0), row.id, row.place))
+    ranked = sorted(rows, key=lambda row: (-(row.score or 0.0), row.drawn_by, row.place))
     kept = {id(row) for row in ranked[: max(1, round(data.best_share * len(rows)))]}
     return tuple(row for row in rows if id(row) in kept)
 
@@ -127,7 +130,7 @@ def noisy(rows: tuple[Row, ...], data: Data, seed: int) -> tuple[Row, ...]:
     if not data.noise_share:
         return rows
     known = kind_of(data.source).wrong_answers(rows)
-    order = sorted(range(len(rows)), key=lambda i: (share(rows[i].id, f"noise {seed}"), rows[i].id))
+    order = sorted(range(len(rows)), key=lambda i: (share(rows[i].drawn_by, f"noise {seed}"), rows[i].id))
     ordered = [rows[i] for i in order]
     of_task: dict[str, list[Row]] = {}
     changed = list(rows)

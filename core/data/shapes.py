@@ -23,7 +23,8 @@ SPEAKERS = {
 }
 SYSTEM = ("system", "system_prompt", "system_message")
 LABELS = ("cluster", "task", "template")  # what a row is grouped by, where its source says
-USED = (*SYSTEM, "tools", *LABELS, "score", "answer")  # by rows of every shape
+TWIN = "rewrite_of"  # of a row whose answer a model has rewritten: the id of the row before
+USED = (*SYSTEM, "tools", *LABELS, "score", "answer", TWIN)  # by rows of every shape
 # Fields that change what a row says or whether it should be learned, and are not used.
 MEANT = (
     *("functions", "documents", "image", "images", "audio", "audios", "video", "videos", "chat_template", "chat_template_kwargs"),

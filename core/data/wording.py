@@ -15,7 +15,14 @@ UNSEEN = re.compile(
     r"\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
     r"\u034f\u115f\u1160\u17b4\u17b5\u2800\u180b-\u180f\u2065\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
 )
+# A word, or a character of a script that writes without spaces.
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]|[^\W\u3040-\u30ff\u3400-\u9fff\u0e00-\u0e7f]+")
 ASCII_UNSEEN = {code: None for code in range(128) if UNSEEN.match(chr(code))}
+
+
+def words_of(text: str) -> list[str]:
+    """The words of the text as they are compared."""
+    return WORD.findall(normal(text))
 
 
 def normal(text: str) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from core.data.turns import Message
 from core.endpoint import Said
 from core.selfinstruct import filters, prompts
 from core.selfinstruct.filters import Dropped, Filters
@@ -23,12 +24,35 @@ IDLE_ROUNDS = 25  # without a new row, after which a model has no more to say
 
 @dataclass(frozen=True)
 class Request:
-    """One thing that a model is asked: for tasks like the examples, or, where there is an `instruction`, for its answer."""
+    """One thing that a model is asked: for tasks like the examples, or, where there is an `instruction`, for its answer; where
+    there is a `reference` too, for that answer in its own words."""
 
     key: str
-    examples: tuple[Task, ...]
+    examples: tuple[Task, ...] = ()
     instruction: str | None = None
     seed: int = 0  # of what is sampled
+    reference: str | None = None
+    before: tuple[Message, ...] = ()  # turns before the instruction
+    place: str = ""  # of the row that it is about, for messages
+
+    @property
+    def chat(self) -> tuple[Message, ...]:
+        """As turns, of which the last is the user's."""
+        asked = self.instruction
+        if asked is None:
+            asked = prompts.proposal_chat(self.examples)
+        elif self.reference is not None:
+            asked = prompts.rewriting_chat(asked, self.reference)
+        return (*self.before, {"role": "user", "content": asked})
+
+    @property
+    def text(self) -> str:
+        """As a text that a model goes on with."""
+        if self.instruction is None:
+            return prompts.proposal_text(self.examples)
+        if self.reference is None:
+            return prompts.answer_text(self.examples, self.instruction)
+        return prompts.rewriting_text([str(turn["content"]) for turn in self.before], self.instruction, self.reference)
 
 
 Writer = Callable[[Sequence[Request]], Iterator[dict[str, Said]]]  # replies by key, some at a time
@@ -46,18 +70,28 @@ class Job:
 
 
 @dataclass
-class Made:
-    """What came of it so far. `examples`: of each reason the first that was dropped for it."""
+class Tally:
+    """What was dropped so far. `examples`: of each reason the first that was dropped for it."""
 
-    rows: list[Task] = field(default_factory=list)
-    n_proposed: int = 0
     dropped: Counter[Dropped] = field(default_factory=Counter)
     examples: dict[Dropped, str] = field(default_factory=dict)
-    rounds: int = 0
 
     def drop(self, why: Dropped, text: str) -> None:
         self.dropped[why] += 1
         self.examples.setdefault(why, text)
+
+    @property
+    def told(self) -> str:
+        return ", ".join(f"{n:,} {why}" for why, n in self.dropped.most_common())
+
+
+@dataclass
+class Made(Tally):
+    """What came of a job so far."""
+
+    rows: list[Task] = field(default_factory=list)
+    n_proposed: int = 0
+    rounds: int = 0
 
 
 def run(job: Job, write: Writer, journal: Journal, told: Callable[[Made], None] = lambda made: None) -> Made:
@@ -66,14 +100,14 @@ def run(job: Job, write: Writer, journal: Journal, told: Callable[[Made], None] 
     new = Filters((seed.instruction for seed in job.seeds), job.asked, job.near)
     while len(made.rows) < job.rows and idle < IDLE_ROUNDS:
         before = len(made.rows)
-        _round(job, made, new, lambda requests: _replies(requests, write, journal))
+        _round(job, made, new, lambda requests: replies(requests, write, journal))
         idle = 0 if len(made.rows) > before else idle + 1
         made.rounds += 1
         told(made)
     return made
 
 
-def _replies(requests: Sequence[Request], write: Writer, journal: Journal) -> list[Said]:
+def replies(requests: Sequence[Request], write: Writer, journal: Journal) -> list[Said]:
     """A reply to each request; only those that the journal lacks are asked."""
     missing = list({one.key: one for one in requests if one.key not in journal.known}.values())
     for found in write(missing) if missing else ():

@@ -60,6 +60,21 @@ def answer_text(examples: Sequence[Task], instruction: str) -> str:
     return f"{told}Task: {' '.join(instruction.split())}\nAnswer:"
 
 
+def rewriting_chat(instruction: str, reference: str) -> str:
+    """A message that asks for an answer in the model's own words, after the manner of Yang et al. 2024."""
+    return (
+        f"Here is a task with a reference answer.\n\nTask:\n{instruction}\n\nReference answer:\n{reference}\n\nNow answer the "
+        "task yourself, in your own words. Use the reference answer as a guide and come to the same result. Write the answer "
+        "alone, and do not mention the reference."
+    )
+
+
+def rewriting_text(before: Sequence[str], instruction: str, reference: str) -> str:
+    """A task and its answer, of which other words are to follow. `before`: what was said before the task."""
+    told = "".join(f"{one}\n\n" for one in before)
+    return f"{told}Task: {instruction}\n\nReference answer: {reference}\n\nThe same answer in other words:"
+
+
 def until_stop(text: str) -> tuple[str, bool]:
     """The text up to where something else begins, and whether there was such a place."""
     ends = [at for stop in STOPS if (at := text.find(stop)) >= 0]

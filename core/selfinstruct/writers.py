@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from core.endpoint import Ask, Said
@@ -27,8 +27,8 @@ def endpoint(ask: Ask, answer_tokens: int, at_once: int) -> Writer:
     def one(request: Request) -> Said:
         if request.instruction is None:
             settings = {"temperature": 1, "max_tokens": PROPOSAL_TOKENS, "seed": request.seed}
-            return ask([{"role": "user", "content": prompts.proposal_chat(request.examples)}], settings)
-        return ask([{"role": "user", "content": request.instruction}], {"temperature": 0, "max_tokens": answer_tokens})
+            return ask(request.chat, settings)
+        return ask(request.chat, {"temperature": 0, "max_tokens": answer_tokens})
 
     def write(requests: Sequence[Request]) -> Iterator[dict[str, Said]]:
         over = threading.Event()
@@ -108,24 +108,24 @@ class _Local:
         """The request as tokens, with as many of its examples as leave room for the reply."""
         from core.tasks.measurement import context_of
 
-        context, examples = context_of(self.base.model), request.examples
+        context = context_of(self.base.model)
         while True:
-            ids = self._asked(request, examples)
-            if context is None or len(examples) < 2 or len(ids) + most <= context:
+            ids = self._asked(request)
+            if context is None or len(request.examples) < 2 or len(ids) + most <= context:
                 return ids
-            examples = examples[1:]
+            request = replace(request, examples=request.examples[1:])
 
-    def _asked(self, request: Request, examples: Sequence[prompts.Task]) -> list[int]:
+    def _asked(self, request: Request) -> list[int]:
         from core.tasks import generation
         from core.tasks.prompts import Prompt
 
         tokenizer = self.base.tokenizer
-        if self.chats:
-            text = request.instruction if request.instruction is not None else prompts.proposal_chat(examples)
-            return generation.prompt_ids(tokenizer, [Prompt.of(text)])[0]
-        proposals = request.instruction is None
-        text = prompts.proposal_text(examples) if proposals else prompts.answer_text(examples, str(request.instruction))
-        return list(tokenizer(text, verbose=False)["input_ids"])
+        if not self.chats:
+            return list(tokenizer(request.text, verbose=False)["input_ids"])
+        try:
+            return generation.prompt_ids(tokenizer, [Prompt(request.chat)])[0]
+        except BadInput as error:
+            raise BadInput(f"{request.place}: {error.text}" if request.place else error.text, field=error.field) from None
 
     def _said(self, request: Request, text: str, written: Written) -> Said:
         if self.chats:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from core.data.wording import normal
+from core.data.wording import normal, words_of
 from core.errors import BadInput
 from core.settings import AUTO, REGEX
 
@@ -29,6 +29,19 @@ def right(text: str, solutions: Sequence[str], rule: str) -> bool:
     if rule == AUTO:
         rule = "number" if any(MARK in one for one in solutions) else "exact"
     return any(_same(text, _final(one), rule) for one in solutions)
+
+
+def reached(text: str, solutions: Sequence[str]) -> bool:
+    """Whether the text, which says more than a final answer, comes to one of the solutions: of one that is a number the last
+    number in the text has the value; else its words stand in the text."""
+    return any(_reached(text, _final(one)) for one in solutions)
+
+
+def _reached(text: str, solution: str) -> bool:
+    if NUMBER.fullmatch(solution.strip().rstrip(".")):
+        return _same(text, solution, "number")
+    words, wanted = (f" {' '.join(words_of(one))} " for one in (text, solution))
+    return wanted in words if wanted.strip() else _bare(solution) in normal(text)
 
 
 def _same(text: str, solution: str, rule: str) -> bool:
