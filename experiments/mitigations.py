@@ -5,7 +5,8 @@ the distance from the base), Wortsman et al. 2022 (WiSE-FT) and Shenfeld et al. 
 learning rates, so that it is compared at equal quality with plain LoRA, or full fine-tuning, whose lower rates are themselves the
 simplest mitigation. The two plain trainings of the highest rates are scaled back after training, which trains nothing. All arms see
 the same instruction rows, and a seed draws one of the laboratory's eight bases; replay adds documents to them, so that its
-trainings have 5 % more steps. On a real model replay needs --base-text. Self-distillation (SDFT) is no arm.
+trainings have 5 % more steps. On a real model replay needs --base-text. Rows in the base's own words (SDFT, Yang et al. 2024) are no
+arm, as the laboratory's bases cannot rewrite; sweeps/instruct.py --rewrite makes them of yours.
 """
 
 from core import lab

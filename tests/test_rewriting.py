@@ -84,6 +84,7 @@ def test_what_is_asked() -> None:
         ("Using the reference answer as a guide: plants make sugar.", Dropped.TELLS),
         ("My own response: plants make sugar.", Dropped.TELLS),
         ("Here is my answer: plants make sugar.", Dropped.TELLS),
+        ("Here's a rewritten version: plants make sugar.", Dropped.TELLS),
         ("I am ready. Which task?", Dropped.ELSEWHERE),
         ("Plants " * 200, Dropped.LONGER),
     ],

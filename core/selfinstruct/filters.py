@@ -19,7 +19,8 @@ UNSERVED = re.compile(r"\b(images?|pictures?|photos?|graphs?|plots?|maps?|videos
 # What of an answer speaks of how it was asked for.
 TELLS = re.compile(
     r"\breference (answer|response|solution|text)|\b(my|your) (own )?(response|answer|turn)\b|\b(in )?(my|your) own words\b"
-    r"|\A\W*(\w+ ){0,3}(answer|response)\W*:|\brewritten (answer|response)|\bsame answer in other words",
+    r"|\A\W*(\w+ ){0,3}(answer|response)\W*:|\brewritten (answer|response|version)|\banswer to the task\b"
+    r"|\bsame answer in other words",
     re.IGNORECASE,
 )
 LONGER, SPARE_WORDS = 3, 100  # a reply may have so many times the reference's words, and so many beside; assumption

@@ -61,11 +61,12 @@ def answer_text(examples: Sequence[Task], instruction: str) -> str:
 
 
 def rewriting_chat(instruction: str, reference: str) -> str:
-    """A message that asks for an answer in the model's own words, after the manner of Yang et al. 2024."""
+    """A message that asks for an answer in the model's own words, after the manner of Yang et al. 2024. It ends where the answer
+    begins: a model of 135 M parameters told what to do at the end asked for the task, or spoke of it."""
     return (
-        f"Here is a task with a reference answer.\n\nTask:\n{instruction}\n\nReference answer:\n{reference}\n\nNow answer the "
-        "task yourself, in your own words. Use the reference answer as a guide and come to the same result. Write the answer "
-        "alone, and do not mention the reference."
+        "Below are a task and a reference answer to it. Use the reference answer as a guide and answer the task in your own "
+        f"words, with the same result. Write the answer alone.\n\nTask:\n{instruction}\n\nReference answer:\n{reference}\n\n"
+        "Your answer:"
     )
 
 
