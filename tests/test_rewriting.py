@@ -85,6 +85,7 @@ def test_what_is_asked() -> None:
         ("My own response: plants make sugar.", Dropped.TELLS),
         ("Here is my answer: plants make sugar.", Dropped.TELLS),
         ("Here's a rewritten version: plants make sugar.", Dropped.TELLS),
+        ("The task is to say that plants make sugar.", Dropped.TELLS),
         ("I am ready. Which task?", Dropped.ELSEWHERE),
         ("Plants " * 200, Dropped.LONGER),
     ],

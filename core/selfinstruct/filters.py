@@ -19,7 +19,7 @@ UNSERVED = re.compile(r"\b(images?|pictures?|photos?|graphs?|plots?|maps?|videos
 # What of an answer speaks of how it was asked for.
 TELLS = re.compile(
     r"\breference (answer|response|solution|text)|\b(my|your) (own )?(response|answer|turn)\b|\b(in )?(my|your) own words\b"
-    r"|\A\W*(\w+ ){0,3}(answer|response)\W*:|\brewritten (answer|response|version)|\banswer to the task\b"
+    r"|\A\W*(\w+ ){0,3}(answer|response)\W*:|\brewritten (answer|response|version)|\b(answer to the|the) task (is|was)\b"
     r"|\bsame answer in other words",
     re.IGNORECASE,
 )
