@@ -60,6 +60,18 @@ def test_the_cheapest_of_the_arms_that_cannot_be_told_from_the_best_is_chosen(cl
     assert found.seen_twice < found.seen_now
 
 
+def test_what_the_chosen_arm_costs_in_forgetting_is_said_beside_the_arm_that_spares_it() -> None:
+    levels = {"share=0.5": (0.0, 0.1), "share=0.25": (0.5, 0.1), "share=0.1": (0.7, 0.5)}
+    found = tables(noises(**{name: {"ability": a, "forgetting": f} for name, (a, f) in levels.items()}))
+    choice = choose(found)
+    assert choice.chosen == "noise_share=0"
+    assert choice.gentler is not None
+    assert choice.gentler.label == "noise_share=0.25"  # 0.1 forgets as much, 0.5 has less quality still
+    assert 0 < choice.gentler.forgetting.low < choice.gentler.forgetting.value
+    assert 0 < choice.gentler.quality.value < 0.3
+    assert "Its price: noise_share=0.25 forgets 0." in " ".join(use.sentences(choice, found))
+
+
 def drawn(rng: np.random.Generator, truth_K: np.ndarray, n_seeds: int) -> Measured:
     """Right and wrong answers of arms, some of whose seeds differ much, to 200 questions that they share."""
     shape, names = (len(truth_K), n_seeds), tuple("abcdefg"[: len(truth_K)])

@@ -28,7 +28,7 @@ from analysis.claims.verdicts import few_items
 from analysis.stats import best
 from analysis.stats.best import Pairwise
 from analysis.stats.decision import ABOVE_ZERO, BELOW_ZERO
-from analysis.stats.estimate import LEVEL, Estimate
+from analysis.stats.estimate import LEVEL, Estimate, at_level
 from analysis.stats.good_rates import TOLERANCE
 from analysis.stats.intervals import mean_interval
 from core import measures
@@ -83,6 +83,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Gentler:
+    """An arm that forgets less than the chosen one and has less quality: by how much of each."""
+
+    label: str
+    forgetting: Estimate
+    quality: Estimate
+
+
+@dataclass(frozen=True)
 class Choice:
     """What to use, and why. `chosen` "": nothing can be decided, and `why` says why."""
 
@@ -96,6 +105,7 @@ class Choice:
     instead: str = ""  # where the base is kept: the cheapest of the arms that are as good, for whoever tunes all the same
     looks_better: Estimate | None = None  # where the base is kept: the gain of the arm that looks best, if it looks better
     losses: Mapping[str, Estimate] = field(default_factory=dict)  # measure → what choosing it is expected to cost
+    gentler: Gentler | None = None
     rival: str = ""  # what more seeds could bring: a cheaper arm of the set, else the other one with the highest quality
     rival_on: str = ""  # the measure on which it is compared
     n_seeds: int = 0
@@ -207,8 +217,20 @@ def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], bla
     )  # fmt: skip
     losses = {one.name: one.loss(chosen, good if one in quality else told, alpha) for one in scored if chosen in one.labels}
     rival, measured = _rival(t, found, scored, good)
-    found = replace(found, losses=losses)
+    gentler = _gentler(chosen, scored[0], lean[0]) if lean and chosen in lean[0].labels else None
+    found = replace(found, losses=losses, gentler=gentler)
     return _against(found, measured, rival, len(scored), t.n_bases) if rival else found
+
+
+def _gentler(chosen: str, quality: Measured, forgetting: Measured) -> Gentler | None:
+    """Of the arms with less quality the best one that is shown to forget less; its intervals hold for all of them at once."""
+    behind = {label: quality.better(chosen, label) for label in forgetting.labels if label != chosen}
+    behind = {label: e for label, e in behind.items() if e.known and e.value > 0}
+    for label, lost in sorted(behind.items(), key=lambda item: item[1].value):
+        spared, lost = (at_level(e, ALPHA / len(behind)) for e in (forgetting.better(label, chosen), lost))
+        if spared.known and spared.low > 0:
+            return Gentler(label, spared, lost)
+    return None
 
 
 def within(scored: Sequence[Measured], labels: Sequence[str]) -> tuple[list[str], dict[str, str]]:

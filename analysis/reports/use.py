@@ -28,8 +28,8 @@ METHOD = (
     f"these (tolerance: {OF_FORGETTING:g} nats/token, or {round(100 * SHARE_OF_FORGETTING)} % of the least if that is more). "
     f"Cheapest: fewest seconds a trial, and of arms within {round(100 * (SAME_TIME - 1))} % of these the fewest trainable "
     "parameters. Expected loss: how far the best of the set is expected to lie above the chosen arm, the luck of the highest "
-    "mean taken out; brackets: simultaneous 95 % limits. The rates were tuned on validation data; all this is from the final "
-    "seeds on the test split."
+    "mean taken out; its price: the arm nearest in quality that is shown to forget less; brackets: simultaneous 95 % limits. The "
+    "rates were tuned on validation data; all this is from the final seeds on the test split."
 )
 
 
@@ -50,6 +50,7 @@ def sentences(choice: Choice, t: Tables[Any]) -> list[str]:
         return [_left_out(choice)] if choice.left_out else []
     lines = [_set(choice), *_base(choice)]
     lines += [f"Expected loss: {_losses(choice, t)}."] if choice.losses else []
+    lines += [_price(choice, t)] if choice.gentler else []
     lines += [_seeds(choice, t)] if choice.rival else ["No other arm is as good: more seeds would not change the choice."]
     lines += [f"But: {remark}." for remark in choice.remarks]
     return lines + ([_left_out(choice)] if choice.left_out else [])
@@ -93,6 +94,13 @@ def _losses(choice: Choice, t: Tables[Any]) -> str:
         unit = t.units.get(name, t.units["quality"])
         texts.append(f"{formatting.estimate(e)} {unit} of {formatting.readable(name)}")
     return "; ".join(texts)
+
+
+def _price(choice: Choice, t: Tables[Any]) -> str:
+    assert choice.gentler is not None
+    label, of = choice.gentler.label, {name: getattr(choice.gentler, name) for name in ("forgetting", "quality")}
+    spared, lost = (f"{formatting.estimate(e)} {t.units[name]}" for name, e in of.items())
+    return f"Its price: {label} forgets {spared} less, and has {lost} less quality."
 
 
 def _seeds(choice: Choice, t: Tables[Any]) -> str:
@@ -152,6 +160,10 @@ def content(choice: Choice, t: Tables[Any], experiment: Experiment) -> dict[str,
         "expected_loss": {
             name: {**_interval(e), "unit": t.units.get(name, t.units["quality"])} for name, e in choice.losses.items()
         },
+        "forgets_less": {
+            "arm": choice.gentler.label,
+            "forgetting_less": _interval(choice.gentler.forgetting), "quality_less": _interval(choice.gentler.quality),
+        } if choice.gentler else None,
         "more_seeds": {
             "rival": choice.rival or None, "measure": choice.rival_on or None,
             "needed": choice.more_seeds, "difference_found_now": _plain(choice.seen_now),
