@@ -564,8 +564,9 @@ def test_nothing_starts_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None
 
 # One small sweep, end to end
 
+BASE = "lab:base-small-0"
 SMALL = [
-    "--smoke", "--set", "adapter.rank=1,4", "--set", "data.n_examples=100", "--set", "train.epochs=2",
+    "--smoke", "--model", BASE, "--set", "adapter.rank=1,4", "--set", "data.n_examples=100", "--set", "train.epochs=2",
     "--set", "evaluation.items_per_task=2",
 ]  # fmt: skip
 
@@ -631,7 +632,7 @@ def test_from_python_it_is_the_same_sweep(
     monkeypatch.setitem(sys.modules, "sweeps.executor", None)  # Ray can't be started
     monkeypatch.delattr(sweeps, "executor", raising=False)
     settings = [word for word in SMALL if "=" in word]
-    ran = run_question(NAME, output, settings, smoke=True)
+    ran = run_question(NAME, output, settings, smoke=True, model=BASE)
     assert ran == Ran(ran.sweep, next(output.glob(f"{NAME}-*")), complete=True)
     assert ran.directory.name == f"{NAME}-{ran.sweep[:8]}"
     assert "12 of them finished" in capfd.readouterr().out
