@@ -317,7 +317,8 @@ def arms(equal_tokens: float = 72_000.0) -> dict[str, ArmState]:
     found = {}
     for label, truth in truths("reasoning_traces").items():
         n = next((n for key, n in tokens.items() if label.endswith(key)), 92_000)
-        found[label] = dataclasses.replace(truth, fields={**truth.fields, "train/tokens": float(n)})
+        counted = {"train/tokens": float(n), "rows/response_tokens": 12.6 if "traces" in label else 6.1}
+        found[label] = dataclasses.replace(truth, fields={**truth.fields, **counted})
     return found
 
 
@@ -357,3 +358,5 @@ def test_other_tokens_than_equal_ones_decide_nothing() -> None:
         for label, t in states.items()
     }
     assert "were not counted" in judged(elsewhere)["traces_beat_bare_at_equal_response_tokens"].note
+    few = {label: t for label, t in elsewhere.items() if not label.endswith(("n_examples=800", "n_examples=485"))}
+    assert judged(few)["traces_beat_bare_at_equal_examples"].verdict == "supported"  # though bare answers have more arms

@@ -25,10 +25,10 @@ EQUAL_WITHIN = 0.05  # of the tokens: assumption
 
 
 def answers(trials: pd.DataFrame) -> pd.DataFrame:
-    """Which source has the traces (more arms are theirs; where both have one, their name says it), and which arms have fewer
-    examples or more passes than others."""
-    arms = trials.groupby("data.source")["arm"].nunique()
-    traced = max(arms.index, key=lambda source: (arms[source], "trace" in source)) if len(arms) > 1 else None
+    """Which source has the traces (the one with longer answers; where they are as long, its name says it), and which arms have
+    fewer examples or more passes than others."""
+    tokens = trials.groupby("data.source")["rows/response_tokens"].mean().fillna(0.0)
+    traced = max(tokens.index, key=lambda source: (tokens[source], "trace" in source)) if len(tokens) > 1 else None
     return trials.assign(
         answers=np.where(trials["data.source"] == traced, "traces", "bare"),
         more_passes=trials["train.epochs"] > trials["train.epochs"].min(),
