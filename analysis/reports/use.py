@@ -49,7 +49,7 @@ def sentences(choice: Choice, t: Tables[Any]) -> list[str]:
     if not choice.chosen:
         return [_left_out(choice)] if choice.left_out else []
     lines = [_set(choice), *_base(choice)]
-    lines += [f"Expected loss: {_losses(choice, t)}."] if choice.losses else []
+    lines += [f"Expected loss: {_losses(choice, t)}."] if choice.losses and len(choice.told) > 1 else []
     lines += [_price(choice, t)] if choice.gentler else []
     lines += [_seeds(choice, t)] if choice.rival else ["No other arm is as good: more seeds would not change the choice."]
     lines += [f"But: {remark}." for remark in choice.remarks]
