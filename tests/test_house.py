@@ -22,7 +22,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import experiments
-from analysis import formatting, questions
+from analysis import carry, formatting, questions
 from analysis.claims.verdicts import read, summary
 from core import installation
 from core.fields import flatten
@@ -85,6 +85,11 @@ def test_the_readme_of_the_results_says_what_they_say(kept: Path) -> None:
         found = {row["id"]: row for row in json.loads((kept / name / "verdicts.json").read_text())}
         shown = [(row["id"], row["verdict"], row["shown"]) for row in rows if row["question"] == name]
         assert shown == [(key, row["verdict"], row["shown"]) for key, row in found.items()]
+
+
+def test_the_comparison_of_the_editions_is_that_of_todays_results(capsys: pytest.CaptureFixture[str]) -> None:
+    assert carry.main([f"first={RESULTS / 'first_edition'}", f"second={RESULTS}"]) == 0
+    assert (RESULTS / "editions.md").read_text() == capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", [path.parent.name for path in sorted(RESULTS.glob("*/verdicts.json"))])
