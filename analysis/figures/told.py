@@ -43,16 +43,17 @@ def draw(clouds: Mapping[str, Mapping[str, Cloud]], r_squared: Mapping[str, Esti
         panel.set_xlabel(X_LABEL)
         panel.set_ylabel("forgetting (nats/token)")
         panel.set_title(textwrap.fill(name, TITLE_WIDTH))
-        panel.legend(fontsize=6)
     for panel in panels[len(names) :]:
         panel.set_visible(False)
     return made
 
 
 def explain(panel: Axes, kl_N: np.ndarray, forgetting_N: np.ndarray, e: Estimate) -> None:
-    """The quadratic through all runs, and its R²."""
+    """The quadratic through all runs, and a legend with its R² and what was drawn before."""
     if len(set(kl_N)) > 2:
         at = np.linspace(kl_N.min(), kl_N.max(), POINTS_OF_LINE)
-        panel.plot(at, quadratic(kl_N, forgetting_N, at), color=style.MUTED, linewidth=1.0, zorder=1)
-    ends = f" [{e.low:.2f}, {e.high:.2f}]" if e.known else ""
-    panel.text(0.03, 0.95, f"R² {e.value:.2f}{ends}", transform=panel.transAxes, va="top", size=7)
+        ends = f" [{e.low:.2f}, {e.high:.2f}]" if e.known else ""
+        name = f"quadratic, R² {e.value:.2f}{ends}"
+        panel.plot(at, quadratic(kl_N, forgetting_N, at), color=style.MUTED, linewidth=1.0, zorder=1, label=name)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(fontsize=6)
