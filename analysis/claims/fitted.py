@@ -55,6 +55,7 @@ class Fitted:
         return bool(self.rivals or self.unknown or not self.comparison.as_good)
 
 
+MOST_NAMED = 2  # laws that fit as well as the best one, in a legend
 # What a law is called in a figure, and the parameter that tells its shape.
 NAMED = {
     "flat": ("flat", "level"),
@@ -70,10 +71,12 @@ NAMED = {
 
 def label(one: Fitted) -> str:
     """The law in a legend: its shape's parameter with the interval; or what is not known, that is which other laws fit as
-    well and which parameters the curve does not identify."""
+    well (of many only their number) and which parameters the curve does not identify."""
     name, shape = NAMED[one.best.fit.law]
     if not one.in_doubt:
         return f"{name}, {parameter_text(shape, one.best.parameters[shape])}"
+    if len(one.rivals) > MOST_NAMED:
+        return f"{name}; {len(one.rivals)} other laws fit as well"
     laws = " or ".join([name, *(NAMED[rival][0] for rival in one.rivals)])
     unknown = " and ".join(one.unknown) if one.comparison.as_good else "law"
     return f"{laws}; {unknown} not identified" if unknown else laws
