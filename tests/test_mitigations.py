@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from simulated import ArmState, of_frames, question
 
+from analysis.claims.told import cloud
 from analysis.questions.mitigations.ways import kind
 from analysis.reports.told import section
 from analysis.stats import Estimate, Over
@@ -104,6 +105,17 @@ def frames() -> tuple[pd.DataFrame, pd.DataFrame]:
     return trials.assign(**{"after/kl/responses": kl}), pd.concat([items, further], ignore_index=True)
 
 
+def test_a_training_that_several_arms_share_counts_once() -> None:
+    trials = frames()[0]
+    again = trials.assign(arm="asked in another way")
+    once, twice = cloud([trials]), cloud([trials, again])
+    assert once is not None
+    assert twice is not None
+    assert len(twice.kl_N) == len(once.kl_N) == len(trials)
+    assert twice.r_squared.value == once.r_squared.value
+    assert cloud([trials.iloc[:0], trials.drop(columns="after/kl/responses")]) is None
+
+
 def test_what_a_way_saves_at_equal_quality() -> None:
     tables, found = of_frames("mitigations", *frames())
     assert [way.name for way in tables.own.ways] == ["LoRA", "LoRA, scaled back", "LoRA, replay"]
@@ -122,8 +134,9 @@ def test_what_a_way_saves_at_equal_quality() -> None:
 def test_the_page_over_all_asks_whether_kl_tells_forgetting(tmp_path: Path) -> None:
     trials, _ = frames()
     without = trials.drop(columns="after/kl/responses")
+    alike = trials.assign(forgetting=1.001 * trials["forgetting"])
     other = trials.assign(forgetting_measures="nll/base_text", forgetting=1 / (1 + trials["forgetting"]))
-    text = section({"mitigations": trials, "epochs": trials, "replay": without, "rank_vs_quality": other}, tmp_path)
+    text = section({"mitigations": trials, "epochs": alike, "replay": without, "rank_vs_quality": other}, tmp_path)
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("| rise")]
     assert [row[:4] for row in rows] == [
         ["rise of NLL on base text", "all", "32", "8"],

@@ -40,12 +40,14 @@ def measured(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def cloud(parts: Sequence[pd.DataFrame]) -> Cloud | None:
-    """The final trials of several sweeps, whose arms are others even where they are called the same; None without one."""
-    found = [(f"{number} ", measured(one)) for number, one in enumerate(parts)]
-    found = [(number, one) for number, one in found if len(one)]
-    if not found:
+    """The final trials of several sweeps, whose arms are others even where they are called the same; None without one. Trainings
+    that several arms share, which ask or prompt the tuned model in other ways, count once."""
+    found = [measured(one) for one in parts]
+    if len(parts) > 1:
+        found = [one.assign(arm=f"{number} " + one["arm"].astype(str)) for number, one in enumerate(found)]
+    every = pd.concat(found) if found else pd.DataFrame()
+    if every.empty:
         return None
-    kl_N, forgetting_N = (np.concatenate([one[name].to_numpy(float) for _, one in found]) for name in (KL, "forgetting"))
-    names = [number * (len(parts) > 1) + str(arm) for number, one in found for arm in one["arm"]]
-    seeds_N, bases_N = (np.concatenate([one[name].to_numpy(str) for _, one in found]) for name in ("seed", "model.name"))
-    return Cloud(kl_N, forgetting_N, Origin(np.array(names), seeds_N, bases_N))
+    each = every.drop_duplicates(["seed", "model.name", KL, "forgetting"])
+    kl_N, forgetting_N = (each[name].to_numpy(float) for name in (KL, "forgetting"))
+    return Cloud(kl_N, forgetting_N, Origin(*(each[name].to_numpy(str) for name in ("arm", "seed", "model.name"))))

@@ -18,9 +18,9 @@ from core.measures import rise
 STEM = "forgetting_by_kl"  # of the figure's files
 NOTE = (
     "Final trials of every question that were told KL(base || tuned) on right answers to the task's held-out prompts. R² is "
-    "that of a quadratic; its interval is over arms, and over bases where there are three. Shenfeld 2025 (RL's Razor): if "
-    "forgetting follows from this divergence alone, all runs lie on one curve, whatever the method or what was done against "
-    "forgetting.\n"
+    "that of a quadratic over trainings, each counted once; its interval is over arms, and over bases where there are three. "
+    "Shenfeld 2025 (RL's Razor): if forgetting follows from this divergence alone, all runs lie on one curve, whatever "
+    "the method or what was done against forgetting.\n"
 )
 
 
