@@ -14,7 +14,6 @@ ACCURACY, NATS, SHARE, TOKENS = "accuracy", "nats/token", "share", "tokens"
 KL = "KL from the base"
 BESIDE = ("ifeval", "constraints", "refusals")  # tasks that write, and may stand beside another that does
 HARNESS = "lm_eval:"  # before the name of a task of lm-eval's, and its metric
-HELD_OUT, LEFT = "exact_match/held_out", "nll_after_relearning/documents"  # LEFT: of the rise, what relearning leaves
 SCALED = "scaled:"  # before a share, a colon and the name of another measure: that of the model at this share of its way
 
 
@@ -43,7 +42,7 @@ def _table(*measures: Measure) -> dict[str, Measure]:
 
 MEASURES: dict[str, Measure] = _table(
     Measure("exact_match/seen", ACCURACY, "exact match, seen"),
-    Measure(HELD_OUT, ACCURACY, "exact match, held out", held_out=True),
+    Measure("exact_match/held_out", ACCURACY, "exact match, held out", held_out=True),
     Measure("exact_match/single", ACCURACY, "exact match, single"),
     Measure("recall/taught", ACCURACY, "recall, taught"),
     Measure("recall/known", ACCURACY, "recall, known"),
@@ -86,7 +85,9 @@ MEASURES: dict[str, Measure] = _table(
         higher_is_better=False,
         text="ends of sentences",
     ),
-    Measure(LEFT, NATS, "nll after relearning", change=True, higher_is_better=False, text="what is lost"),
+    Measure(
+        "nll_after_relearning/documents", NATS, "nll after relearning", change=True, higher_is_better=False, text="what is lost"
+    ),
 )
 
 

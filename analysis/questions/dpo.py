@@ -11,12 +11,12 @@ from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, difference
 from analysis.claims.tables import Fields, Tables, View
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
-from core.measures import LEFT
 from core.preference_settings import CHOSEN, NONE
 
 if TYPE_CHECKING:
     import pandas as pd
 
+LEFT = "nll_after_relearning/documents"
 ALONE, MORE = "none", "chosen"
 
 

@@ -15,8 +15,8 @@ from analysis.claims.verdicts import RATIO, SEEDS_ALONE, Finding, untested
 from analysis.formatting import joined, rate_text
 from analysis.stats import ABOVE_ZERO, Form, Region
 from analysis.stats.good_rates import good_rates, over_seeds, ratio_of_best
-from core.measures import LEFT
 
+LEFT = "nll_after_relearning/documents"
 METHODS = ("lora", "full")
 VIEW = View(
     x="train.learning_rate",

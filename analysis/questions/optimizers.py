@@ -12,9 +12,9 @@ from analysis.questions.quantization import memory
 from analysis.questions.rank_vs_quality import retuning
 from analysis.stats import BELOW_ZERO, Form, Region
 from analysis.stats.good_rates import ratio_of_best
-from core.measures import LEFT
 from core.optimizers import ADAMW, OPTIMIZERS
 
+LEFT = "nll_after_relearning/documents"
 EQUAL = Region(-0.04, 0.04)  # points of accuracy
 LOWER = Region(0, 1, form=Form.FACTOR)
 SMALL, USUAL, LARGE = 4, 16, 64  # batches

@@ -21,7 +21,6 @@ from analysis.formatting import asked_on, heading
 from analysis.questions.model_scale import parameters_of
 from analysis.stats import Estimate, Region
 from analysis.stats.ranks import UNIT, rank_correlation, same_order
-from core.measures import HELD_OUT
 from experiments.proxy_transfer import EXPERIMENT
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
 
     from analysis.arms import Arm, Panel
 
+HELD_OUT = "exact_match/held_out"
 RANKED = ("quality", HELD_OUT)
 SMALLEST, MIDDLE, LARGEST = "smallest", "middle", "largest"
 ABOVE_HALF, MOST_PAIRS = Region(0.5, math.inf), Region(0.7, math.inf)

@@ -10,7 +10,6 @@ from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, combination, costs_at_most, difference
 from analysis.claims.tables import Tables, View
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
-from core.measures import LEFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +38,7 @@ def shares(t: Tables[None]) -> list[str]:
     return ["## What is replayed\n", formatting.markdown(header, rows), "Means over the arm's final trials.\n"]
 
 
+LEFT = "nll_after_relearning/documents"
 VIEW = View(
     x="data.replay_share",
     x_label="replayed documents, share of the sequences",

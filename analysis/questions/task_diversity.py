@@ -14,11 +14,11 @@ from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding
 from analysis.formatting import joined
 from analysis.stats import ABOVE_ZERO
-from core.measures import HELD_OUT
 
 if TYPE_CHECKING:
     import pandas as pd
 
+HELD_OUT = "exact_match/held_out"
 OF_TRAINED = "rows/evaluated_of_trained_tasks"
 
 

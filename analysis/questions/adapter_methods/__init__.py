@@ -13,12 +13,12 @@ from analysis.questions.adapter_methods.peft import prepare
 from analysis.questions.adapter_methods.sections import frame, sections
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO, Region
 from core.adapters import METHODS
-from core.measures import HELD_OUT, LEFT
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+HELD_OUT, LEFT = "exact_match/held_out", "nll_after_relearning/documents"
 VIEW = View(
     x="adapter.method",
     x_label="method",

@@ -18,7 +18,6 @@ from analysis.questions.best_recipe.search import Search, prepare
 from analysis.questions.best_recipe.sections import sections
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
 from core.experiment import FOUND_ARMS, TUNED_ARM
-from core.measures import HELD_OUT
 
 USUAL = {"arm": TUNED_ARM}
 BEST_ARM, KNEE_ARM, _ = FOUND_ARMS
@@ -37,7 +36,8 @@ def of_knee(ask: Ask) -> Rule:
     return found
 
 
-VIEW = View(x="arm", x_label="arm", measures=("quality", "forgetting", HELD_OUT, "raw_accuracy/skills"))
+VIEW = View(x="arm", x_label="arm", measures=("quality", "forgetting", "exact_match/held_out", "raw_accuracy/skills"))
+HELD_OUT = "exact_match/held_out"
 RULES: dict[str, Rule] = {
     "search_beats_tuned_usual_recipe": lambda t: difference(
         t, {"arm": BEST_ARM}, USUAL, Ask("quality", ABOVE_ZERO, "quality, best found − usual recipe tuned")

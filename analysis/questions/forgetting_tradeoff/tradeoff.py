@@ -27,8 +27,8 @@ from analysis.stats import Estimate
 from analysis.stats.equal_quality import Matched
 from analysis.stats.front import Box, Scores, front_probability, hypervolume_interval
 from core.lab.corpus import DOMAIN_SHARES
-from core.measures import HELD_OUT, LEFT
 
+LEFT, HELD_OUT = "nll_after_relearning/documents", "exact_match/held_out"
 COSTS = ("forgetting", LEFT, "raw_accuracy/skills", "raw_accuracy/facts")  # what is lost at equal quality
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 from analysis import formatting
 from analysis.claims.question import Question
 from analysis.claims.tables import Tables, View
-from analysis.questions.mitigations.compared import QUALITIES, Mitigations, prepare
+from analysis.questions.mitigations.compared import HELD_OUT, LEFT, QUALITIES, Mitigations, prepare
 from analysis.questions.mitigations.figure import draw
 from analysis.questions.mitigations.rules import RULES
 from analysis.questions.mitigations.ways import PLAIN, with_way
 from analysis.stats import Estimate
-from core.measures import HELD_OUT, LEFT
 
 VIEW = View(
     x="train.learning_rate",

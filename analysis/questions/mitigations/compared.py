@@ -17,8 +17,8 @@ from analysis.questions.mitigations.ways import PLAIN, Way, ways
 from analysis.stats import Estimate
 from analysis.stats.equal_quality import Matched, SeedPair, matched_over_seeds
 from analysis.stats.front import Scores
-from core.measures import HELD_OUT
 
+HELD_OUT, LEFT = "exact_match/held_out", "nll_after_relearning/documents"
 QUALITIES = ("quality", HELD_OUT)
 
 
