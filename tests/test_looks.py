@@ -207,5 +207,6 @@ def test_results_of_a_sweep_that_drew_no_bases_say_nothing_of_one_that_does(tmp_
     report.mkdir(parents=True)
     rows = ledger([CLAIM], {"one": finding(4)})
     (report / "verdicts.json").write_text(to_json(rows), encoding="utf-8")
-    assert spread("epochs", tmp_path, kept=True, planned=power.Planned(8, 1, n_bases=8)) == ({}, "")
-    assert spread("epochs", tmp_path, kept=False, planned=power.Planned(8, 1))[1] == "epochs-1"
+    assert spread("epochs", tmp_path, kept=False, planned=power.Planned(8, 1, n_bases=8)) == ({}, "")
+    assert spread("epochs", tmp_path, kept=True, planned=power.Planned(8, 1, n_bases=8))[1] == "analysis/results/epochs"
+    assert spread("epochs", tmp_path, kept=True, planned=power.Planned(8, 1))[1] == "epochs-1"  # the kept ones drew bases

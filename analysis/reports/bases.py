@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,13 +10,11 @@ import pandas as pd
 
 from analysis import formatting
 from analysis.arms import Arm
-from analysis.claims.question import Question, findings, tables_of
+from analysis.claims.question import Finding, Question, findings, tables_of
 from analysis.escaping import escaped
-from analysis.stats.estimate import NEEDS_SEEDS
+from analysis.stats import Why
 from core.experiment import Experiment
 from core.states import Phase, State
-
-ONE_SEED = f" ({NEEDS_SEEDS.text})"  # said once, below the table
 
 
 def by_base(
@@ -33,16 +32,23 @@ def by_base(
         if ((own["phase"] == Phase.FINAL) & (own["state"] == State.FINISHED)).any():
             t = tables_of(question.for_rules, own, items, experiment)
             effects = findings(question, t, experiment).items()
-            found[base] = {name: formatting.estimate(f.estimate, True, f.percent).replace(ONE_SEED, "") for name, f in effects}
+            found[base] = {name: _shown(f) for name, f in effects}
     if len(found) < 2:
         return []
     body = [[claim.id, *(texts[claim.id] for texts in found.values())] for claim in experiment.claims]
     note = (
-        "Each from its own trials alone; without an interval where one seed was run on it. The verdicts take all seeds together: "
-        "of two bases each is a block, from three on they are what was drawn.\n"
+        "Each from its own trials alone; without an interval where too few seeds were run on it. The verdicts take all seeds "
+        "together: of two bases each is a block, from three on they are what was drawn.\n"
     )
     tuned = trials.loc[trials["phase"] == Phase.TUNE, "model.name"].unique()
     if 0 < len(tuned) < len(found):
         where = escaped(" and ".join(map(str, tuned)))
         note += f"Tuning trials were run on {where}: an effect that needs them stands under no other base.\n"
     return ["## Each base alone\n", formatting.markdown(["claim", *found], body), note]
+
+
+def _shown(found: Finding) -> str:
+    """The effect; that seeds are too few for its interval is said once, below the table."""
+    e, text = found.estimate, formatting.estimate(found.estimate, True, found.percent)
+    few = e is not None and e.missing is not None and e.missing.kind is Why.TOO_FEW and math.isfinite(e.value)
+    return text.partition(" (")[0] if few else text
