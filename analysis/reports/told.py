@@ -20,7 +20,8 @@ NOTE = (
     "Final trials of every question that were told KL(base || tuned) on right answers to the task's held-out prompts. R² is "
     "that of a quadratic over trainings, each counted once; its interval is over arms, and over bases where there are three. "
     "Shenfeld 2025 (RL's Razor): if forgetting follows from this divergence alone, all runs lie on one curve, whatever "
-    "the method or what was done against forgetting.\n"
+    "the method or what was done against forgetting. It speaks of one task: where questions ask other tasks, as "
+    "`reasoning_traces` does, their right answers lie on another scale of KL, so look at each row by itself.\n"
 )
 
 
