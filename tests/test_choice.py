@@ -72,6 +72,14 @@ def test_what_the_chosen_arm_costs_in_forgetting_is_said_beside_the_arm_that_spa
     assert "Its price: noise_share=0.25 forgets 0." in " ".join(use.sentences(choice, found))
 
 
+def test_no_more_than_all_of_an_accuracy_is_lost_or_told_apart() -> None:
+    found, _ = answered("label_noise", truths("label_noise"), tuned=False, seeds=2, seed_sd=0.5)
+    choice = choose(found)
+    assert choice.seen_now > 1
+    assert "a difference of more than 1 accuracy is found" in " ".join(use.sentences(choice, found))
+    assert all(e.high <= 1 for name, e in choice.losses.items() if name != "forgetting")
+
+
 def drawn(rng: np.random.Generator, truth_K: np.ndarray, n_seeds: int) -> Measured:
     """Right and wrong answers of arms, some of whose seeds differ much, to 200 questions that they share."""
     shape, names = (len(truth_K), n_seeds), tuple("abcdefg"[: len(truth_K)])

@@ -216,10 +216,16 @@ def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], bla
         remarks=tuple(remarks + _obstacles(t, [arm for arm in arms if arm.label in told])),
     )  # fmt: skip
     losses = {one.name: one.loss(chosen, good if one in quality else told, alpha) for one in scored if chosen in one.labels}
+    losses = {name: _bounded(e, t.units.get(name, t.units["quality"])) for name, e in losses.items()}
     rival, measured = _rival(t, found, scored, good)
     gentler = _gentler(chosen, scored[0], lean[0]) if lean and chosen in lean[0].labels else None
     found = replace(found, losses=losses, gentler=gentler)
     return _against(found, measured, rival, len(scored), t.n_bases) if rival else found
+
+
+def _bounded(e: Estimate, unit: str) -> Estimate:
+    """No more than all of an accuracy can be lost."""
+    return replace(e, value=min(e.value, 1.0), high=min(e.high, 1.0)) if unit == measures.ACCURACY else e
 
 
 def _gentler(chosen: str, quality: Measured, forgetting: Measured) -> Gentler | None:

@@ -18,6 +18,7 @@ from analysis.escaping import escaped, printable
 from analysis.reports import parts, recipe
 from analysis.stats.estimate import Estimate
 from core.experiment import Experiment
+from core.measures import ACCURACY
 
 SHOWN = 8  # names of a list in a sentence
 METHOD = (
@@ -112,7 +113,8 @@ def _seeds(choice: Choice, t: Tables[Any]) -> str:
         decide = f"it lies so near to {rival} that more seeds, on the bases that there are, need not tell them apart"
     if math.isnan(choice.seen_now):
         return f"More seeds: {decide}."
-    now, twice = formatting.number(choice.seen_now), formatting.number(choice.seen_twice)
+    seen = choice.seen_now, choice.seen_twice
+    now, twice = ("more than 1" if unit == ACCURACY and x > 1 else formatting.number(x) for x in seen)
     found = f"a difference of {now} {unit} is found with 80 % power as it is, of {twice} with twice the {choice.n_seeds} seeds"
     return f"More seeds: {decide}; {found}."
 
