@@ -36,13 +36,17 @@ def estimate(e: Estimate | None, signed: bool = False, percent: bool = False) ->
     """ "0.812 [0.790, 0.834]"; a ratio as "2.1× [1.5×, 3.0×]"; without an interval the value and why there is none."""
     if e is None or math.isnan(e.value):
         return f"{NONE} ({e.why})" if e is not None and e.why else NONE
-    if e.scale == "log":
-        if not e.known:
-            return f"{e.value:.2g}× ({e.why})"
-        return ratio((e.value, e.low, e.high))
     if not e.known:
-        return f"{number(e.value, decimals(e.low, e.high), signed, percent)} ({e.why})"
-    return interval((e.value, e.low, e.high), signed, percent)
+        return f"{value(e, signed, percent)} ({e.why})"
+    ends = e.value, e.low, e.high
+    return ratio(ends) if e.scale == "log" else interval(ends, signed, percent)
+
+
+def value(e: Estimate, signed: bool = False, percent: bool = False) -> str:
+    """The value of an estimate without an interval, where why it has none stands elsewhere."""
+    if e.scale == "log" and not math.isnan(e.value):
+        return f"{e.value:.2g}×"
+    return number(e.value, decimals(e.low, e.high), signed, percent)
 
 
 def ratio(ends: tuple[float, float, float]) -> str:

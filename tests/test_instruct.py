@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_judge import Endpoint, says
+from test_judge import KEY, Endpoint, says, served
 
 from core import endpoint as client
 from core.data import kinds, near
@@ -22,7 +22,6 @@ from core.selfinstruct.pipeline import Job, Request
 from core.selfinstruct.prompts import Task
 from sweeps import instruct
 
-KEY = "sk-very-secret"
 SEEDS = tuple(Task(f"Explain how a {thing} is made .", f"A {thing} is made by hand.") for thing in ("violin", "cheese", "kite"))
 VERBS = ("Describe", "List", "Compare", "Summarise", "Rank", "Invent", "Question", "Defend")
 TOPICS = ("rivers in spring", "old trains", "a night sky", "paper money", "chess openings", "winter soup", "street noise")
@@ -168,28 +167,33 @@ def test_a_journal_of_another_run_or_in_use_is_refused(tmp_path: Path) -> None:
 # The command
 
 
-class Teacher(Endpoint):
-    """A server that proposes and answers; `broken`: after so many requests it fails."""
+class Breaking(Endpoint):
+    """A server that writes; `broken`: after so many requests it fails."""
 
     broken: int | None = None
 
     def answer(self, text: str) -> tuple[int, Any]:
         if self.broken is not None and len(self.asked) > self.broken:
             return 401, {"error": f"bad key {KEY}"}
+        return 200, says(self.written(text))
+
+    def written(self, text: str) -> str:
+        raise NotImplementedError
+
+
+class Teacher(Breaking):
+    """Proposes and answers."""
+
+    def written(self, text: str) -> str:
         is_proposal = "more tasks that differ" in text
         seed = int(self.asked[-1].get("seed", 0))
-        return 200, says(teacher(Request("", (), None if is_proposal else text, seed)).text)
+        return teacher(Request("", (), None if is_proposal else text, seed)).text
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Teacher]:
     monkeypatch.setattr(client, "TRIES", 1)
-    for name in instruct.KEYS:
-        monkeypatch.delenv(name, raising=False)
-    made = Teacher()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    yield from served(Teacher(), instruct.KEYS, monkeypatch)
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -57,19 +57,26 @@ class Endpoint:
         return 200, says("tie" if len(a) == len(b) else "The better one is A." if len(a) > len(b) else "B")
 
 
+AnEndpoint = TypeVar("AnEndpoint", bound=Endpoint)
+
+
 def says(text: str) -> dict[str, Any]:
     return {"choices": [{"message": {"role": "assistant", "content": text}}]}
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
-    for name in judges.KEYS:
+def served(made: AnEndpoint, keys: Sequence[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[AnEndpoint]:
+    """The server, until the test has ended; the user's own keys are not seen."""
+    for name in keys:
         monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(endpoint, "WAIT_SECONDS", 0.0)
-    made = Endpoint()
     yield made
     made.server.shutdown()
     made.server.server_close()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
+    monkeypatch.setattr(endpoint, "WAIT_SECONDS", 0.0)
+    yield from served(Endpoint(), judges.KEYS, monkeypatch)
 
 
 def test_pairs_are_judged_in_both_orders(

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from conftest import MARKED
 from test_data import EXAMPLES
-from test_judge import Endpoint, says
+from test_instruct import Breaking
+from test_judge import KEY, served
 
 from core import endpoint as client
 from core.data import kinds, selection
@@ -22,7 +23,6 @@ from core.settings import Data, Evaluation
 from core.tasks import rules
 from sweeps import instruct
 
-KEY = "sk-very-secret"
 CALL = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "look", "arguments": {}}}]}
 
 
@@ -158,27 +158,18 @@ def test_both_files_give_the_same_rows_in_the_same_order_and_are_asked_the_same(
 # The command
 
 
-class Own(Endpoint):
-    """A server that answers in other words, of "two" with another result; `broken`: after so many requests it fails."""
+class Own(Breaking):
+    """Answers in other words, of "two" with another result."""
 
-    broken: int | None = None
-
-    def answer(self, text: str) -> tuple[int, Any]:
-        if self.broken is not None and len(self.asked) > self.broken:
-            return 401, {"error": f"bad key {KEY}"}
+    def written(self, text: str) -> str:
         asked = self.asked[-1]["messages"][-1]["content"]
-        return 200, says("Well, it comes to " + ("nothing" if "two" in asked else asked.split("answer:\n")[1].split("\n")[0]))
+        return "Well, it comes to " + ("nothing" if "two" in asked else asked.split("answer:\n")[1].split("\n")[0])
 
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Own]:
     monkeypatch.setattr(client, "TRIES", 1)
-    for name in instruct.KEYS:
-        monkeypatch.delenv(name, raising=False)
-    made = Own()
-    yield made
-    made.server.shutdown()
-    made.server.server_close()
+    yield from served(Own(), instruct.KEYS, monkeypatch)
 
 
 ROWS: list[dict[str, Any]] = [

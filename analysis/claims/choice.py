@@ -216,7 +216,7 @@ def _decide(t: Tables[Any], arms: Sequence[Arm], scored: Sequence[Measured], bla
         remarks=tuple(remarks + _obstacles(t, [arm for arm in arms if arm.label in told])),
     )  # fmt: skip
     losses = {one.name: one.loss(chosen, good if one in quality else told, alpha) for one in scored if chosen in one.labels}
-    losses = {name: _bounded(e, t.units.get(name, t.units["quality"])) for name, e in losses.items()}
+    losses = {name: _bounded(e, t.unit(name)) for name, e in losses.items()}
     rival, measured = _rival(t, found, scored, good)
     gentler = _gentler(chosen, scored[0], lean[0]) if lean and chosen in lean[0].labels else None
     found = replace(found, losses=losses, gentler=gentler)
@@ -230,12 +230,12 @@ def _bounded(e: Estimate, unit: str) -> Estimate:
 
 def _gentler(chosen: str, quality: Measured, forgetting: Measured) -> Gentler | None:
     """Of the arms with less quality the best one that is shown to forget less; its intervals hold for all of them at once."""
-    behind = {label: quality.better(chosen, label) for label in forgetting.labels if label != chosen}
-    behind = {label: e for label, e in behind.items() if e.known and e.value > 0}
-    for label, lost in sorted(behind.items(), key=lambda item: item[1].value):
-        spared, lost = (at_level(e, ALPHA / len(behind)) for e in (forgetting.better(label, chosen), lost))
+    behind = [(quality.better(chosen, label), label) for label in forgetting.labels if label != chosen]
+    behind = sorted(((lost, label) for lost, label in behind if lost.known and lost.value > 0), key=lambda one: one[0].value)
+    for lost, label in behind:
+        spared = at_level(forgetting.better(label, chosen), ALPHA / len(behind))
         if spared.known and spared.low > 0:
-            return Gentler(label, spared, lost)
+            return Gentler(label, spared, at_level(lost, ALPHA / len(behind)))
     return None
 
 

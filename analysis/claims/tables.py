@@ -93,6 +93,10 @@ class Tables(Generic[Own]):
         """What each untuned base scores on a measure; nothing for a change, which starts at 0."""
         return {base.label: base.means[measure].value for base in self.untuned if measure in base.means}
 
+    def unit(self, measure: str) -> str:
+        """The unit of a measure; quality's for one without a panel, which is held-out quality."""
+        return self.units.get(measure, self.units["quality"])
+
     @functools.cached_property
     def beside(self) -> Beside:
         """What was measured beside the measures of the panels."""

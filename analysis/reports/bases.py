@@ -49,6 +49,6 @@ def by_base(
 
 def _shown(found: Finding) -> str:
     """The effect; that seeds are too few for its interval is said once, below the table."""
-    e, text = found.estimate, formatting.estimate(found.estimate, True, found.percent)
+    e = found.estimate
     few = e is not None and e.missing is not None and e.missing.kind is Why.TOO_FEW and math.isfinite(e.value)
-    return text.partition(" (")[0] if few else text
+    return formatting.value(e, True, found.percent) if e and few else formatting.estimate(e, True, found.percent)

@@ -56,7 +56,7 @@ def beside(t: Tables[Any]) -> list[str]:
 
 
 def _shown(e: Estimate | None) -> str:
-    return formatting.estimate(e) if e is None or e.known else formatting.number(e.value)
+    return formatting.estimate(e) if e is None or e.known else formatting.value(e)
 
 
 def failed(row: pd.Series) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from analysis import formatting
 from analysis.claims import accept
-from analysis.claims.choice import ALPHA, OF_FORGETTING, SAME_TIME, SHARE_OF_FORGETTING, TOLERANCE, Choice
+from analysis.claims.choice import ALPHA, OF_FORGETTING, SAME_TIME, SHARE_OF_FORGETTING, TOLERANCE, Choice, Gentler
 from analysis.claims.more_seeds import MOST_SEEDS
 from analysis.claims.tables import Tables
 from analysis.escaping import escaped, printable
@@ -51,7 +51,7 @@ def sentences(choice: Choice, t: Tables[Any]) -> list[str]:
         return [_left_out(choice)] if choice.left_out else []
     lines = [_set(choice), *_base(choice)]
     lines += [f"Expected loss: {_losses(choice, t)}."] if choice.losses and len(choice.told) > 1 else []
-    lines += [_price(choice, t)] if choice.gentler else []
+    lines += [_price(choice.gentler, t)] if choice.gentler else []
     lines += [_seeds(choice, t)] if choice.rival else ["No other arm is as good: more seeds would not change the choice."]
     lines += [f"But: {remark}." for remark in choice.remarks]
     return lines + ([_left_out(choice)] if choice.left_out else [])
@@ -92,20 +92,18 @@ def _listed(labels: Sequence[str]) -> str:
 def _losses(choice: Choice, t: Tables[Any]) -> str:
     texts = []
     for name, e in choice.losses.items():
-        unit = t.units.get(name, t.units["quality"])
-        texts.append(f"{formatting.estimate(e)} {unit} of {formatting.readable(name)}")
+        texts.append(f"{formatting.estimate(e)} {t.unit(name)} of {formatting.readable(name)}")
     return "; ".join(texts)
 
 
-def _price(choice: Choice, t: Tables[Any]) -> str:
-    assert choice.gentler is not None
-    label, of = choice.gentler.label, {name: getattr(choice.gentler, name) for name in ("forgetting", "quality")}
-    spared, lost = (f"{formatting.estimate(e)} {t.units[name]}" for name, e in of.items())
-    return f"Its price: {label} forgets {spared} less, and has {lost} less quality."
+def _price(own: Gentler, t: Tables[Any]) -> str:
+    spared = f"{formatting.estimate(own.forgetting)} {t.unit('forgetting')}"
+    lost = f"{formatting.estimate(own.quality)} {t.unit('quality')}"
+    return f"Its price: {own.label} forgets {spared} less, and has {lost} less quality."
 
 
 def _seeds(choice: Choice, t: Tables[Any]) -> str:
-    n, unit = choice.more_seeds, t.units.get(choice.rival_on, t.units["quality"])
+    n, unit = choice.more_seeds, t.unit(choice.rival_on)
     how_many = f"about {n}" if n is not None and n <= MOST_SEEDS else f"more than {MOST_SEEDS}"
     rival = f"{choice.rival} in {formatting.readable(choice.rival_on)}" if choice.rival_on else choice.rival
     decide = f"{how_many} seeds would tell it from {rival}, were the difference as estimated"
@@ -160,7 +158,7 @@ def content(choice: Choice, t: Tables[Any], experiment: Experiment) -> dict[str,
         "settings": recipe.settings(t, arm) if arm else None,
         "command": (recipe.command(t, arm, experiment) or None) if arm else None,
         "expected_loss": {
-            name: {**_interval(e), "unit": t.units.get(name, t.units["quality"])} for name, e in choice.losses.items()
+            name: {**_interval(e), "unit": t.unit(name)} for name, e in choice.losses.items()
         },
         "forgets_less": {
             "arm": choice.gentler.label,

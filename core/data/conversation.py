@@ -105,6 +105,7 @@ def field_names(raw: Raw) -> str:
 
 
 def printable(name: object) -> str:
+    """A field's name as a message has room for it."""
     return " ".join(str(name)[:40].encode("utf-8", "replace").decode().split())
 
 

@@ -149,6 +149,7 @@ def made(raws: Iterable[dict[str, Any]]) -> Loaded:
 
 
 def of_conversation(found: Conversation, place: str) -> Row:
+    """The row that a source has at a place."""
     return _row(found.raw, tuple(found.messages), place, found.tools)
 
 

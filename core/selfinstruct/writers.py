@@ -26,8 +26,7 @@ def endpoint(ask: Ask, answer_tokens: int, at_once: int) -> Writer:
 
     def one(request: Request) -> Said:
         if request.instruction is None:
-            settings = {"temperature": 1, "max_tokens": PROPOSAL_TOKENS, "seed": request.seed}
-            return ask(request.chat, settings)
+            return ask(request.chat, {"temperature": 1, "max_tokens": PROPOSAL_TOKENS, "seed": request.seed})
         return ask(request.chat, {"temperature": 0, "max_tokens": answer_tokens})
 
     def write(requests: Sequence[Request]) -> Iterator[dict[str, Said]]:
