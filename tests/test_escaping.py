@@ -14,7 +14,7 @@ from analysis import questions
 from analysis.escaping import Markup, escaped, label, printable
 from analysis.figures import style
 from analysis.formatting import latex, markdown
-from analysis.reports import book, generations
+from analysis.reports import book, generations, kept
 from analysis.reports import question as page
 
 NASTY = (
@@ -105,7 +105,7 @@ def test_a_sweep_of_nasty_names_is_a_page_of_text(tmp_path: Path) -> None:
     trials["dtype"] = [NASTY[i % len(NASTY)] for i in range(len(trials))]
     trials.loc[trials.index[:3], ["state", "reason"]] = "crashed", "\n".join(NASTY[:9])
     made = page.report(questions.load("replay"), experiments.load("replay"), (trials, items), tmp_path / "replay")
-    book.write({"replay": made}, {}, tmp_path)
+    book.write({"replay": kept.read(tmp_path / "replay")}, {}, tmp_path)
     shown = Read((tmp_path / "report.html").read_text())
     assert not {"script"} & set(shown.tags)
     assert shown.tags.count("img") == 1  # the figure

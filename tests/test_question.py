@@ -19,7 +19,7 @@ from analysis.claims import rules
 from analysis.claims.question import Answer, Question, tables_of
 from analysis.claims.rules import Ask, contrast, slope_weights
 from analysis.claims.tables import Tables, View
-from analysis.reports import book, parts
+from analysis.reports import book, kept, parts
 from analysis.reports import question as question_report
 from analysis.reports.question import Asked
 from analysis.stats import ABOVE_ZERO, Decision
@@ -190,6 +190,14 @@ def test_one_page_over_everything_that_ran(
     ran["learning_rate"] = "broken"
     assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 3  # the others have their page all the same
     assert "error: learning_rate: AssertionError" in capsys.readouterr().err
+    del ran["learning_rate"], ran["replay"]  # what is in no store any more stays on the page
+    assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 0
+    assert f"as they stood in {tmp_path}: replay" in capsys.readouterr().out
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "ledger.csv"), ledger)
+    assert (tmp_path / "report.html").read_text() == page
+    (tmp_path / "replay" / "verdicts.json").write_text("[{}]")
+    assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 3
+    assert f"error: replay: the report in {tmp_path / 'replay'} is damaged" in capsys.readouterr().err
     ran.clear()
     assert door.main(["--tracking-uri", "memory", "--report", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith("error: memory has no experiment")
@@ -294,4 +302,4 @@ def test_sizes_of_a_smoke_run_are_told_at_the_top(seeds: int, n_items: int, why:
     text = f"Smoke run, too small to judge: {why}"
     assert ((tmp_path / "report.md").read_text().splitlines()[2] == f"**{text}.**") == bool(why)
     assert made.terminal.startswith(text) == bool(why)
-    assert ("Smoke run" in made.about) == bool(why)  # beside its report's name on the page over all
+    assert ("Smoke run" in kept.read(tmp_path).about) == bool(why)  # beside its report's name on the page over all

@@ -100,7 +100,8 @@ def to_json(verdicts: Sequence[Verdict]) -> str:
 def read(path: Path) -> list[Verdict]:
     """The verdicts that a report has written to its verdicts.json."""
     rows = json.loads(path.read_text(encoding="utf-8"))
-    return [Verdict(**{**row, "verdict": Decision(row["verdict"])}) for row in rows]
+    lists = [{key: tuple(value) for key, value in row.items() if isinstance(value, list)} for row in rows]
+    return [Verdict(**{**row, **own, "verdict": Decision(row["verdict"])}) for row, own in zip(rows, lists, strict=True)]
 
 
 def wishes(verdicts: Sequence[Verdict]) -> list[Wish]:

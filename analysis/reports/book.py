@@ -1,8 +1,8 @@
 """Everything that has been run, on one page.
 
-For every experiment with a sweep in the store it makes the report of the last sweep that has results (or of one that is named),
-and then one ledger of all verdicts: report.html (self-contained, opens offline), ledger.md, ledger.csv and summary.md (a line a
-claim).
+For every experiment with a sweep in the store it makes the report of the last sweep that has results (or of one that is named).
+Then, of these and the other reports that lie there, one ledger of all verdicts: report.html (self-contained, opens offline),
+ledger.md, ledger.csv and summary.md (a line a claim).
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ from analysis import formatting
 from analysis.claims.verdicts import Verdict, as_text, summary
 from analysis.escaping import Markup
 from analysis.formatting import NONE
-from analysis.reports import told
+from analysis.reports import kept, told
+from analysis.reports.kept import Kept
 from analysis.reports.question import Report, analysed
 from analysis.stats.decision import Decision, q_values
 from core import tracking
@@ -64,8 +65,13 @@ def book(uri: str, directory: Path, named: Sequence[str]) -> int:
     if not made:
         print(f"error: {next(iter(failed.values()))}", file=sys.stderr)
         return 2
-    write(made, dict.fromkeys(missing, "not run") | failed, directory)
-    print(f"{len(made)} questions, {sum(len(one.verdicts) for one in made.values())} claims: {directory / 'report.html'}")
+    shown, damaged = kept.every(directory)
+    failed |= damaged
+    missing = [name for name in missing if name not in (*shown, *damaged)]
+    write(shown, dict.fromkeys(missing, "not run") | failed, directory)
+    print(f"{len(shown)} questions, {sum(len(one.verdicts) for one in shown.values())} claims: {directory / 'report.html'}")
+    if before := [name for name in shown if name not in made]:
+        print(f"as they stood in {directory}: {', '.join(before)}")
     for name in missing:
         print(f"not run: python sweeps/run.py {name}")
     for name, why in failed.items():
@@ -117,28 +123,28 @@ def _reports(
     return made, failed
 
 
-def write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Path) -> None:
-    """ledger.md, ledger.csv, summary.md and report.html in `directory`."""
+def write(shown: Mapping[str, Kept], missing: Mapping[str, str], directory: Path) -> None:
+    """ledger.md, ledger.csv, summary.md and report.html in `directory`, where the reports of the questions lie."""
     with whole_folder(directory) as temporary:
-        _write(made, missing, directory, temporary)
+        _write(shown, missing, directory, temporary)
 
 
-def _write(made: Mapping[str, Report], missing: Mapping[str, str], directory: Path, output: Path) -> None:
+def _write(shown: Mapping[str, Kept], missing: Mapping[str, str], directory: Path, output: Path) -> None:
     """Into `output`; the reports of the questions lie in `directory`."""
-    verdicts = {name: one.verdicts for name, one in made.items()}
+    verdicts = {name: one.verdicts for name, one in shown.items()}
     rows = [
-        {"question": name, "about": one.about, **dataclasses.asdict(row)} for name, one in made.items() for row in one.verdicts
+        {"question": name, "about": one.about, **dataclasses.asdict(row)} for name, one in shown.items() for row in one.verdicts
     ]
     pd.DataFrame(rows).assign(q=_q_values(verdicts)).to_csv(output / "ledger.csv", index=False)
     ledger = ledger_text(verdicts)
-    ran = [[_link(name), Markup(f"`python sweeps/run.py {name}`"), one.about, one.origin] for name, one in made.items()]
+    ran = [[_link(name), Markup(f"`python sweeps/run.py {name}`"), one.about, one.origin] for name, one in shown.items()]
     ledger += "\n" + formatting.markdown(["report", "command, beside options", "sweep, models, data", "made by"], ran)
-    ledger += "\n" + told.section({name: one.tables.trials for name, one in made.items()}, output)
+    ledger += "\n" + told.section({name: one.trials for name, one in shown.items()}, output)
     (output / "ledger.md").write_text(ledger, encoding="utf-8")
     (output / "summary.md").write_text(formatting.markdown(*summary(verdicts)), encoding="utf-8")
     figure = output / f"{told.STEM}.png"
     text = ledger.replace(figure.name, _data_uri(figure)) if figure.exists() else ledger
-    (output / "report.html").write_text(page(made, missing, text, directory), encoding="utf-8")
+    (output / "report.html").write_text(page(shown, missing, text, directory), encoding="utf-8")
 
 
 def _data_uri(figure: Path) -> str:
@@ -166,9 +172,9 @@ def _link(name: str) -> Markup:
     return Markup(f"[{name}]({name}/report.md)")
 
 
-def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
+def page(shown: Mapping[str, Kept], missing: Mapping[str, str], ledger: str, directory: Path) -> str:
     """The whole page, figures within it."""
-    links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in made)
+    links = "".join(f'<li><a href="#{name}">{html.escape(experiments.load(name).question)}</a></li>' for name in shown)
     unasked = "".join(f"<p>{html.escape(why)}: {', '.join(names)}</p>" for why, names in formatting.by_reason(missing).items())
     parts = [
         f"<h1>Tunelab: what was asked, and what was found</h1><ul>{links}</ul>{unasked}<h1>Ledger</h1>",
@@ -178,9 +184,8 @@ def page(made: Mapping[str, Report], missing: Mapping[str, str], ledger: str, di
         "<p>Two-sided at 5 %, Holm over the claims of each question. q: Benjamini and Hochberg over all claims of the page; of "
         "those with q up to 0.05 at most 5 % are expected to be decided wrongly. Differences are paired by seed and item.</p>"
     )
-    for name in made:
-        text = (directory / name / "report.md").read_text(encoding="utf-8")
-        parts.append(rendered(text, name, _data_uri(directory / name / "figure.png")))
+    for name, one in shown.items():
+        parts.append(rendered(one.text, name, _data_uri(directory / name / "figure.png")))
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Tunelab</title><style>{STYLE}</style>'
     )

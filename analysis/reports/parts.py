@@ -22,6 +22,7 @@ from core.experiment import FEW_ITEMS
 from core.measures import measure
 from core.states import FAILED, Phase, State
 
+SMOKE = "Smoke run, too small to judge"
 LEDGER_NOTE = (
     "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
     "first step of Holm. p: two-sided, Holm over the claims tested.\n"
@@ -153,7 +154,7 @@ def too_small(arm_rows: pd.DataFrame, n_items: int) -> str:
     one_seed = "one seed" if arm_rows["seeds"].max() < 2 else ""
     few = f"{n_items} evaluation item{'s' * (n_items != 1)}" if n_items < FEW_ITEMS else ""
     why = formatting.joined(one_seed, few)
-    return f"Smoke run, too small to judge: {why}" if why else ""
+    return f"{SMOKE}: {why}" if why else ""
 
 
 def before(trials: pd.DataFrame) -> str:

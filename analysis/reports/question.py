@@ -45,8 +45,6 @@ class Report:
     files: list[Path]
     arm_rows: pd.DataFrame
     verdicts: list[verdicts.Verdict]
-    about: str  # sweep, models and data, in a few words
-    origin: str  # commit and cost
     note: str  # Markdown, for the parent run's description
     terminal: str
     tables: Tables[Any]
@@ -129,8 +127,7 @@ def report(
     terminal = small + "\n" * bool(small) + parts.terminal_text(asked.table, measured(t), judged, cautions(asked))
     last = use.terminal(asked.choice, t, asked.decision["command"] or "")
     return Report(
-        files=files, arm_rows=t.arm_rows, verdicts=judged, about=formatting.joined(parts.about(t.trials), small),
-        origin=parts.origin(t.trials), note=note, terminal=terminal + last, tables=t,
+        files=files, arm_rows=t.arm_rows, verdicts=judged, note=note, terminal=terminal + last, tables=t,
         choice=asked.choice, decision=asked.decision,
     )  # fmt: skip
 
