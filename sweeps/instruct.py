@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with journal:
             if journal.known:
                 print(f"goes on with {len(journal.known):,} replies in {journal.path}", flush=True)
-            return work(writer(), journal)
+            return work(writer, journal)
     except BadInput as error:
         if journal is None or not journal.known or not error.field.startswith(("--endpoint", "--model")):
             return refused(error)
@@ -132,18 +132,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INCOMPLETE
 
 
-def prepared(chosen: argparse.Namespace) -> tuple[Work, Any, Journal]:
-    """What is to be done with a writer, what makes that (a model is loaded last), and the journal, which is not opened yet.
+def prepared(chosen: argparse.Namespace) -> tuple[Work, Writer, Journal]:
+    """What is to be done with a writer, who that is, and the journal, which is not opened yet.
 
     Raises:
         BadInput: rows cannot be read, or the URL not be used.
     """
     from core.endpoint import Place, connect
-    from core.selfinstruct import journal, writers
+    from core.selfinstruct import journal, prompts, writers
     from sweeps import rewrite
 
     work, read = rewrite.prepared(chosen) if chosen.rewrite else seeded(chosen)
     run: dict[str, object] = {"--model": chosen.model, "--endpoint": chosen.endpoint, "--answer-tokens": chosen.answer_tokens}
+    run |= {"words of the prompts": prompts.wording()}
     output = expanded("--output", chosen.output)
     kept = journal.Journal(output.with_name(output.name + ".journal"), read | run)
     if output.exists() and not kept.path.exists():
@@ -151,8 +152,8 @@ def prepared(chosen: argparse.Namespace) -> tuple[Work, Any, Journal]:
         raise BadInput(f"--output {chosen.output}: {text}", field="--output")
     if chosen.endpoint:
         ask = connect(Place(chosen.endpoint, chosen.model, "--endpoint", KEYS))
-        return work, lambda: writers.endpoint(ask, chosen.answer_tokens, chosen.concurrency), kept
-    return work, lambda: writers.local(chosen.model, chosen.answer_tokens), kept
+        return work, writers.endpoint(ask, chosen.answer_tokens, chosen.concurrency), kept
+    return work, writers.local(chosen.model, chosen.answer_tokens), kept
 
 
 def seeded(chosen: argparse.Namespace) -> tuple[Work, dict[str, object]]:

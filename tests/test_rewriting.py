@@ -212,14 +212,26 @@ def test_an_endpoint_rewrites_goes_on_after_a_failure_and_its_key_is_nowhere(
 
 
 @pytest.mark.parametrize("template", [None, MARKED], ids=["text", "chat"])
-def test_a_local_model_rewrites(make_model: Callable[..., str], template: str | None, tmp_path: Path) -> None:
+def test_a_local_model_rewrites(
+    make_model: Callable[..., str],
+    template: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     pytest.importorskip("torch")
     rows = lines(tmp_path / "rows.jsonl", [{"prompt": f"say {word}", "completion": f"{word} it is ."} for word in ("red", "fox")])
     words = ["--rewrite", rows, "--model", make_model("llama", template), "--answer-tokens", "8"]
-    assert instruct.main([*words, "--output", str(tmp_path / "own.jsonl")]) == 0
+    words += ["--output", str(tmp_path / "own.jsonl")]
+    assert instruct.main(words) == 0
     found = kinds.load("data.source", str(tmp_path / "own.jsonl")).rows
     assert [row.prompt for row in found] == ["say red", "say fox"]
     assert len((tmp_path / "own.jsonl.journal").read_text().splitlines()) == 2
+    monkeypatch.setattr("core.model.load", None)  # what has said all is not loaded again
+    assert instruct.main(words) == 0
+    monkeypatch.setattr("core.selfinstruct.prompts.rewriting_chat", lambda task, answer: f"Say it otherwise: {task} {answer}")
+    assert instruct.main(words) == 2
+    assert "was begun otherwise (words of the prompts: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from core.fields import content_hash
+
 NEW_TASKS = 8  # that one request asks for
 LINE = re.compile(r"^\s*(?:(?:task|aufgabe)\s+)?\d{1,3}\s*[.):]\s*(.*\S)\s*$", re.IGNORECASE)
 STOPS = ("\nTask:", "\n\n\n")  # where a text that goes on begins something else
@@ -74,6 +76,13 @@ def rewriting_text(before: Sequence[str], instruction: str, reference: str) -> s
     """A task and its answer, of which other words are to follow. `before`: what was said before the task."""
     told = "".join(f"{one}\n\n" for one in before)
     return f"{told}Task: {instruction}\n\nReference answer: {reference}\n\nThe same answer in other words:"
+
+
+def wording() -> str:
+    """A hash of all that models are asked in: replies to other words are another run's."""
+    task = Task("task", "answer")
+    asked = [proposal_chat([task]), proposal_text([task]), answer_text([task], "task")]
+    return content_hash([*asked, rewriting_chat("task", "answer"), rewriting_text(["before"], "task", "answer")])
 
 
 def until_stop(text: str) -> tuple[str, bool]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -61,24 +62,23 @@ def endpoint(ask: Ask, answer_tokens: int, at_once: int) -> Writer:
 
 def local(name: str, answer_tokens: int) -> Writer:
     """A model on this machine: through its chat template where it brings one, else as a text that it goes on with. Proposals are
-    sampled at temperature 1, answers are greedy.
+    sampled at temperature 1, answers are greedy. It is loaded when it is first asked, and BadInput says then why it can't be."""
 
-    Raises:
-        BadInput: it cannot be loaded.
-    """
-    from core import base as bases
-    from core import chat, hardware
-    from core import model as models
-    from core.settings import Model
+    @functools.cache
+    def loaded() -> _Local:
+        from core import base as bases
+        from core import chat, hardware
+        from core import model as models
+        from core.settings import Model
 
-    settings = Model(name=name)
-    chats = chat.choose(chat.own_template(bases.read(settings).directory), None).source is not None
-    local_model = _Local(models.load(settings, hardware.Device()), chats, answer_tokens)
+        settings = Model(name=name)
+        chats = chat.choose(chat.own_template(bases.read(settings).directory), None).source is not None
+        return _Local(models.load(settings, hardware.Device()), chats, answer_tokens)
 
     def write(requests: Sequence[Request]) -> Iterator[dict[str, Said]]:
         for start in range(0, len(requests), BATCH):
             batch = requests[start : start + BATCH]
-            yield dict(zip((one.key for one in batch), local_model.replies(batch), strict=True))
+            yield dict(zip((one.key for one in batch), loaded().replies(batch), strict=True))
 
     return write
 
