@@ -46,8 +46,8 @@ class Panel:
         return self.scores_FI[[self.rows[name] for name in fingerprints]]
 
     def bases(self, arms: Sequence[Arm], seeds: Sequence[int]) -> np.ndarray | None:
-        """A number for the base of each seed (S,), or where the arms have different ones for that of the arm with fewest; None
-        where nothing is known of bases."""
+        """A number for the base of each seed (S,), or where the arms have different ones for that of the arm with fewest, but
+        for arms with one alone; None where nothing is known of bases."""
         return _numbered(self.base_of, arms, seeds)
 
     def folds(self, arms: Sequence[Arm], seeds: Sequence[int]) -> np.ndarray | None:

@@ -3,9 +3,9 @@
 Claims after Zhang et al. 2024 (fine-tuning loss as a joint power law in model and data), Luo et al. 2023 (forgetting grows with scale)
 and Schulman et al. 2025 (best learning rate, rank). The laboratory's ladder has 0.2, 0.9 and 4 M parameters, pretrained on as many
 tokens; the largest had half the others' learning rate in its matrices. What each knows of its world stands in its card
-(core/lab/bases). Of 0.2 and 0.9 M a seed draws one of three bases; of 4 M there is one yet, and claims
-speak for it alone. The learning rate is
-tuned inside each arm; its range was widened after a look at the first edition (LOG.md).
+(core/lab/bases). Of 0.2 and 0.9 M a seed draws one of three bases; of 4 M there is one yet, of which intervals say
+nothing but what new seeds on it would do. The learning rate is tuned inside each arm; its range was widened after a look at the first
+edition (LOG.md).
 """
 
 from core import lab

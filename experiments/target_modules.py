@@ -1,7 +1,7 @@
 """Which layers should LoRA adapt?
 
 Claims after Hu et al. 2021 (LoRA, Table 5), Biderman et al. 2024 and Schulman et al. 2025. Each preset runs at rank 16. It runs again at
-the rank that gives it, on the laboratory's base and within 4 %, as many parameters as all-linear has at rank 4. The learning rate is
+the rank that gives it, on the laboratory's base and within 5 %, as many parameters as all-linear has at rank 4. The learning rate is
 tuned inside each arm.
 """
 

@@ -11,6 +11,7 @@ from simulated import ArmState, answered, of_frames, question, real, truths
 
 import experiments
 from analysis import questions
+from analysis.questions import curriculum
 from analysis.stats.ranks import LEAST, rank_correlation, same_order
 from core.errors import BadInput
 from sweeps.configured import configured
@@ -42,6 +43,17 @@ def test_curriculum_tells_conditions_apart() -> None:
         "easy_first_beats_random_order_at_high_rate": "supported",
     }
     assert len({(row["x"], row["curve"]) for row in tables.arm_rows.to_dict("records")}) == len(arms)
+
+
+def test_a_condition_of_curriculum_is_the_same_on_a_base_without_tuning_trials() -> None:
+    trials, _ = question(truths("curriculum"), seeds=2)
+    labels = trials["arm"].astype(str)
+    trials["train.learning_rate"] = np.where(labels.str.contains("hard-first"), 0.01, 0.002)  # each arm's best
+    trials.loc[labels.str.contains("learning_rate"), "train.learning_rate"] = 0.03
+    tuned = trials[(trials["phase"] == "final") | ~labels.str.contains("learning_rate")]
+    alone = curriculum.conditions(tuned[tuned["phase"] == "final"]).set_index("fingerprint")["condition"]
+    assert dict(alone) == dict(curriculum.conditions(tuned).set_index("fingerprint")["condition"][alone.index])
+    assert set(alone) == {curriculum.USUAL, curriculum.SHORT, curriculum.NOISY, curriculum.HIGH}
 
 
 def test_selection_compares_with_random_rows_and_with_a_smaller_scorer() -> None:

@@ -8,6 +8,7 @@ from simulated import changed, question, truths
 import experiments
 from analysis import questions
 from analysis.claims import comparable
+from analysis.reports import recipe
 from core.errors import BadInput
 from core.fields import replace_field
 from core.settings import Trial
@@ -47,6 +48,16 @@ def test_the_rate_of_an_arm_is_that_of_its_second_stage() -> None:
     tuned = rows[(rows["curve"] == "lora") & rows["tunable"]]
     assert len(tuned) == 4
     assert not tuned["at_edge"].any()  # the ratio lies between others, whatever the first stage's rate
+
+
+def test_what_is_copied_from_a_report_has_the_rate_of_the_first_stage() -> None:
+    trials, items = question(truths("dpo"), seeds=2)
+    trials["prefer.rate_ratio"], trials["train.learning_rate"] = 0.05, 3e-3
+    t = questions.answer("dpo", trials, items).tables
+    dpo = t.arm({"stage": "DPO 0.1", "adapter.method": "lora"})
+    assert dpo is not None
+    found = recipe.settings(t, dpo)
+    assert (found["train.learning_rate"], found["prefer.rate_ratio"]) == (3e-3, 0.05)
 
 
 def test_a_best_ratio_at_an_end_is_followed(tmp_path: object) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from test_stats import FRONTIERS
 
 from analysis import stats
 from analysis.stats import front
-from analysis.stats.equal_quality import GAIN_SHARES, SeedPair, matched_over_seeds
+from analysis.stats.equal_quality import GAIN_SHARES, Matched, SeedPair, further, matched_over_seeds
 
 BOX = front.Box(quality_before=0.1, quality_best=0.9, forgetting_worst=4.0)
 
@@ -62,6 +64,19 @@ def test_one_seed_has_no_interval() -> None:
     found = matched_over_seeds(pair, np.random.default_rng(0))
     assert found.difference.value == 0
     assert found.difference.missing == stats.NEEDS_SEEDS
+
+
+def test_a_difference_of_differences_is_as_sure_as_the_less_sure_of_them() -> None:
+    rng = np.random.default_rng(0)
+
+    def side(value: float, spread: float, df: float, over: stats.Over) -> Matched:
+        draws_N = value + spread * rng.normal(size=4_000)
+        one = dataclasses.replace(stats.from_draws(value, draws_N, (8, 96), df), over=over)
+        return Matched(one, one, one, draws_N)
+
+    wide, narrow = side(0.5, 0.01, 7, stats.Over.SEEDS), side(0.0, 0.1, 2, stats.Over.NEW_BASES)
+    for found, value in ((further(wide, narrow), 0.5), (further(narrow, wide), -0.5)):
+        assert (found.value, found.df, found.over) == (value, 2, stats.Over.NEW_BASES)
 
 
 @pytest.mark.parametrize("frontier", FRONTIERS)

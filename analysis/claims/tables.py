@@ -54,7 +54,8 @@ class Tables(Generic[Own]):
     """Everything that rules, tables, figure and report are made from. None of them computes any of it again."""
 
     view: View
-    trials: pd.DataFrame  # one row a trial, failed ones included
+    trials: pd.DataFrame  # one row a trial, failed ones included, with what the question derives
+    as_run: pd.DataFrame  # the same without that: a question may put another value into a trial's own setting
     items: pd.DataFrame  # one row an item and measure of a finished trial, tuning trials too
     arms: list[Arm]
     panels: Mapping[str, Panel]  # measure → scores of the final trials on the test split
@@ -155,6 +156,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     Raises:
         BadInput: no final trial has finished.
     """
+    as_run = trials
     trials, same = repeated.derived(trials, view.derive)
     in_arms = trials[(trials["phase"] == Phase.FINAL) | (trials["arm"] == TUNED_ARM)] if experiment.search else trials
     found = a.arms(in_arms)
@@ -174,6 +176,7 @@ def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
     return Tables(
         view=view,
         trials=trials,
+        as_run=as_run,
         items=items,
         arms=found,
         panels=panels,

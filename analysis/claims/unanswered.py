@@ -24,9 +24,11 @@ COLUMNS = ("fingerprint", "arm", "phase", "state", "quality", "forgetting", "tra
 def tables(question: Question[Any]) -> Tables[Any]:
     """The tables of a question that no trial has answered."""
     items = pd.DataFrame(columns=list(ITEM_COLUMNS))
+    trials = pd.DataFrame(columns=list(dict.fromkeys([*COLUMNS, *field_types()])))
     empty = Tables[Any](
         view=question.view,
-        trials=pd.DataFrame(columns=list(dict.fromkeys([*COLUMNS, *field_types()]))),
+        trials=trials,
+        as_run=trials,
         items=items,
         arms=[],
         panels={axis: a.panel(items, [], axis) for axis in a.AXES},

@@ -20,7 +20,7 @@ from analysis.stats.estimate import LEVEL, NEEDS_SEEDS, Estimate, Over, Why
 from core.experiment import FEW_ITEMS, Claim
 from core.looks import Looks, Wish
 
-SEEDS_ALONE = "the interval is over new seeds, on these items"  # a note
+SEEDS_ALONE = "the interval takes the items as they are"  # a note
 RATIO = "ratio"  # a unit
 NO_LOOKS = Looks()
 

@@ -13,7 +13,6 @@ from analysis.claims.tables import Fields, Tables, View
 from analysis.claims.verdicts import Finding
 from analysis.formatting import joined
 from analysis.stats import ABOVE_ZERO, Region
-from core.states import Phase
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +21,11 @@ USUAL, SHORT, NOISY, HIGH = "three epochs", "one epoch", "25 % wrong answers", "
 
 
 def conditions(trials: pd.DataFrame) -> pd.DataFrame:
-    """What makes a curve: under which conditions orders are compared. Where others are tuned, arms of a rate too high are not;
-    where none is, theirs is the highest rate."""
-    tuned = trials.loc[trials["phase"] == Phase.TUNE, "arm"].unique()
+    """What makes a curve: under which conditions orders are compared. Arms of a rate too high have it in their names where others
+    are tuned; where none is tuned, theirs is the highest rate."""
+    named = trials["arm"].astype(str).str.contains("learning_rate=")
     rate = trials["train.learning_rate"]
-    high = ~trials["arm"].isin(tuned) if len(tuned) else rate > 1.5 * rate.min()
+    high = named if named.nunique() > 1 else rate > 1.5 * rate.min()
     longest = trials["train.epochs"].max()
     condition = np.where(trials["train.epochs"] < longest, SHORT, USUAL)
     condition = np.where(trials["data.noise_share"] > 0, NOISY, condition)

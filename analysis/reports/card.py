@@ -13,6 +13,7 @@ from analysis import formatting
 from analysis.arms import AXES, Arm, is_change
 from analysis.claims.tables import Tables
 from analysis.escaping import Markup, escaped
+from analysis.stats.estimate import Over
 from core.experiment import Experiment
 from core.fields import flatten
 from core.leaving import Base, Left, Source
@@ -108,9 +109,11 @@ def _agreement(left: Left) -> str:
 def _about_scores(card: Card) -> str:
     of = len(card.arm.final)
     seeds = f"{of} seed{'s' * (of > 1)}"
+    over = {one.over for one in card.tables.means[card.arm.label].values() if one.known}
+    whom = "new bases like those that were drawn, new seeds" if Over.NEW_BASES in over else "new seeds"
     better = " The best of several arms looks a little better than it is." if len(card.tables.arms) > 1 else ""
     return (
-        f"On the test split, {seeds}; brackets are 95 % intervals for new seeds and new items. "
+        f"On the test split, {seeds}; brackets are 95 % intervals for {whom} and new items. "
         f"Forgetting is measured as {escaped(card.source.result.facts.get('forgetting_measures', 'the change of its measures'))}."
         + better
     )

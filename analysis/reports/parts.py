@@ -89,12 +89,16 @@ def _plain(value: object) -> object:
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def speak_for(found: Sequence[Verdict], final: pd.DataFrame) -> str:
+def speak_for(t: Tables[Any], final: pd.DataFrame) -> str:
     """For whom the intervals of a report speak."""
     names = sorted(escaped(str(name)) for name in final["model.name"].unique())
-    if any(one.over == Over.NEW_BASES for one in found):
-        return f"for new bases like the {len(names)} that were drawn, new seeds and new items"
-    if any(one.over == Over.THESE_BASES for one in found):
+    over = {one.over for means in t.means.values() for one in means.values() if one.known}
+    if Over.NEW_BASES in over:
+        n_bases = final.groupby("arm", sort=False)["model.name"].nunique()
+        alone = ", ".join(escaped(str(label)) for label in n_bases.index[n_bases == 1])
+        also = f" (of {alone} for new seeds on the one base that there is)" if alone else ""
+        return f"for new bases like the {len(names)} that were drawn, new seeds and new items{also}"
+    if Over.THESE_BASES in over:
         return f"for these two bases ({' and '.join(names)}), new seeds and new items on them, and not for new bases"
     return f"for new seeds and new items on {', '.join(names)}"
 

@@ -226,7 +226,7 @@ def design(asked: Asked) -> list[str]:
         f"- Held equal: {escaped(parts.held_equal(final))}.",
         *(f"- {escaped(line)}." for line in [parts.tuning(done[done["phase"] == Phase.TUNE])] if line),
         f"- Final seeds {seeds}, scored on the test split. {measured(t)}",
-        f"- Intervals: 95 %, {parts.speak_for(asked.answer.verdicts, final)}, where a note does not say otherwise; differences "
+        f"- Intervals: 95 %, {parts.speak_for(t, final)}, where a note does not say otherwise; differences "
         "and trends are paired by seed and item.",
         f"- {escaped(asked.frozen.told())}.",
         *(f"- **Caution:** {escaped(line)}." for line in cautions(asked)),
@@ -253,7 +253,8 @@ def write(asked: Asked, output: Path) -> list[Path]:
         "decision.json": use.to_json(asked.decision),
         "report.md": markdown(asked),
     }
-    frames = {"trials": t.trials, "arms": t.arm_rows, **asked.question.extra_frames(t), **asked.further.frames(t)}
+    trials = t.trials.assign(**{str(name): column for name, column in t.as_run.items()})
+    frames = {"trials": trials, "arms": t.arm_rows, **asked.question.extra_frames(t), **asked.further.frames(t)}
     return [*_figures(asked, output), *_save(frames, texts, output)]
 
 

@@ -35,7 +35,7 @@ Settings = Mapping[str, Value]
 def settings(t: Tables[Any], arm: Arm) -> dict[str, Value]:
     """The dotted fields of the arm's final trials: adapter and training in full, of the rest the model, the data and what is
     not the default. A field that changes with the seed has the list of its values."""
-    own = t.trials[t.trials["fingerprint"].isin(arm.final.values())]
+    own = t.as_run[t.as_run["fingerprint"].isin(arm.final.values())]
     defaults = flatten(Trial())
     found: dict[str, Value] = {}
     for name in field_types():

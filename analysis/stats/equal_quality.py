@@ -215,4 +215,5 @@ def further(one: Matched, other: Matched) -> Estimate:
     value = e.value - reference.value
     if not (e.known and reference.known):
         return no_interval(value, e.n_seeds, e.n_items, e.missing or reference.missing)
-    return replace(_from_draws(value, one.draws_N - other.draws_N, (e.n_seeds, e.n_items), e.df), over=e.over)
+    fewer = min((e, reference), key=lambda side: side.df)
+    return replace(_from_draws(value, one.draws_N - other.draws_N, (e.n_seeds, e.n_items), fewer.df), over=fewer.over)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from analysis import formatting
 from analysis.arms import Arm
 from analysis.claims.rules import Rule, hindrance, labels
 from analysis.claims.tables import Tables
@@ -31,8 +32,8 @@ def saves(method: str, kind: str) -> Rule:
         arms = list(dict.fromkeys(arm.label for arm in (*way.arms, *plain.arms)))
         sides = [arm for arm in t.arms if arm.label in arms]
         other = t.own.saved.get((name(method, kind), HELD_OUT))
-        note = f"{GAIN}; at equal quality on held-out tasks {other.difference.value:+.2f}" if other else GAIN
-        return _finding(t, Finding(found.difference, ABOVE_ZERO, effect, t.units["forgetting"], note), sides)
+        held_out = f"; at equal quality on held-out tasks {formatting.estimate(other.difference, signed=True)}" if other else ""
+        return _finding(t, Finding(found.difference, ABOVE_ZERO, effect, t.units["forgetting"], GAIN + held_out), sides)
 
     return rule
 
