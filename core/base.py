@@ -168,7 +168,8 @@ def _check_beside(directory: Path, settings: dict[str, Any]) -> None:
 
 
 def _check_vocabulary(directory: Path, settings: dict[str, Any]) -> None:
-    """Every token of the tokenizer has a row in the embeddings.
+    """Every token of the tokenizer has a row in the embeddings, but for special ones that nothing uses (as Gemma 3 has, for
+    images): core/rehearsal.py looks at what is used.
 
     Raises:
         BadInput: some have none, so that the tokenizer is another model's.
@@ -180,7 +181,9 @@ def _check_vocabulary(directory: Path, settings: dict[str, Any]) -> None:
         raise BadInput(f"model: {directory / 'tokenizer.json'}: {text}", field="model.name")
     if inner is None or rows is None:
         return
-    token, last = max(inner.get_vocab().items(), key=lambda item: item[1], default=("", -1))
+    special = {index for index, token in inner.get_added_tokens_decoder().items() if token.special}
+    known = ((token, index) for token, index in inner.get_vocab().items() if index not in special)
+    token, last = max(known, key=lambda item: item[1], default=("", -1))
     if last >= rows:
         text = f"vocab_size={rows}: the tokenizer has tokens up to {last} ({token!r}); it may be another model's"
         raise BadInput(f"model: {directory / 'config.json'}: {text}", field="model.name")

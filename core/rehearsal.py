@@ -114,14 +114,19 @@ def rehearse(model: Model) -> None:
 
 
 def _check_tokens(files: bases.BaseFiles, base: Base) -> None:
-    """Every token of the tokenizer, with those that its settings add, has a row in the embeddings.
+    """Every token of the tokenizer, with those that its settings add, has a row in the embeddings; special ones need none that
+    are neither in the template nor an end, a beginning or padding.
 
     Raises:
         BadInput: some have none.
     """
-    vocabulary = {index: token for token, index in base.tokenizer.get_vocab().items() if index not in base.new_tokens}
+    tokenizer = base.tokenizer
+    ends = {tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token, tokenizer.unk_token}
+    special = {index: token.content for index, token in tokenizer.added_tokens_decoder.items() if token.special}
+    unused = {i for i, token in special.items() if token not in ends and token not in str(tokenizer.chat_template)}
+    vocabulary = {i: token for token, i in tokenizer.get_vocab().items() if i not in unused.union(base.new_tokens)}
     last = max(vocabulary, default=-1)
-    base.tokenizer("a", add_special_tokens=False, verbose=False)
+    tokenizer("a", add_special_tokens=False, verbose=False)
     if files.vocabulary and last >= files.vocabulary:
         where = files.directory / "tokenizer_config.json"
         text = f"{vocabulary[last]!r} is token {last}, and the model has {files.vocabulary} (vocab_size); take it out"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from core import model, refused, replay, unchanged, warm
 from core.data import encode, files, kinds, near, selection
@@ -182,12 +183,28 @@ def _near_base(train: Train, row: encode.Encoded) -> encode.Encoded:
     return replace(row, kl_mask=masks.get(train.kl_on, [])) if train.kl_to_base else row
 
 
+def _embedded(base: model.Base, rows: tuple[Row, ...], seq_len: int, last_only: bool) -> encode.Batch:
+    """The rows' tokens.
+
+    Raises:
+        BadInput: one has a token that the model has no embedding for, a special one that its tokenizer has for another use.
+    """
+    batch = encode.encode_all(base.tokenizer, rows, seq_len, last_only)
+    embedding: Any = base.model.get_input_embeddings()
+    for one in batch.rows:
+        if (last := max(one.ids)) >= len(embedding.weight):
+            place = next(row.place for row in rows if row.id == one.id)
+            token = base.tokenizer.convert_ids_to_tokens(last)
+            raise BadInput(f"{place}: has {token!r}, which this model has no embedding for; take it out", field="data.source")
+    return batch
+
+
 def _tokenized(trial: Trial, base: model.Base, chosen: tuple[Row, ...], seq_len: int, field: str) -> encode.Batch:
     """The rows' tokens; arms of a sweep that share base, rows and length share them."""
     try:
         last_only = trial.train.loss_on == "last"
         key = (base.key, rows_hash(chosen), seq_len, last_only)
-        batch: encode.Batch = warm.TOKENS.get(key, lambda: encode.encode_all(base.tokenizer, chosen, seq_len, last_only))
+        batch: encode.Batch = warm.TOKENS.get(key, lambda: _embedded(base, chosen, seq_len, last_only))
     except BadInput as error:
         raise BadInput(
             f"{flatten(trial)[field]}: {error}", field=field if error.field == "data.source" else error.field

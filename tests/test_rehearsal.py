@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import MARKED
 
 from core import base as bases
 from core import preflight, rehearsal, remembered
@@ -18,6 +19,9 @@ from core.errors import BadInput
 from core.settings import Data, Evaluation, Lora, Model, Train, Trial
 
 torch = pytest.importorskip("torch")
+
+from core import trial as trials  # noqa: E402
+from core.hardware import Device  # noqa: E402
 
 
 @pytest.fixture
@@ -109,8 +113,8 @@ TOKEN = {"content": "<x>", "special": True, "lstrip": False, "rstrip": False, "n
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"added_tokens_decoder": {"900": TOKEN}}, "tokenizer_config.json: '<x>' is token"),
-        ({"extra_special_tokens": ["<e1>", "<e2>"]}, "tokenizer_config.json: '<e2>' is token"),
+        ({"added_tokens_decoder": {"900": TOKEN | {"special": False}}}, "tokenizer_config.json: '<x>' is token"),
+        ({"extra_special_tokens": ["<e1>", "<e2>"], "eos_token": "<e2>"}, "tokenizer_config.json: '<e2>' is token"),
         ({"pad_token": "<nosuch>"}, "tokenizer_config.json: '<nosuch>' is token"),
         ({"model_max_length": "x"}, "model_max_length='x': must be a number"),
         ({"padding_side": "up"}, "padding_side='up': must be left or right"),
@@ -119,6 +123,25 @@ TOKEN = {"content": "<x>", "special": True, "lstrip": False, "rstrip": False, "n
 def test_tokenizers_that_do_not_fit_are_named(folder: Path, rows_file: str, changes: dict[str, Any], says: str) -> None:
     change(folder / "tokenizer_config.json", **changes)
     assert says in refused(folder, rows_file)
+
+
+def test_a_special_token_without_an_embedding_is_left_alone_until_a_row_has_it(
+    make_model: Callable[..., str], tmp_path: Path
+) -> None:
+    """As Gemma 3's text models have one for images."""
+    folder = Path(shutil.copytree(make_model("llama", MARKED), tmp_path / "model"))
+    change(folder / "tokenizer_config.json", extra_special_tokens=["<image>"])
+    for word in ("fox", "<image>"):
+        rows = tmp_path / f"{len(word)}.jsonl"
+        texts = [{"prompt": f"say {word} {i}", "completion": f"the {word} ."} for i in range(60)]
+        rows.write_text("\n".join(map(json.dumps, texts)))
+        one = trial(folder, str(rows))
+        preflight.inspect(one)
+        if word == "fox":
+            assert trials.run(one, preflight.provenance(one), tmp_path / "out", Device()).state == "finished"
+            continue
+        with pytest.raises(BadInput, match=r"line \d+: has '<image>', which this model has no embedding for; take it out"):
+            trials.run(one, preflight.provenance(one), tmp_path / "other", Device())
 
 
 @pytest.mark.parametrize("small", [True, False])
