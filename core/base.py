@@ -32,17 +32,24 @@ class BaseFiles:
         return str(self.config.get("model_type", ""))
 
     @property
-    def width(self) -> int:
-        return checkpoint.hidden_size(self.config)
+    def _of_text(self) -> dict[str, Any]:
+        """The configuration of the language model, which those that see or hear too have within theirs."""
+        found: dict[str, Any] = self.config.get("text_config") or self.config
+        return found
 
     @property
+    def width(self) -> int:
+        return checkpoint.hidden_size(self._of_text)
+
+    @functools.cached_property
     def vocabulary(self) -> int:
-        size: int = self.config.get("vocab_size", 0)
-        return size
+        """Where config.json does not say it (some leave out what is the usual), the rows of the embeddings."""
+        embeddings = (shape[0] for name, shape in self.shapes.items() if architecture.EMBEDDING.search(name))
+        return int(self._of_text.get("vocab_size") or self.config.get("vocab_size") or max(embeddings, default=0))
 
     @property
     def context(self) -> int | None:
-        return checkpoint.context_tokens(self.config)
+        return checkpoint.context_tokens(self._of_text)
 
     @functools.cached_property
     def tied(self) -> bool:

@@ -18,6 +18,8 @@ QUERY_VALUE = frozenset({"q_proj", "v_proj", "query", "value", "wq", "wv", "q_li
 FUSED = frozenset({"c_attn", "qkv_proj", "query_key_value", "Wqkv", "wqkv", "qkv", "W_pack", "in_proj"})
 # Never adapted: embeddings and the output head (under any of its names), and mixture-of-experts routers.
 EXCLUDED = re.compile(r"(^|\.)(lm_head|output_layer|score|classifier|wte|wpe|router)$|embed|(^|\.)router\.", re.IGNORECASE)
+# Of models that see or hear too: what is not of their language model, which no row of text goes through.
+NOT_TEXT = re.compile(r"(^|\.)(vision_(?:tower|model)|visual|audio_tower|multi_modal_projector|embed_(?:vision|audio))(\.|$)")
 # transformers reads these layers' weights in kernels of its own, past an adapter on them; PEFT refuses them.
 NOT_BY_PEFT = dict.fromkeys(("falcon_h1", "mamba", "mamba2", "falcon_mamba", "nemotron_h"), "out_proj")
 TRANSPOSED = frozenset({"gpt2", "openai-gpt", "imagegpt"})  # types whose files have matrices as (inputs, outputs)
@@ -50,9 +52,14 @@ class Chosen:
         return self.layers + self.experts
 
 
+def of_text(name: str) -> bool:
+    """Whether a weight or layer belongs to the language model."""
+    return not NOT_TEXT.search(name)
+
+
 def supported(model_type: str, linear_names: Iterable[str]) -> list[str]:
-    """The linear layers that PEFT can adapt in models of this type."""
-    return [name for name in linear_names if name.rpartition(".")[2] != NOT_BY_PEFT.get(model_type)]
+    """The linear layers that PEFT can adapt in models of this type, of the language model."""
+    return [name for name in linear_names if of_text(name) and name.rpartition(".")[2] != NOT_BY_PEFT.get(model_type)]
 
 
 def is_attention(name: str) -> bool:

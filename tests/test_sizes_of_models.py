@@ -28,6 +28,16 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gemma": ("GemmaConfig", GATED | {"head_dim": 16}),
     "gemma2": ("Gemma2Config", GATED | {"head_dim": 16}),
     "gemma3": ("Gemma3TextConfig", GATED | {"head_dim": 16}),
+    "gemma3-images": (
+        "Gemma3Config",
+        {
+            "text_config": GATED | {"head_dim": 16, "model_type": "gemma3_text"}, "mm_tokens_per_image": 1,
+            "vision_config": {
+                "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 3, "num_attention_heads": 2, "image_size": 8,
+                "patch_size": 4,
+            },
+        },
+    ),
     "phi3": ("Phi3Config", GATED),
     "mixtral": ("MixtralConfig", GATED | {"num_local_experts": 4}),
     "gpt2": ("GPT2Config", {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 96}),
@@ -66,7 +76,8 @@ def test_parameters_are_those_of_the_instantiated_model(name: str, tmp_path: Pat
     config = configuration(name)
     config.save_pretrained(tmp_path)
     code, out, err = told(capsys, tmp_path, "--rank", "2,64", "--device", "cpu", "--json")
-    assert (code, err) == (0, f"caution: --rank 64: above the width of every layer of {config.model_type}: left out\n")
+    kind = config.get_text_config().model_type
+    assert (code, err) == (0, f"caution: --rank 64: above the width of every layer of {kind}: left out\n")
     found = json.loads(out)
 
     def made() -> Any:
@@ -83,6 +94,9 @@ def test_parameters_are_those_of_the_instantiated_model(name: str, tmp_path: Pat
         except BadInput:  # the model has no such layers
             continue
         assert rows.pop((preset, 2)) == adapters.trainable_parameters(adapted), preset
+        assert not [
+            one for one, weight in adapted.named_parameters() if weight.requires_grad and "vision" in one
+        ]  # rows are text
     assert rows == {}  # no rank above the width, no preset that fits nothing
     for row in whole:
         if row["method"] in ("dora", "ia3", "vera", "layernorm"):

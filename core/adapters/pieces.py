@@ -11,6 +11,7 @@ from core.adapters.method import Adapted
 from core.base import BaseFiles
 from core.errors import BadInput
 from core.method_settings import BitFit, LastLayers, LayerNorm
+from core.targets import of_text
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -25,7 +26,7 @@ def biases(adapter: BitFit, base: BaseFiles) -> tuple[str, ...]:
     Raises:
         BadInput: it has none.
     """
-    found = tuple(name for name in base.shapes if BIAS.search(name) and not weights.BUFFER.search(name))
+    found = tuple(name for name in base.shapes if BIAS.search(name) and of_text(name) and not weights.BUFFER.search(name))
     if not found:
         text = "this base has no biases (Llama-like models are made without); use adapter.method=layernorm or ia3"
         raise BadInput(f"adapter.method=bitfit: {text}", field="adapter.method")
@@ -43,7 +44,7 @@ def bitfit(model: PreTrainedModel, adapter: BitFit, new_tokens: Sequence[int]) -
 def _trained(model: PreTrainedModel, wanted: Callable[[str], bool]) -> Adapted:
     """The model with nothing but these of its weights trained."""
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(wanted(name))
+        parameter.requires_grad_(of_text(name) and wanted(name))
     names = tuple(name for name, parameter in model.named_parameters() if parameter.requires_grad)
     return Adapted(model, names)
 
@@ -59,7 +60,7 @@ def last_blocks(adapter: LastLayers, base: BaseFiles) -> tuple[str, ...]:
     Raises:
         BadInput: the base has fewer.
     """
-    names = [name for name in base.shapes if not weights.BUFFER.search(name)]
+    names = [name for name in base.shapes if of_text(name) and not weights.BUFFER.search(name)]
     n_blocks = max(map(_index, names), default=-1) + 1
     if adapter.n_layers > n_blocks:
         text = f"the base has {n_blocks} blocks; use at most that, or adapter.method=full"
@@ -72,7 +73,7 @@ def n_last_blocks(adapter: LastLayers, base: BaseFiles) -> int:
 
 
 def last_layers(model: PreTrainedModel, adapter: LastLayers, new_tokens: Sequence[int]) -> Adapted:
-    n_blocks = max(_index(name) for name, _ in model.named_parameters()) + 1
+    n_blocks = max(_index(name) for name, _ in model.named_parameters() if of_text(name)) + 1
     return _trained(model, lambda name: _index(name) >= n_blocks - adapter.n_layers)
 
 
@@ -82,7 +83,8 @@ def norms(adapter: LayerNorm, base: BaseFiles) -> tuple[str, ...]:
     Raises:
         BadInput: the base has none with weights.
     """
-    found = tuple(name.rpartition(".")[0] for name, shape in base.shapes.items() if name.endswith(".weight") and len(shape) == 1)
+    ones = (name for name, shape in base.shapes.items() if name.endswith(".weight") and len(shape) == 1 and of_text(name))
+    found = tuple(name.rpartition(".")[0] for name in ones)
     if not found:
         text = "the normalization layers of this base have no weights; use adapter.method=ia3"
         raise BadInput(f"adapter.method=layernorm: {text}", field="adapter.method")
@@ -98,5 +100,6 @@ def n_norms(adapter: LayerNorm, base: BaseFiles) -> int:
 def layernorm(model: PreTrainedModel, adapter: LayerNorm, new_tokens: Sequence[int]) -> Adapted:
     from peft import LNTuningConfig, get_peft_model
 
-    names = [name.rpartition(".")[0] for name, one in model.named_parameters() if name.endswith(".weight") and one.ndim == 1]
+    ones = (name for name, one in model.named_parameters() if name.endswith(".weight") and one.ndim == 1 and of_text(name))
+    names = [name.rpartition(".")[0] for name in ones]
     return Adapted(get_peft_model(model, LNTuningConfig(target_modules=names, task_type="CAUSAL_LM")), tuple(names))
