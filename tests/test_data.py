@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from core.data import kinds, rows, selection
+from core.data import kinds, rows, selection, sources
 from core.data.conversation import to_messages
 from core.data.shapes import SHAPES
 from core.errors import BadInput
@@ -135,6 +135,20 @@ def test_a_changed_file_is_read_again(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     assert len(kinds.load("data.source", write(path, RAWS)).rows) == 5
     assert len(kinds.load("data.source", write(path, RAWS[:2])).rows) == 2
+
+
+def test_a_configuration_of_a_hub_data_set_is_named_by_a_colon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As GSM8K has them; a folder stands for the hub."""
+    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))
+    files = "".join(f"\n  - split: {split}\n    path: {split}.jsonl" for split in ("train", "test"))
+    texts = "".join(f"\n- config_name: {name}\n  data_files:{files}" for name in ("main", "socratic"))
+    (tmp_path / "README.md").write_text(f"---\nconfigs:{texts}\n---\n")
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.jsonl").write_text(json.dumps({"question": split, "answer": "1"}) + "\n")
+    found = list(sources.read_hub("data.source", f"{tmp_path}:main:test"))
+    assert found == [("row 1", {"question": "test", "answer": "1"})]
+    with pytest.raises(BadInput, match=r"name one as owner/name:CONFIG:SPLIT \(.*'main', 'socratic'"):
+        list(sources.read_hub("data.source", str(tmp_path)))
 
 
 def test_subsets_nest_whatever_the_size_and_differ_by_seed() -> None:

@@ -209,16 +209,19 @@ def read_readable(field: str, source: str) -> Placed:
 
 
 def read_hub(field: str, source: str) -> Placed:
-    """The raw rows of a hub data set, "owner/name" or "owner/name:split" (split: train)."""
+    """The raw rows of a hub data set: "owner/name", "owner/name:SPLIT" (else train) or, where it has several configurations,
+    "owner/name:CONFIG:SPLIT"."""
     from datasets import load_dataset
 
-    name, _, split = source.partition(":")
+    name, *rest = source.split(":")
+    split, config = ([*reversed(rest), None, None])[:2]
     try:
-        rows = load_dataset(name, split=split or "train")
+        rows = load_dataset(name, config or None, split=split or "train")
         for number, raw in enumerate(rows, 1):
             yield f"row {number}", dict(raw)
     except Exception as error:  # the library raises many kinds: not found, no network, gated, no such split, no decoder
-        raise BadInput(
-            f"{field}={source}: neither a file here nor a data set that can be loaded from the hub ({first_line(error)})",
-            field=field,
-        ) from None
+        text = "neither a file here nor a data set that can be loaded from the hub"
+        why = first_line(error)
+        if "config name is missing" in why.lower():  # the next line names those that there are
+            text, why = "has configurations; name one as owner/name:CONFIG:SPLIT", " ".join(str(error).splitlines()[1:2])
+        raise BadInput(f"{field}={source}: {text} ({why})", field=field) from None
