@@ -24,9 +24,10 @@ from core import environment, tracking
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import BadInput, nearest, shown
 from core.naming import expanded
+from core.result import CUT
 
 if TYPE_CHECKING:
-    from analysis.scores.judged import Outcome
+    from analysis.scores.judged import Outcome, Pair
 
 Said = Sequence[tuple[str, str]]  # prompts with answers
 
@@ -91,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         pairs = judged.paired(*sides(chosen))
         ask = judges.endpoint(chosen.judge, chosen.model) if is_endpoint(chosen.judge) else judges.local(chosen.judge)
+        tell_cut(pairs)
         outcomes = judged.judge(pairs, ask)
     except BadInput as error:
         return refused(error)
@@ -98,6 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
     print(as_json(outcomes, chosen) if chosen.json else as_text(outcomes, [*chosen.sides, "its base"][:2]))
     return 0
+
+
+def tell_cut(pairs: Sequence[Pair]) -> None:
+    """Answers that did not come to their end are judged as far as they go, which is said."""
+    if n_cut := sum(text.endswith(CUT) for one in pairs for text in (one.first, one.second)):
+        how = "--set evaluation.max_new_tokens=N gives longer ones"
+        print(f"caution: {n_cut} of {2 * len(pairs)} answers were cut ({CUT.strip()}); {how}", file=sys.stderr)
 
 
 def as_json(outcomes: Sequence[Outcome], chosen: argparse.Namespace) -> str:

@@ -20,7 +20,7 @@ from core.errors import BadInput, nearest
 from core.settings import ADAPTERS, Adapter, Data, Evaluation, Model, Part, Prefer, Scalar, Train, Trial
 
 # Part of every fingerprint: raise it when a change of code changes what a trial with the same settings measures.
-RESULT_VERSION = 4
+RESULT_VERSION = 5
 # Fields that came after trials had been run under this version: at its default such a field is no part of a trial's identity,
 # so that what has been run stays found; and a store from before them is read with their defaults, which must never change.
 ADDED_LATER = (

@@ -22,6 +22,7 @@ from core.states import State
 FILE = "result.json"  # in a trial's folder
 OF_TRIAL = re.compile("[0-9a-f]{16}")  # what the name of a trial's folder begins with: its fingerprint
 GENERATIONS = "generations.json"  # beside it: what base and tuned model write to a few prompts
+CUT = " […]"  # stands there behind what did not come to its end
 
 
 @dataclass

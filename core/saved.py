@@ -95,7 +95,7 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, f
         assert isinstance(model, PreTrainedModel)
         model.generation_config = settings
         model.save_pretrained(directory)
-    _ending(tokenizer).save_pretrained(directory)
+    encode.ending(tokenizer).save_pretrained(directory)
     settings.save_pretrained(directory)
     (Path(directory) / "README.md").write_text(_readme(model, tokenizer, is_adapter), encoding="utf-8")
     return "saved"
@@ -149,16 +149,6 @@ def _save_adapter(model: Any, directory: str) -> None:
         model.save_pretrained(directory, state_dict=state, save_embedding_layers=False)
     finally:
         model.peft_config["default"] = kept
-
-
-def _ending(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
-    """A copy of the tokenizer whose end is the token that ends a turn."""
-    stops = encode.template_of(tokenizer).turn.stops
-    if not stops or tokenizer.eos_token == stops[0]:
-        return tokenizer
-    own = copy.deepcopy(tokenizer)
-    own.eos_token = stops[0]
-    return own
 
 
 def _generation(model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:

@@ -206,7 +206,7 @@ class Evaluation(Part):
     drift_tokens: int = 128
     batch_size: int = 64
     chat: str = "template"  # laboratory: how questions are put; "plain" without any marks, "other" in words of another template
-    max_new_tokens: int | None = None  # that a model may write; None: what the longest right answer needs, and a quarter more
+    max_new_tokens: int | None = None  # that a model may write; None: what the longest right answer has, and a quarter more
     answer: str = AUTO  # of rows with an answer: "exact", "number" or "regex:PATTERN"; auto: a number where it ends with #### 18
     generations: int = 12  # prompts to which base and tuned model write side by side, in final trials; 0: none
     shots: int = 0  # examples before each question of tasks that are asked in words

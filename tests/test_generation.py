@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,13 +10,16 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from conftest import MARKED, UNMARKED, make_tokenizer  # noqa: E402
+from test_templates import QWEN3, SPECIAL  # noqa: E402
 
 from core import model as models  # noqa: E402
 from core.data import encode  # noqa: E402
+from core.data.rows import Row  # noqa: E402
 from core.hardware import Device  # noqa: E402
-from core.settings import Model  # noqa: E402
+from core.settings import Model, Trial  # noqa: E402
 from core.tasks import generation  # noqa: E402
 from core.tasks.generation import Decoding, Written  # noqa: E402
+from core.tasks.measurement import Subject  # noqa: E402
 from core.tasks.prompts import Prompt  # noqa: E402
 
 PROMPTS = [[5, 9, 20], [7] * 11, [30, 31], [8, 12, 40, 41, 42, 43]]
@@ -99,3 +103,31 @@ def test_an_answer_ends_where_the_template_ends_it(template: str) -> None:
     prompt = generation.prompt_ids(tokenizer, [Prompt.of("hello")])[0]
     assert tokenizer.decode(prompt) == "<u>hello<a>"
     assert generation.texts(tokenizer, [Written(tuple(tokenizer(" fine , </s>")["input_ids"]), True)]) == ["fine ,"]
+
+
+@pytest.mark.parametrize(
+    ("text", "begun", "said"),
+    [
+        ("<think>\n\n</think>\n\nParis", False, "Paris"),
+        ("<think>\nIt is 5. Or 7.\n</think>7", False, "7"),
+        ("<think>\nIt is 5", False, ""),  # cut: no answer
+        ("It is 5.\n</think>\n\n7", True, "7"),  # the prompt ends with the mark
+        ("It is 5", True, ""),
+        ("7 </think> 8", False, "7 </think> 8"),
+        ("Paris", False, "Paris"),
+    ],
+)
+def test_thoughts_before_an_answer_are_no_part_of_it(text: str, begun: bool, said: str) -> None:
+    assert generation.after_thoughts(text, begun) == said
+
+
+def test_an_answer_has_room_for_what_is_taught() -> None:
+    """With the empty thoughts that Qwen3's template puts before it, and as long as rows are trained on."""
+    tokenizer = make_tokenizer(QWEN3, SPECIAL)
+    words = "the quick fox " * 60
+    for text, seq_len, most in (("red", 96, None), (words, 1_024, None), (words, 100, 100)):
+        subject = Subject(None, tokenizer, Trial(), (), None, seq_len)  # type: ignore[arg-type]
+        row = Row("", ({"role": "user", "content": "a"}, {"role": "assistant", "content": text}))
+        taught = sum(encode.encode(tokenizer, row).mask)
+        assert taught > len(tokenizer(text)["input_ids"]) + 2
+        assert generation.room(subject, ["a", text]) == (most or math.ceil(1.25 * taught))

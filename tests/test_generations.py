@@ -37,6 +37,7 @@ def test_a_final_trial_keeps_what_is_written(make_model: Callable[..., str], row
     assert table["columns"] == ["prompt", "right answer", "base", "tuned"]
     assert len(table["data"]) == 4
     assert all(one == two for *_, one, two in table["data"])  # the base itself
+    assert any(one.endswith(" […]") for *_, one in table["data"])  # three tokens end nothing
     if own:
         assert [row[:2] for row in table["data"]] == [[m["content"] for m in row.messages] for row in held_out[:4]]
     else:

@@ -83,7 +83,7 @@ def test_pairs_are_judged_in_both_orders(
     server: Endpoint, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    table = [["p1", "r", "short", "much longer"], ["p2", "r", "longest of all", "mid"], ["p3", "r", "same", "mesa"]]
+    table = [["p1", "r", "short", "much longer"], ["p2", "r", "longest of all", "mid"], ["p3", "r", "samest", "me […]"]]
     file = tmp_path / "generations.json"
     file.write_text(json.dumps({"columns": ["prompt", "right answer", "base", "tuned"], "data": table}))
     assert judge.main([str(file), "--judge", server.url, "--model", "m", "--json"]) == 0
@@ -98,8 +98,9 @@ def test_pairs_are_judged_in_both_orders(
     other = tmp_path / "other.jsonl"
     other.write_text("".join(json.dumps({"prompt": p, "answer": "x" * 99}) + "\n" for p in ("p3", "p1", "unknown")))
     assert judge.main([str(other), str(file), "--judge", server.url, "--model", "m"]) == 0
-    said = capsys.readouterr().out
+    said, beside = capsys.readouterr()
     assert "2 won, 0 lost, 0 ties" in said
+    assert "caution: 1 of 4 answers were cut ([…]); --set evaluation.max_new_tokens=N gives longer ones" in beside
     assert KEY not in said
 
 

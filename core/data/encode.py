@@ -5,6 +5,7 @@ The same functions tell a dry run what a trial will meet: `tokens` needs no more
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -113,6 +114,14 @@ def end_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[int, ...]:
     """The tokens that end an answer: those that the template ends turns with, and the end of text."""
     stops: list[Any] = [tokenizer.convert_tokens_to_ids(stop) for stop in template_of(tokenizer).turn.stops]
     return tuple(dict.fromkeys(int(token) for token in (*stops, tokenizer.eos_token_id) if token is not None))
+
+
+def ending(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """A copy of the tokenizer whose end of text is the token that ends a turn, which is all that others look at."""
+    own = copy.deepcopy(tokenizer)
+    if stops := template_of(tokenizer).turn.stops:
+        own.eos_token = stops[0]
+    return own
 
 
 def rendered(template: Template, row: Row) -> spans.Rendered:

@@ -18,7 +18,7 @@ def measure(subject: Subject) -> list[Measurement]:
     asked = examples.with_solutions(subject.asked, evaluation.split)
     before = prompts.answer_turns(subject)
     put = [prompts.of_row(row, before) for row in asked]
-    answers = generation.answers(subject, put, [row.messages[-1]["content"] for row in asked])
+    answers = generation.answers(subject, put, [prompts.said(row) for row in asked])
     right = [rules.right(text, row.solutions, evaluation.answer) for text, row in zip(answers.texts, asked, strict=True)]
     groups, ids = tuple(row.group for row in asked), tuple(row.id for row in asked)
     quality = Measurement("accuracy/answers", "quality", groups, ids, np.array(right, dtype=float), np.ones(len(asked)))

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 PROBE_TOKENS = 40  # of a probe's prompt, with the template's marks
 HARNESS_TOKENS = 400  # of an item, all its choices together: assumption
-LEAST_ROOM, MOST_ROOM = 16, 512  # tokens of an answer, where evaluation.max_new_tokens does not say
+LEAST_ROOM = 16  # tokens of an answer, where evaluation.max_new_tokens does not say
+MOST_ROOM = 512  # from which a budget lowers it then
 MOST_BASE_TEXT_TOKENS = 65_536  # enough for a standard error of about 0.02 nats/token, a fraction of a trial's time
 MOST_SHOWN_TOKENS = 128  # of a text that is shown: enough to see how it begins and whether it ends
 # The laboratory's questions, counted: tasks, tokens a question, and of these the answer's; the base battery's; and what is read
@@ -76,12 +77,12 @@ def nothing(trial: Trial, inputs: Counts) -> Cost:
 def room(trial: Trial, inputs: Counts) -> int:
     """How many tokens an answer may have."""
     asked = trial.evaluation.max_new_tokens
-    return asked or room_for(inputs.longest_taught)
+    return asked or room_for(inputs.longest_taught, inputs.seq_len_tokens)
 
 
-def room_for(longest: int) -> int:
-    """A quarter more than the longest right answer has, of at least LEAST_ROOM and at most MOST_ROOM tokens."""
-    return min(MOST_ROOM, max(LEAST_ROOM, math.ceil(1.25 * longest)))
+def room_for(longest: int, seq_len: int) -> int:
+    """A quarter more than the longest right answer has; at least LEAST_ROOM tokens, and at most as many as rows are trained on."""
+    return min(max(LEAST_ROOM, seq_len), max(LEAST_ROOM, math.ceil(1.25 * longest)))
 
 
 def _writing(trial: Trial, inputs: Counts, n: int, prompt: float, most: int) -> Cost:
@@ -200,5 +201,5 @@ def generations(trial: Trial, inputs: Counts) -> Cost:
     evaluation = trial.evaluation
     if not evaluation.generations or kind_of(trial.data.source).laboratory:
         return Cost()
-    most = min(MOST_SHOWN_TOKENS, room(trial, inputs))
+    most = evaluation.max_new_tokens or min(MOST_SHOWN_TOKENS, room(trial, inputs))
     return _writing(trial, inputs, evaluation.generations, _prompt(trial, inputs), most)

@@ -15,10 +15,13 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from core import memory
 from core.adapters import virtual
 from core.data import encode
+from core.data.rows import Row
 from core.tasks import costs
 from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of
 from core.tasks.prompts import Prompt
 
+THOUGHTS = ("<think>", "</think>")  # marks around what is thought before an answer
+N_LONGEST = 8  # right answers, by their characters, whose tokens are counted
 DRAWN: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}  # from the model as it is
 LARGEST_CACHE_BYTES = 2 << 30  # keys and values of one batch; assumption: fits beside any model that was just trained
 
@@ -52,7 +55,7 @@ def prompt_ids(tokenizer: PreTrainedTokenizerBase, asked: Sequence[Prompt]) -> l
 
 @dataclass(frozen=True)
 class Answers:
-    """What was written to n questions: `texts` without special tokens and white space at the ends."""
+    """What was written to n questions: `texts` without special tokens, white space at the ends and thoughts before the answer."""
 
     texts: tuple[str, ...]
     written: tuple[Written, ...]
@@ -71,16 +74,32 @@ def answers(subject: Subject, asked: Sequence[Prompt], right: Sequence[str], mos
     tokenizer = subject.tokenizer
     how = Decoding(encode.end_ids(tokenizer), room(subject, right, most), subject.trial.evaluation.batch_size)
     found = write(subject.model, prompt_ids(tokenizer, asked), how)
-    return Answers(tuple(texts(tokenizer, found)), tuple(found))
+    opening = encode.template_of(tokenizer).turn.opening
+    begun = THOUGHTS[0] in opening and THOUGHTS[1] not in opening
+    return Answers(tuple(after_thoughts(text, begun) for text in texts(tokenizer, found)), tuple(found))
+
+
+def after_thoughts(text: str, begun: bool) -> str:
+    """The answer without the thoughts that are marked before it (Qwen3, DeepSeek-R1), whose marks are no special tokens; nothing
+    where they do not end. `begun`: the prompt ends with their opening mark."""
+    opens, closes = THOUGHTS
+    begun = begun or text.startswith(opens)
+    _, mark, answer = text.partition(closes)
+    if not begun:
+        return text
+    return answer.strip() if mark else ""
 
 
 def room(subject: Subject, right: Sequence[str], most: int | None = None) -> int:
-    """How many tokens an answer may have: `evaluation.max_new_tokens`, else `most`, else by the longest of the `right` ones."""
+    """How many tokens an answer may have: `evaluation.max_new_tokens`, else `most`, else by the longest of the `right` ones as it
+    is taught, with its end and what the template puts before it."""
     if (asked := subject.trial.evaluation.max_new_tokens or most) is not None:
         return asked
-    return costs.room_for(
-        max(len(ids) for ids in subject.tokenizer(list(right), add_special_tokens=False, verbose=False)["input_ids"])
-    )
+    turns = ({"role": "user", "content": "a"},)
+    longest = sorted(right, key=len)[-N_LONGEST:]
+    rows = [Row("", (*turns, {"role": "assistant", "content": text})) for text in longest]
+    taught = max(sum(encode.encode(subject.tokenizer, row).mask) for row in rows)
+    return costs.room_for(taught, subject.seq_len)
 
 
 def texts(tokenizer: PreTrainedTokenizerBase, found: Sequence[Written]) -> list[str]:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from core import hardware, measures
+from core.data import encode
 from core.errors import BadInput, one_line
 from core.tasks.measurement import Measurement, Subject
 from core.tasks.task_files import FIELD, names
@@ -64,7 +65,7 @@ def evaluated(subject: Subject, asked: list[str]) -> Mapping[str, Any]:
     evaluation = subject.trial.evaluation
     model = HFLM(
         pretrained=subject.model,  # type: ignore[arg-type]  # a PEFT model does as well
-        tokenizer=copy.deepcopy(subject.tokenizer),
+        tokenizer=encode.ending(subject.tokenizer) if evaluation.lm_eval_chat else copy.deepcopy(subject.tokenizer),
         batch_size=evaluation.batch_size,
         truncation=True,
     )

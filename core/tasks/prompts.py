@@ -31,6 +31,12 @@ class Prompt:
         return cls((*before, {"role": "user", "content": question}))
 
 
+def said(row: Row) -> str:
+    """The row's last answer, with the thoughts that it has before it."""
+    last = row.messages[-1]
+    return f"{last.get('reasoning_content') or ''}{last.get('content') or ''}"
+
+
 def of_row(row: Row, before: Sequence[Message] = ()) -> Prompt:
     """The row's own turns but for its last answer, the examples between its system prompt and the rest."""
     own = row.messages[:-1]

@@ -15,7 +15,7 @@ from torch import nn
 from core import warm
 from core.data import encode
 from core.data.kinds import kind_of
-from core.result import GENERATIONS, write_whole
+from core.result import CUT, GENERATIONS, write_whole
 from core.tasks import generation, prompts
 from core.tasks.costs import MOST_SHOWN_TOKENS
 from core.tasks.measurement import Subject
@@ -33,14 +33,16 @@ def write(output: Path, tuned: Subject) -> None:
     put, right = [prompt for prompt, _ in asked], [answer for _, answer in asked]
     how = generation.Decoding(
         encode.end_ids(tuned.tokenizer),
-        min(MOST_SHOWN_TOKENS, generation.room(tuned, right)),
+        evaluation.max_new_tokens or min(MOST_SHOWN_TOKENS, generation.room(tuned, right)),
         evaluation.batch_size,
     )
     ids = generation.prompt_ids(tuned.tokenizer, put)
     known = warm.GENERATIONS.setdefault(tuned.reference, warm.Store(1))  # of one evaluation
 
     def written(model: nn.Module) -> list[str]:
-        return generation.texts(tuned.tokenizer, generation.write(model, ids, how))
+        found = generation.write(model, ids, how)
+        texts = generation.texts(tuned.tokenizer, found)
+        return [text if one.stopped else text + CUT for text, one in zip(texts, found, strict=True)]
 
     before = known.get((how, tuple(map(tuple, ids))), lambda: written(tuned.reference))
     rows = [[_said(one), *texts] for one, *texts in zip(put, right, before, written(tuned.model), strict=True)]
