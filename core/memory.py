@@ -24,6 +24,13 @@ LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
 DIVERGENCE_BYTES = 4 * 5  # the base's beside them: value, logarithm, share, difference and terms
 HOLES = {"cpu": 1.25, "cuda": 1.0}  # of an adapter's activations: a CPU's heap keeps holes between them (measured: 0.95 to 1.7)
+# Types whose attention transformers computes as it is written, with a value for each pair of a row's tokens and each head: scores
+# and shares in float32. All others have kernels that keep none.
+EAGER = frozenset({
+    "bloom", "cpmant", "deepseek_v4", "gemma2", "gpt_neo", "gpt_neox_japanese", "gpt_oss", "granite_swa", "granitemoe_swa",
+    "mimo_v2_flash", "mpt", "openai-gpt", "vaultgemma", "xglm",
+})  # fmt: skip
+PAIR_BYTES = 8  # that the backward pass needs of it
 LEAST_TOKENS = {"cpu": 1, "cuda": 2_048}  # of a micro-batch: fewer leave a GPU idle, so layers are computed twice instead
 HEADROOM = 0.9  # of the memory there is: the estimate is good to a factor of 1.3, and allocators leave holes
 
@@ -31,12 +38,13 @@ HEADROOM = 0.9  # of the memory there is: the estimate is good to a factor of 1.
 @dataclass(frozen=True)
 class Shape:
     """A transformer's width `hidden`, the widths of its feed-forward part (all experts that a token goes through) and of its
-    keys, and its layers."""
+    keys, and its layers; of EAGER types the heads."""
 
     layers: int
     hidden: int
     inner: int
     key: int
+    eager_heads: int = 0
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
@@ -51,7 +59,8 @@ class Shape:
         if n_experts := first("num_experts_per_tok", "num_experts_per_token"):
             inner = n_experts * (first("moe_intermediate_size") or inner) + first("shared_expert_intermediate_size")
         key = (first("num_key_value_heads") or heads) * (first("head_dim") or hidden // heads)
-        return cls(first(*architecture.LAYERS), hidden, inner, key)
+        eager = heads if config.get("model_type") in EAGER else 0
+        return cls(first(*architecture.LAYERS), hidden, inner, key, eager)
 
     def kept_bytes(self, bf16: bool, changes_base: bool) -> float:
         """What the backward pass needs of one layer, a token. In bfloat16 an adapter keeps a float32 copy of its input, and a
@@ -61,6 +70,10 @@ class Shape:
         if changes_base:
             return 8 * self.inner + 30 * self.hidden + 4 * self.key
         return 8.4 * self.inner + 25 * self.hidden + 4.2 * self.key
+
+    def pairs_bytes(self, longest: int) -> float:
+        """What the backward pass needs of one layer's attention, a token of rows of so many, beside `kept_bytes`."""
+        return PAIR_BYTES * self.eager_heads * longest
 
     def passing_bytes(self, bf16: bool) -> float:
         """What a layer holds while it is computed, a token, beside what it keeps."""
@@ -115,7 +128,7 @@ class Load:
 
     def peak_bytes(self, rows: int, checkpointing: bool) -> float:
         """Of a step over micro-batches of so many rows."""
-        kept = self.shape.kept_bytes(self.bf16, self.changes_base)
+        kept = self.shape.kept_bytes(self.bf16, self.changes_base) + self.shape.pairs_bytes(self.longest)
         if checkpointing:  # every layer's input, and one layer's all
             kept = self.shape.layers * self.shape.hidden * (2 if self.bf16 else 4) + kept
         else:
@@ -123,7 +136,7 @@ class Load:
         tokens = rows * self.longest
         each = LOGITS_BYTES + (DIVERGENCE_BYTES if self.beside_base else 0)
         logits = min(tokens * self.vocabulary, LARGEST_PIECE) * each
-        held = tokens * (kept + self.shape.passing_bytes(self.bf16))
+        held = tokens * (kept + self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(self.longest) / 2)
         return self.fixed_bytes + logits + held * (1.0 if self.changes_base else HOLES[self.device])
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from test_trial import run, tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -47,6 +48,28 @@ def test_what_a_layer_keeps_is_what_is_counted(method: adapters.Adapter, bf16: b
     counted = (kept(3, method, bf16) - kept(2, method, bf16)) / (ROWS * TOKENS)
     estimate = memory.Shape.of(SIZES | {"num_hidden_layers": 2}).kept_bytes(bf16, isinstance(method, Full))
     assert estimate / 1.3 < counted < estimate * 1.3
+
+
+@pytest.mark.parametrize("bf16", [False, True])
+@pytest.mark.parametrize("kind", ["Gemma2", "Llama"])
+def test_attention_that_is_computed_as_written_keeps_a_value_for_each_pair_of_tokens(kind: str, bf16: bool) -> None:
+    found, tokens = [], 48  # no width of the model
+    for layers in (2, 3):
+        config = getattr(transformers, f"{kind}Config")(**SIZES, head_dim=16, num_hidden_layers=layers)
+        model = getattr(transformers, f"{kind}ForCausalLM")(config).to(torch.bfloat16 if bf16 else torch.float32).train()
+        squares: dict[int, int] = {}
+
+        def pack(tensor: torch.Tensor, squares: dict[int, int] = squares) -> torch.Tensor:
+            if tensor.shape[-2:] == (tokens, tokens):
+                squares[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            model(input_ids=torch.randint(0, 64, (ROWS, tokens)), use_cache=False, logits_to_keep=1)
+        found.append(sum(squares.values()))
+    estimate = memory.Shape.of(config.to_dict()).pairs_bytes(tokens)
+    counted = (found[1] - found[0]) / (ROWS * tokens)
+    assert estimate / 1.3 <= counted <= estimate * 1.3
 
 
 LLAMA_8B = {"num_hidden_layers": 32, "hidden_size": 4096, "intermediate_size": 14336, "num_attention_heads": 32}

@@ -81,7 +81,7 @@ def room(trial: Trial, inputs: Counts) -> int:
 
 
 def room_for(longest: int, seq_len: int) -> int:
-    """A quarter more than the longest right answer has; at least LEAST_ROOM tokens, and at most as many as rows are trained on."""
+    """A quarter more than the longest right answer has; at least LEAST_ROOM tokens, and at most as many as rows have."""
     return min(max(LEAST_ROOM, seq_len), max(LEAST_ROOM, math.ceil(1.25 * longest)))
 
 
