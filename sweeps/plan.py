@@ -130,9 +130,10 @@ class Plan:
 
     @functools.cached_property
     def n_bases(self) -> int:
-        """Over how many base models the seeds of an arm take turns; of the arms' numbers the least that is more than one."""
-        found = {len({self.trial(i, arm.overrides).model.name for i in range(self.cycle)}) for arm in self.arms}
-        return min(found - {1}, default=1)
+        """Over how many base models the seeds of an arm take turns; of the arms' numbers the least above one."""
+        return min(
+            {len({self.trial(i, arm.overrides).model.name for i in range(self.cycle)}) for arm in self.arms} - {1}, default=1
+        )
 
     def prior_of(self, arm: Arm) -> float | None:
         """The rate that a like sweep has found for this arm, if it is none of the grid and no further than the arm may go."""

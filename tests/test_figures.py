@@ -24,7 +24,7 @@ from analysis.claims.fitted import NAMED, Fitted, label
 from analysis.claims.published import PublishedCurve
 from analysis.claims.question import Answer
 from analysis.claims.tables import Tables
-from analysis.figures import style
+from analysis.figures import style, untuned
 from analysis.figures.panels import LEGEND_WIDTH, _method_of, draw
 from analysis.questions.rank_vs_quality import HU
 from analysis.reports import question as question_report
@@ -296,7 +296,7 @@ def test_bases_too_near_for_a_name_each_share_one() -> None:
     def written(levels: dict[str, float]) -> list[str]:
         _, (panel,) = style.figure(1, 1, 2.0)
         panel.set_ylim(0.5, 0.9)
-        style.untuned(panel, levels)
+        untuned.mark(panel, levels)
         return [text.get_text() for text in panel.texts[1:]]  # the first is the panel's letter
 
     assert written({"one": 0.02}) == ["↓ one: 0.02"]

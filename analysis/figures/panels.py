@@ -19,7 +19,7 @@ from analysis import formatting
 from analysis.arms import AXES, is_change
 from analysis.claims.fitted import Fitted, label
 from analysis.escaping import label as shown
-from analysis.figures import style
+from analysis.figures import style, untuned
 from analysis.figures.style import Colour
 from core.adapters import METHODS
 from core.measures import measure, rise
@@ -149,7 +149,7 @@ def _panel(panel: Axes, layout: Layout, name: str) -> dict[str, Artist]:
     rows_of = {str(one.level): one.arm_rows for one in series}
     placed = {one: xy for one in laid_over if one.curve in rows_of and (xy := one.beside(*_means(rows_of[one.curve], name)))}
     _limits(panel, axis, name, pd.concat([one.arm_rows for one in series]), [y for _, y in placed.values()])
-    style.untuned(panel, t.base_levels(name))
+    untuned.mark(panel, t.base_levels(name))
     handles: dict[str, Artist] = {}
     laws: list[Artist] = []
     for one in series:

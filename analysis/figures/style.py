@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import functools
 import math
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.escaping import label
 from analysis.formatting import rate_text
 from core.adapters import METHODS
 
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
 LITTLE = 0.1  # nats a token of forgetting
 TEXT_WIDTH = 6.9  # inches: two columns of a conference paper
 COLUMN_WIDTH = 3.35  # one of them
-NAME_HEIGHT, NAME_WIDTH = 0.09, 45  # of a name in a panel: a share of the axis in the lowest panels, and characters
+UNTUNED = "untuned"  # of the names of untuned bases in a panel
 INK, MUTED, GRID = "#1a1a1a", "#6b6b6b", "#e4e4e4"
 # A method's colour and marker stand in core/adapters/table.py. The ranks of LoRA, which is blue there, go from light to dark, so
 # that they keep their order in grey print.
@@ -107,35 +105,19 @@ def interval(panel: Axes, x: float, ends: tuple[float, float], colour: Colour, *
             panel.plot(x, edge, marker=mark, color=colour, markersize=6, mew=0, clip_on=False, zorder=3)
 
 
-def untuned(panel: Axes, levels: Mapping[str, float]) -> None:
-    """A thin dashed line at what each untuned base scores, with its name. The limits, which must be set, are widened for it by as
-    much as they span at most; of one that lies further off the edge says where. Those too near each other for a name each share
-    one."""
-    low, high = panel.get_ylim()
-    near = [y for y in levels.values() if 2 * low - high <= y <= 2 * high - low]
-    low, high = min([low, *(y - 0.04 * (high - low) for y in near)]), max([high, *(y + 0.04 * (high - low) for y in near)])
-    panel.set_ylim(low, high)
-    for y in {y for y in levels.values() if low <= y <= high}:
-        panel.axhline(y, color=MUTED, linewidth=0.8, dashes=(5, 2), zorder=1)
-    look: dict[str, Any] = {"size": 6, "color": MUTED, "ha": "right", "transform": panel.get_yaxis_transform(), "zorder": 3}
-    for names in _side_by_side({name: min(max(y, low), high) for name, y in levels.items()}, NAME_HEIGHT * (high - low)):
-        own = [levels[name] for name in names]
-        text = label(textwrap.shorten(names[0], NAME_WIDTH, placeholder="…")) if len(names) == 1 else "untuned bases"
-        off = "↓" if max(own) < low else "↑" if min(own) > high else ""
-        if off:
-            text = f"{off} {text}: {' to '.join(dict.fromkeys(f'{y:.3g}' for y in (min(own), max(own))))}"
-        panel.text(0.99, min(max(max(own), low), high), text, va="top" if max(own) > high else "bottom", **look)
-
-
-def _side_by_side(places: Mapping[str, float], room: float) -> list[list[str]]:
-    """The names from the lowest place up, together where they lie nearer to the one before than `room`."""
-    found: list[list[str]] = []
-    for name in sorted(places, key=places.__getitem__):
-        if found and places[name] - places[found[-1][-1]] < room:
-            found[-1].append(name)
-        else:
-            found.append([name])
-    return found
+def step_aside(panel: Axes) -> None:
+    """Names of untuned bases go from the right edge to the left one, where fewer points lie under them there."""
+    canvas: Any = panel.figure.canvas
+    marked = [line.get_xydata() for line in panel.lines if line.get_marker() not in (None, "None", "", " ")]
+    points = [panel.transData.transform(at) for one in marked for at in np.asarray(one, dtype=float)]
+    for text in [one for one in panel.texts if one.get_gid() == UNTUNED]:
+        covered = []
+        for x, side in ((0.99, "right"), (0.01, "left")):
+            text.set(x=x, ha=side)
+            box = text.get_window_extent(canvas.get_renderer())
+            covered.append(sum(box.contains(*at) for at in points))
+        if covered[0] <= covered[1]:
+            text.set(x=0.99, ha="right")
 
 
 def published(panel: Axes, x: np.ndarray, y: np.ndarray, name: str) -> list[Line2D]:
@@ -245,6 +227,8 @@ def save(made: Figure, stem: Path) -> list[Path]:
     """The figure as <stem>.png (300 dpi) and <stem>.pdf; the same bytes for the same figure."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
+    for panel in made.axes:
+        step_aside(panel)
     png, dpi = stem.with_suffix(".png"), made.dpi
     made.dpi = 300
     FigureCanvasAgg(made).print_png(png, metadata={"Software": None})  # `savefig` draws twice, first for the layout

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, costs_at_most, difference
 from analysis.claims.tables import Tables, View
-from analysis.figures import style
+from analysis.figures import style, untuned
 from analysis.formatting import asked_on, heading
 from analysis.questions.adapter_methods.peft import prepare
 from analysis.questions.adapter_methods.sections import frame, sections
@@ -55,7 +55,7 @@ def _plane(panel: Axes, t: Tables[Any], name: str) -> None:
     ends = (rows[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))
     panel.set_ylim(*style.limits(rows[name].to_numpy(float), *ends))
     style.from_zero(panel, rows["forgetting"].to_numpy(float))
-    style.untuned(panel, t.base_levels(name))
+    untuned.mark(panel, t.base_levels(name))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
     panel.set_title(asked_on(name))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from analysis.figures import style
+from analysis.figures import style, untuned
 from analysis.questions.best_recipe.importance import NOTHING, Importance
 from analysis.questions.best_recipe.sections import setting
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM
@@ -61,7 +61,7 @@ def _plane(panel: Axes, t: Tables[Search]) -> None:
         _arm(panel, row)
     shown = [*(rung.tried["forgetting"].to_numpy(float) for rung in rungs), t.arm_rows["forgetting"].dropna().to_numpy(float)]
     style.from_zero(panel, np.concatenate(shown))
-    style.untuned(panel, t.base_levels("quality"))
+    untuned.mark(panel, t.base_levels("quality"))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"quality ({t.units['quality']})")
     panel.set_title("Every configuration; arms on test, 95 %")

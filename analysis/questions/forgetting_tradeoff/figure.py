@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from analysis.figures import style
+from analysis.figures import style, untuned
 from analysis.formatting import heading
 from analysis.questions.forgetting_tradeoff.methods import FULL, LORA, METHODS, RANK_16, Method
 
@@ -77,7 +77,7 @@ def _plane(panel: Axes, t: Tables[Tradeoff]) -> None:
     panel.set_ylabel(f"{heading('quality')} ({t.units['quality']})")
     panel.set_title("Along the learning rates")
     style.from_zero(panel, arm_rows["forgetting"].dropna().to_numpy(float))
-    style.untuned(panel, t.base_levels("quality"))
+    untuned.mark(panel, t.base_levels("quality"))
 
 
 def _shorter(panel: Axes, t: Tables[Tradeoff], method: Method) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analysis.figures import style
+from analysis.figures import style, untuned
 from analysis.figures.told import X_LABEL, explain
 from analysis.formatting import asked_on, heading
 from analysis.questions.mitigations.compared import QUALITIES, Mitigations
@@ -78,7 +78,7 @@ def _plane(panel: Axes, t: Tables[Mitigations], name: str) -> None:
     if values:
         panel.set_ylim(*style.limits(np.array(values), np.array(values), np.array(values)))
     style.from_zero(panel, np.array(costs))
-    style.untuned(panel, t.base_levels(name))
+    untuned.mark(panel, t.base_levels(name))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']}), 95 % intervals")
     panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
     panel.set_title(asked_on(name))

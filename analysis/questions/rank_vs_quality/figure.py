@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from analysis import formatting
-from analysis.figures import style
+from analysis.figures import style, untuned
 from analysis.questions.rank_vs_quality.retuning import scored
 from core.measures import rise
 from core.states import FAILED
@@ -44,14 +44,14 @@ def draw(t: Tables[AgainstFull], narrow: bool = False) -> Figure:
         "forgetting": f"forgetting ({t.units['forgetting']})",
     }
     _by_rank(quality, arms, "quality", next(iter(t.published), None))
-    style.untuned(quality, t.base_levels("quality"))
+    untuned.mark(quality, t.base_levels("quality"))
     quality.set_ylabel(labels["quality"])
     quality.set_title("Quality, each arm at its best learning rate")
     _by_rank(forgetting, arms, "forgetting")
     forgetting.set_ylabel(labels["forgetting"])
     forgetting.set_title(f"Forgetting: {rise(t.of_axis['forgetting'])}")
     _plane(plane, arms, t.own.front)
-    style.untuned(plane, t.base_levels("quality"))
+    untuned.mark(plane, t.base_levels("quality"))
     plane.set(xlabel=labels["forgetting"], ylabel=labels["quality"])
     _rates(rates, t)
     return figure
