@@ -198,9 +198,12 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
         times.probe(Plan.of(experiment, preflight.provenance), share)
     experiment, lowered, choice = fitted(experiment, options, share)
     plan = Plan.of(experiment, preflight.provenance)
-    inputs = check(plan)
+    inputs, directory = check(plan), sweep_folder(options.output.resolve(), experiment.name, plan.sweep)
     scored.check(plan, inputs)
-    plan = plan.once(alike.same_runs(plan, inputs))
+    plan = plan.once(alike.same_runs(plan, inputs))  # by the seeds of the first look, also where the sweep goes on
+    if planned := looks.of(plan, directory, options):
+        plan = planned.extended(plan)
+        inputs |= check(plan)  # seeds of later looks may draw other bases
     notes = lowered + describe.tuning(plan, asked) + moved.told(experiment, asked, RATE in options.fields_set)
     notes += [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
@@ -209,13 +212,10 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     share = dataclasses.replace(share, disk_bytes=disk.limit_bytes(options.disk_budget))
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
-    directory = sweep_folder(options.output.resolve(), experiment.name, plan.sweep)
     before = priors.of(plan, directory, options.output.resolve(), not options.no_prior)
     plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
     notes += priors.told(plan, before, not options.no_prior)
-    if planned := looks.of(plan, directory, options):
-        plan = planned.extended(plan)
-        notes += planned.told(plan, share)
+    notes += planned.told(plan, share) if planned else []
     return Prepared(plan, directory, share, describe.in_order(notes), inputs, before, choice, planned)
 
 
