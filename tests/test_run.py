@@ -395,6 +395,15 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     assert "diverged: the loss is not finite at step 3 of 9" in lines[1]
 
 
+def test_the_last_trials_do_not_share_slots_that_they_do_not_need() -> None:
+    search = small_search()
+    progress = Progress(search, 8, "title", io.StringIO())
+    progress.started(search.jobs()[0])
+    progress.ended(search.jobs()[0], ledger.Outcome(State.FINISHED, 0.5, 600.0))
+    progress.started(search.jobs()[1])
+    assert progress.eta_seconds() == pytest.approx(600, abs=1)
+
+
 def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     search, stream = small_search(), io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
