@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from driven import drive, inspect
 
+import experiments
 from core.experiment import Experiment, LogUniform
 from core.settings import Lora, Trial
 from core.states import Phase, State
@@ -194,6 +195,9 @@ def test_a_base_on_which_one_setting_crashed_counts_for_neither() -> None:
 def test_one_base_is_not_asked_again() -> None:
     alone = Plan.of(dataclasses.replace(EXPERIMENT, tune_again=2), inspect)
     assert (alone.n_trials, alone.n_more_bases) == (PLAN.n_trials, 0)
+    folds = overrides.with_input(experiments.load("quality_vs_quantity"), "--model", "lab:base-0")
+    made = Plan.of(folds, inspect)
+    assert (made.cycle, made.n_more_bases) == (4, 0)  # what else goes with the seed is no base
 
 
 def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> None:
