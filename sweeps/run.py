@@ -1,7 +1,8 @@
 """Run a sweep: `python sweeps/run.py rank_vs_quality`.
 
 The same command again goes on where it stopped and runs only what is missing. Exit codes: 0 all done; 2 bad input, nothing
-was started; 3 the sweep ended but something is missing (a failed trial, an unreachable store, no report); 130 interrupted.
+was started; 3 the sweep ended but something is missing (a failed trial, an unreachable store, no report), or was stopped by an
+input that changed; 130 interrupted.
 
 From Python: `run_question("rank_vs_quality", output="runs", overrides=["adapter.rank=4,16"], seeds=2)`.
 """
@@ -97,6 +98,7 @@ def run_question(question: str | Experiment, output: Path | str = "runs", overri
 
     Raises:
         BadInput: the question or an option cannot be used; nothing was started.
+        Lost: it was stopped; what is finished is kept.
     """
     known = [field.name for field in dataclasses.fields(Options) if field.name not in ("output", "set")]
     for name in options:
@@ -163,13 +165,16 @@ def command(name: str, request: Request) -> int:
 
 def answer_all(request: Request) -> int:
     """One experiment after the other, then one page over all of them; the worst exit code. An experiment that the options
-    or the data don't fit is named and left out."""
+    or the data don't fit is named and left out, and one that was stopped is named."""
     codes = []
     for name in request.questions:
         try:
             codes.append(command(name, request))
         except BadInput as error:
             print(f"left out: {name}: {message(error)}", file=sys.stderr)
+            codes.append(EXIT_INCOMPLETE)
+        except Lost as error:
+            print(f"stopped: {name}: {message(error)}; {GOES_ON}", file=sys.stderr)
             codes.append(EXIT_INCOMPLETE)
     if request.action is Action.RUN:
         output = request.options.output

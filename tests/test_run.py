@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ import pytest
 import experiments
 import sweeps
 from core import preflight, tracking
-from core.errors import BadInput
+from core.errors import BadInput, Lost
 from core.settings import Data, Evaluation, Full, Trial
 from core.states import State
 from sweeps import configured, describe, ledger, overrides, reporting, resources, run
@@ -571,6 +572,24 @@ def test_nothing_starts_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None
         book.check()
 
 
+@pytest.mark.parametrize("n_ended", [0, 1])
+def test_what_a_trial_refuses_after_others_have_ended_leaves_something_to_keep(
+    n_ended: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2 says that nothing was started."""
+
+    def execute(search: Search, *rest: object) -> None:
+        for job in search.jobs()[:n_ended]:
+            search.tell(job, ledger.Outcome(State.FINISHED, 0.5, 1.0))
+        raise BadInput("data.source=rows.jsonl: changed", field="data.source")
+
+    monkeypatch.setattr("sweeps.executor.execute", execute)
+    monkeypatch.setattr("sweeps.cluster.cluster", lambda *rest: nullcontext())
+    sweep = Sweep(plan_of(NAME), tmp_path, tracking.default_uri(tmp_path), tmp_path)
+    with pytest.raises(Lost if n_ended else BadInput, match=r"^data.source=rows.jsonl: changed$"):
+        sweep._execute(SimpleNamespace(check=lambda: None), resources.Resources(1, 1), None)  # type: ignore[arg-type]
+
+
 # One small sweep, end to end
 
 BASE = "lab:base-small-0"
@@ -744,6 +763,8 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
 
     def started(prepared: run.Prepared, *rest: object) -> Ran:
         asked.append(prepared.plan.experiment.name)
+        if len(asked) == 3:
+            raise Lost("the Ray cluster died")
         return Ran(prepared.plan.sweep, prepared.directory, complete=len(asked) != 2)
 
     monkeypatch.setattr(run, "start", started)
@@ -751,3 +772,4 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
     monkeypatch.setattr(experiments, "names", lambda: some)
     assert main(["--all", "--output", str(output)]) == 3  # one is incomplete: the others ran, and so did the report
     assert asked == [*some, "report"]
+    assert f"stopped: {some[2]}: the Ray cluster died; what is finished is kept" in capsys.readouterr().err
