@@ -212,6 +212,16 @@ def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> N
         assert all(1e-4 <= rate <= 1e-1 for rate in rates)
 
 
+def test_where_every_value_of_three_digits_was_tried_proposals_have_four() -> None:
+    narrow = dataclasses.replace(EXPERIMENT, tune={"train.learning_rate": LogUniform(1e-3, 2e-3, grid=3)}, tune_trials=200)
+    (arm, *_) = new({}, experiment=narrow).parts
+    assert isinstance(arm, TunedArm)
+    arm.points = [{"train.learning_rate": float(f"{rate}e-5")} for rate in range(100, 201)]
+    found = arm._new(arm.points[7], random.Random(0))
+    assert found not in arm.points
+    assert found == {"train.learning_rate": float(f"{found['train.learning_rate']:.4g}")}
+
+
 def test_failed_tuning_trials_are_never_the_best_and_do_not_stop_an_arm() -> None:
     def outcome(job: Job) -> Outcome:
         if job.phase == Phase.TUNE and job.trial.train.learning_rate > 5e-2:
