@@ -196,9 +196,10 @@ def raise_again(experiment: Experiment, order: Sequence[Lowering], chosen: Chose
 
 
 def together(order: Sequence[Lowering], further: Sequence[Lowering]) -> list[Lowering]:
-    """One list of both: each thing with all its values."""
-    more = {one.name: one.values for one in further}
-    return [dataclasses.replace(one, values=[*one.values, *more.get(one.name, ())]) for one in order]
+    """One list of both: each thing with all its values, at the end those that are lowered further alone."""
+    more, names = {one.name: one.values for one in further}, {one.name for one in order}
+    both = [dataclasses.replace(one, values=[*one.values, *more.get(one.name, ())]) for one in order]
+    return both + [one for one in further if one.name not in names]
 
 
 def replay(experiment: Experiment, order: Sequence[Lowering], chosen: Chosen) -> Experiment:

@@ -236,9 +236,8 @@ def _time_left(search: Search, rows: Sequence[Row], share: Resources) -> str:
     if not measured:
         return f"{clock(times.total(search.plan, share, rows))} (estimated from operations; no trial of this sweep has finished)"
     seconds = [one for several in measured.values() for one in several]
-    if search.n_planned() <= len(search.done()):
-        left = 0
-    left *= times.corrected(rows, measured) / times.at_once(share)
+    n_left = search.n_planned() - len(search.done())
+    left *= times.corrected(rows, measured) / max(min(times.at_once(share), n_left), 1) if n_left > 0 else 0
     return f"{clock(max(left, 0))} (from {len(seconds)} finished trials: median {statistics.median(seconds):.1f} s)"
 
 

@@ -45,6 +45,8 @@ def fitted(experiment: Experiment, options: Options, share: Resources) -> tuple[
         if taken > limit and not smoke:
             raise budget.refusal(limit, taken, times.known(found))
         kept = Kept(place, chosen)
+    if not smoke:  # some things are lowered further alone
+        order = budget.together(order, budget.lowerings(experiment, FURTHER, n_rows, fixed))
     lowered = budget.replay(experiment, order, kept.chosen)
     return lowered, budget.told(experiment, lowered, order, kept.chosen), kept
 

@@ -19,13 +19,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from core import preflight
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, LogUniform, OpenSearch
 from core.settings import Scalar
 from core.states import State
 from sweeps import recipes
 from sweeps.ledger import Outcome
 from sweeps.parts import Part, Setting
-from sweeps.plan import Arm, Job, Plan, overridden
+from sweeps.plan import Arm, Job, Plan
 from sweeps.proposals import Proposals
 from sweeps.recipes import Recipe, Score
 from sweeps.tuning import TunedArm, distribution
@@ -191,6 +192,7 @@ class UsualArm(TunedArm):
     def __init__(self, plan: Plan, arm: Arm, halving: Halving) -> None:
         super().__init__(plan, arm, halving.proposals)
         self.halving = halving
+        self.epochs: float | None = None  # once they are known
 
     def known_jobs(self) -> list[Job]:
         return super().known_jobs() if self._epochs() is not None else []
@@ -213,12 +215,12 @@ class UsualArm(TunedArm):
 
     def _epochs(self) -> float | None:
         """Over the base's rows, to as many steps as the recipe of best quality takes; None before it is known."""
-        found, base = (self.halving.arms() or {}).get(FOUND_ARMS[0]), self.plan.experiment.base
-        if found is None:
-            return None
-        trial = overridden(base, found)
-        n_rows = trial.data.n_examples, base.data.n_examples
-        return recipes.digits(trial.train.epochs * (n_rows[0] / n_rows[1] if n_rows[0] and n_rows[1] else 1.0))
+        found = (self.halving.arms() or {}).get(FOUND_ARMS[0])
+        if self.epochs is None and found is not None:
+            trial, usual = self.plan.trial(0, found), self.plan.trial(0, {})
+            n_rows = [preflight.inspect(one).n_taken for one in (trial, usual)]  # fewer than are asked for, where there are fewer
+            self.epochs = recipes.digits(trial.train.epochs * n_rows[0] / n_rows[1])
+        return self.epochs
 
 
 def _score(outcome: Outcome | None) -> Score | None:

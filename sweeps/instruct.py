@@ -18,7 +18,7 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if __package__ in (None, ""):  # run as a file from a checkout: the project's root, not sweeps/, belongs on the path
     sys.path[0] = str(Path(__file__).resolve().parents[1])
@@ -29,8 +29,10 @@ from core.errors import DISK, EXIT_INCOMPLETE, GOES_ON, PLACES, BadInput, messag
 from core.naming import expanded
 
 if TYPE_CHECKING:
+    from core.data.turns import Message
     from core.selfinstruct.journal import Journal
     from core.selfinstruct.pipeline import Job, Made, Writer
+    from core.selfinstruct.prompts import Task
 
     Work = Callable[[Writer, Journal], int]  # its exit code
 
@@ -158,30 +160,42 @@ def prepared(chosen: argparse.Namespace) -> tuple[Work, Writer, Journal]:
 
 def seeded(chosen: argparse.Namespace) -> tuple[Work, dict[str, object]]:
     """What makes rows from seeds, and by what its journal is known."""
-    from core.data import kinds
     from core.fields import content_hash
     from core.selfinstruct.pipeline import Job
 
-    seeds = _tasks("--seeds", chosen.seeds)
-    asked = tuple(task.instruction for task in _tasks("--eval-data", chosen.eval_data)) if chosen.eval_data else ()
+    rows = _tasks("--seeds", chosen.seeds)
+    seeds = tuple(next((task for task in tasks if task.answer.strip()), tasks[0]) for tasks in rows)
+    questions = _tasks("--eval-data", chosen.eval_data) if chosen.eval_data else ()
+    asked = tuple(task.instruction for tasks in questions for task in tasks)
     job = Job(seeds, chosen.rows, asked, chosen.near, chosen.seed)
     read: dict[str, object] = {"--seed": chosen.seed, "--near": chosen.near}
-    read |= {"rows of --seeds": kinds.file_hash("--seeds", chosen.seeds), "rows of --eval-data": content_hash(list(asked))}
+    read["tasks of --seeds"] = content_hash([[task.instruction, task.answer] for task in seeds])
+    read["rows of --eval-data"] = content_hash(list(asked))
     return lambda writer, journal: finished(chosen, job, make(job, writer, journal)), read
 
 
-def _tasks(option: str, path: str) -> tuple[Any, ...]:
-    """The first question of every row, with the last answer."""
+def _tasks(option: str, path: str) -> tuple[tuple[Task, ...], ...]:
+    """The questions of every row that has one."""
     from core.data import files, kinds
-    from core.selfinstruct.prompts import Task
 
     files.existing(option, path)
-    rows = kinds.load(option, path).rows
-    users = [next((m["content"] for m in row.messages if m["role"] == "user"), "") for row in rows]
-    found = [Task(text, str(row.messages[-1]["content"])) for text, row in zip(users, rows, strict=True) if text.strip()]
+    found = tuple(tasks for row in kinds.load(option, path).rows if (tasks := _questions(row.messages)))
     if not found:
         raise BadInput(f"{option} {path}: no row has a question", field=option)
-    return tuple(found)
+    return found
+
+
+def _questions(messages: Sequence[Message]) -> tuple[Task, ...]:
+    """What the user asks in each turn, with the first answer in words before the next one."""
+    from core.selfinstruct.prompts import Task
+
+    found: list[Task] = []
+    for one in messages:
+        if one["role"] == "user":
+            found.append(Task(one["content"]))
+        elif one["role"] == "assistant" and found and not found[-1].answer.strip():
+            found[-1] = Task(found[-1].instruction, one["content"])
+    return tuple(task for task in found if task.instruction.strip())
 
 
 def make(job: Job, writer: Writer, journal: Journal) -> Made:

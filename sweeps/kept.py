@@ -74,7 +74,7 @@ def notes(plan: Plan, known: Mapping[Trial, Inputs], share: Resources, output: P
         if METHODS[trial.adapter.method].changes_base
         and (size := _full_bytes(trial, known[trial], share)) > saved.FULL_WEIGHTS_BYTES
     }
-    told, n_seeds = [], len(plan.experiment.seeds)
+    told, n_seeds = [], plan.most_seeds or len(plan.experiment.seeds)
     if large and not share.keep_weights:
         what = f"{max(large.values()) / 1e9:.2g} GB a trial, which is measured and not kept, so that it cannot be exported"
         all_of = f"{n_seeds * sum(large.values()) / 1e9:.2g} GB"

@@ -145,6 +145,7 @@ READ: dict[str, tuple[str, Callable[[str], object]]] = {
     "--output": ("a directory", lambda text: _directory(text)),
 }
 QUOTES = "'\""
+IDLE = (("--retry", Action.DRY_RUN), ("--retry", Action.STATUS), ("--probe", Action.STATUS))  # what does nothing beside another
 SEVERAL = ("--set", "--without", "--field")  # may be given more than once
 
 
@@ -177,6 +178,9 @@ def parse(arguments: Sequence[str] | None, description: str) -> Request:
     values = {_attribute(option): _value(option, texts, problems) for option, texts in given.items() if isinstance(texts, list)}
     if given.get("--list") and (beside := [option for option in given if option != "--list"]):
         problems.add(f"--list shows every experiment, whatever else is asked for: leave out {', '.join(beside)}", "--list")
+    for option, instead in IDLE:
+        if option in given and instead in given:
+            problems.add(f"{option}: does nothing with {instead}; leave one out", option)
     problems.raise_all()
     action, questions, every = request
     flags = {_attribute(option) for option in given} & {field.name for field in dataclasses.fields(Options)} - values.keys()

@@ -212,7 +212,7 @@ def without(experiment: Experiment, labels: Sequence[str]) -> Experiment:
     problems.raise_all()
     if len(named) == len(known):
         raise BadInput(f"--without {', '.join(named)}: no arm is left", field="--without")
-    return dataclasses.replace(experiment, without=named)
+    return dataclasses.replace(experiment, without=(*experiment.without, *named))
 
 
 # --tune-trials, --eval-rows

@@ -126,7 +126,7 @@ class Plan:
     @functools.cached_property
     def n_more_bases(self) -> int:
         """On how many bases beside the first the best settings run again: no more than there are."""
-        return min(self.experiment.tune_again, self.cycle - 1)
+        return min(self.experiment.tune_again, self.experiment.n_bases - 1)
 
     @functools.cached_property
     def n_bases(self) -> int:

@@ -111,20 +111,23 @@ def keep(directory: Path, priors: Mapping[str, Prior | None]) -> dict[str, float
 
 
 def keep_tuned(directory: Path, plan: Plan, parts: Sequence[Part]) -> None:
-    """Keeps what the arms were tuned to, for later sweeps; of an arm whose best rate is an end of those tried, nothing, and
-    nothing of a smoke sweep."""
+    """Keeps what the arms were tuned to, for later sweeps, beside what earlier calls with other arms have kept; of an arm whose
+    best rate is an end of those tried, nothing, and nothing of a smoke sweep."""
     if plan.experiment.smoke:
         return
-    found = []
+    tuned, found = list[dict[str, Any]](), list[dict[str, Any]]()
     for part in parts:
         if not isinstance(part, TunedArm) or set(part.arm.tune) != {RATE} or not part.tuned():
             continue
-        if (best := part.best()) and _is_between(part):
+        if best := part.best():
             with suppress(BadInput):  # an input that changed meanwhile, which trials refuse
-                found.append({"rate": best[RATE], **asdict(Like.of(plan.trial(0, {**part.arm.overrides, **best})))})
-    if found:
+                tuned.append(asdict(Like.of(plan.trial(0, {**part.arm.overrides, **best}))))
+                found += [{"rate": best[RATE], **tuned[-1]}] if _is_between(part) else []
+    earlier = _rows(directory / TUNED)
+    rows = [row for row in earlier if {name: value for name, value in row.items() if name != "rate"} not in tuned] + found
+    if rows != earlier:
         with suppress(OSError):  # a full disk is told where results are written
-            write_whole(directory / TUNED, json.dumps(found, indent=1).encode())
+            write_whole(directory / TUNED, json.dumps(rows, indent=1).encode())
 
 
 def _is_between(part: TunedArm) -> bool:
@@ -159,13 +162,19 @@ def _read(path: Path) -> dict[str, Prior | None] | None:
         raise BadInput(f"{path}: cannot be read ({one_line(error)}); {text}", field="--output") from None
 
 
+def _rows(path: Path) -> list[dict[str, Any]]:
+    """What a sweep has kept of its arms; of a damaged record, nothing."""
+    with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
+        return [row for row in json.loads(path.read_text()) if _entry(row, path.parent.name)]
+    return []
+
+
 def _others(output: Path, directory: Path) -> list[tuple[Like, Prior]]:
     """What the other sweeps in the output directory were tuned to; a damaged record says nothing."""
     found = []
     for path in sorted(output.glob(f"*/{TUNED}")):
-        with suppress(OSError, ValueError, TypeError, KeyError, AttributeError):
-            if path.parent != directory:
-                found += [_entry(row, path.parent.name) for row in json.loads(path.read_text())]
+        if path.parent != directory:
+            found += [_entry(row, path.parent.name) for row in _rows(path)]
     return found
 
 

@@ -110,9 +110,9 @@ class Progress:
         ]
         if not seconds:
             return None
-        mean = sum(seconds) / len(seconds)
+        mean, remaining = sum(seconds) / len(seconds), self._remaining()
         spent = sum(min(now - since, mean) for _, since in self.running.values())
-        return max(self._remaining() * mean - spent, 0.0) / self.slots
+        return max(remaining * mean - spent, 0.0) / max(min(self.slots, remaining), 1)
 
     def _remaining(self) -> int:
         return max(self.search.n_planned() - self._n_without_setting() - self.done, 0)

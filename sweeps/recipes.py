@@ -48,13 +48,13 @@ def _level(levels: LogUniform | tuple[Scalar, ...], u: float) -> Scalar:
     return rounded(levels, levels.low * (levels.high / levels.low) ** u)
 
 
-def rounded(levels: LogUniform, value: float) -> float:
-    """The value in its range, with three significant digits."""
-    return digits(min(max(value, levels.low), levels.high))
+def rounded(levels: LogUniform, value: float, n: int = DIGITS) -> float:
+    """The value in its range, with three significant digits, or with `n`."""
+    return digits(min(max(value, levels.low), levels.high), n)
 
 
-def digits(value: float) -> float:
-    return float(f"{value:.{DIGITS}g}")
+def digits(value: float, n: int = DIGITS) -> float:
+    return float(f"{value:.{n}g}")
 
 
 def at_rung(recipe: Recipe, share: float, base: Trial) -> dict[str, Scalar]:

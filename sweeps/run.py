@@ -1,7 +1,8 @@
 """Run a sweep: `python sweeps/run.py rank_vs_quality`.
 
 The same command again goes on where it stopped and runs only what is missing. Exit codes: 0 all done; 2 bad input, nothing
-was started; 3 the sweep ended but something is missing (a failed trial, an unreachable store, no report); 130 interrupted.
+was started; 3 the sweep ended but something is missing (a failed trial, an unreachable store, no report), or was stopped by an
+input that changed; 130 interrupted.
 
 From Python: `run_question("rank_vs_quality", output="runs", overrides=["adapter.rank=4,16"], seeds=2)`.
 """
@@ -97,6 +98,7 @@ def run_question(question: str | Experiment, output: Path | str = "runs", overri
 
     Raises:
         BadInput: the question or an option cannot be used; nothing was started.
+        Lost: it was stopped; what is finished is kept.
     """
     known = [field.name for field in dataclasses.fields(Options) if field.name not in ("output", "set")]
     for name in options:
@@ -163,13 +165,16 @@ def command(name: str, request: Request) -> int:
 
 def answer_all(request: Request) -> int:
     """One experiment after the other, then one page over all of them; the worst exit code. An experiment that the options
-    or the data don't fit is named and left out."""
+    or the data don't fit is named and left out, and one that was stopped is named."""
     codes = []
     for name in request.questions:
         try:
             codes.append(command(name, request))
         except BadInput as error:
             print(f"left out: {name}: {message(error)}", file=sys.stderr)
+            codes.append(EXIT_INCOMPLETE)
+        except Lost as error:
+            print(f"stopped: {name}: {message(error)}; {GOES_ON}", file=sys.stderr)
             codes.append(EXIT_INCOMPLETE)
     if request.action is Action.RUN:
         output = request.options.output
@@ -198,9 +203,12 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
         times.probe(Plan.of(experiment, preflight.provenance), share)
     experiment, lowered, choice = fitted(experiment, options, share)
     plan = Plan.of(experiment, preflight.provenance)
-    inputs = check(plan)
+    inputs, directory = check(plan), sweep_folder(options.output.resolve(), experiment.name, plan.sweep)
     scored.check(plan, inputs)
-    plan = plan.once(alike.same_runs(plan, inputs))
+    plan = plan.once(alike.same_runs(plan, inputs))  # by the seeds of the first look, also where the sweep goes on
+    if planned := looks.of(plan, directory, options):
+        plan = planned.extended(plan)
+        inputs |= check(plan)  # seeds of later looks may draw other bases
     notes = lowered + describe.tuning(plan, asked) + moved.told(experiment, asked, RATE in options.fields_set)
     notes += [str(one) for one in plan.repeated]
     fits.check(plan, inputs, share)
@@ -209,13 +217,10 @@ def prepare(asked: Experiment, options: Options) -> Prepared:
     share = dataclasses.replace(share, disk_bytes=disk.limit_bytes(options.disk_budget))
     notes += kept.notes(plan, inputs, share, options.output)
     notes += filter(None, [remembered.trouble()])
-    directory = sweep_folder(options.output.resolve(), experiment.name, plan.sweep)
     before = priors.of(plan, directory, options.output.resolve(), not options.no_prior)
     plan = dataclasses.replace(plan, priors={label: one.rate for label, one in before.items() if one})
     notes += priors.told(plan, before, not options.no_prior)
-    if planned := looks.of(plan, directory, options):
-        plan = planned.extended(plan)
-        notes += planned.told(plan, share)
+    notes += planned.told(plan, share) if planned else []
     return Prepared(plan, directory, share, describe.in_order(notes), inputs, before, choice, planned)
 
 

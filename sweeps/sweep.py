@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import experiments
 from core import tracking
-from core.errors import redacted
+from core.errors import BadInput, Lost, message, redacted
 from core.experiment import LogUniform
 from core.fields import flatten
 from core.result import Result
@@ -125,6 +125,12 @@ class Sweep:
         return ledger.names(self.directory) | {job.key: self._record(job) for job, _ in self.search.done()}
 
     def _execute(self, book: Logbook, share: Resources, ray_address: str | None) -> None:
+        """Runs the trials that are missing.
+
+        Raises:
+            BadInput: the first that ran found something that the user must mend.
+            Lost: a later one did, so that there is something to be kept.
+        """
         from sweeps import cluster, executor  # ray takes seconds to import, and a finished sweep does not need it
 
         print(f"starting {share.slots} worker{'s' * (share.slots > 1)} (about {START_SECONDS:.0f} s)", flush=True)
@@ -146,7 +152,13 @@ class Sweep:
                     book.put(record)
                     progress.ended(job, outcome)
 
-                executor.execute(self.search, self.directory, share, executor.Events(started, ended, progress.again))
+                n_before = len(self.search.done())
+                try:
+                    executor.execute(self.search, self.directory, share, executor.Events(started, ended, progress.again))
+                except BadInput as error:
+                    if len(self.search.done()) == n_before:
+                        raise
+                    raise Lost(message(error)) from None
 
     def _record(self, job: Job) -> TrialRecord:
         folder = ledger.trial_directory(self.directory, job.key)

@@ -106,13 +106,24 @@ def once(plan: Plan, found: Sequence[Row]) -> float:
 
 def total(plan: Plan, share: Resources, found: Sequence[Row]) -> float:
     """Seconds from the start of the sweep to its end, about."""
-    return START_SECONDS + once(plan, found) + sum(row.seconds for row in found) / at_once(share)
+    return START_SECONDS + once(plan, found) + max(sum(row.seconds for row in found) / at_once(share), least(plan, found))
+
+
+def least(plan: Plan, found: Sequence[Row]) -> float:
+    """Seconds of trials that wait for one another, which no number of slots makes less: the rungs of an open search; of an arm
+    the grid, each proposal, the choice on further bases, and the seeds."""
+    rungs = len(plan.experiment.search.rungs) if plan.experiment.search else 0
+    each = []
+    for arm, row in zip(plan.arms, found[rungs:], strict=True):
+        in_turn = bool(arm.grid) + plan.n_tuning_of(arm) - len(arm.grid) + bool(plan.n_again_of(arm))
+        each.append(in_turn * row.tuning.seconds + bool(row.n_final) * row.final.seconds)
+    return sum(row.tuning.seconds for row in found[:rungs]) + max(each, default=0.0)
 
 
 def beyond(plan: Plan, share: Resources, found: Sequence[Row]) -> float:
     """Seconds of a tuning trial more in each arm, for best rates that are an end; an arm may have two, most have none."""
-    one_each = sum(row.tuning.seconds for row in found if row.n_tuning) if plan.n_beyond else 0
-    return one_each / at_once(share)
+    one_each = [row.tuning.seconds for row in found if row.n_tuning] if plan.n_beyond else []
+    return max(sum(one_each) / at_once(share), *one_each, 0.0)
 
 
 def first(row: Row) -> float:

@@ -31,6 +31,7 @@ from sweeps.proposals import Proposals
 if TYPE_CHECKING:
     import optuna
 
+DRAWS = 1_000  # of settings, all of them tried already, after which they have a digit more
 Point = Mapping[str, float]  # one tuned setting
 Scored = Sequence[tuple[Point, float]]  # settings and their quality
 
@@ -218,19 +219,20 @@ class TunedArm(Part):
         return self._new(self._inside(study.ask(space).params), random.Random(seed))
 
     def _new(self, proposed: Point, rng: random.Random) -> Point:
-        """The proposal, or where it was tried already, another setting."""
+        """The proposal, or where it was tried already, another setting; in a narrow range all of three digits may have been."""
         if proposed in self.points:  # half-way to the nearest other point teaches more
             other = min((point for point in self.points if point != proposed), key=lambda point: _distance(point, proposed))
             proposed = self._inside({name: math.sqrt(value * other[name]) for name, value in proposed.items()})
+        spaces, n_drawn = self._spaces(), 0
         while proposed in self.points:
-            drawn = {name: one.low * (one.high / one.low) ** rng.random() for name, one in self._spaces().items()}
-            proposed = self._inside(drawn)
+            drawn = {name: one.low * (one.high / one.low) ** rng.random() for name, one in spaces.items()}
+            proposed, n_drawn = self._inside(drawn, recipes.DIGITS + n_drawn // DRAWS), n_drawn + 1
         return proposed
 
-    def _inside(self, values: Point) -> Point:
+    def _inside(self, values: Point, digits: int = recipes.DIGITS) -> Point:
         """In the range, with three significant digits: what a person can read and type again."""
         spaces = self._spaces()
-        return {name: recipes.rounded(spaces[name], value) for name, value in values.items()}
+        return {name: recipes.rounded(spaces[name], value, digits) for name, value in values.items()}
 
 
 def _distance(one: Point, two: Point) -> float:

@@ -11,10 +11,11 @@ import experiments
 from core.errors import BadInput
 from core.experiment import Experiment
 from core.fields import replace_field
-from sweeps import budget
+from sweeps import budget, fitted
 from sweeps.budget import BUDGET, FURTHER, SMOKE, Kept
-from sweeps.options import parse
+from sweeps.options import Options, parse
 from sweeps.plan import arms
+from sweeps.resources import Resources
 
 ASKED = experiments.load("rank_vs_quality")
 REAL = replace(ASKED, base=replace_field(ASKED.base, "data.source", "reasoning-gym:chain_sum"))
@@ -76,6 +77,23 @@ def test_what_is_lowered_further_is_raised_again_where_there_is_time_left() -> N
     free = {"evaluation.generations", "evaluation.drift_samples"}  # which take no time here
     assert budget.raise_again(REAL, both, chosen, 0.99 * taken, work) == chosen
     assert budget.raise_again(REAL, both, chosen, taken, work).keys() >= chosen.keys() - free
+
+
+def test_what_only_goes_further_is_lowered_too_and_again_by_the_same_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """150 rows are few already: the usual floor leaves them, the further one does not."""
+    monkeypatch.setattr(fitted.Asked, "seconds", lambda asked, changed: work(changed))
+    asked = replace(ASKED, base=replace_field(ASKED.base, "data.n_examples", 150))
+    lowest, _, taken = budget.fit(asked, budget.lowerings(asked, BUDGET, 150), 1, work)
+    options = Options(output=tmp_path, budget=0.7 * taken / budget.SAFE)
+    few, said, choice = fitted.fitted(asked, options, Resources(slots=1, threads=1))
+    assert work(few) <= 0.7 * taken
+    assert (few.base.data.n_examples, lowest.base.data.n_examples) == (100, 150)
+    assert "lowered: data.n_examples 150 to 100" in said
+    assert choice
+    choice.write()
+    assert fitted.fitted(asked, options, Resources(slots=1, threads=1))[0] == few
 
 
 def test_what_was_given_by_hand_stays() -> None:

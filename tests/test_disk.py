@@ -244,6 +244,14 @@ def test_the_dry_run_says_what_is_kept_and_whether_the_budget_holds_it(tmp_path:
     assert plans[0].sweep == plans[1].sweep  # no part of the identity
 
 
+def test_seeds_of_later_looks_count_and_their_bases_are_checked_before_the_first(tmp_path: Path) -> None:
+    options = Options(output=tmp_path, smoke=True, seeds=3, concurrency=1, disk_budget="20MB", until_decided=True)
+    made = run.prepare(experiments.load(NAME), options)
+    assert len({trial.model.name for trial in made.inputs}) == made.plan.n_probed > 3
+    assert made.disk()
+    assert any(note.endswith("holds part of them, at least one seed of each arm") for note in made.notes)
+
+
 PLAN = Plan.of(
     Experiment(
         name="made_up",

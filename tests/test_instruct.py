@@ -277,6 +277,27 @@ def test_half_of_a_character_stops_nothing_and_a_home_of_nobody_is_no_place(
     assert "--output ~nobody-is-called-so/rows.jsonl: is no path" in capsys.readouterr().err
 
 
+def test_a_conversation_is_its_first_question_with_its_answer_and_all_of_its_questions_are_measured_on(
+    server: Teacher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, jobs = tmp_path / "talks.jsonl", list[Job]()
+    call = {"role": "assistant", "content": "", "tool_calls": [{"function": {"name": "look", "arguments": {}}}]}
+    said = [
+        ("user", "Name a river."),
+        call,
+        ("tool", "3 found"),
+        ("assistant", "The Elbe."),
+        ("user", "And a town?"),
+        ("assistant", "Bonn."),
+    ]
+    turns = [one if isinstance(one, dict) else dict(zip(("role", "content"), one, strict=True)) for one in said]
+    path.write_text(json.dumps({"messages": turns}) + "\n")
+    monkeypatch.setattr(instruct, "make", lambda job, *rest: jobs.append(job) or pipeline.Made())
+    words = ["--endpoint", server.url, "--model", "m", "--seeds", str(path), "--eval-data", str(path), "--rows", "1"]
+    assert instruct.main([*words, "--output", str(tmp_path / "rows.jsonl")]) == 3
+    assert [(job.seeds, job.asked) for job in jobs] == [((Task("Name a river.", "The Elbe."),), ("Name a river.", "And a town?"))]
+
+
 def test_a_file_of_somebody_elses_is_left_alone(
     server: Teacher, seeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

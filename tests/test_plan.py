@@ -94,6 +94,8 @@ def test_arms_can_be_left_out_and_added_later_in_the_same_sweep() -> None:
     assert labels(less) == ["lora r=4", "lora r=16"]
     assert counts(less) == (8, 8)
     assert made(less).sweep == made(RANKS).sweep
+    assert labels(overrides.without(less, [])) == labels(less)  # what an experiment leaves out itself stays out
+    assert labels(overrides.without(less, ["lora r=4"])) == ["lora r=16"]
     best = {"train.learning_rate": 1e-3}
     assert keys(less, best).items() <= keys(RANKS, best).items()
     levels: dict[str, tuple[Scalar, ...]] = {"train.batch_size": (8, 16), "data.source": ("a,b.jsonl",)}

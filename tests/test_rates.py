@@ -171,6 +171,25 @@ def test_the_rates_of_a_like_sweep_come_first_and_are_kept_in_the_sweeps_own_rec
     assert "began with it" in priors.told(taken, found, False)[0]
 
 
+def test_a_call_with_fewer_arms_keeps_what_the_others_were_tuned_to(plan: Plan, tmp_path: Path) -> None:
+    def kept() -> dict[tuple[str, int], float]:
+        return {(row["method"], row["rank"]): row["rate"] for row in json.loads((directory / priors.TUNED).read_text())}
+
+    directory = tmp_path / "rank_vs_quality-1"
+    tuned(plan, tmp_path, directory.name, 4.1e-3)
+    whole = kept()
+    one = dataclasses.replace(plan, arms=plan.arms[:1])
+    search = Search(one, {})
+    drive(search, truth(2e-3))
+    priors.keep_tuned(directory, one, search.parts)
+    assert (kept().keys(), whole.items() - kept().items()) == (whole.keys(), {(("lora", 1), whole["lora", 1])})
+    end = dataclasses.replace(one, experiment=dataclasses.replace(one.experiment, tune_beyond=0))
+    search = Search(end, {})
+    drive(search, truth(1e9))
+    priors.keep_tuned(directory, end, search.parts)
+    assert kept() == {arm: rate for arm, rate in whole.items() if arm != ("lora", 1)}  # its best rate is an end now
+
+
 def test_a_sweep_that_began_without_a_prior_never_takes_one(plan: Plan, tmp_path: Path) -> None:
     begun = tmp_path / "begun-1"
     (begun / "trials" / "a").mkdir(parents=True)

@@ -8,8 +8,10 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +21,7 @@ import experiments
 from core.errors import BadInput
 from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM, Experiment, LogUniform, OpenSearch
 from core.fields import flatten
-from core.settings import Trial
+from core.settings import Data, Model, Trial
 from core.states import Phase, State
 from sweeps import halving, overrides, plan, recipes
 from sweeps.ledger import Outcome
@@ -114,6 +116,17 @@ def test_the_usual_recipe_is_tuned_at_the_steps_of_the_best_found(whole: dict[st
     assert rates == {max(tuned, key=lambda rate: tuned[rate])}
     base = dataclasses.replace(EXPERIMENT.base.train, epochs=1, learning_rate=1)
     assert {dataclasses.replace(job.trial.train, epochs=1, learning_rate=1) for job in own} == {base}
+
+
+def test_steps_are_those_of_the_rows_that_are_there(make_model: Callable[..., str], rows_file: str) -> None:
+    """Of 60 rows each recipe trains on as many, whatever it asks for; the laboratory has them all."""
+    files = Trial(model=Model(name=make_model("llama")), data=Data(source=rows_file, n_examples=1_000))
+    for base, epochs in ((files, 3.0), (REAL.base, 6.0)):
+        search = new({}, experiment=dataclasses.replace(EXPERIMENT, base=base))
+        (arm,) = (part for part in search.parts if isinstance(part, halving.UsualArm))
+        found = {FOUND_ARMS[0]: {"data.n_examples": 2_000, "train.epochs": 3.0}}
+        arm.halving = SimpleNamespace(arms=lambda found=found: found)  # type: ignore[assignment]
+        assert arm._epochs() == epochs
 
 
 @pytest.mark.parametrize("slots", [2, 7])

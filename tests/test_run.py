@@ -16,6 +16,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ import pytest
 import experiments
 import sweeps
 from core import preflight, tracking
-from core.errors import BadInput
+from core.errors import BadInput, Lost
 from core.settings import Data, Evaluation, Full, Trial
 from core.states import State
 from sweeps import configured, describe, ledger, overrides, reporting, resources, run
@@ -395,6 +396,15 @@ def test_plain_lines_where_there_is_no_terminal() -> None:
     assert "diverged: the loss is not finite at step 3 of 9" in lines[1]
 
 
+def test_the_last_trials_do_not_share_slots_that_they_do_not_need() -> None:
+    search = small_search()
+    progress = Progress(search, 8, "title", io.StringIO())
+    progress.started(search.jobs()[0])
+    progress.ended(search.jobs()[0], ledger.Outcome(State.FINISHED, 0.5, 600.0))
+    progress.started(search.jobs()[1])
+    assert progress.eta_seconds() == pytest.approx(600, abs=1)
+
+
 def test_a_table_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     search, stream = small_search(), io.StringIO()
     monkeypatch.setattr(stream, "isatty", lambda: True)
@@ -560,6 +570,24 @@ def test_nothing_starts_without_a_store(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr("sweeps.logbook.PAUSE_SECONDS", 0.0)
     with pytest.raises(BadInput, match="nobody there"), Logbook(FakeStore(0, opens=False), {}, "") as book:  # type: ignore[arg-type]
         book.check()
+
+
+@pytest.mark.parametrize("n_ended", [0, 1])
+def test_what_a_trial_refuses_after_others_have_ended_leaves_something_to_keep(
+    n_ended: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit code 2 says that nothing was started."""
+
+    def execute(search: Search, *rest: object) -> None:
+        for job in search.jobs()[:n_ended]:
+            search.tell(job, ledger.Outcome(State.FINISHED, 0.5, 1.0))
+        raise BadInput("data.source=rows.jsonl: changed", field="data.source")
+
+    monkeypatch.setattr("sweeps.executor.execute", execute)
+    monkeypatch.setattr("sweeps.cluster.cluster", lambda *rest: nullcontext())
+    sweep = Sweep(plan_of(NAME), tmp_path, tracking.default_uri(tmp_path), tmp_path)
+    with pytest.raises(Lost if n_ended else BadInput, match=r"^data.source=rows.jsonl: changed$"):
+        sweep._execute(SimpleNamespace(check=lambda: None), resources.Resources(1, 1), None)  # type: ignore[arg-type]
 
 
 # One small sweep, end to end
@@ -735,6 +763,8 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
 
     def started(prepared: run.Prepared, *rest: object) -> Ran:
         asked.append(prepared.plan.experiment.name)
+        if len(asked) == 3:
+            raise Lost("the Ray cluster died")
         return Ran(prepared.plan.sweep, prepared.directory, complete=len(asked) != 2)
 
     monkeypatch.setattr(run, "start", started)
@@ -742,3 +772,4 @@ def test_all_asks_every_question(output: Path, capsys: pytest.CaptureFixture[str
     monkeypatch.setattr(experiments, "names", lambda: some)
     assert main(["--all", "--output", str(output)]) == 3  # one is incomplete: the others ran, and so did the report
     assert asked == [*some, "report"]
+    assert f"stopped: {some[2]}: the Ray cluster died; what is finished is kept" in capsys.readouterr().err

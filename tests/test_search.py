@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from driven import drive, inspect
 
+import experiments
 from core.experiment import Experiment, LogUniform
 from core.settings import Lora, Trial
 from core.states import Phase, State
@@ -194,6 +195,9 @@ def test_a_base_on_which_one_setting_crashed_counts_for_neither() -> None:
 def test_one_base_is_not_asked_again() -> None:
     alone = Plan.of(dataclasses.replace(EXPERIMENT, tune_again=2), inspect)
     assert (alone.n_trials, alone.n_more_bases) == (PLAN.n_trials, 0)
+    folds = overrides.with_input(experiments.load("quality_vs_quantity"), "--model", "lab:base-0")
+    made = Plan.of(folds, inspect)
+    assert (made.cycle, made.n_more_bases) == (4, 0)  # what else goes with the seed is no base
 
 
 def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> None:
@@ -206,6 +210,16 @@ def test_proposals_stay_in_the_range_and_are_new(whole: dict[str, Outcome]) -> N
         rates = [point["train.learning_rate"] for point in arm.points]
         assert len(set(rates)) == EXPERIMENT.tune_trials
         assert all(1e-4 <= rate <= 1e-1 for rate in rates)
+
+
+def test_where_every_value_of_three_digits_was_tried_proposals_have_four() -> None:
+    narrow = dataclasses.replace(EXPERIMENT, tune={"train.learning_rate": LogUniform(1e-3, 2e-3, grid=3)}, tune_trials=200)
+    (arm, *_) = new({}, experiment=narrow).parts
+    assert isinstance(arm, TunedArm)
+    arm.points = [{"train.learning_rate": float(f"{rate}e-5")} for rate in range(100, 201)]
+    found = arm._new(arm.points[7], random.Random(0))
+    assert found not in arm.points
+    assert found == {"train.learning_rate": float(f"{found['train.learning_rate']:.4g}")}
 
 
 def test_failed_tuning_trials_are_never_the_best_and_do_not_stop_an_arm() -> None:

@@ -9,7 +9,9 @@ from types import SimpleNamespace
 from typing import cast
 
 import pytest
+from driven import drive
 
+import experiments
 from core import cost, hardware, installation, memory, preflight, probe, remembered
 from core.cost import Sizes, Speed
 from core.errors import BadInput
@@ -18,11 +20,13 @@ from core.fields import replace_field
 from core.hardware import Device
 from core.memory import Shape
 from core.settings import Full, Lora, Model, Trial
-from core.states import Phase
+from core.states import Phase, State
 from core.tasks.costs import Cost
-from sweeps import overrides, times
+from sweeps import describe, overrides, times
+from sweeps.ledger import Outcome
 from sweeps.plan import Plan
 from sweeps.resources import START_SECONDS, Resources
+from sweeps.search import Search
 
 SHAPE = Shape(layers=2, hidden=8, inner=16, key=8)
 SIZES = Sizes(SHAPE, body=1e6, head=5e5, weight_bytes=6e6)
@@ -118,6 +122,22 @@ def test_a_sweep_takes_its_trials_over_the_slots_and_what_each_worker_does_once(
     assert times.total(plan, share, rows) == pytest.approx(START_SECONDS + 2 * rows[0].final.once + trials)
     assert times.corrected(rows, {("lora r=1", Phase.TUNE): [2 * rows[0].tuning.seconds] * 3}) == pytest.approx(2)
     assert times.corrected(rows, {}) == 1
+
+
+def test_trials_that_wait_for_one_another_take_their_time_on_any_number_of_slots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of 6 tuning trials 5 are the grid and one is proposed after it; the seeds wait for both."""
+    monkeypatch.setattr(times, "n_cores", lambda: 64)
+    plan, share = Plan.of(EXPERIMENT, preflight.provenance), Resources(64, 1)
+    rows = times.rows(plan, share)
+    longest = max(2 * row.tuning.seconds + row.final.seconds for row in rows)
+    assert times.total(plan, share, rows) == pytest.approx(START_SECONDS + times.once(plan, rows) + longest)
+    assert times.beyond(plan, share, rows) == max(row.tuning.seconds for row in rows)
+    assert times.beyond(plan, share, []) == 0
+    drive(search := Search(plan, {}), lambda job: Outcome(State.FINISHED, 0.5, 60.0), stop_after=plan.n_trials - 1)
+    assert describe._time_left(search, rows, share) == describe._time_left(search, rows, Resources(1, 1))  # of one trial
+    recipe = Plan.of(experiments.load("best_recipe"), preflight.provenance)
+    rows = times.rows(recipe, share)
+    assert times.least(recipe, rows) > sum(row.tuning.seconds for row in rows[:3])
 
 
 def test_a_time_limit_below_the_estimate_is_told_with_what_to_do() -> None:
