@@ -110,9 +110,8 @@ class Plan:
 
     @functools.cached_property
     def n_tuning(self) -> int:
-        search = self.experiment.search
-        each = sum(self.n_tuning_of(arm) + self.n_again_of(arm) for arm in self.arms)
-        return (sum(search.sizes()) if search else 0) + each
+        of_search = sum(self.experiment.search.sizes()) if self.experiment.search else 0
+        return of_search + sum(self.n_tuning_of(arm) + self.n_again_of(arm) for arm in self.arms)
 
     def n_tuning_of(self, arm: Arm) -> int:
         """How many tuning trials an arm has; a prior takes the place of a proposal, or is one more where there is none."""
@@ -131,9 +130,8 @@ class Plan:
     @functools.cached_property
     def n_bases(self) -> int:
         """Over how many base models the seeds of an arm take turns; of the arms' numbers the least above one."""
-        return min(
-            {len({self.trial(i, arm.overrides).model.name for i in range(self.cycle)}) for arm in self.arms} - {1}, default=1
-        )
+        found = {len({self.trial(i, arm.overrides).model.name for i in range(self.cycle)}) for arm in self.arms}
+        return min(found - {1}, default=1)
 
     def prior_of(self, arm: Arm) -> float | None:
         """The rate that a like sweep has found for this arm, if it is none of the grid and no further than the arm may go."""
