@@ -114,7 +114,7 @@ def step_aside(panel: Axes) -> None:
         covered = []
         for x, side in ((0.99, "right"), (0.01, "left")):
             text.set(x=x, ha=side)
-            box = text.get_window_extent(canvas.get_renderer())
+            box = text.get_window_extent(canvas.get_renderer()).padded(3)  # half a mark
             covered.append(sum(box.contains(*at) for at in points))
         if covered[0] <= covered[1]:
             text.set(x=0.99, ha="right")
