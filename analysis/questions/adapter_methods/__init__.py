@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, costs_at_most, difference
 from analysis.claims.tables import Tables, View
+from analysis.escaping import label
 from analysis.figures import style, untuned
 from analysis.formatting import asked_on, heading
 from analysis.questions.adapter_methods.peft import prepare
@@ -26,21 +28,47 @@ VIEW = View(
     scale="even",
 )
 CAPTION = (
-    "Each method at its best learning rate: quality on the tasks trained on, and on held-out ones, against forgetting. Lines are "
-    "95 % intervals. Colours are of kinds of methods, markers of single ones."
+    "Each method at its best learning rate: quality on the tasks trained on, and on held-out ones, against forgetting; below by "
+    "method, the best on top. Lines are 95 % intervals. Colours are of kinds of methods, markers of single ones."
 )
 
 
 def draw(t: Tables[Any], narrow: bool = False) -> Figure:
-    """The plane of quality and forgetting: tasks trained on, and held-out ones where there are such."""
+    """The plane of quality and forgetting, of tasks trained on and of held-out ones where there are such; and each by method."""
     names = [name for name in ("quality", HELD_OUT) if name in t.panels]
-    shape = (len(names), 1, 2.9 * len(names) + 0.8, style.COLUMN_WIDTH) if narrow else (1, len(names), 3.9, style.TEXT_WIDTH)
+    n_panels, height = len(names) + 2, 2.9 + 0.05 * len(t.arms)
+    shape = (n_panels, 1, height * n_panels, style.COLUMN_WIDTH) if narrow else (2, 2, 2 * height, style.TEXT_WIDTH)
     figure, panels = style.figure(*shape)
-    for panel, name in zip(panels, names, strict=True):
+    for panel, name in zip(panels, names, strict=False):
         _plane(panel, t, name)
     handles, labels = panels[0].get_legend_handles_labels()
+    for spare in panels[len(names) : -2]:
+        spare.set_visible(False)
+    _by_method(panels[-2], t, names)
+    _by_method(panels[-1], t, ["forgetting"])
     figure.legend(handles, labels, loc="outside upper left", ncols=3 if narrow else 7, borderaxespad=0.2)
     return figure
+
+
+def _by_method(panel: Axes, t: Tables[Any], names: Sequence[str]) -> None:
+    """Measures of the methods, a line each, in the order of their quality; the second measure with open marks."""
+    rows = t.arm_rows[t.arm_rows["seeds"] > 0].dropna(subset=["quality", "forgetting"]).sort_values("quality")
+    for y, row in enumerate(rows.to_dict("records")):
+        colour, mark = style.colour(str(row["method"])), style.marker(str(row["method"]))
+        for nth, name in enumerate(names):
+            at = y + 0.36 * (0.5 * (len(names) - 1) - nth)
+            panel.plot([row[f"{name}_low"], row[f"{name}_high"]], [at, at], color=colour, linewidth=0.8, zorder=2)
+            look = style.point(mark if nth == 0 else "o", colour, markersize=4 - nth, zorder=3)
+            panel.plot(row[name], at, **look | ({"mfc": "white", "mec": colour, "mew": 0.7} if nth else {}))
+    alone = rows["method"].is_unique
+    labels = [
+        METHODS[str(method)].label if alone else label(str(arm)) for method, arm in zip(rows["method"], rows["arm"], strict=True)
+    ]
+    panel.set_yticks(range(len(rows)), labels, fontsize=5.5)
+    panel.set_ylim(-0.7, len(rows) - 0.3)
+    panel.grid(axis="x", color=style.GRID, linewidth=0.6)
+    panel.set_xlabel(f"{heading(names[0])} ({t.units[names[0]]})")
+    panel.set_title("By method" + ", open: held-out tasks" * (len(names) > 1))
 
 
 def _plane(panel: Axes, t: Tables[Any], name: str) -> None:
@@ -50,8 +78,8 @@ def _plane(panel: Axes, t: Tables[Any], name: str) -> None:
         x, y = row["forgetting"], row[name]
         panel.plot([x, x], [row[f"{name}_low"], row[f"{name}_high"]], color=colour, linewidth=0.8, zorder=2)
         panel.plot([row["forgetting_low"], row["forgetting_high"]], [y, y], color=colour, linewidth=0.8, zorder=2)
-        label = METHODS[str(row["method"])].label
-        panel.plot(x, y, **style.point(mark, colour, mew=0.6, markersize=6.5, zorder=3, label=label))
+        called = METHODS[str(row["method"])].label
+        panel.plot(x, y, **style.point(mark, colour, mew=0.6, markersize=6.5, zorder=3, label=called))
     ends = (rows[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))
     panel.set_ylim(*style.limits(rows[name].to_numpy(float), *ends))
     style.from_zero(panel, rows["forgetting"].to_numpy(float))
