@@ -149,15 +149,13 @@ class Tables(Generic[Own]):
         return dict(zip(self.arm_rows["arm"], self.arm_rows["x"], strict=True))
 
 
-def tabulate(trials: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables[Any]:
-    """Arms, scores and estimates from the frames of analysis/load.py. Of an open search only final trials make arms, and the
-    tuning of the arm that is tuned beside it. Pure.
+def tabulate(as_run: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, view: View) -> Tables[Any]:
+    """Arms, scores and estimates from the frames of analysis/load.py; of an open search of its final trials and tuned arm. Pure.
 
     Raises:
         BadInput: no final trial has finished.
     """
-    as_run = trials
-    trials, same = repeated.derived(trials, view.derive)
+    trials, same = repeated.derived(as_run, view.derive)
     in_arms = trials[(trials["phase"] == Phase.FINAL) | (trials["arm"] == TUNED_ARM)] if experiment.search else trials
     found = a.arms(in_arms)
     final = [name for arm in found for name in arm.final.values()]
