@@ -32,24 +32,19 @@ class BaseFiles:
         return str(self.config.get("model_type", ""))
 
     @property
-    def _of_text(self) -> dict[str, Any]:
-        """The configuration of the language model, which those that see or hear too have within theirs."""
-        found: dict[str, Any] = self.config.get("text_config") or self.config
-        return found
-
-    @property
     def width(self) -> int:
-        return checkpoint.hidden_size(self._of_text)
+        return checkpoint.hidden_size(checkpoint.of_text(self.config))
 
     @functools.cached_property
     def vocabulary(self) -> int:
         """Where config.json does not say it (some leave out what is the usual), the rows of the embeddings."""
         embeddings = (shape[0] for name, shape in self.shapes.items() if architecture.EMBEDDING.search(name))
-        return int(self._of_text.get("vocab_size") or self.config.get("vocab_size") or max(embeddings, default=0))
+        said = checkpoint.of_text(self.config).get("vocab_size") or self.config.get("vocab_size")
+        return int(said or max(embeddings, default=0))
 
     @property
     def context(self) -> int | None:
-        return checkpoint.context_tokens(self._of_text)
+        return checkpoint.context_tokens(checkpoint.of_text(self.config))
 
     @functools.cached_property
     def tied(self) -> bool:

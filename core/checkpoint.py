@@ -110,12 +110,18 @@ def count(shape: Iterable[int]) -> int:
     return math.prod(shape)
 
 
+def of_text(settings: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The configuration of the language model, which models that see or hear too have within theirs."""
+    found: Mapping[str, Any] = settings.get("text_config") or settings
+    return found
+
+
 def hidden_size(settings: Mapping[str, Any]) -> int:
     """The model's width under the names that configurations use; 0 if none is known."""
     return next((int(settings[name]) for name in ("hidden_size", "n_embd", "d_model", "dim") if settings.get(name)), 0)
 
 
-def context_tokens(settings: dict[str, Any]) -> int | None:
+def context_tokens(settings: Mapping[str, Any]) -> int | None:
     """The longest sequence the model knows positions for."""
     names = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
     return next((int(settings[name]) for name in names if settings.get(name)), None)

@@ -49,7 +49,7 @@ class Shape:
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Shape:
         """From config.json, whose fields go by the names that architectures gave them."""
-        config = config.get("text_config") or config
+        config = checkpoint.of_text(config)
 
         def first(*names: str) -> int:
             return next((int(config[name]) for name in names if isinstance(config.get(name), int) and config[name] > 0), 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from core import architecture
+from core import architecture, checkpoint
 from core.adapters.method import Adapted
 from core.base import BaseFiles
 from core.errors import BadInput
@@ -37,7 +37,7 @@ def prefix_trains(adapter: Prefix, base: BaseFiles) -> int:
     if base.model_type in NO_PREFIX:
         text = f"layers of {base.model_type} keep no keys and values in the form that PEFT makes; use adapter.method=prompt"
         raise BadInput(f"adapter.method=prefix: {text}", field="adapter.method")
-    settings = base.config.get("text_config") or base.config
+    settings = checkpoint.of_text(base.config)
     heads = _first(settings, "num_attention_heads", "n_head", "num_heads")
     width = _first(settings, "head_dim") or base.width // max(1, heads)
     kept = next((rows for name, (rows, _) in base.linear.items() if name.endswith("k_proj")), 0)

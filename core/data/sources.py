@@ -213,7 +213,7 @@ def read_hub(field: str, source: str) -> Placed:
     "owner/name:CONFIG:SPLIT"."""
     from datasets import load_dataset
 
-    name, *rest = source.split(":")
+    name, *rest = source.split(":", 2)  # a further colon is no name's, and the hub says so
     split, config = ([*reversed(rest), None, None])[:2]
     try:
         rows = load_dataset(name, config or None, split=split or "train")

@@ -83,11 +83,7 @@ def after_thoughts(text: str, begun: bool) -> str:
     """The answer without the thoughts that are marked before it (Qwen3, DeepSeek-R1), whose marks are no special tokens; nothing
     where they do not end. `begun`: the prompt ends with their opening mark."""
     opens, closes = THOUGHTS
-    begun = begun or text.startswith(opens)
-    _, mark, answer = text.partition(closes)
-    if not begun:
-        return text
-    return answer.strip() if mark else ""
+    return text.partition(closes)[2].strip() if begun or text.startswith(opens) else text
 
 
 def room(subject: Subject, right: Sequence[str], most: int | None = None) -> int:
