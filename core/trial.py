@@ -290,10 +290,11 @@ def _before(asked: _Asked, base: model.Base, untouched: Subject) -> list[Measure
     trial, hashes = untouched.trial, asked.hashes
     signs.show(asked.output, Sign("measuring the base"))
     rows_key = tuple(row.id for row in untouched.rows)
-    data_key = (trial.data.source, trial.data.held_out_fold, tuple(sorted(hashes.items())), rows_key)
+    fold = tasks.fold_of(trial.data)  # where the questions themselves are the same for all folds, so are the answers
+    data_key = (trial.data.source, fold, tuple(sorted(hashes.items())), rows_key)
     key = (base.key, trial.evaluation, data_key, untouched.seq_len, trial.train.loss_on == "last")
     found: list[Measurement] = warm.BEFORE.get(key, lambda: tasks.measure(untouched))
     if damaged := [one.name for one in found if not math.isfinite(one.mean)]:
         text = f"{damaged[0]} of the untouched base is not finite; its weights or config.json are damaged: fetch the model again"
         raise BadInput(f"model.name={trial.model.name}: {text}", field="model.name")
-    return found
+    return tasks.in_fold(found, trial.data)

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from core import cost, hardware, memory, preflight
+from core import cost, hardware, memory, preflight, tasks
 from core import probe as prober
 from core.cost import Parts, Speed
 from core.data.rows import is_lab
@@ -17,9 +17,8 @@ from core.experiment import DEFAULT_ARM
 from core.preflight import Inputs
 from core.settings import Trial
 from core.states import Phase
-from core.tasks import TASKS
 from sweeps import fits, recipes
-from sweeps.plan import Plan, overridden
+from sweeps.plan import Arm, Plan, overridden
 from sweeps.progress import clock
 from sweeps.resources import START_SECONDS, Resources, n_cores
 
@@ -100,8 +99,14 @@ def at_once(share: Resources) -> int:
 def once(plan: Plan, found: Sequence[Row]) -> float:
     """Seconds in which each worker loads and measures every base, on each split."""
     by_model = {row.trial.model: row for row in found}
-    splits = plan.n_probed + (1 if plan.n_tuning else 0)
+    splits = max(_n_measured(plan, arm) for arm in plan.arms) + (1 if plan.n_tuning else 0)
     return sum(row.final.once for row in by_model.values()) * splits
+
+
+def _n_measured(plan: Plan, arm: Arm) -> int:
+    """How many bases and folds an arm's seeds are measured on."""
+    trials = [plan.trial(index, arm.overrides) for index in range(plan.n_probed)]
+    return len({(trial.model, tasks.fold_of(trial.data)) for trial in trials})
 
 
 def total(plan: Plan, share: Resources, found: Sequence[Row]) -> float:
@@ -156,7 +161,7 @@ def _shares(found: Sequence[Row]) -> dict[str, float]:
 def advice(shares: Mapping[str, float]) -> str:
     """The fields that lower the largest part."""
     largest = max(shares, key=lambda name: shares[name])
-    return TASKS[largest].lowered_by if largest in TASKS else LOWERS[largest]
+    return tasks.TASKS[largest].lowered_by if largest in tasks.TASKS else LOWERS[largest]
 
 
 def probe(plan: Plan, share: Resources) -> None:

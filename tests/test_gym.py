@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gzip
 import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -199,6 +201,35 @@ def test_right_answers_are_right_and_families_of_the_fold_are_apart(
         told = [(a["content"], b["content"]) for a, b in zip(one.messages[:-1:2], one.messages[1:-1:2], strict=True)]
         assert told == list(gym.examples(SOURCE, family, 2))
         assert all(gym.split_of(question) == "train" for question, _ in told)
+
+
+def test_a_base_answers_once_for_folds(make_model: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its scores in another fold are those that it would have if it were asked again."""
+    pytest.importorskip("torch")
+    from core import trial as trials
+    from core import warm
+    from core.hardware import Device
+
+    measured: list[bool] = []
+    whole = tasks.measure
+
+    def counted(subject: Any) -> list[Any]:
+        measured.append(subject.model is subject.reference)
+        return whole(subject)
+
+    monkeypatch.setattr(tasks, "measure", counted)
+    asked = trial(make_model("llama"))
+    told = preflight.inspect(asked)
+    items = []
+    for name, folds in {"together": (0, 1), "alone": (1,)}.items():
+        warm.clear()
+        measured.clear()
+        for fold in folds:
+            output = tmp_path / f"{name} {fold}"
+            trials.run(fields.replace_field(asked, "data.held_out_fold", fold), told.provenance, output, Device())
+        assert sum(measured) == 1
+        items.append((output / "items.csv.gz").read_bytes())
+    assert gzip.decompress(items[0]) == gzip.decompress(items[1])
 
 
 @pytest.mark.parametrize(

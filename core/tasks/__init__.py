@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from core.data.kinds import Kind, kind_of
 from core.errors import BadInput, nearest
-from core.settings import AUTO, Evaluation, Trial
+from core.settings import AUTO, Data, Evaluation, Trial
 from core.tasks import costs, examples, instructions, task_files
 
 if TYPE_CHECKING:
@@ -163,6 +163,20 @@ def check(trial: Trial) -> None:
             raise BadInput(f"evaluation.{field}={value}: {text}", field=f"evaluation.{field}")
     for name in names:
         TASKS[name].check(trial)
+
+
+def fold_of(data: Data) -> int | None:
+    """The held-out fold, where a model's answers depend on it: the laboratory's alone."""
+    return data.held_out_fold if kind_of(data.source).laboratory else None
+
+
+def in_fold(found: list[Measurement], data: Data) -> list[Measurement]:
+    """What a model scored with another held-out fold, as this one has it."""
+    if kind_of(data.source).default_task != "gym":
+        return found
+    from core.tasks import gym
+
+    return gym.in_fold(found, data.held_out_fold)
 
 
 def measure(subject: Subject) -> list[Measurement]:

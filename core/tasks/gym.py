@@ -18,23 +18,36 @@ from core.tasks import generation
 from core.tasks.measurement import Measurement, Subject, sequence_nll
 from core.tasks.prompts import Prompt, gym_turns
 
+SEEN, HELD_OUT = "exact_match/seen", "exact_match/held_out"
+
 
 def measure(subject: Subject) -> list[Measurement]:
     """Exact match on families outside the held-out fold (the quality) and on those in it, and how answers are written."""
     data, evaluation = subject.trial.data, subject.trial.evaluation
     asked = gym.questions(data.source, evaluation.split, evaluation.items_per_task)
-    unseen = gym.held_out(tuple(dict.fromkeys(one.family for one in asked)), data.held_out_fold)
     put = [Prompt.of(one.question, gym_turns(data.source, one.family, evaluation.shots)) for one in asked]
     answers = generation.answers(subject, put, [one.answer for one in asked])
-    right = np.array([one.right(text) for one, text in zip(asked, answers.texts, strict=True)], dtype=float)
+    right = [one.right(text) for one, text in zip(asked, answers.texts, strict=True)]
     groups, ids = tuple(one.family for one in asked), tuple(one.id for one in asked)
-    found = []
-    for name, axis, held in (("exact_match/seen", "quality", False), ("exact_match/held_out", "other", True)):
-        mine = [i for i, family in enumerate(groups) if (family in unseen) == held]
-        if mine:
-            named = tuple(groups[i] for i in mine), tuple(ids[i] for i in mine)
-            found.append(Measurement(name, axis, *named, right[mine], np.ones(len(mine))))
-    return [*found, *_likelihood(subject, asked), *answers.measurements(groups, ids)]
+    found = [Measurement(SEEN, "quality", groups, ids, np.array(right, dtype=float), np.ones(len(right)))]
+    return [*in_fold(found, data.held_out_fold), *_likelihood(subject, asked), *answers.measurements(groups, ids)]
+
+
+def in_fold(found: Sequence[Measurement], fold: int) -> list[Measurement]:
+    """The measurements with exact match parted by the families of this fold, whatever fold it was parted by: what a model answers
+    is the same for all. Families are in alphabetical order."""
+    exact = {one.name: one for one in found if one.name in (SEEN, HELD_OUT)}
+    asked = (asked for one in exact.values() for asked in zip(one.groups, one.items, one.scores, strict=True))
+    scores = sorted(asked, key=lambda one: one[0])
+    unseen = gym.held_out(tuple(dict.fromkeys(family for family, _, _ in scores)), fold)
+    parted = []
+    for name, axis, held in ((SEEN, exact[SEEN].axis, False), (HELD_OUT, "other", True)):
+        if mine := [one for one in scores if (one[0] in unseen) == held]:
+            families, items, values = zip(*mine, strict=True)
+            parted.append(Measurement(name, axis, families, items, np.array(values), np.ones(len(mine))))
+    first = next(i for i, one in enumerate(found) if one.name in exact)
+    others = [one for one in found if one.name not in exact]
+    return [*others[:first], *parted, *others[first:]]
 
 
 def _likelihood(subject: Subject, asked: Sequence[gym.Asked]) -> list[Measurement]:

@@ -24,7 +24,8 @@ AXES = ("quality", "forgetting", "other")
 class Subject:
     """A model that is measured, and with what: the trial says how, `rows` are its held-out rows (none where the task makes its
     questions by itself), `reference` is the untouched base (for the base: itself). What the base scores is kept for all trials
-    that share base, `trial.evaluation`, source, held-out fold and rows: a task may read nothing else of the trial."""
+    that share base, `trial.evaluation`, source, rows and, in the laboratory, held-out fold: a task may read nothing else of the
+    trial."""
 
     model: nn.Module
     tokenizer: PreTrainedTokenizerBase
