@@ -96,12 +96,14 @@ def _field(name: str, now: Any, values: Sequence[Any]) -> Lowering:
 def lowerings(experiment: Experiment, least: Least, n_rows: int, fixed: Sequence[str] = ()) -> list[Lowering]:
     """What can be lowered, in order. `n_rows`: that are trained on; `fixed`: what was given by hand."""
     values = flatten(experiment.base)
-    generated = kind_of(str(values["data.source"])).own_questions
+    generated = _generated(values)
     floors = {
         "evaluation.generations": least.generations,
         "evaluation.drift_samples": least.drift_samples,
         "evaluation.drift_tokens": least.drift_tokens,
     }
+    if generated and values["evaluation.base_text"] is not None:
+        floors["evaluation.max_rows"] = least.drift_samples
     found = [] if is_lab(str(values["data.source"])) else [_plain(values, name, floor) for name, floor in floors.items()]
     if least.new_tokens and not is_lab(str(values["data.source"])):
         now = values["evaluation.max_new_tokens"] or MOST_ROOM
@@ -113,6 +115,11 @@ def lowerings(experiment: Experiment, least: Least, n_rows: int, fixed: Sequence
     varied |= set(experiment.search.space) if experiment.search else set()
     taken = varied - {"data.n_examples"} | set(fixed)
     return [one for one in found if one.values and one.name not in taken]
+
+
+def _generated(values: Mapping[str, Any]) -> bool:
+    """Whether the tasks make their questions by themselves, so that `evaluation.max_rows` is of the base text alone."""
+    return kind_of(str(values["data.source"])).own_questions
 
 
 def _plain(values: Mapping[str, Any], name: str, floor: int) -> Lowering:
@@ -216,8 +223,9 @@ def told(before: Experiment, after: Experiment, order: Sequence[Lowering], chose
     labels = [arm.label for arm in arms(after)]
     if lost := [arm.label for arm in arms(before) if arm.label not in labels]:
         said.append(f"caution: arms lost: {', '.join(lost)}: claims about them cannot be decided")
-    if weak := [name for name, least in BEARABLE.items() if isinstance(now := chosen.get(name), int) and now < least]:
-        least = ", ".join(f"{name} {BEARABLE[name]}" for name in weak)
+    bearable = BEARABLE | ({"evaluation.max_rows": BUDGET.drift_samples} if _generated(flatten(after.base)) else {})
+    if weak := [name for name, least in bearable.items() if isinstance(now := chosen.get(name), int) and now < least]:
+        least = ", ".join(f"{name} {bearable[name]}" for name in weak)
         more = f"more time, or fewer arms (--without LABEL), would keep {least}"
         said.append(f"caution: so little shows large differences alone; {more}")
     said += _few_steps(after)

@@ -101,6 +101,15 @@ def test_what_was_given_by_hand_stays() -> None:
     assert not {"data.n_examples", "--seeds", "--tune-trials"} & set(chosen)
 
 
+def test_of_generated_questions_the_base_text_is_lowered_first() -> None:
+    read = replace(REAL, base=replace_field(REAL.base, "evaluation.base_text", "novel.txt"))
+    names = [one.name for one in budget.lowerings(read, BUDGET, 1_000)]
+    assert names.index("evaluation.max_rows") < names.index("--tune-trials")
+    assert "evaluation.max_rows" not in [one.name for one in budget.lowerings(REAL, BUDGET, 1_000)]
+    said = budget.told(read, read, budget.lowerings(read, BUDGET, 1_000), {"evaluation.max_rows": 16})
+    assert not any(line.startswith("caution: so little") for line in said)
+
+
 def test_where_rows_vary_the_largest_levels_go_and_their_arms_are_named() -> None:
     asked = experiments.load("data_quantity")
     order = budget.lowerings(asked, BUDGET, 4_000)
