@@ -232,6 +232,16 @@ def test_a_base_answers_once_for_folds(make_model: Callable[..., str], tmp_path:
     assert gzip.decompress(items[0]) == gzip.decompress(items[1])
 
 
+def test_rows_drawn_for_one_fold_are_those_of_another() -> None:
+    """More rows of a family after fewer are those that it has alone."""
+    many = [gym._first("x", SOURCE, family, n) for family in gym.families("x", SOURCE) for n in (5, 30, 10)]
+    gym._begun.cache_clear()
+    alone = [gym._first("x", SOURCE, family, n) for family in gym.families("x", SOURCE) for n in (30, 30, 10)]
+    assert [len(rows) for rows in many[:3]] == [5, 30, 10]
+    assert many[1::3] == alone[1::3]
+    assert [rows[:5] for rows in many] == [rows[:5] for rows in alone]
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [

@@ -178,20 +178,29 @@ def load(field: str, source: str, fold: int, large: bool) -> Loaded:
         BadInput: a family or an option does not exist.
     """
     named = families(field, source)
-    makers = {one.name: _maker(field, source, one, "train") for one in named}
-    taught = [one.name for one in named if one.name not in held_out(tuple(makers), fold)]
+    for one in named:
+        _maker(field, source, one, "train")  # what is wrong with a family is told before rows of another are drawn
+    unseen = held_out(tuple(one.name for one in named), fold)
+    taught = [one for one in named if one.name not in unseen]
     n = -(-(N_LARGE if large else N_ROWS) // len(taught))
-    raws = (
-        (f"{name} {place}", _raw(name, makers[name], entry))
-        for name in taught
-        for place, (_, entry) in enumerate(_drawn(makers[name], "train", n), 1)
-    )
+    raws = ((f"{one.name} {place}", raw) for one in taught for place, raw in enumerate(_first(field, source, one, n), 1))
     return replace(build(raws, source), content=hash_of(field, source))
 
 
-def _raw(name: str, maker: Any, entry: dict[str, Any]) -> dict[str, str]:
-    labels = dict(zip(LABELS, (maker.category, name, ""), strict=True))
-    return {"prompt": entry["question"], "completion": str(entry["answer"]), **labels}
+def _first(field: str, source: str, family: Family, n: int) -> list[dict[str, str]]:
+    """The family's first `n` training rows, fewer where there are no more. They are the same in every fold, and drawn once."""
+    rows, more = _begun(field, source, family)
+    rows.extend(itertools.islice(more, max(0, n - len(rows))))
+    return rows[:n]
+
+
+@functools.lru_cache(maxsize=64)
+def _begun(field: str, source: str, family: Family) -> tuple[list[dict[str, str]], Iterator[dict[str, str]]]:
+    """A family's training rows that have been drawn, which grow, and those that may be."""
+    maker = _maker(field, source, family, "train")
+    labels = dict(zip(LABELS, (maker.category, family.name, ""), strict=True))
+    drawn = _drawn(maker, "train", N_LARGE)
+    return [], ({"prompt": entry["question"], "completion": str(entry["answer"]), **labels} for _, entry in drawn)
 
 
 @functools.lru_cache(maxsize=8)
