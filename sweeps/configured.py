@@ -17,7 +17,7 @@ from core.preference_settings import NONE, Prefer
 from core.preflight import Inputs
 from core.rates import RATE
 from core.settings import Trial
-from sweeps import mixed, overrides
+from sweeps import mixed, overrides, smoke
 from sweeps.labels import SHARES
 from sweeps.moved import moved
 from sweeps.options import Options
@@ -32,7 +32,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
     """
     problems, experiment = Problems(), asked
     if options.smoke:
-        experiment = overrides.smoke(experiment)
+        experiment = smoke.small(experiment)
     if options.retry and experiment.search:
         why = f"{experiment.name} proposed from its trials as they came out; start anew with --output DIR"
         problems.add(f"--retry {options.retry}: {why}", "--retry")

@@ -1,4 +1,4 @@
-"""How options change an experiment: the grammar of --set, --without, --seeds, --smoke and of inputs. Pure but for paths.
+"""How options change an experiment: the grammar of --set, --without, --seeds and of inputs. Pure but for paths.
 
 Every function returns the changed experiment, or raises BadInput: no such field (with the nearest name), a value out of range,
 or an option that does not fit the experiment.
@@ -63,15 +63,35 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
         return dataclasses.replace(experiment, tune={**experiment.tune, name: _range(experiment, name, text)})
     if name in experiment.vary:
         return _set_levels(experiment, name, _levels(experiment, name, text))
+    if name in beside(experiment):
+        return _set_beside(experiment, name, _levels(experiment, name, text))
     return _set_in_base(experiment, name, text)
 
 
-def _set_levels(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> Experiment:
-    """Other levels of a varied field."""
+def beside(experiment: Experiment) -> tuple[str, ...]:
+    """The fields that vary beside the grid: several arms differ from the base in this one alone, no other arm has it."""
+    alone = [next(iter(arm)) for arm in experiment.also if len(arm) == 1]
+    having = [name for arm in experiment.also for name in arm]
+    return tuple(name for name in dict.fromkeys(alone) if alone.count(name) == having.count(name) > 1)
+
+
+def _set_beside(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> Experiment:
+    """Other levels of a field that varies beside the grid."""
+    _check_levels(experiment, name, levels)
+    others = [arm for arm in experiment.also if name not in arm]
+    return dataclasses.replace(experiment, also=(*others, *({name: level} for level in levels)))
+
+
+def _check_levels(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> None:
     if len(levels) > MOST_ARMS:
         raise BadInput(f"--set {name}: {len(levels):,} levels; a sweep takes at most {MOST_ARMS:,} arms", field=name)
     for level in levels:
         replace_field(experiment.base, name, level)
+
+
+def _set_levels(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) -> Experiment:
+    """Other levels of a varied field."""
+    _check_levels(experiment, name, levels)
     also = _also_with(experiment, name, levels)
     return dataclasses.replace(experiment, vary={**experiment.vary, name: levels}, also=also)
 
@@ -92,7 +112,8 @@ def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) ->
 def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
     """One value of a field that the experiment does not vary."""
     if "," in text and name not in WITH_COMMAS:
-        fits = f"several values fit only a field that the experiment varies ({', '.join(experiment.vary) or 'no field'})"
+        varied = ", ".join((*experiment.vary, *beside(experiment))) or "no field"
+        fits = f"several values fit only a field that the experiment varies ({varied})"
         raise BadInput(f"--set {name}={text}: {fits}; one number is written without commas", field=name)
     value = _absolute(name, parse_value(experiment.base, name, text))
     changed = replace_field(experiment.base, name, value)
@@ -241,60 +262,3 @@ def with_eval_rows(experiment: Experiment, count: int) -> Experiment:
     if not 1 <= count <= MANY:
         raise BadInput(f"--eval-rows {count}: must be at least 1 and at most {MANY:,}", field="--eval-rows")
     return replace_in_base(experiment, name, count)
-
-
-# --smoke
-
-SIZES = ("data.n_examples", "train.epochs", "train.steps")  # what --smoke makes small
-SMOKE_ROWS = 1_000  # at most, of a level of data.n_examples
-SMALL: dict[str, int | float] = {
-    "data.n_examples": 250,
-    "train.epochs": 2.0,
-    "evaluation.items_per_task": 10,
-    "evaluation.max_rows": 40,
-    "evaluation.drift_samples": 8,
-}
-
-
-def smoke(experiment: Experiment) -> Experiment:
-    """The same road in minutes: the ends of each axis, three tuning trials, one seed, few rows and items."""
-    base, values = experiment.base, flatten(experiment.base)
-    for name, most in SMALL.items():
-        if name not in experiment.vary:
-            value = values[name]
-            base = replace_field(base, name, min(value, most) if isinstance(value, int | float) else most)
-    return dataclasses.replace(
-        experiment,
-        base=base,
-        search=_small_search(experiment.search) if experiment.search else None,
-        vary={name: _ends(name, levels) for name, levels in experiment.vary.items()},
-        also=tuple(arm for arm in experiment.also if not set(SIZES) & set(arm)),
-        tune={name: dataclasses.replace(space, grid=3) for name, space in experiment.tune.items()},
-        tune_trials=min(experiment.tune_trials, 3 ** len(experiment.tune)),
-        tune_again=0,
-        tune_beyond=0,
-        seeds=experiment.seeds[:1],
-        smoke=True,
-    )
-
-
-def _ends(name: str, levels: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-    """The first and the last level of an axis of numbers, sizes cut to a few rows; an axis of words has no ends and keeps all."""
-    if any(isinstance(level, str) for level in levels):
-        return levels
-    ends = (levels[0], levels[-1])
-    return _few_rows(ends) if name == "data.n_examples" else tuple(dict.fromkeys(ends))
-
-
-def _few_rows(sizes: tuple[Scalar, ...]) -> tuple[Scalar, ...]:
-    return tuple(dict.fromkeys(min(int(size or SMOKE_ROWS), SMOKE_ROWS) for size in sizes))
-
-
-def _small_search(search: OpenSearch) -> OpenSearch:
-    """Nine configurations of few rows and epochs on two rungs: three reach the whole training."""
-    space = dict(search.space)
-    if isinstance(sizes := space.get("data.n_examples"), tuple):
-        space["data.n_examples"] = _few_rows(sizes)
-    if isinstance(epochs := space.get("train.epochs"), LogUniform):
-        space["train.epochs"] = LogUniform(min(epochs.low, 1.0), 2.0)
-    return OpenSearch(space=space, configurations=9, startup=6, batch=3, rungs=(1 / 3, 1.0), least_gain=search.least_gain)

@@ -16,7 +16,7 @@ import experiments
 from core.experiment import Experiment, LogUniform
 from core.settings import Lora, Trial
 from core.states import Phase, State
-from sweeps import overrides
+from sweeps import smoke
 from sweeps.ledger import Outcome
 from sweeps.plan import Job, Plan
 from sweeps.search import Search
@@ -124,7 +124,7 @@ def test_the_study_holds_what_was_tried_beyond_the_range(tmp_path: Path) -> None
 
 def test_a_smoke_run_stays_within_its_range_and_no_default_sweep_changes_its_plan() -> None:
     asked = experiments.load("rank_vs_quality")
-    assert Plan.of(overrides.smoke(asked), inspect).n_beyond == 0
+    assert Plan.of(smoke.small(asked), inspect).n_beyond == 0
     plan = Plan.of(asked, inspect)
     assert (plan.n_tuning, plan.n_beyond) == (20, 10)
 

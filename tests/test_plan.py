@@ -12,7 +12,7 @@ from core.errors import BadInput
 from core.experiment import Experiment, LogUniform
 from core.fields import flatten
 from core.settings import Data, Full, Lora, Scalar, Train, Trial
-from sweeps import describe, overrides, plan
+from sweeps import describe, overrides, plan, smoke
 from sweeps.plan import Inspect, Plan
 
 RANKS = experiments.load("rank_vs_quality")
@@ -126,6 +126,17 @@ def test_a_range_on_the_tuned_field_is_searched_instead_in_another_sweep() -> No
     assert overrides.apply_settings(wider, ["train.learning_rate=1e-3"]).tune == {}
 
 
+def test_set_on_a_field_that_varies_beside_the_grid_replaces_its_levels() -> None:
+    breadth = experiments.load("task_diversity")
+    few = overrides.apply_settings(breadth, ["data.n_tasks=2,5", "data.n_clusters=1,3"])
+    assert labels(few) == ["n_clusters=1", "n_clusters=3", "n_tasks=2", "n_tasks=5"]
+    assert labels(overrides.apply_settings(few, ["data.n_tasks=4"])) == ["n_clusters=1", "n_clusters=3", "n_tasks=4"]
+    with pytest.raises(BadInput, match="n_tasks=0"):
+        overrides.apply_settings(breadth, ["data.n_tasks=0,5"])
+    with pytest.raises(BadInput, match="arms differ in this field"):  # one arm of another method is no axis
+        overrides.apply_settings(RANKS, ["adapter.method=dora"])
+
+
 def test_set_on_any_other_field_changes_every_arm_that_has_it() -> None:
     changed = overrides.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1_000"])
     trials = made(changed).probes
@@ -210,20 +221,20 @@ def test_an_arm_that_stands_for_its_kind_draws_a_base_with_each_seed() -> None:
 
 
 def test_smoke_is_small_and_takes_the_ends() -> None:
-    small = overrides.smoke(RANKS)
+    small = smoke.small(RANKS)
     assert labels(small) == ["lora r=1", "lora r=64", "full"]
     assert (small.tune_trials, small.seeds) == (3, (0,))
     assert small.base.data.n_examples == 250
     for arm in plan.arms(small):
         assert [point["train.learning_rate"] for point in arm.grid] == [1.25e-4, 1e-3, 8e-3]
-    assert overrides.smoke(overrides.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
-    assert overrides.smoke(overrides.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
-    assert overrides.smoke(overrides.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 250
+    assert smoke.small(overrides.apply_settings(RANKS, ["adapter.rank=8"])).vary == {"adapter.rank": (8,)}
+    assert smoke.small(overrides.apply_settings(RANKS, ["train.learning_rate=1e-3"])).tune_trials == 0
+    assert smoke.small(overrides.apply_settings(RANKS, ["data.n_examples=none"])).base.data.n_examples == 250
 
 
 def test_smoke_leaves_out_arms_that_differ_in_size() -> None:
     sizes = dataclasses.replace(RANKS, vary={"data.n_examples": (25, 8_000)}, also=({"data.n_examples": 25, "train.steps": 189},))
-    assert labels(overrides.smoke(sizes)) == ["n_examples=25", "n_examples=1000"]
+    assert labels(smoke.small(sizes)) == ["n_examples=25", "n_examples=1000"]
 
 
 def test_other_sources_take_the_places_of_the_old_ones_in_every_arm() -> None:

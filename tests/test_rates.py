@@ -17,7 +17,7 @@ from core.errors import BadInput
 from core.experiment import Experiment
 from core.rates import RATE
 from core.states import Phase, State
-from sweeps import moved, overrides, priors
+from sweeps import moved, priors, smoke
 from sweeps.configured import configured
 from sweeps.ledger import Outcome
 from sweeps.options import Options
@@ -233,7 +233,7 @@ def test_a_rate_that_was_best_at_an_end_of_those_tried_is_not_learnt(
 
 
 def test_a_smoke_sweep_teaches_nothing(plan: Plan, tmp_path: Path) -> None:
-    assert overrides.smoke(plan.experiment).smoke
+    assert smoke.small(plan.experiment).smoke
     small = dataclasses.replace(plan, experiment=dataclasses.replace(plan.experiment, smoke=True))
     assert small.sweep == plan.sweep  # the sizes make it another sweep, not the word
     tuned(small, tmp_path, "rank_vs_quality-1", 4.1e-3)

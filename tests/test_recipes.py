@@ -23,7 +23,7 @@ from core.experiment import DEFAULT_ARM, FOUND_ARMS, TUNED_ARM, Experiment, LogU
 from core.fields import flatten
 from core.settings import Data, Model, Trial
 from core.states import Phase, State
-from sweeps import halving, overrides, plan, recipes
+from sweeps import halving, overrides, plan, recipes, smoke
 from sweeps.ledger import Outcome
 from sweeps.plan import Job, Plan
 from sweeps.proposals import Proposals
@@ -306,4 +306,4 @@ def test_settings_change_the_space() -> None:
             overrides.apply_settings(REAL, [setting])
     assert Plan.of(changed, inspect).sweep != Plan.of(REAL, inspect).sweep
     assert Plan.of(overrides.with_seeds(overrides.without(REAL, ["knee"]), 9), inspect).sweep == Plan.of(REAL, inspect).sweep
-    assert Plan.of(overrides.smoke(REAL), inspect).n_trials <= 19
+    assert Plan.of(smoke.small(REAL), inspect).n_trials <= 19

@@ -30,7 +30,7 @@ from core import preflight, tracking
 from core.errors import BadInput, Lost
 from core.settings import Data, Evaluation, Full, Trial
 from core.states import State
-from sweeps import configured, describe, ledger, overrides, reporting, resources, run
+from sweeps import configured, describe, ledger, overrides, reporting, resources, run, smoke
 from sweeps.logbook import Logbook
 from sweeps.plan import Job, Plan
 from sweeps.progress import Progress, clock
@@ -371,7 +371,7 @@ def test_more_trials_than_cores_are_a_caution(monkeypatch: pytest.MonkeyPatch) -
 
 def small_search() -> Search:
     """What the display needs of a search: two arms with one job each."""
-    experiment = overrides.smoke(overrides.apply_settings(experiments.load(NAME), ["adapter.rank=4", "train.learning_rate=1e-3"]))
+    experiment = smoke.small(overrides.apply_settings(experiments.load(NAME), ["adapter.rank=4", "train.learning_rate=1e-3"]))
     return Search(Plan.of(experiment, preflight.provenance), {})
 
 
