@@ -21,6 +21,7 @@ WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 TRAINED_BYTES = 8  # float32: weight and gradient
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
 LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
+MOST_SCORED = 1 << 14  # tokens that a model reads at a time when it is scored, whatever evaluation.batch_size is
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
 DIVERGENCE_BYTES = 4 * 5  # the base's beside them: value, logarithm, share, difference and terms
 HOLES = {"cpu": 1.25, "cuda": 1.0}  # of an adapter's activations: a CPU's heap keeps holes between them (measured: 0.95 to 1.7)

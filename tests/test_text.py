@@ -99,3 +99,20 @@ def test_a_base_text_that_cannot_serve_both_splits_is_refused(
         chat.count_base_text(Path(path), str(file), file.read_text(), 32)
     assert {*said, str(error.value)} == {said[0]}
     assert f"evaluation.base_text={file}: has {needed - 1} tokens, needs {needed} " in said[0]
+
+
+def test_a_scoring_pass_reads_no_more_tokens_than_fit(make_model: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever evaluation.batch_size is; the scores are those of one pass."""
+    from core import memory, model
+    from core.tasks.measurement import batches_by_length, sequence_nll
+
+    lengths = [5, 40, 7, 30, 900, 30, 30]
+    parted = batches_by_length(lengths, 3, 100)
+    assert sorted(i for batch in parted for i in batch) == list(range(len(lengths)))
+    assert all(len(batch) == 1 or len(batch) * max(lengths[i] for i in batch) <= 100 for batch in parted)
+    assert parted == [[0, 2, 3], [5, 6], [1], [4]]
+    base = model.load(Model(name=make_model("llama")), Device()).model
+    texts = [list(range(3, 3 + n)) for n in (20, 12, 18, 9)]
+    whole = sequence_nll(base, texts, texts, 64)[0]
+    monkeypatch.setattr(memory, "MOST_SCORED", 30)
+    assert sequence_nll(base, texts, texts, 64)[0] == pytest.approx(whole)

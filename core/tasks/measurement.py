@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
-from core import checkpoint, head, measures
+from core import checkpoint, head, measures, memory
 from core.data.encode import Encoded
 from core.data.rows import Row
 from core.settings import Trial
@@ -113,10 +114,15 @@ def axes(before: Sequence[Measurement], after: Sequence[Measurement]) -> dict[st
     return found
 
 
-def batches_by_length(lengths: Sequence[int], batch_size: int) -> list[list[int]]:
-    """Indices in batches of similar lengths, so that little is padding."""
-    ordered = sorted(range(len(lengths)), key=lambda i: (lengths[i], i))
-    return [ordered[start : start + batch_size] for start in range(0, len(ordered), batch_size)]
+def batches_by_length(lengths: Sequence[int], batch_size: int, most_tokens: int = sys.maxsize) -> list[list[int]]:
+    """Indices in batches of similar lengths, so that little is padding; of at most so many tokens, padding counted, but for a
+    sequence that has more alone."""
+    found: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        if not found or len(found[-1]) == batch_size or (len(found[-1]) + 1) * lengths[i] > most_tokens:
+            found.append([])
+        found[-1].append(i)
+    return found
 
 
 @dataclass(frozen=True)
@@ -134,7 +140,7 @@ def together(
     sequences: Sequence[Sequence[int]], masks: Sequence[Sequence[int]], batch_size: int, device: torch.device
 ) -> Iterator[Together]:
     """The sequences in batches of similar lengths, with 1 in the masks where a token is scored (a sequence's first never is)."""
-    for batch in batches_by_length([len(s) for s in sequences], batch_size):
+    for batch in batches_by_length([len(s) for s in sequences], batch_size, memory.MOST_SCORED):
         ids, scored = (_padded([some[i] for i in batch], device) for some in (sequences, masks))
         rows, columns = scored[:, 1:].nonzero(as_tuple=True)
         yield Together(batch, ids, (rows, columns), ids[rows, columns + 1])
