@@ -101,9 +101,14 @@ def reset_peak_memory(device: Device) -> None:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
     elif os.access(CLEAR_REFS, os.W_OK):
-        with suppress(OSError, AttributeError):  # no glibc, which keeps what was freed: it would count as the next trial's
-            ctypes.CDLL(None).malloc_trim(0)
+        trim()
         CLEAR_REFS.write_text("5")  # the resident set's high-water mark falls to what is resident now
+
+
+def trim() -> None:
+    """Gives the system back what was freed: glibc keeps it, and what comes after in other sizes is beside it."""
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_memory_gib(device: Device) -> float:

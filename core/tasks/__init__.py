@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from core import hardware
 from core.data.kinds import Kind, kind_of
 from core.errors import BadInput, nearest
 from core.settings import AUTO, Data, Evaluation, Trial
@@ -186,9 +187,13 @@ def measure(subject: Subject) -> list[Measurement]:
 
     subject.model.eval()
     with torch.no_grad():
-        found = [one for name in asked(subject.trial) for one in TASKS[name].measure(subject)]
+        found = []
+        for name in asked(subject.trial):
+            hardware.trim()
+            found += TASKS[name].measure(subject)
         from core.tasks import drift, text
 
+        hardware.trim()
         laboratory = kind_of(subject.trial.data.source).laboratory
         found += drift.on_the_task(subject) if laboratory else text.forgetting(subject)
     first = next(i for i, one in enumerate(found) if one.axis == "quality")
