@@ -88,7 +88,12 @@ def readable(name: str) -> str:
 
 def asked_on(name: str) -> str:
     """On which tasks a measure of quality is taken, as a title."""
-    return "Tasks trained on" if name == "quality" else readable(name).capitalize()
+    return "Tasks trained on" if name == "quality" else title(readable(name))
+
+
+def title(words: str) -> str:
+    """With a capital at the beginning; others stay, as in KL."""
+    return words[:1].upper() + words[1:]
 
 
 def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

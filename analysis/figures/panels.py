@@ -270,4 +270,4 @@ def _title(t: Tables[Any], name: str) -> str:
     own = measure(name)
     if own.text:
         return f"Forgetting: {rise([name])}"
-    return own.words.capitalize() + (" (change)" if own.change else "")
+    return formatting.title(own.words) + (" (change)" if own.change else "")

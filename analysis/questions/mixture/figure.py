@@ -54,7 +54,7 @@ def _title(t: Tables[Mixtures], name: str, found: Fitted, amount: str = "") -> s
     what = {"quality": f"Quality: {formatting.readable(t.of_axis['quality'][0])}", "forgetting": "Forgetting"}
     several = f", equal {amount}" if amount and len(t.own.amounts) > 1 else ""
     kind, error = found.surface.kind, formatting.number(found.surface.error.value)
-    return f"{what.get(name, formatting.readable(name).capitalize())}{several}\n{kind}, error {error}"
+    return f"{what.get(name, formatting.title(formatting.readable(name)))}{several}\n{kind}, error {error}"
 
 
 def _curves(panel: Axes, t: Tables[Mixtures], name: str) -> None:
