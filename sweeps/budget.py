@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from core.data.kinds import kind_of
 from core.data.rows import is_lab
 from core.errors import BadInput, one_line
 from core.experiment import Experiment
@@ -96,30 +95,25 @@ def _field(name: str, now: Any, values: Sequence[Any]) -> Lowering:
 def lowerings(experiment: Experiment, least: Least, n_rows: int, fixed: Sequence[str] = ()) -> list[Lowering]:
     """What can be lowered, in order. `n_rows`: that are trained on; `fixed`: what was given by hand."""
     values = flatten(experiment.base)
-    own = generated(values)
+    rows = overrides.field_of_rows(experiment)
     floors = {
         "evaluation.generations": least.generations,
         "evaluation.drift_samples": least.drift_samples,
         "evaluation.drift_tokens": least.drift_tokens,
     }
-    if own and values["evaluation.base_text"] is not None:
+    if rows != "evaluation.max_rows" and values["evaluation.base_text"] is not None:
         floors["evaluation.max_rows"] = least.drift_samples
     found = [] if is_lab(str(values["data.source"])) else [_plain(values, name, floor) for name, floor in floors.items()]
     if least.new_tokens and not is_lab(str(values["data.source"])):
         now = values["evaluation.max_new_tokens"] or MOST_ROOM
         found.append(_field("evaluation.max_new_tokens", now, _falling(now, least.new_tokens)))
     found += _tuning(experiment) if least.tuning else []
-    items = ("evaluation.items_per_task", least.items_per_task) if own else ("evaluation.max_rows", least.eval_rows)
-    found += [_plain(values, *items), *_size(experiment, least, n_rows), _seeds(experiment, least)]
+    few = {"evaluation.items_per_task": least.items_per_task, "evaluation.max_rows": least.eval_rows}[rows]
+    found += [_plain(values, rows, few), *_size(experiment, least, n_rows), _seeds(experiment, least)]
     varied = {*experiment.vary, *experiment.tune, *(name for arm in experiment.also for name in arm)}
     varied |= set(experiment.search.space) if experiment.search else set()
     taken = varied - {"data.n_examples"} | set(fixed)
     return [one for one in found if one.values and one.name not in taken]
-
-
-def generated(values: Mapping[str, Any]) -> bool:
-    """Whether the tasks make their questions by themselves, so that `evaluation.max_rows` is of the base text alone."""
-    return kind_of(str(values["data.source"])).own_questions
 
 
 def _plain(values: Mapping[str, Any], name: str, floor: int) -> Lowering:
@@ -223,7 +217,9 @@ def told(before: Experiment, after: Experiment, order: Sequence[Lowering], chose
     labels = [arm.label for arm in arms(after)]
     if lost := [arm.label for arm in arms(before) if arm.label not in labels]:
         said.append(f"caution: arms lost: {', '.join(lost)}: claims about them cannot be decided")
-    bearable = BEARABLE | ({"evaluation.max_rows": BUDGET.drift_samples} if generated(flatten(after.base)) else {})
+    bearable = dict(BEARABLE)
+    if overrides.field_of_rows(after) != "evaluation.max_rows":  # then that is of the base text
+        bearable["evaluation.max_rows"] = BUDGET.drift_samples
     if weak := [name for name, least in bearable.items() if isinstance(now := chosen.get(name), int) and now < least]:
         least = ", ".join(f"{name} {bearable[name]}" for name in weak)
         more = f"more time, or fewer arms (--without LABEL), would keep {least}"

@@ -9,8 +9,7 @@ from core import preflight
 from core.data.rows import is_lab
 from core.errors import BadInput
 from core.experiment import Experiment
-from core.fields import flatten
-from sweeps import budget, times
+from sweeps import budget, overrides, times
 from sweeps.budget import BUDGET, FURTHER, SAFE, SMOKE, SMOKE_SECONDS, Chosen, Kept, Lowering
 from sweeps.options import Options
 from sweeps.plan import Plan
@@ -35,8 +34,7 @@ def fitted(experiment: Experiment, options: Options, share: Resources) -> tuple[
     except BadInput:  # an arm that cannot run is told with all others
         return experiment, [], None
     fixed = options.fields_set + [option for option, name in BY_HAND.items() if getattr(options, name) is not None]
-    of_rows = "evaluation.items_per_task" if budget.generated(flatten(experiment.base)) else "evaluation.max_rows"
-    fixed += [of_rows] if options.eval_rows is not None else []
+    fixed += [overrides.field_of_rows(experiment)] if options.eval_rows is not None else []
     n_rows = max(row.inputs.n_train_examples for row in found)
     order = budget.lowerings(experiment, SMOKE if smoke else BUDGET, n_rows, fixed)
     place = Kept.place(options.output.resolve(), plan.sweep, experiment, limit)

@@ -255,10 +255,14 @@ def with_tune_trials(experiment: Experiment, count: int) -> Experiment:
     return dataclasses.replace(experiment, tune=tune, tune_trials=count)
 
 
+def field_of_rows(experiment: Experiment) -> str:
+    """What says on how many rows quality is measured. Where tasks make their own questions, `max_rows` is of the base text."""
+    own = kind_of(str(flatten(experiment.base)["data.source"])).own_questions
+    return "evaluation.items_per_task" if own else "evaluation.max_rows"
+
+
 def with_eval_rows(experiment: Experiment, count: int) -> Experiment:
     """The experiment that measures on at most so many rows, or on so many questions of each generated task."""
-    generated = kind_of(str(flatten(experiment.base)["data.source"])).own_questions
-    name = "evaluation.items_per_task" if generated else "evaluation.max_rows"
     if not 1 <= count <= MANY:
         raise BadInput(f"--eval-rows {count}: must be at least 1 and at most {MANY:,}", field="--eval-rows")
-    return replace_in_base(experiment, name, count)
+    return replace_in_base(experiment, field_of_rows(experiment), count)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from core.preflight import Inputs
 from core.settings import Trial
 from core.states import Phase
 from sweeps import fits, recipes
-from sweeps.plan import Arm, Plan, overridden
+from sweeps.plan import Plan, overridden
 from sweeps.progress import clock
 from sweeps.resources import START_SECONDS, Resources, n_cores
 
@@ -99,14 +100,9 @@ def at_once(share: Resources) -> int:
 def once(plan: Plan, found: Sequence[Row]) -> float:
     """Seconds in which each worker loads and measures every base, on each split."""
     by_model = {row.trial.model: row for row in found}
-    splits = max(_n_measured(plan, arm) for arm in plan.arms) + (1 if plan.n_tuning else 0)
+    measured = {(label, trial.model, tasks.fold_of(trial.data)) for trial, label in plan.probes.items()}
+    splits = max(Counter(label for label, _, _ in measured).values()) + (1 if plan.n_tuning else 0)
     return sum(row.final.once for row in by_model.values()) * splits
-
-
-def _n_measured(plan: Plan, arm: Arm) -> int:
-    """How many bases and folds an arm's seeds are measured on."""
-    trials = [plan.trial(index, arm.overrides) for index in range(plan.n_probed)]
-    return len({(trial.model, tasks.fold_of(trial.data)) for trial in trials})
 
 
 def total(plan: Plan, share: Resources, found: Sequence[Row]) -> float:

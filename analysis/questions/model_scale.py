@@ -144,7 +144,7 @@ def _law(found: JointLaw | None) -> list[str]:
     parameters = "; ".join(f"{name} {text}" for name, text in known.items())
     header = ["law of quality in X parameters and D examples", "AICc above the best", "error at the largest base"]
     conclusion = comparison.conclusion(FORMULAS)
-    doubt = f" {conclusion[0].upper()}{conclusion[1:]}." if len(comparison.as_good) != 1 else ""
+    doubt = f" {formatting.title(conclusion)}." if len(comparison.as_good) != 1 else ""
     return [formatting.markdown(header, laws), f"{FORMULAS[best.fit.law]}: {parameters}.{doubt}\n"]
 
 

@@ -44,7 +44,7 @@ def text(card: Card) -> str:
     parts = [
         _front(card),
         f"# {escaped(card.base.name)}, tuned: {escaped(card.arm.label)}",
-        f"{card.left.kind[0].upper()}{card.left.kind[1:]} of {escaped(card.base.name)}{_revision(card.base)}. "
+        f"{formatting.title(card.left.kind)} of {escaped(card.base.name)}{_revision(card.base)}. "
         + " ".join([*map(escaped, card.chosen), *card.left.notes]),
         "## How to load it",
         f"FOLDER is this folder. {escaped(ends)}" + _where(card),

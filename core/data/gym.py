@@ -179,7 +179,7 @@ def load(field: str, source: str, fold: int, large: bool) -> Loaded:
     """
     named = families(field, source)
     for one in named:
-        _maker(field, source, one, "train")  # what is wrong with a family is told before rows of another are drawn
+        _begun(field, source, one)  # what is wrong with a family is told before rows of another are drawn
     unseen = held_out(tuple(one.name for one in named), fold)
     taught = [one for one in named if one.name not in unseen]
     n = -(-(N_LARGE if large else N_ROWS) // len(taught))
@@ -218,8 +218,7 @@ def questions(source: str, split: str, n: int) -> tuple[Asked, ...]:
 def examples(source: str, family: str, n: int) -> tuple[tuple[str, str], ...]:
     """The first `n` training questions of a family that the source names, each with its answer."""
     one = next(one for one in families("data.source", source) if one.name == family)
-    maker = _maker("data.source", source, one, "train")
-    return tuple((str(entry["question"]), str(entry["answer"])) for _, entry in _drawn(maker, "train", n))
+    return tuple((str(row["prompt"]), row["completion"]) for row in _first("data.source", source, one, n))
 
 
 def _maker(field: str, source: str, family: Family, split: str) -> Any:
