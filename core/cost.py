@@ -21,7 +21,7 @@ from core.memory import Shape
 from core.settings import Model, Trial
 from core.states import Phase
 from core.tasks import costs
-from core.tasks.costs import Cost
+from core.tasks.costs import Cost, Counts
 
 if TYPE_CHECKING:
     from core.preflight import Inputs
@@ -149,11 +149,7 @@ class Parts:
 def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phase) -> Parts:
     """A trial's time, run with micro-batches of `way`."""
     one, evaluation = sizes(trial.model, how.device), trial.evaluation
-    asked: dict[str, Cost] = {name: tasks.TASKS[name].cost(trial, inputs) for name in tasks.chosen(trial)}
-    if phase is not Phase.FINAL:
-        asked = {name: one for name, one in asked.items() if not tasks.TASKS[name].final_only}
-    asked |= {"base text": costs.base_text(trial, inputs), "drift": costs.drift(trial, inputs)}
-    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in asked.items()}
+    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in measured_once(trial, inputs, phase).items()}
     once = each = sum(taken.values())
     measured = len(along.stops(evaluation.every, inputs.steps)) * each
     if measured and phase is Phase.FINAL:
@@ -170,6 +166,13 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     loading = TRIAL_SECONDS + (one.weight_bytes / LOAD_BYTES if changed else 0)
     taken |= {PREFERENCES: preferring(trial, inputs, one, how, way)}
     return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)
+
+
+def measured_once(trial: Trial, inputs: Counts, phase: Phase) -> dict[str, Cost]:
+    """What each of a trial's measures reads and writes, by its name."""
+    asked = [name for name in tasks.chosen(trial) if phase is Phase.FINAL or not tasks.TASKS[name].final_only]
+    of_tasks: dict[str, Cost] = {name: tasks.TASKS[name].cost(trial, inputs) for name in asked}
+    return of_tasks | {"base text": costs.base_text(trial, inputs), "drift": costs.drift(trial, inputs)}
 
 
 def training(trial: Trial, inputs: Inputs, one: Sizes, how: Speed, way: memory.Fit) -> float:

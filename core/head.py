@@ -36,9 +36,9 @@ class Scored:
     head: Callable[[torch.Tensor], torch.Tensor]
     vocabulary: int
 
-    def pieces(self) -> list[slice]:
-        """The n positions in runs whose logits are at most LARGEST_PIECE."""
-        n, size = len(self.hidden), max(1, LARGEST_PIECE // self.vocabulary)
+    def pieces(self, share: int = 1) -> list[slice]:
+        """The n positions in runs whose logits are at most LARGEST_PIECE / share."""
+        n, size = len(self.hidden), max(1, LARGEST_PIECE // share // self.vocabulary)
         return [slice(start, min(n, start + size)) for start in range(0, n, size)] or [slice(0, 0)]
 
     def logits(self, piece: slice) -> torch.Tensor:

@@ -1,9 +1,10 @@
 """How much memory a trial takes at its peak, from shapes alone, and how it is made to fit. Without torch.
 
-What is counted: the weights; for what is trained a gradient and what the optimizer keeps; what the backward pass needs of a
-micro-batch of rows padded to the longest; a layer's work in progress; logits, which are made in pieces (core/head.py). The bytes
-per token and layer were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py
-counts them anew. Other architectures differ by what they keep beside.
+What is counted in training: the weights; for what is trained a gradient and what the optimizer keeps; what the backward pass
+needs of a micro-batch of rows padded to the longest; a layer's work in progress; logits, which are made in pieces (core/head.py).
+In measuring, which comes after it: the weights, and a pass or keys and values (core/measuring.py). The bytes per token and layer
+were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py counts them anew. Other
+architectures differ by what they keep beside.
 """
 
 from __future__ import annotations
@@ -21,8 +22,12 @@ WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 TRAINED_BYTES = 8  # float32: weight and gradient
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
 LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
-MOST_SCORED = 1 << 14  # tokens that a model reads at a time when it is scored, whatever evaluation.batch_size is
+# When a model is scored, whatever evaluation.batch_size is: tokens that it reads at a time, and on a CPU, which gains nothing by
+# large passes, of how many a layer's work in progress is at most this (but of one text as many as it has).
+MOST_SCORED, MOST_PASSING = 1 << 14, 128 << 20
+LARGEST_CACHE = 2 << 30  # bytes of keys and values of the texts that are written together
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
+SCORED_BYTES = 4 * 3  # without a gradient: value, logarithm and one in progress
 DIVERGENCE_BYTES = 4 * 5  # the base's beside them: value, logarithm, share, difference and terms
 HOLES = {"cpu": 1.25, "cuda": 1.0}  # of an adapter's activations: a CPU's heap keeps holes between them (measured: 0.95 to 1.7)
 # Types whose attention transformers computes as it is written, with a value for each pair of a row's tokens and each head: scores
@@ -80,6 +85,14 @@ class Shape:
         """What a layer holds while it is computed, a token, beside what it keeps."""
         return (2 if bf16 else 4) * (3 * self.inner + 4 * self.hidden)
 
+    def most_scored(self, device: str) -> int:
+        """How many tokens are read at a time when a model is scored on a device of this kind."""
+        return MOST_SCORED if device == "cuda" else min(MOST_SCORED, int(MOST_PASSING // self.passing_bytes(False)))
+
+    def cached_bytes(self, value_bytes: int) -> int:
+        """Keys and values that writing keeps, a token of the text so far."""
+        return 2 * self.layers * self.key * value_bytes
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -126,6 +139,19 @@ class Load:
     @property
     def bf16(self) -> bool:
         return self.weights != "float32" and self.device == "cuda"
+
+    def measuring_bytes(self, scored: float, begun: float, written: float) -> float:
+        """Of measuring, once training has given back what it held: with so many tokens scored at a time, or of texts that are
+        written together so many in their prompts and in the end."""
+        held = self.base_bytes + self.trainable * 4 + PROCESS_BYTES[self.device]
+        if self.changes_base:
+            held += (self.n_parameters - self.trainable) * 4
+        if self.copies_base:
+            held += self.base_bytes
+        passing = self.shape.passing_bytes(self.bf16) * (1.0 if self.changes_base else HOLES[self.device])
+        cached = self.shape.cached_bytes(WEIGHT_BYTES[self.weights])
+        logits = min(scored * self.vocabulary, LARGEST_PIECE) * SCORED_BYTES
+        return held + max(scored * passing + logits, begun * (passing + cached), written * cached)
 
     def peak_bytes(self, rows: int, checkpointing: bool) -> float:
         """Of a step over micro-batches of so many rows."""
@@ -187,7 +213,8 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
 
 @dataclass(frozen=True)
 class Fit:
-    """How a trial is run: rows a forward pass, whether layers are computed again for the backward pass, the peak (about)."""
+    """How a trial is run: rows a forward pass, whether layers are computed again for the backward pass, the peak (about): of its
+    training, where nothing is said of its measures."""
 
     micro_batch_size: int
     checkpointing: bool

@@ -26,7 +26,7 @@ from core.hardware import Device
 from core.model import Base
 from core.settings import Trial
 from core.tasks import own_texts
-from core.tasks.measurement import device_of, sequence_nll, together
+from core.tasks.measurement import sequence_nll, together
 
 VERSION = 2  # of what the scores are: raise it when other scores come of the same rows and scorer
 FOLDER = remembered.DIRECTORY.parent / "scores"
@@ -114,7 +114,7 @@ def embeddings(network: nn.Module, rows: Sequence[Encoded], batch_size: int) -> 
     """The mean over each row's tokens, but for the last, of the states that enter the model's head: (n, h)."""
     ids = [row.ids for row in rows]
     found: list[np.ndarray] = [np.zeros(0)] * len(rows)
-    for one in together(ids, [[1] * len(row) for row in ids], batch_size, device_of(network)):
+    for one in together(network, ids, [[1] * len(row) for row in ids], batch_size):
         states = head.scored(network, one.ids, one.at).hidden.float()
         sums = torch.zeros(len(one.batch), states.shape[1], device=states.device).index_add_(0, one.at[0], states)
         counts = torch.bincount(one.at[0], minlength=len(one.batch)).clamp(min=1)

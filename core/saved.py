@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import json
 import shutil
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -41,6 +42,7 @@ LOAD_FULL = """from transformers import AutoModelForCausalLM, AutoTokenizer, Gen
 
 tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 model = AutoModelForCausalLM.from_pretrained(FOLDER)"""
+NOT_FINAL = "not saved: tuning trials choose a setting, and nothing uses their weights"
 _ASKED = """messages = [{"role": "user", "content": "Hello"}]
 inputs = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_tensors="pt", return_dict=True)
 settings = GenerationConfig.from_pretrained(FOLDER, max_new_tokens=64)"""
@@ -77,6 +79,11 @@ def on_base(n_rows: int) -> str:
     """The code that puts an adapter on a base; `n_rows`: of embeddings that the base then needs, 0 where its own do."""
     resize = f"if base.get_input_embeddings().weight.shape[0] < {n_rows}:\n    base.resize_token_embeddings({n_rows})\n"
     return LOAD_ON_BASE.format(resize=resize if n_rows else "")
+
+
+def most_bytes(split: str, keep_weights: bool) -> int:
+    """How large the weights may be that a trial saves: none where it chooses a setting, of any size where that was asked for."""
+    return 0 if split != "test" else sys.maxsize if keep_weights else FULL_WEIGHTS_BYTES
 
 
 def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import math
-import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -22,6 +21,7 @@ from torch import nn
 from core import (
     adapters,
     hardware,
+    measuring,
     memory,
     model,
     preference,
@@ -181,11 +181,15 @@ def _run(asked: _Asked, result: Result) -> None:
         return
     adapted.model.to(place).eval()
     _ended(asked, adapted.model, route)
+    counts = trial_rows.counted(trial, base, data.train, len(data.held_out), seq_len)
+    measured = measuring.peak_gib(_load(asked, 0, metrics), trial, counts)
+    metrics["memory_estimate_gib"] = max(metrics["memory_estimate_gib"], measured)
 
     scored = _score(tuned, before, route, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
-        facts["adapter"] = _save(asked, adapted.model, base)
+        folder, most = str(output / saved.FOLDER), saved.most_bytes(trial.evaluation.split, device.keep_weights)
+        facts["adapter"] = saved.save(adapted.model, base.tokenizer, folder, most) if most else saved.NOT_FINAL
 
 
 def _ended(asked: _Asked, tuned: nn.Module, route: scaled.Route | None) -> None:
@@ -245,14 +249,6 @@ def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
     return Along(tuned, _before(asked, base, replace(tuned, model=base.model)), asked.output)
 
 
-def _save(asked: _Asked, tuned: nn.Module, base: model.Base) -> str:
-    """Saves a final trial's weights; what was done. Of fully tuned ones any number where that was asked for."""
-    if asked.trial.evaluation.split != "test":
-        return "not saved: tuning trials choose a setting, and nothing uses their weights"
-    most = sys.maxsize if asked.device.keep_weights else saved.FULL_WEIGHTS_BYTES
-    return saved.save(tuned, base.tokenizer, str(asked.output / saved.FOLDER), most)
-
-
 def _score(tuned: Subject, before: list[Measurement], route: scaled.Route | None, output: Path, result: Result) -> bool:
     """The trained model's scores, in the result and in items.csv.gz, those at shares of its way too; whether all are finite,
     else it has diverged."""
@@ -278,11 +274,15 @@ def _score(tuned: Subject, before: list[Measurement], route: scaled.Route | None
 
 def _way(asked: _Asked, longest: int, how: Train, metrics: dict[str, float]) -> memory.Fit:
     """How optimizer steps over rows of at most so many tokens are made to fit into the trial's share of the memory."""
-    files, trainable = bases.read(asked.trial.model), int(metrics["trainable_parameters"])
-    load = memory.load(asked.trial, files, trainable, longest, asked.device.kind)
+    load = _load(asked, longest, metrics)
     way = memory.fit(load, how, asked.available_gib)
     metrics["memory_estimate_gib"], metrics["memory_base_gib"] = way.peak_gib, load.base_bytes / memory.GIB
     return way
+
+
+def _load(asked: _Asked, longest: int, metrics: Mapping[str, float]) -> memory.Load:
+    trainable = int(metrics["trainable_parameters"])
+    return memory.load(asked.trial, bases.read(asked.trial.model), trainable, longest, asked.device.kind)
 
 
 def _before(asked: _Asked, base: model.Base, untouched: Subject) -> list[Measurement]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from statistics import fmean
 from typing import Any
 
-from core import model, refused, replay, unchanged, warm
+from core import checkpoint, model, refused, replay, unchanged, warm
 from core.data import encode, files, kinds, near, selection
 from core.data.choices import RANDOM, Score
 from core.data.drawing import Means
@@ -19,6 +20,7 @@ from core.lab import corpus
 from core.result import Result
 from core.row_scores import Scoring
 from core.settings import PROMPTS, REPLAYED, RESPONSE, SPLITS, Train, Trial
+from core.tasks.measurement import context_of
 from core.tasks.text import text_ids, text_windows
 
 REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretraining, from seeds that no pretraining used
@@ -31,6 +33,33 @@ class Tokens:
     train: tuple[encode.Encoded, ...]
     held_out: tuple[encode.Encoded, ...]
     difficulties: tuple[float | None, ...] = ()  # of the training sequences, where they come in an order of their own
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What of a trial's rows decides how much its measures read and write (core/tasks/costs.py)."""
+
+    n_eval_rows: int
+    mean_tokens: float
+    mean_taught: float
+    longest_taught: int
+    seq_len_tokens: int
+    drift_tokens: int
+    own_template: bool
+
+
+def counted(trial: Trial, base: model.Base, rows: Sequence[encode.Encoded], n_eval_rows: int, seq_len: int) -> Counted:
+    """Of the rows that it learns from."""
+    taught = [sum(row.mask) for row in rows]
+    return Counted(
+        n_eval_rows,
+        fmean(len(row.ids) for row in rows),
+        fmean(taught),
+        max(taught),
+        seq_len,
+        checkpoint.drift_tokens(trial.evaluation.drift_tokens, context_of(base.model)),
+        encode.brings_template(base.tokenizer),
+    )
 
 
 def chosen_for(trial: Trial, base: model.Base, means: Means) -> selection.Selection:

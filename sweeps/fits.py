@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from core import base as bases
-from core import memory
+from core import measuring, memory
 from core.adapters import METHODS
 from core.errors import BadInput
 from core.hardware import available_gib
@@ -18,10 +18,13 @@ from sweeps.resources import Resources
 
 
 def needs(trial: Trial, inputs: Inputs, share: Resources) -> memory.Fit:
-    """How the trial fits into its share of the memory; a cluster's machines are not known before its trials run there."""
+    """How the trial fits into its share of the memory, its measures too; a cluster's machines are not known before its trials
+    run there."""
     kind = share.device.kind
     base, there = bases.read(trial.model), available_gib(share.device) if share.local else math.inf
-    found = memory.fit(memory.load(trial, base, inputs.trainable_parameters, inputs.longest_tokens, kind), trial.train, there)
+    load = memory.load(trial, base, inputs.trainable_parameters, inputs.longest_tokens, kind)
+    found = memory.fit(load, trial.train, there)
+    found = replace(found, peak_gib=max(found.peak_gib, measuring.peak_gib(load, trial, inputs)))
     if (pairs := inputs.pairs) is None:
         return found
     load = memory.load(trial, base, inputs.trainable_parameters, trial.prefer.sequences * pairs.longest_tokens, kind)

@@ -15,13 +15,13 @@ torch = pytest.importorskip("torch")
 
 from conftest import UNMARKED, make_tokenizer  # noqa: E402
 
+from core import memory, preflight, warm  # noqa: E402
 from core import model as models  # noqa: E402
-from core import preflight, warm  # noqa: E402
 from core import trial as trials  # noqa: E402
 from core.data import encode  # noqa: E402
 from core.hardware import Device  # noqa: E402
 from core.settings import Data, Evaluation, Lora, Model, Train, Trial  # noqa: E402
-from core.tasks import drift, generation, prompts, samples  # noqa: E402
+from core.tasks import drift, generation, measurement, prompts, samples  # noqa: E402
 from core.tasks.measurement import Subject  # noqa: E402
 
 TURNS = "{% for m in messages %}{{ OPEN + m['content'] + CLOSE }}{% endfor %}{% if add_generation_prompt %}{{ OPEN }}{% endif %}"
@@ -49,8 +49,11 @@ def test_what_neither_model_ever_says_adds_nothing(monkeypatch: pytest.MonkeyPat
     """Logits of -inf, as models have them that rule tokens out."""
     base, tuned = torch.nn.Linear(1, 1), torch.nn.Linear(1, 1)
     logits = {base: torch.tensor([[0.0, 0.0, -torch.inf]]), tuned: torch.tensor([[0.0, 1.0, -torch.inf]])}
-    made = {of: SimpleNamespace(logits=lambda piece, own=own: own, pieces=lambda: [slice(None)]) for of, own in logits.items()}
+    made = {
+        of: SimpleNamespace(logits=lambda piece, own=own: own, pieces=lambda share: [slice(None)]) for of, own in logits.items()
+    }
     monkeypatch.setattr(drift.head, "scored", lambda model, ids, at: made[model])
+    monkeypatch.setattr(measurement, "shape_of", lambda model: memory.Shape(1, 1, 1, 1))
     kl, _, counts = drift._divergence(tuned, base, drift.Texts([[0, 1]], [[0, 1]]), 1)
     odds = math.e / (1 + math.e)
     assert counts.tolist() == [1]

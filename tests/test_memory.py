@@ -12,9 +12,10 @@ import transformers
 from test_trial import run, tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core import adapters, memory, train
-from core.settings import Full, Lora, Train
+from core import adapters, measuring, memory, train
+from core.settings import Data, Full, Lora, Model, Train, Trial
 from core.states import State
+from core.trial_rows import Counted
 
 SIZES = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}
 ROWS, TOKENS = 2, 64
@@ -98,6 +99,50 @@ def test_a_large_batch_becomes_smaller_ones_and_then_layers_are_computed_again()
     assert memory.fit(LOAD, Train(batch_size=16), 8).peak_gib > 8  # nothing fits: said, not hidden
     asked = memory.fit(LOAD, Train(batch_size=16, micro_batch_size=16, checkpointing="off"), 8)
     assert (asked.micro_batch_size, asked.checkpointing) == (16, False)
+
+
+def test_scoring_reads_few_tokens_at_a_time_on_a_cpu() -> None:
+    """The laboratory's windows (64 of 128 tokens) stay one pass; a wide model reads less, and on a GPU all that is allowed."""
+    of_base = {"num_hidden_layers": 5, "hidden_size": 256, "intermediate_size": 688, "num_attention_heads": 4}
+    assert memory.Shape.of(of_base).most_scored("cpu") >= 64 * 128
+    assert 4_096 < memory.Shape.of(SMOL).most_scored("cpu") < 8_192
+    assert LOAD.shape.most_scored("cuda") == memory.MOST_SCORED
+
+
+SMOL = {
+    "num_hidden_layers": 30,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+}
+SMOL_LOAD = memory.Load(
+    shape=memory.Shape.of(SMOL),
+    n_parameters=134_515_008,
+    trainable=4_884_480,
+    longest=64,
+    vocabulary=49_152,
+    weights="float32",
+    device="cpu",
+    changes_base=False,
+    state_bytes=8 * 4_884_480,
+)
+
+
+def test_measures_take_a_pass_with_its_logits_or_the_texts_that_are_written() -> None:
+    counts = Counted(24, 60.0, 10.0, 20, 1_024, 128, own_template=True)
+    plain = Trial(
+        model=Model(name="m"), data=Data(source="rows.jsonl", n_examples=8), adapter=Lora(), train=Train(epochs=1), seed=0
+    )
+    read = replace(plain, evaluation=replace(plain.evaluation, base_text="text.txt", max_rows=24))
+    few, windows = (measuring.peak_gib(SMOL_LOAD, trial, counts) for trial in (plain, read))
+    held = SMOL_LOAD.measuring_bytes(0, 0, 0) / memory.GIB
+    passing = SMOL_LOAD.shape.most_scored("cpu") * SMOL_LOAD.shape.passing_bytes(False) * 1.25 / memory.GIB
+    assert windows == pytest.approx(held + passing + memory.LARGEST_PIECE * memory.SCORED_BYTES / memory.GIB)
+    assert held < few <= windows
+    # 64 texts of 60 tokens are gone on with by 2,000: as many at a time as their keys and values have room
+    long = replace(plain, evaluation=replace(plain.evaluation, max_new_tokens=2_000, generations=64))
+    assert measuring.peak_gib(SMOL_LOAD, long, counts) == pytest.approx(held + memory.LARGEST_CACHE / memory.GIB, rel=0.05)
 
 
 @pytest.mark.parametrize(

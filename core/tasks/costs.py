@@ -56,13 +56,15 @@ class Counts(Protocol):
 class Cost:
     """What one model does to answer a task once. `read`: tokens that go through it together; `scored`: of these, through its
     head; `length`: of a text, which attention depends on. `written`: tokens that are written one after the other, in `passes`
-    passes that cannot be put together. `both`: the untouched base does it too, each time (drift)."""
+    passes that cannot be put together; `most`: of these, by which one text goes on. `both`: the untouched base does it too, each
+    time (drift)."""
 
     read: float = 0.0
     scored: float = 0.0
     length: float = 1.0
     written: float = 0.0
     passes: float = 0.0
+    most: float = 0.0
     both: bool = False
 
 
@@ -88,7 +90,7 @@ def room_for(longest: int, seq_len: int) -> int:
 def _writing(trial: Trial, inputs: Counts, n: int, prompt: float, most: int) -> Cost:
     """`n` answers to prompts of so many tokens; a batch goes on until its last answer has ended."""
     passes = math.ceil(n / trial.evaluation.batch_size) * most
-    return Cost(read=n * prompt, scored=0, length=prompt, written=n * most, passes=passes)
+    return Cost(read=n * prompt, scored=0, length=prompt, written=n * most, passes=passes, most=most)
 
 
 def text(trial: Trial, inputs: Counts) -> Cost:
@@ -193,7 +195,7 @@ def drift_sampling(trial: Trial, inputs: Counts) -> Cost:
         return Cost()
     n, most = trial.evaluation.drift_samples, inputs.drift_tokens
     batches = math.ceil(n / trial.evaluation.batch_size) if inputs.own_template else 0
-    return Cost(length=most, written=n * most * (1 + inputs.own_template), passes=most * (1 + batches))
+    return Cost(length=most, written=n * most * (1 + inputs.own_template), passes=most * (1 + batches), most=most)
 
 
 def generations(trial: Trial, inputs: Counts) -> Cost:

@@ -25,6 +25,7 @@ from core.errors import BadInput
 from core.tasks import generation, own_texts, prompts
 from core.tasks.measurement import Measurement, Subject, context_of, device_of, together
 
+DIVERGENCE_SHARE = 8  # of the logits that are made at a time elsewhere: of each of the two models, with six values more
 DRIFT = "kl/documents"  # measured for every base but the laboratory's
 SAMPLING_SEED = 20_000  # the same texts for every trial of a base, so that arms are paired
 SHORTEST_SAMPLE = 8  # tokens; a base may end its text at once
@@ -191,11 +192,11 @@ def _divergence(
     """KL(reference || model) and the model's NLL, each (n,) summed over the masked tokens of each text, and their number."""
     n = len(found.ids)
     kl, nll, counts = np.zeros(n), np.zeros(n), np.zeros(n)
-    for one in together(found.ids, found.masks, batch_size, device_of(model)):
+    for one in together(model, found.ids, found.masks, batch_size):
         batch, tuned = one.batch, head.scored(model, one.ids, one.at)
         base = tuned if model is reference else head.scored(reference, one.ids, one.at)
         divergence, losses = [], []
-        for piece in base.pieces():
+        for piece in base.pieces(DIVERGENCE_SHARE):
             found_kl, q = head.divergence(base.logits(piece), tuned.logits(piece))
             divergence.append(found_kl.double())
             losses.append(-q.gather(-1, one.targets[piece, None]).squeeze(-1).double())

@@ -17,13 +17,12 @@ from core.adapters import virtual
 from core.data import encode
 from core.data.rows import Row
 from core.tasks import costs
-from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of
+from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of, shape_of
 from core.tasks.prompts import Prompt
 
 THOUGHTS = ("<think>", "</think>")  # marks around what is thought before an answer
 N_LONGEST = 8  # right answers, by their characters, whose tokens are counted
 DRAWN: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}  # from the model as it is
-LARGEST_CACHE_BYTES = 2 << 30  # keys and values of one batch; assumption: fits beside any model that was just trained
 
 
 @dataclass(frozen=True)
@@ -134,11 +133,9 @@ def _batches(model: nn.Module, lengths: Sequence[int], how: Decoding, context: i
 
 
 def _rows_at_once(model: nn.Module, n_tokens: int) -> int:
-    """How many sequences of so many tokens have their keys and values in LARGEST_CACHE_BYTES."""
-    config: Any = model.config
-    shape = memory.Shape.of(config.get_text_config().to_dict())
-    each = 2 * shape.layers * shape.key * next(model.parameters()).element_size()
-    return max(1, LARGEST_CACHE_BYTES // (each * n_tokens))
+    """How many sequences of so many tokens have their keys and values in memory.LARGEST_CACHE."""
+    each = shape_of(model).cached_bytes(next(model.parameters()).element_size())
+    return max(1, memory.LARGEST_CACHE // (each * n_tokens))
 
 
 def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding, most: int) -> list[Written]:

@@ -137,10 +137,12 @@ class Together:
 
 
 def together(
-    sequences: Sequence[Sequence[int]], masks: Sequence[Sequence[int]], batch_size: int, device: torch.device
+    model: nn.Module, sequences: Sequence[Sequence[int]], masks: Sequence[Sequence[int]], batch_size: int
 ) -> Iterator[Together]:
-    """The sequences in batches of similar lengths, with 1 in the masks where a token is scored (a sequence's first never is)."""
-    for batch in batches_by_length([len(s) for s in sequences], batch_size, memory.MOST_SCORED):
+    """The sequences in batches of similar lengths that the model reads at a time, with 1 in the masks where a token is scored (a
+    sequence's first never is)."""
+    device = device_of(model)
+    for batch in batches_by_length([len(s) for s in sequences], batch_size, shape_of(model).most_scored(device.type)):
         ids, scored = (_padded([some[i] for i in batch], device) for some in (sequences, masks))
         rows, columns = scored[:, 1:].nonzero(as_tuple=True)
         yield Together(batch, ids, (rows, columns), ids[rows, columns + 1])
@@ -154,6 +156,11 @@ def _padded(sequences: Sequence[Sequence[int]], device: torch.device) -> torch.T
 
 def device_of(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
+
+
+def shape_of(model: nn.Module) -> memory.Shape:
+    config: Any = model.config
+    return memory.Shape.of(config.get_text_config().to_dict())
 
 
 def context_of(model: nn.Module) -> int | None:
@@ -201,7 +208,7 @@ def _scored(
 ) -> Iterator[tuple[list[int], np.ndarray, np.ndarray, np.ndarray]]:
     """Batch by batch: the numbers of its sequences, and for each of n scored tokens the place of its sequence in the batch, its
     NLL, and whether the argmax is right, (n,) each."""
-    for one in together(sequences, masks, batch_size, device_of(model)):
+    for one in together(model, sequences, masks, batch_size):
         found = head.scored(model, one.ids, one.at)
         losses, hits = [], []
         for piece in found.pieces():

@@ -41,12 +41,12 @@ class Case:
     method: str = "lora"
     checkpointing: str = "off"
     quantization: str = "none"
+    measured: int = 0  # rows of base text that are scored, drift texts and prompts that are answered; few where it says none
 
     @property
     def name(self) -> str:
-        return (
-            f"{self.model}, {self.rows} × {self.tokens}, {self.method}, checkpointing {self.checkpointing}, {self.quantization}"
-        )
+        trained = f"{self.model}, {self.rows} × {self.tokens}, {self.method}, checkpointing {self.checkpointing}"
+        return f"{trained}, {self.quantization}" + (f", measured on {self.measured}" if self.measured else "")
 
 
 CASES = (
@@ -64,6 +64,8 @@ CASES = (
     Case("given", 256, 4, quantization="nf4"),
     Case("given", 256, 4, quantization="fp4"),
     Case("given", 256, 4, quantization="int8"),
+    Case("given", 512, 1, measured=24),
+    Case("given", 512, 1, "full", "on", measured=24),
 )
 
 
@@ -93,13 +95,18 @@ def measure(case: Case, given: str, folder: Path) -> dict[str, float]:
     half = " ".join(["a"] * (case.tokens // 2))
     lines = [{"prompt": f"{i} {half}", "completion": f"{half} {half}"} for i in range(ROWS)]
     rows.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    text = folder / "text.txt"
+    text.write_text(" ".join(["a"] * case.tokens * (2 * case.measured + 2)), encoding="utf-8")
+    measures = {"evaluation.base_text": str(text), "evaluation.max_rows": case.measured} if case.measured else {}
     trial = from_flat(
         {
             "model.name": path, "model.quantization": case.quantization, "data.source": str(rows), "data.eval_share": 0.2,
             "data.seq_len_tokens": case.tokens, "adapter.method": case.method, "train.batch_size": case.rows, "train.steps": 2,
             "train.micro_batch_size": case.rows, "train.checkpointing": case.checkpointing, "evaluation.max_rows": SCORED,
-            "evaluation.drift_samples": 4, "evaluation.drift_tokens": 16, "evaluation.generations": 0, "seed": 0,
+            "evaluation.drift_samples": case.measured or 4, "evaluation.drift_tokens": 128 if case.measured else 16,
+            "evaluation.generations": case.measured, "seed": 0,
         }
+        | measures
     )  # fmt: skip
     result = run(trial, preflight.provenance(trial), folder / "trial", Device())
     if result.state != "finished":
