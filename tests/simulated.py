@@ -234,7 +234,7 @@ class FakeTracking:
 
     def __init__(self, trials: pd.DataFrame, items: pd.DataFrame) -> None:
         self.trials, self.items, self.arm_rows, self.files, self.note = trials, items, [], [], ""
-        self.looks, self.claims = Looks(), ""
+        self.looks, self.claims, self.status = Looks(), "", "FINISHED"
 
     def last_with_results(self, uri: str, experiment: str, beginning: str = "") -> tuple[str, list[str]]:
         return "0123456789abcdef", []
@@ -263,6 +263,9 @@ class FakeTracking:
 
     def write_looks(self, uri: str, sweep: str, looks: Looks) -> None:
         self.looks = looks
+
+    def read_status(self, uri: str, experiment: str, sweep: str) -> str:
+        return self.status
 
     def read_claims(self, uri: str, experiment: str, sweep: str) -> str:
         return self.claims

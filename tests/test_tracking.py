@@ -64,6 +64,16 @@ def finished(folder: Path, trial: Trial, arm: str = "lora r=4", phase: str = "fi
     return TrialRecord(f"{mark}-{phase}", f"{arm} seed {trial.seed}", arm, phase, AXES, place)
 
 
+def test_how_far_a_sweep_is(uri: str) -> None:
+    store = opened(uri)
+    asked = uri, "rank_vs_quality", "sweep-0"
+    assert tracking.read_status(*asked) == "RUNNING"
+    for status in ("KILLED", "FINISHED"):
+        store.close(status)
+        assert tracking.read_status(*asked) == status
+    assert tracking.read_status(uri, "rank_vs_quality", "another") == ""
+
+
 def log(store: Store, record: TrialRecord) -> None:
     store.log_trial(record)
 

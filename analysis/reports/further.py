@@ -11,6 +11,7 @@ import pandas as pd
 
 from analysis import load
 from analysis.claims.annotation import Costs, Prices, costs
+from analysis.claims.comparable import Remark
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import NO_LOOKS
 from analysis.figures import along as drawing
@@ -23,7 +24,7 @@ from core.looks import Looks
 @dataclass(frozen=True)
 class Further:
     """`written` by arm; `along` as `load.along` reads it; `looks` that reports took before; `claims`: claims.json;
-    `costs` of the rows, where prices are given. Any of them may be empty."""
+    `costs` of the rows, where prices are given; `status` of the sweep as `tracking.read_status` tells it. Any of them may be empty."""
 
     written: generations.Written = field(default_factory=dict)
     along: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -31,12 +32,21 @@ class Further:
     claims: str = ""
     prices: Prices | None = None
     costs: Costs | None = None
+    status: str = "FINISHED"
 
     @classmethod
     def read(cls, uri: str, name: str, sweep: str, trials: pd.DataFrame) -> Further:
         """Of a sweep of the question called `name`."""
         before = tracking.read_looks(uri, name, sweep), tracking.read_claims(uri, name, sweep)
-        return cls(load.generations(uri, trials), load.along(uri, trials), *before)
+        status = tracking.read_status(uri, name, sweep)
+        return cls(load.generations(uri, trials), load.along(uri, trials), *before, status=status)
+
+    @property
+    def unfinished(self) -> list[Remark]:
+        """What must be known where trials are missing that the sweep has planned."""
+        how = {"RUNNING": "is not through", "KILLED": "was interrupted"}.get(self.status)
+        rest = ": trials of its plan are missing, and this report took a look at the others (the same command goes on)"
+        return [Remark(f"the sweep {how}", rest)] if how else []
 
     def with_costs(self, t: Tables[Any]) -> Further:
         """The same with what the arms' rows cost, where there are prices.

@@ -85,14 +85,14 @@ class Asked:
 
     @functools.cached_property
     def other_cautions(self) -> list[Remark]:
-        """Which seeds are missing, which source is too small, whose best rate is at the edge."""
+        """Whether trials or seeds are missing, which source is too small, whose best rate is at the edge."""
         t = self.tables
         _, found = comparable.common_seeds(t.trials, t.arms)
         few = [arm.label for arm in t.arms if short_of_rows(t, arm)]
         found += [Remark("arms that are the same runs, run once", f": {'; '.join(map(str, t.repeated))}")] if t.repeated else []
         found += [Remark("the source has fewer rows than data.n_examples", f": {', '.join(few)}")] if few else []
         found += comparable.at_the_edge(t.arm_rows) + [Remark(line) for line in self.question.cautions(t)]
-        return [Remark(line) for line in self.frozen.cautions()] + found
+        return [*self.further.unfinished, *(Remark(line) for line in self.frozen.cautions()), *found]
 
 
 def analysed(name: str, uri: str, sweep: str, directory: Path, prices: Prices | None = None) -> Report:

@@ -24,6 +24,7 @@ from core.tracking.read import (
     read_items,
     read_looks,
     read_repeated,
+    read_status,
     read_trials,
     sweeps,
 )
@@ -38,5 +39,6 @@ __all__ = [
     "URI_VARIABLE", "Asked", "Stale", "Store", "TrialRecord", "check_form", "check_uri", "chosen_uri", "client", "damaged",
     "default_uri", "last_with_results",
     "latest_sweep", "page", "read_claims", "read_generations", "read_history", "read_items", "read_looks",
-    "read_repeated", "read_trials", "sqlite_uri", "sweeps", "unusable", "write_analysis", "write_arms", "write_looks",
+    "read_repeated", "read_status", "read_trials", "sqlite_uri", "sweeps", "unusable", "write_analysis", "write_arms",
+    "write_looks",
 ]  # fmt: skip

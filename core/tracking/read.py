@@ -169,6 +169,13 @@ def read_looks(uri: str, experiment: str, sweep: str) -> Looks:
         raise BadInput(f"{redacted(uri)}: sweep {sweep[:8]}: {text}", field="--tracking-uri") from None
 
 
+def read_status(uri: str, experiment: str, sweep: str) -> str:
+    """How far a sweep is by its own run: RUNNING (or killed at once), FINISHED, KILLED; "" where there is none."""
+    with _experiment(uri, experiment) as (reader, ids):
+        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
+    return str(runs[0].info.status) if runs else ""
+
+
 def read_claims(uri: str, experiment: str, sweep: str) -> str:
     """What the claims of a sweep said before its first seed, as the sweep recorded it (claims.json); "" where it did not."""
     with _experiment(uri, experiment) as (reader, ids):
