@@ -13,7 +13,7 @@ from core.tasks.costs import Cost, Counts
 def peak_gib(load: Load, trial: Trial, counts: Counts) -> float:
     """Of a final trial's measures, about, after its training: texts are taken to be of their mean lengths."""
     asked = [*cost.measured_once(trial, counts, Phase.FINAL).values(), costs.generations(trial, counts)]
-    return max(load.measuring_bytes(*_together(one, trial.evaluation.batch_size, load)) for one in asked) / memory.GIB
+    return max(load.measuring_bytes(one.length, *_together(one, trial.evaluation.batch_size, load)) for one in asked) / memory.GIB
 
 
 def _together(one: Cost, batch_size: int, load: Load) -> tuple[float, float, float]:

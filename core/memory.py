@@ -77,7 +77,7 @@ class Shape:
             return 8 * self.inner + 30 * self.hidden + 4 * self.key
         return 8.4 * self.inner + 25 * self.hidden + 4.2 * self.key
 
-    def pairs_bytes(self, longest: int) -> float:
+    def pairs_bytes(self, longest: float) -> float:
         """What the backward pass needs of one layer's attention, a token of rows of so many, beside `kept_bytes`."""
         return PAIR_BYTES * self.eager_heads * longest
 
@@ -140,15 +140,16 @@ class Load:
     def bf16(self) -> bool:
         return self.weights != "float32" and self.device == "cuda"
 
-    def measuring_bytes(self, scored: float, begun: float, written: float) -> float:
-        """Of measuring, once training has given back what it held: with so many tokens scored at a time, or of texts that are
-        written together so many in their prompts and in the end."""
+    def measuring_bytes(self, length: float, scored: float, begun: float, written: float) -> float:
+        """Of measuring, once training has given back what it held: with so many tokens of texts of this length scored at a time,
+        or of texts that are written together so many in their prompts and in the end."""
         held = self.base_bytes + self.trainable * 4 + PROCESS_BYTES[self.device]
         if self.changes_base:
             held += (self.n_parameters - self.trainable) * 4
         if self.copies_base:
             held += self.base_bytes
-        passing = self.shape.passing_bytes(self.bf16) * (1.0 if self.changes_base else HOLES[self.device])
+        passing = self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(length)
+        passing *= 1.0 if self.changes_base else HOLES[self.device]
         cached = self.shape.cached_bytes(WEIGHT_BYTES[self.weights])
         logits = min(scored * self.vocabulary, LARGEST_PIECE) * SCORED_BYTES
         return held + max(scored * passing + logits, begun * (passing + cached), written * cached)

@@ -136,7 +136,7 @@ def test_measures_take_a_pass_with_its_logits_or_the_texts_that_are_written() ->
     )
     read = replace(plain, evaluation=replace(plain.evaluation, base_text="text.txt", max_rows=24))
     few, windows = (measuring.peak_gib(SMOL_LOAD, trial, counts) for trial in (plain, read))
-    held = SMOL_LOAD.measuring_bytes(0, 0, 0) / memory.GIB
+    held = SMOL_LOAD.measuring_bytes(0, 0, 0, 0) / memory.GIB
     passing = SMOL_LOAD.shape.most_scored("cpu") * SMOL_LOAD.shape.passing_bytes(False) * 1.25 / memory.GIB
     assert windows == pytest.approx(held + passing + memory.LARGEST_PIECE * memory.SCORED_BYTES / memory.GIB)
     assert held < few <= windows

@@ -24,7 +24,8 @@ from core.looks import Looks
 @dataclass(frozen=True)
 class Further:
     """`written` by arm; `along` as `load.along` reads it; `looks` that reports took before; `claims`: claims.json;
-    `costs` of the rows, where prices are given; `status` of the sweep as `tracking.read_status` tells it. Any of them may be empty."""
+    `costs` of the rows, where prices are given; `status` of the sweep as `tracking.read_status` tells it. Any of them may be
+    empty."""
 
     written: generations.Written = field(default_factory=dict)
     along: pd.DataFrame = field(default_factory=pd.DataFrame)
