@@ -81,9 +81,11 @@ def on_base(n_rows: int) -> str:
     return LOAD_ON_BASE.format(resize=resize if n_rows else "")
 
 
-def most_bytes(split: str, keep_weights: bool) -> int:
-    """How large the weights may be that a trial saves: none where it chooses a setting, of any size where that was asked for."""
-    return 0 if split != "test" else sys.maxsize if keep_weights else FULL_WEIGHTS_BYTES
+def save_trial(model: nn.Module, tokenizer: PreTrainedTokenizerBase, output: Path, split: str, keep_weights: bool) -> str:
+    """Saves a final trial's weights below its folder; what was done. Of fully tuned ones any number where that was asked for."""
+    if split != "test":
+        return NOT_FINAL
+    return save(model, tokenizer, str(output / FOLDER), sys.maxsize if keep_weights else FULL_WEIGHTS_BYTES)
 
 
 def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:

@@ -181,15 +181,11 @@ def _run(asked: _Asked, result: Result) -> None:
         return
     adapted.model.to(place).eval()
     _ended(asked, adapted.model, route)
-    counts = trial_rows.counted(trial, base, data.train, len(data.held_out), seq_len)
-    measured = measuring.peak_gib(_load(asked, 0, metrics), trial, counts)
-    metrics["memory_estimate_gib"] = max(metrics["memory_estimate_gib"], measured)
 
     scored = _score(tuned, before, route, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
-        folder, most = str(output / saved.FOLDER), saved.most_bytes(trial.evaluation.split, device.keep_weights)
-        facts["adapter"] = saved.save(adapted.model, base.tokenizer, folder, most) if most else saved.NOT_FINAL
+        facts["adapter"] = saved.save_trial(adapted.model, base.tokenizer, output, trial.evaluation.split, device.keep_weights)
 
 
 def _ended(asked: _Asked, tuned: nn.Module, route: scaled.Route | None) -> None:
@@ -214,6 +210,9 @@ def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result
         beside: dict[str, Any] = {"curriculum": curriculum, "reference": tuned.reference}
         how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, **beside)
         trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
+    counts = trial_rows.counted(trial, base, data.train, len(data.held_out), tuned.seq_len)
+    measured = measuring.peak_gib(_load(asked, 0, result.metrics), trial, counts)
+    result.metrics["memory_estimate_gib"] = max(way.peak_gib, measured)
     summary.add_training(result, trained)
     result.seconds = keeper.earlier_seconds or 0.0  # `run` adds those of this process
     if keeper.trouble:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from transformers import LlamaConfig
 
 from core import adapters
 from core import model as models
@@ -32,7 +33,7 @@ class Knows(torch.nn.Module):
     def __init__(self, ends: bool = False, stops: bool = True, sure: float = 20.0) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.zeros(1))
-        self.config = SimpleNamespace(quantization_config=None)
+        self.config = LlamaConfig(hidden_size=64, intermediate_size=128)
         self.ends, self.stops, self.sure = ends, stops, sure
 
     def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig
 
 from core import lab
 from core.data import encode, rows
@@ -104,7 +104,7 @@ class Answers(torch.nn.Module):
 
     def __init__(self, n_tokens: int, instead_of: tuple[int, int]) -> None:
         super().__init__()
-        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.weight, self.config = torch.nn.Parameter(torch.zeros(1)), LlamaConfig(hidden_size=64, intermediate_size=128)
         self.n_tokens, self.instead_of = n_tokens, instead_of
 
     def forward(self, input_ids: torch.Tensor, **_: object) -> SimpleNamespace:
