@@ -22,6 +22,5 @@ def _together(one: Cost, batch_size: int, load: Load) -> tuple[float, float, flo
     if not one.most:
         return scored, 0.0, 0.0
     length = one.length + one.most
-    fits = memory.LARGEST_CACHE // (load.shape.cached_bytes(memory.WEIGHT_BYTES[load.weights]) * length)
-    n = min(batch_size, one.written / one.most, max(1.0, fits))
+    n = min(batch_size, one.written / one.most, load.shape.written_together(memory.WEIGHT_BYTES[load.weights], length))
     return scored, n * one.length, n * length

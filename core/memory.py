@@ -93,6 +93,10 @@ class Shape:
         """Keys and values that writing keeps, a token of the text so far."""
         return 2 * self.layers * self.key * value_bytes
 
+    def written_together(self, value_bytes: int, n_tokens: float) -> int:
+        """How many texts of so many tokens have their keys and values in LARGEST_CACHE; at least one."""
+        return max(1, int(LARGEST_CACHE // (self.cached_bytes(value_bytes) * n_tokens)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
@@ -122,19 +126,28 @@ class Load:
         return (self.n_parameters - self.n_quantized) * WEIGHT_BYTES[self.weights] + self.n_quantized * self.quantized_bytes
 
     @property
-    def fixed_bytes(self) -> float:
-        """Whatever the batch is: the base, which stays as the reference, and what is trained."""
+    def standing_bytes(self) -> float:
+        """Whatever is done: the process, the base, which stays as the reference, and beside it what of the tuned model is not
+        trained."""
         copied = (self.n_parameters - self.trainable) * 4 if self.changes_base else 0
-        held = self.base_bytes + copied + self.trainable * TRAINED_BYTES + self.state_bytes
+        return PROCESS_BYTES[self.device] + self.base_bytes * (1 + self.copies_base) + copied
+
+    @property
+    def fixed_bytes(self) -> float:
+        """In training, whatever the batch is."""
+        held = self.standing_bytes + self.trainable * TRAINED_BYTES + self.state_bytes
         if self.changes_base and self.bf16:
             held += self.n_parameters * 2  # what autocast computes with
-        if self.copies_base:
-            held += self.base_bytes
         if self.keeps_start and not self.changes_base:  # weights of the base began as the base's own
             held += self.trainable * 4
         if self.keeps_best and self.device == "cpu":
             held += self.trainable * 4
-        return held + PROCESS_BYTES[self.device]
+        return held
+
+    @property
+    def holes(self) -> float:
+        """How much more its activations take than they are."""
+        return 1.0 if self.changes_base else HOLES[self.device]
 
     @property
     def bf16(self) -> bool:
@@ -143,13 +156,8 @@ class Load:
     def measuring_bytes(self, length: float, scored: float, begun: float, written: float) -> float:
         """Of measuring, once training has given back what it held: with so many tokens of texts of this length scored at a time,
         or of texts that are written together so many in their prompts and in the end."""
-        held = self.base_bytes + self.trainable * 4 + PROCESS_BYTES[self.device]
-        if self.changes_base:
-            held += (self.n_parameters - self.trainable) * 4
-        if self.copies_base:
-            held += self.base_bytes
-        passing = self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(length)
-        passing *= 1.0 if self.changes_base else HOLES[self.device]
+        held = self.standing_bytes + self.trainable * 4
+        passing = (self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(length)) * self.holes
         cached = self.shape.cached_bytes(WEIGHT_BYTES[self.weights])
         logits = min(scored * self.vocabulary, LARGEST_PIECE) * SCORED_BYTES
         return held + max(scored * passing + logits, begun * (passing + cached), written * cached)
@@ -165,7 +173,7 @@ class Load:
         each = LOGITS_BYTES + (DIVERGENCE_BYTES if self.beside_base else 0)
         logits = min(tokens * self.vocabulary, LARGEST_PIECE) * each
         held = tokens * (kept + self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(self.longest) / 2)
-        return self.fixed_bytes + logits + held * (1.0 if self.changes_base else HOLES[self.device])
+        return self.fixed_bytes + logits + held * self.holes
 
 
 def dtype(model: Model, device: str) -> str:

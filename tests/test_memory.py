@@ -116,17 +116,10 @@ SMOL = {
     "num_attention_heads": 9,
     "num_key_value_heads": 3,
 }
-SMOL_LOAD = memory.Load(
-    shape=memory.Shape.of(SMOL),
-    n_parameters=134_515_008,
-    trainable=4_884_480,
-    longest=64,
-    vocabulary=49_152,
-    weights="float32",
-    device="cpu",
-    changes_base=False,
-    state_bytes=8 * 4_884_480,
-)
+SMOL_LOAD = replace(
+    LOAD, shape=memory.Shape.of(SMOL), n_parameters=134_515_008, trainable=4_884_480, longest=64, vocabulary=49_152,
+    weights="float32", device="cpu", state_bytes=8 * 4_884_480,
+)  # fmt: skip
 
 
 def test_measures_take_a_pass_with_its_logits_or_the_texts_that_are_written() -> None:

@@ -12,7 +12,6 @@ import torch
 from torch import nn
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from core import memory
 from core.adapters import virtual
 from core.data import encode
 from core.data.rows import Row
@@ -124,18 +123,13 @@ def _batches(model: nn.Module, lengths: Sequence[int], how: Decoding, context: i
     rooms = [how.most if context is None else min(how.most, context - n) for n in lengths]
     easy = [i for i, room in enumerate(rooms) if room == how.most and lengths[i]]
     if easy:
-        size = min(how.batch_size, _rows_at_once(model, max(lengths[i] for i in easy) + how.most))
+        value_bytes, longest = next(model.parameters()).element_size(), max(lengths[i] for i in easy) + how.most
+        size = min(how.batch_size, shape_of(model).written_together(value_bytes, longest))
         for batch in batches_by_length([lengths[i] for i in easy], size):
             yield [easy[i] for i in batch], how.most
     for i, room in enumerate(rooms):
         if 0 < room < how.most:
             yield [i], room
-
-
-def _rows_at_once(model: nn.Module, n_tokens: int) -> int:
-    """How many sequences of so many tokens have their keys and values in memory.LARGEST_CACHE."""
-    each = shape_of(model).cached_bytes(next(model.parameters()).element_size())
-    return max(1, memory.LARGEST_CACHE // (each * n_tokens))
 
 
 def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding, most: int) -> list[Written]:

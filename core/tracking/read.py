@@ -144,12 +144,17 @@ def damaged(uri: str, run_id: str, reason: str) -> BadInput:
     return BadInput(f"{redacted(uri)}: {text}", field="--tracking-uri")
 
 
+def _sweep_run(uri: str, experiment: str, sweep: str) -> Run | None:
+    """The sweep's own run."""
+    with _experiment(uri, experiment) as (reader, ids):
+        return next(iter(search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})), None)
+
+
 def read_repeated(uri: str, experiment: str, sweep: str) -> list[dict[str, Any]]:
     """The arms of a sweep that were not run, as they are the same runs as others: "arm", "of", and "fields", in which they were
     meant to differ."""
-    with _experiment(uri, experiment) as (reader, ids):
-        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
-    found: list[dict[str, Any]] = json.loads(runs[0].data.tags.get(REPEATED, "[]")) if runs else []
+    run = _sweep_run(uri, experiment, sweep)
+    found: list[dict[str, Any]] = json.loads(run.data.tags.get(REPEATED, "[]")) if run else []
     return found
 
 
@@ -159,9 +164,8 @@ def read_looks(uri: str, experiment: str, sweep: str) -> Looks:
     Raises:
         BadInput: what the store keeps of them is damaged.
     """
-    with _experiment(uri, experiment) as (reader, ids):
-        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
-    tags = runs[0].data.tags if runs else {}
+    run = _sweep_run(uri, experiment, sweep)
+    tags = run.data.tags if run else {}
     try:
         return Looks.from_json(tags.get(MOST_SEEDS, ""), tags.get(LOOKS, ""))
     except (ValueError, TypeError, AttributeError) as error:
@@ -171,18 +175,16 @@ def read_looks(uri: str, experiment: str, sweep: str) -> Looks:
 
 def read_status(uri: str, experiment: str, sweep: str) -> str:
     """How far a sweep is by its own run: RUNNING (or killed at once), FINISHED, KILLED; "" where there is none."""
-    with _experiment(uri, experiment) as (reader, ids):
-        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
-    return str(runs[0].info.status) if runs else ""
+    run = _sweep_run(uri, experiment, sweep)
+    return str(run.info.status) if run else ""
 
 
 def read_claims(uri: str, experiment: str, sweep: str) -> str:
     """What the claims of a sweep said before its first seed, as the sweep recorded it (claims.json); "" where it did not."""
-    with _experiment(uri, experiment) as (reader, ids):
-        runs = search_runs(reader, ids, {SWEEP: sweep, KIND: "sweep"})
-    if not runs or CLAIMS not in runs[0].data.tags:
+    run = _sweep_run(uri, experiment, sweep)
+    if run is None or CLAIMS not in run.data.tags:
         return ""
-    text = _artifact(uri, runs[0].info.run_id, str(runs[0].info.artifact_uri), CLAIMS_FILE)
+    text = _artifact(uri, run.info.run_id, str(run.info.artifact_uri), CLAIMS_FILE)
     return text.decode(errors="replace") if text is not None else ""
 
 
