@@ -149,7 +149,7 @@ class Parts:
 def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phase) -> Parts:
     """A trial's time, run with micro-batches of `way`."""
     one, evaluation = sizes(trial.model, how.device), trial.evaluation
-    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in measured_once(trial, inputs, phase).items()}
+    taken = {name: seconds(cost, one, how, evaluation.batch_size) for name, cost in of_measures(trial, inputs, phase).items()}
     once = each = sum(taken.values())
     measured = len(along.stops(evaluation.every, inputs.steps)) * each
     if measured and phase is Phase.FINAL:
@@ -168,7 +168,7 @@ def parts(trial: Trial, inputs: Inputs, how: Speed, way: memory.Fit, phase: Phas
     return Parts(loading, training(trial, inputs, one, how, way), {name: n for name, n in taken.items() if n}, once)
 
 
-def measured_once(trial: Trial, inputs: Counts, phase: Phase) -> dict[str, Cost]:
+def of_measures(trial: Trial, inputs: Counts, phase: Phase) -> dict[str, Cost]:
     """What each of a trial's measures reads and writes, by its name."""
     asked = [name for name in tasks.chosen(trial) if phase is Phase.FINAL or not tasks.TASKS[name].final_only]
     of_tasks: dict[str, Cost] = {name: tasks.TASKS[name].cost(trial, inputs) for name in asked}

@@ -2,9 +2,9 @@
 
 What is counted in training: the weights; for what is trained a gradient and what the optimizer keeps; what the backward pass
 needs of a micro-batch of rows padded to the longest; a layer's work in progress; logits, which are made in pieces (core/head.py).
-In measuring, which comes after it: the weights, and a pass or keys and values (core/measuring.py). The bytes per token and layer
-were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py counts them anew. Other
-architectures differ by what they keep beside.
+In measuring, which comes after it: the weights, and a pass or keys and values (core/memory_of_measures.py). The bytes per token
+and layer were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py counts them
+anew. Other architectures differ by what they keep beside.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ WEIGHT_BYTES = {"float32": 4, "bfloat16": 2}
 TRAINED_BYTES = 8  # float32: weight and gradient
 PROCESS_BYTES = {"cpu": 0.75 * GIB, "cuda": 0.0}  # what a worker's libraries hold (CPU: the resident set is measured)
 LARGEST_PIECE = 1 << 25  # logits (tokens × vocabulary) that core/head.py makes at a time: 128 MiB in float32
-# When a model is scored, whatever evaluation.batch_size is: tokens that it reads at a time, and on a CPU, which gains nothing by
-# large passes, of how many a layer's work in progress is at most this (but of one text as many as it has).
+# When a model is scored, whatever evaluation.batch_size is (but by lm-eval, which has its own passes): tokens that it reads at a
+# time, and on a CPU, which gains nothing by large passes, of how many a layer's work in progress is at most this (but of one text
+# as many as it has).
 MOST_SCORED, MOST_PASSING = 1 << 14, 128 << 20
 LARGEST_CACHE = 2 << 30  # bytes of keys and values of the texts that are written together
 LOGITS_BYTES = 4 * 4  # value, softmax, gradient and one in progress
@@ -98,6 +99,18 @@ class Shape:
         return max(1, int(LARGEST_CACHE // (self.cached_bytes(value_bytes) * n_tokens)))
 
 
+@dataclass(frozen=True)
+class Together:
+    """What goes through a model at a time when it is measured: tokens that are scored, of texts of this length; of texts that are
+    written together, tokens of their prompts and all in the end. `whole`: logits of all that is scored, not of pieces of it."""
+
+    length: float = 0.0
+    scored: float = 0.0
+    begun: float = 0.0
+    written: float = 0.0
+    whole: bool = False
+
+
 @dataclass(frozen=True, kw_only=True)
 class Load:
     """A trial's sizes: parameters of the base and of what is trained, its longest row in tokens, its vocabulary, in which
@@ -119,6 +132,8 @@ class Load:
     beside_base: bool = False  # the base reads every micro-batch too (train.kl_to_base)
     keeps_start: bool = False  # what an adapter began as, beside it (train.l2_to_base, evaluation.scales)
     can_checkpoint: bool = True
+    measures_along: bool = False  # in training too (evaluation.every)
+    measures_shares: bool = False  # of the way from the base, beside which the end is kept (evaluation.scales)
 
     @property
     def base_bytes(self) -> float:
@@ -153,14 +168,16 @@ class Load:
     def bf16(self) -> bool:
         return self.weights != "float32" and self.device == "cuda"
 
-    def measuring_bytes(self, length: float, scored: float, begun: float, written: float) -> float:
-        """Of measuring, once training has given back what it held: with so many tokens of texts of this length scored at a time,
-        or of texts that are written together so many in their prompts and in the end."""
-        held = self.standing_bytes + self.trainable * 4
-        passing = (self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(length)) * self.holes
+    def measuring_bytes(self, one: Together) -> float:
+        """Of measuring, once training has given back what it held, or along it."""
+        copies = 1 + (2 + (not self.changes_base) if self.measures_shares else 0)  # where it began and ended, and what is between
+        held = self.standing_bytes + self.trainable * 4 * copies
+        held = max(held, self.fixed_bytes) if self.measures_along else held
+        passing = (self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(one.length)) * self.holes
         cached = self.shape.cached_bytes(WEIGHT_BYTES[self.weights])
-        logits = min(scored * self.vocabulary, LARGEST_PIECE) * SCORED_BYTES
-        return held + max(scored * passing + logits, begun * (passing + cached), written * cached)
+        n_logits = one.scored * self.vocabulary
+        logits = (n_logits if one.whole else min(n_logits, LARGEST_PIECE)) * SCORED_BYTES
+        return held + max(one.scored * passing + logits, one.begun * (passing + cached), one.written * cached)
 
     def peak_bytes(self, rows: int, checkpointing: bool) -> float:
         """Of a step over micro-batches of so many rows."""
@@ -213,6 +230,8 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
         keeps_best=trial.train.keep == BEST,
         beside_base=trial.train.kl_to_base > 0,
         keeps_start=trial.train.l2_to_base > 0 or trial.evaluation.scales is not None,
+        measures_along=trial.evaluation.every is not None,
+        measures_shares=trial.evaluation.scales is not None,
         n_quantized=n_quantized,
         quantized_bytes=each,
         copies_base=method.copies_base,

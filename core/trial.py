@@ -21,8 +21,8 @@ from torch import nn
 from core import (
     adapters,
     hardware,
-    measuring,
     memory,
+    memory_of_measures,
     model,
     preference,
     resume,
@@ -51,7 +51,7 @@ from core.result import Result
 from core.row_scores import Scoring
 from core.settings import Train, Trial
 from core.signs import Sign
-from core.states import State
+from core.states import Phase, State
 from core.tasks import drift, own_texts, samples
 from core.tasks.along import Along
 from core.tasks.measurement import Measurement, Subject, shared
@@ -200,7 +200,7 @@ def _ended(asked: _Asked, tuned: nn.Module, route: scaled.Route | None) -> None:
 def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result: Result) -> Trained:
     """Trains the model in place, from where an earlier attempt got to; what came of it is in the result too."""
     trial, output, device, facts, keeper = asked.trial, asked.output, asked.device, result.facts, asked.keeper
-    way = _way(asked, max(len(row.ids) for row in data.train), trial.train, result.metrics)
+    way, load = _way(asked, max(len(row.ids) for row in data.train), trial.train, result.metrics)
     facts |= {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
     trained = preference.begun(keeper) if trial.prefer.on else None
     if trained is None:
@@ -210,8 +210,8 @@ def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result
         beside: dict[str, Any] = {"curriculum": curriculum, "reference": tuned.reference}
         how = train.Run(trial.train, trial.seed, device, asked.mixed, str(output), *memories, keeper, along, **beside)
         trained = train.fit(tuned.model, tuned.tokenizer, data.train, how)
-    counts = trial_rows.counted(trial, base, data.train, len(data.held_out), tuned.seq_len)
-    measured = measuring.peak_gib(_load(asked, 0, result.metrics), trial, counts)
+    phase = Phase.FINAL if trial.evaluation.split == "test" else Phase.TUNE
+    measured = memory_of_measures.peak_gib(load, trial, data.counted, phase)
     result.metrics["memory_estimate_gib"] = max(way.peak_gib, measured)
     summary.add_training(result, trained)
     result.seconds = keeper.earlier_seconds or 0.0  # `run` adds those of this process
@@ -226,13 +226,14 @@ def _prefer(asked: _Asked, tuned: Subject, first: Trained, pairs: Sequence[Encod
     own = trial.second_stage(len(pairs))
     longest = trial.prefer.sequences * max(len(one.ids) for pair in pairs for one in (pair.chosen, pair.rejected))
     first_gib = result.metrics["memory_estimate_gib"]
-    way = _way(asked, longest, own, result.metrics)
-    result.metrics["memory_estimate_gib"] = max(way.peak_gib, first_gib)
+    way, _ = _way(asked, longest, own, result.metrics)  # until this stage has ended the estimate is of it alone
     result.facts |= {"prefer_micro_batch_size": str(way.micro_batch_size)}
     memories = way.micro_batch_size, way.checkpointing
     of_stage: dict[str, Any] = {"prefer": trial.prefer, "after": first}
     how = train.Run(own, trial.seed, asked.device, asked.mixed, str(asked.output), *memories, keeper, **of_stage)
-    summary.add_preference(result, preference.fit(tuned.model, tuned.tokenizer, pairs, how), first)
+    trained = preference.fit(tuned.model, tuned.tokenizer, pairs, how)
+    result.metrics["memory_estimate_gib"] = max(way.peak_gib, first_gib)
+    summary.add_preference(result, trained, first)
 
 
 def _along(asked: _Asked, base: model.Base, tuned: Subject) -> Along | None:
@@ -271,17 +272,13 @@ def _score(tuned: Subject, before: list[Measurement], route: scaled.Route | None
     return True
 
 
-def _way(asked: _Asked, longest: int, how: Train, metrics: dict[str, float]) -> memory.Fit:
+def _way(asked: _Asked, longest: int, how: Train, metrics: dict[str, float]) -> tuple[memory.Fit, memory.Load]:
     """How optimizer steps over rows of at most so many tokens are made to fit into the trial's share of the memory."""
-    load = _load(asked, longest, metrics)
+    trainable = int(metrics["trainable_parameters"])
+    load = memory.load(asked.trial, bases.read(asked.trial.model), trainable, longest, asked.device.kind)
     way = memory.fit(load, how, asked.available_gib)
     metrics["memory_estimate_gib"], metrics["memory_base_gib"] = way.peak_gib, load.base_bytes / memory.GIB
-    return way
-
-
-def _load(asked: _Asked, longest: int, metrics: Mapping[str, float]) -> memory.Load:
-    trainable = int(metrics["trainable_parameters"])
-    return memory.load(asked.trial, bases.read(asked.trial.model), trainable, longest, asked.device.kind)
+    return way, load
 
 
 def _before(asked: _Asked, base: model.Base, untouched: Subject) -> list[Measurement]:

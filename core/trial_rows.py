@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import fmean
@@ -27,15 +27,6 @@ REPLAY_STREAM = 1_000_000  # replayed documents are drawn like those of pretrain
 
 
 @dataclass(frozen=True)
-class Tokens:
-    """The trial's rows as tokens."""
-
-    train: tuple[encode.Encoded, ...]
-    held_out: tuple[encode.Encoded, ...]
-    difficulties: tuple[float | None, ...] = ()  # of the training sequences, where they come in an order of their own
-
-
-@dataclass(frozen=True)
 class Counted:
     """What of a trial's rows decides how much its measures read and write (core/tasks/costs.py)."""
 
@@ -48,15 +39,26 @@ class Counted:
     own_template: bool
 
 
-def counted(trial: Trial, base: model.Base, rows: Sequence[encode.Encoded], n_eval_rows: int, seq_len: int) -> Counted:
-    """Of the rows that it learns from."""
+@dataclass(frozen=True)
+class Tokens:
+    """The trial's rows as tokens."""
+
+    train: tuple[encode.Encoded, ...]
+    held_out: tuple[encode.Encoded, ...]
+    counted: Counted
+    difficulties: tuple[float | None, ...] = ()  # of the training sequences, where they come in an order of their own
+
+
+def _counted(scoring: Scoring, training: encode.Batch, scored: encode.Batch) -> Counted:
+    """Of the rows that it learns from, without old text that is replayed: as they would be asked and answered."""
+    trial, base, rows = scoring.trial, scoring.base, training.rows
     taught = [sum(row.mask) for row in rows]
     return Counted(
-        n_eval_rows,
+        len(scored.rows),
         fmean(len(row.ids) for row in rows),
         fmean(taught),
         max(taught),
-        seq_len,
+        scoring.seq_len,
         checkpoint.drift_tokens(trial.evaluation.drift_tokens, context_of(base.model)),
         encode.brings_template(base.tokenizer),
     )
@@ -122,7 +124,8 @@ def encoded(scoring: Scoring, result: Result, chosen: selection.Selection) -> To
         "template_leaves_out": ", ".join(f"{kind} ({n} rows)" for kind, n in sorted(training.dropped.items())) or "nothing",
     }
     taught = _taught(trial, base, training.rows, seq_len, result)
-    return Tokens(taught, scored.rows, _difficulties(scoring, chosen.train, taught, facts))
+    counts = _counted(scoring, training, scored)
+    return Tokens(taught, scored.rows, counts, _difficulties(scoring, chosen.train, taught, facts))
 
 
 def _counts(chosen: selection.Selection, training: encode.Batch, scored: encode.Batch) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """`--budget 2h`: a sweep that is made to fit into a time, and `--smoke` of a model that is not the laboratory's.
 
-What is lowered goes in an order that hurts verdicts least: what is only looked at, tuning points, evaluation items, steps and
-rows, seeds. Each is lowered as far as it must be before the next is touched; where that does not do, again and further, with a
-caution. The choice is kept in the output directory, so that
-the same command goes on with the same sweep, however fast the machine is by then.
+What is lowered goes in an order that hurts verdicts least: what is only looked at, texts that forgetting is measured on, tuning
+points, evaluation items, steps and rows, seeds. Each is lowered as far as it must be before the next is touched; where that does
+not do, again and further, with a caution. The choice is kept in the output directory, so that the same command goes on with the
+same sweep, however fast the machine is by then.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from core import tasks
 from core.data.rows import is_lab
 from core.errors import BadInput, one_line
 from core.experiment import Experiment
@@ -101,7 +102,7 @@ def lowerings(experiment: Experiment, least: Least, n_rows: int, fixed: Sequence
         "evaluation.drift_samples": least.drift_samples,
         "evaluation.drift_tokens": least.drift_tokens,
     }
-    if rows != "evaluation.max_rows" and values["evaluation.base_text"] is not None:
+    if _of_base_text_alone(experiment) and values["evaluation.base_text"] is not None:
         floors["evaluation.max_rows"] = least.drift_samples
     found = [] if is_lab(str(values["data.source"])) else [_plain(values, name, floor) for name, floor in floors.items()]
     if least.new_tokens and not is_lab(str(values["data.source"])):
@@ -114,6 +115,11 @@ def lowerings(experiment: Experiment, least: Least, n_rows: int, fixed: Sequence
     varied |= set(experiment.search.space) if experiment.search else set()
     taken = varied - {"data.n_examples"} | set(fixed)
     return [one for one in found if one.values and one.name not in taken]
+
+
+def _of_base_text_alone(experiment: Experiment) -> bool:
+    """Whether `evaluation.max_rows` says how much of the base text is read, and of no task how many rows."""
+    return all(tasks.TASKS[name].rows_in != "evaluation.max_rows" for name in tasks.chosen(experiment.base))
 
 
 def _plain(values: Mapping[str, Any], name: str, floor: int) -> Lowering:
@@ -218,7 +224,7 @@ def told(before: Experiment, after: Experiment, order: Sequence[Lowering], chose
     if lost := [arm.label for arm in arms(before) if arm.label not in labels]:
         said.append(f"caution: arms lost: {', '.join(lost)}: claims about them cannot be decided")
     bearable = dict(BEARABLE)
-    if overrides.field_of_rows(after) != "evaluation.max_rows":  # then that is of the base text
+    if _of_base_text_alone(after):
         bearable["evaluation.max_rows"] = BUDGET.drift_samples
     if weak := [name for name, least in bearable.items() if isinstance(now := chosen.get(name), int) and now < least]:
         least = ", ".join(f"{name} {bearable[name]}" for name in weak)

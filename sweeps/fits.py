@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from core import base as bases
-from core import measuring, memory
+from core import memory, memory_of_measures
 from core.adapters import METHODS
 from core.errors import BadInput
 from core.hardware import available_gib
 from core.preflight import Inputs
 from core.settings import Trial
+from core.states import Phase
 from sweeps.plan import Plan
 from sweeps.resources import Resources
 
@@ -20,16 +21,22 @@ from sweeps.resources import Resources
 def needs(trial: Trial, inputs: Inputs, share: Resources) -> memory.Fit:
     """How the trial fits into its share of the memory, its measures too; a cluster's machines are not known before its trials
     run there."""
-    kind = share.device.kind
-    base, there = bases.read(trial.model), available_gib(share.device) if share.local else math.inf
-    load = memory.load(trial, base, inputs.trainable_parameters, inputs.longest_tokens, kind)
-    found = memory.fit(load, trial.train, there)
-    found = replace(found, peak_gib=max(found.peak_gib, measuring.peak_gib(load, trial, inputs)))
-    if (pairs := inputs.pairs) is None:
-        return found
-    load = memory.load(trial, base, inputs.trainable_parameters, trial.prefer.sequences * pairs.longest_tokens, kind)
-    second = memory.fit(load, trial.second_stage(pairs.n_used), there)
-    return replace(found, peak_gib=max(found.peak_gib, second.peak_gib))
+    there = available_gib(share.device) if share.local else math.inf
+    found, peak = memory.fit(_load(trial, inputs, inputs.longest_tokens, share), trial.train, there), 0.0
+    if (pairs := inputs.pairs) is not None:
+        load = _load(trial, inputs, trial.prefer.sequences * pairs.longest_tokens, share)
+        peak = memory.fit(load, trial.second_stage(pairs.n_used), there).peak_gib
+    return replace(found, peak_gib=max(found.peak_gib, peak, _measures(trial, inputs, share)))
+
+
+def _load(trial: Trial, inputs: Inputs, longest: int, share: Resources) -> memory.Load:
+    return memory.load(trial, bases.read(trial.model), inputs.trainable_parameters, longest, share.device.kind)
+
+
+def _measures(trial: Trial, inputs: Inputs, share: Resources) -> float:
+    """GiB that a final trial's measures take."""
+    load = _load(trial, inputs, inputs.longest_tokens, share)
+    return memory_of_measures.peak_gib(load, trial, inputs, Phase.FINAL)
 
 
 def check(plan: Plan, known: Mapping[Trial, Inputs], share: Resources) -> None:
@@ -41,7 +48,18 @@ def check(plan: Plan, known: Mapping[Trial, Inputs], share: Resources) -> None:
     for trial, label in plan.probes.items():
         peak, there = needs(trial, known[trial], share).peak_gib, available_gib(share.device)
         if share.local and peak > there:
-            lower = [f"data.seq_len_tokens={known[trial].longest_tokens // 2}", "--concurrency 1"][: 1 + (share.slots > 1)]
+            measured = _measures(trial, known[trial], share) >= peak
+            shorter = [f"data.seq_len_tokens={known[trial].longest_tokens // 2}"]
+            lower = (_of_measures(trial) if measured else []) or shorter
+            lower += ["--concurrency 1"] if share.slots > 1 else []
             lower += ["adapter.method=lora"] if METHODS[trial.adapter.method].changes_base else ["model.quantization=nf4"]
-            text = f"a trial of {label} takes about {peak:.1f} GiB at least, its share of the memory is {there:.1f}"
+            which = "what is measured in a trial" if measured else "a trial"
+            text = f"{which} of {label} takes about {peak:.1f} GiB at least, its share of the memory is {there:.1f}"
             raise BadInput(f"{text}; lower it: {', '.join(lower)}, or a smaller model", field="model.name")
+
+
+def _of_measures(trial: Trial) -> list[str]:
+    """What makes measures take less."""
+    evaluation = trial.evaluation
+    sizes = {"evaluation.batch_size": evaluation.batch_size, "evaluation.max_new_tokens": evaluation.max_new_tokens or 1}
+    return [f"{name}={size // 2}" for name, size in sizes.items() if size > 1]

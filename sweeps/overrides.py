@@ -10,8 +10,8 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
+from core import tasks
 from core.data import mixture
-from core.data.kinds import kind_of
 from core.errors import BadInput, Problems, nearest
 from core.experiment import Experiment, LogUniform, OpenSearch
 from core.fields import flatten, parse_value, replace_field
@@ -256,9 +256,9 @@ def with_tune_trials(experiment: Experiment, count: int) -> Experiment:
 
 
 def field_of_rows(experiment: Experiment) -> str:
-    """What says on how many rows quality is measured. Where tasks make their own questions, `max_rows` is of the base text."""
-    own = kind_of(str(flatten(experiment.base)["data.source"])).own_questions
-    return "evaluation.items_per_task" if own else "evaluation.max_rows"
+    """What says on how many rows, or questions of each task, quality is measured."""
+    giving = next(name for name in tasks.chosen(experiment.base) if tasks.TASKS[name].gives_quality)
+    return tasks.TASKS[giving].rows_in
 
 
 def with_eval_rows(experiment: Experiment, count: int) -> Experiment:

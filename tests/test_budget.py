@@ -11,7 +11,7 @@ import experiments
 from core.errors import BadInput
 from core.experiment import Experiment
 from core.fields import replace_field
-from sweeps import budget, fitted
+from sweeps import budget, fitted, overrides
 from sweeps.budget import BUDGET, FURTHER, SMOKE, Kept
 from sweeps.options import Options, parse
 from sweeps.plan import arms
@@ -108,6 +108,20 @@ def test_of_generated_questions_the_base_text_is_lowered_first() -> None:
     assert "evaluation.max_rows" not in [one.name for one in budget.lowerings(REAL, BUDGET, 1_000)]
     said = budget.told(read, read, budget.lowerings(read, BUDGET, 1_000), {"evaluation.max_rows": 16})
     assert not any(line.startswith("caution: so little") for line in said)
+
+
+@pytest.mark.parametrize(("asked", "rows"), [("gym+ifeval", "evaluation.items_per_task"), ("ifeval", "evaluation.max_rows")])
+def test_rows_of_a_task_are_not_lowered_as_base_text(asked: str, rows: str) -> None:
+    """IFEval asks `max_rows` of its own, whatever the source: where it is the quality, of as many as verdicts need."""
+    read = replace(REAL, base=replace_field(REAL.base, "evaluation.base_text", "novel.txt"))
+    read = replace(read, base=replace_field(read.base, "evaluation.tasks", asked))
+    assert overrides.field_of_rows(read) == rows
+    order = budget.lowerings(read, BUDGET, 1_000)
+    names = [one.name for one in order]
+    assert names.index(rows) > names.index("--tune-trials")
+    assert all(min(one.values) == BUDGET.eval_rows for one in order if one.name == "evaluation.max_rows")
+    said = budget.told(read, read, order, {"evaluation.max_rows": 16})
+    assert any("would keep evaluation.max_rows 100" in line for line in said)
 
 
 def test_where_rows_vary_the_largest_levels_go_and_their_arms_are_named() -> None:

@@ -242,6 +242,34 @@ def test_rows_drawn_for_one_fold_are_those_of_another() -> None:
     assert [rows[:5] for rows in many] == [rows[:5] for rows in alone]
 
 
+def test_rows_that_were_not_drawn_for_an_interruption_are_drawn_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was interrupted in drawing does not count as all that a family has."""
+    family = gym.families("x", SOURCE)[0]
+    gym._begun.cache_clear()
+    whole = gym._first("x", SOURCE, family, 20)
+    gym._begun.cache_clear()
+    normal = gym.normal
+
+    def interrupted(text: str) -> str:
+        monkeypatch.setattr(gym, "normal", normal)
+        raise KeyboardInterrupt
+
+    gym._first("x", SOURCE, family, 3)
+    monkeypatch.setattr(gym, "normal", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        gym._first("x", SOURCE, family, 20)
+    assert gym._first("x", SOURCE, family, 20) == whole
+
+
+def test_a_fold_parts_nothing_where_the_families_are_not_asked() -> None:
+    import numpy as np
+
+    from core.tasks.measurement import Measurement
+
+    other = [Measurement("exact_match/single", "quality", ("a",), ("a/0",), np.ones(1), np.ones(1))]
+    assert tasks.in_fold(other, Data(source=SOURCE, held_out_fold=1)) == other
+
+
 @pytest.mark.parametrize(
     ("field", "value", "says"),
     [

@@ -12,10 +12,16 @@ import transformers
 from test_trial import run, tiny
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from core import adapters, measuring, memory, train
+from core import adapters, memory, memory_of_measures, preflight, train
+from core.errors import BadInput
+from core.experiment import Experiment
+from core.fields import replace_field
 from core.settings import Data, Full, Lora, Model, Train, Trial
-from core.states import State
+from core.states import Phase, State
 from core.trial_rows import Counted
+from sweeps import fits
+from sweeps.plan import Plan
+from sweeps.resources import Resources
 
 SIZES = {"hidden_size": 64, "intermediate_size": 160, "num_attention_heads": 4, "num_key_value_heads": 2, "vocab_size": 64}
 ROWS, TOKENS = 2, 64
@@ -128,14 +134,56 @@ def test_measures_take_a_pass_with_its_logits_or_the_texts_that_are_written() ->
         model=Model(name="m"), data=Data(source="rows.jsonl", n_examples=8), adapter=Lora(), train=Train(epochs=1), seed=0
     )
     read = replace(plain, evaluation=replace(plain.evaluation, base_text="text.txt", max_rows=24))
-    few, windows = (measuring.peak_gib(SMOL_LOAD, trial, counts) for trial in (plain, read))
-    held = SMOL_LOAD.measuring_bytes(0, 0, 0, 0) / memory.GIB
+
+    def peak(trial: Trial, load: memory.Load = SMOL_LOAD, phase: Phase = Phase.FINAL) -> float:
+        return memory_of_measures.peak_gib(load, trial, counts, phase)
+
+    few, windows = peak(plain), peak(read)
+    held = SMOL_LOAD.measuring_bytes(memory.Together()) / memory.GIB
     passing = SMOL_LOAD.shape.most_scored("cpu") * SMOL_LOAD.shape.passing_bytes(False) * 1.25 / memory.GIB
     assert windows == pytest.approx(held + passing + memory.LARGEST_PIECE * memory.SCORED_BYTES / memory.GIB)
     assert held < few <= windows
     # 64 texts of 60 tokens are gone on with by 2,000: as many at a time as their keys and values have room
     long = replace(plain, evaluation=replace(plain.evaluation, max_new_tokens=2_000, generations=64))
-    assert measuring.peak_gib(SMOL_LOAD, long, counts) == pytest.approx(held + memory.LARGEST_CACHE / memory.GIB, rel=0.05)
+    assert peak(long) == pytest.approx(held + memory.LARGEST_CACHE / memory.GIB, rel=0.05)
+    assert peak(long, phase=Phase.TUNE) < peak(long)  # prompts that people see are written to in final trials alone
+    # texts of the base are drawn all at a time; with a large cache that is the most
+    drawn = replace(plain, evaluation=replace(plain.evaluation, drift_samples=2_000))
+    assert peak(drawn) == pytest.approx(held + memory.LARGEST_CACHE / memory.GIB, rel=0.05)
+    # measured along its training, which goes on; and at shares of the way, whose ends are kept
+    trained = 4 * SMOL_LOAD.trainable / memory.GIB
+    assert peak(plain, replace(SMOL_LOAD, measures_along=True)) == pytest.approx(peak(plain) + 3 * trained)
+    assert peak(plain, replace(SMOL_LOAD, measures_shares=True)) == pytest.approx(peak(plain) + 3 * trained)
+
+
+def test_the_harness_scores_whole_batches() -> None:
+    """400 tokens × 64 items × 152,000 words in float32, with their logarithms."""
+    load = replace(SMOL_LOAD, vocabulary=152_000)
+    whole = memory.Together(400, 64 * 400, whole=True)
+    more = load.measuring_bytes(whole) - load.measuring_bytes(replace(whole, whole=False))
+    assert more == pytest.approx((64 * 400 * 152_000 - memory.LARGEST_PIECE) * memory.SCORED_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "lower"),
+    [
+        ("evaluation.max_new_tokens", 500, "evaluation.batch_size=32, evaluation.max_new_tokens=250, model.quantization=nf4"),
+        ("train.micro_batch_size", 24, "data.seq_len_tokens="),
+    ],
+)
+def test_what_does_not_fit_is_told_with_what_makes_it_smaller(
+    make_model: Callable[..., str], rows_file: str, monkeypatch: pytest.MonkeyPatch, field: str, value: int, lower: str
+) -> None:
+    """Measures that take more than training are lowered by what they read and write at a time."""
+    asked = replace_field(tiny(make_model("llama"), rows_file), "train.batch_size", 24)
+    asked = replace_field(replace_field(asked, field, value), "evaluation.generations", 64)
+    plan = Plan.of(Experiment(name="made_up", question="?", base=asked, vary={"adapter.rank": (1,)}), preflight.provenance)
+    known = {trial: replace(preflight.inspect(trial), longest_tokens=100) for trial in plan.probes}
+    monkeypatch.setattr(fits, "available_gib", lambda device: 0.1)
+    with pytest.raises(BadInput) as found:
+        fits.check(plan, known, Resources(1, 1))
+    assert lower in found.value.text
+    assert found.value.text.startswith("what is measured in a trial of") == (field == "evaluation.max_new_tokens")
 
 
 @pytest.mark.parametrize(

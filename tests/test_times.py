@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,7 +20,7 @@ from core.experiment import Experiment, LogUniform
 from core.fields import replace_field
 from core.hardware import Device
 from core.memory import Shape
-from core.settings import Full, Lora, Model, Trial
+from core.settings import Full, Lora, Model, Scalar, Trial
 from core.states import Phase, State
 from core.tasks.costs import Cost
 from sweeps import describe, overrides, times
@@ -122,6 +123,18 @@ def test_a_sweep_takes_its_trials_over_the_slots_and_what_each_worker_does_once(
     assert times.total(plan, share, rows) == pytest.approx(START_SECONDS + 2 * rows[0].final.once + trials)
     assert times.corrected(rows, {("lora r=1", Phase.TUNE): [2 * rows[0].tuning.seconds] * 3}) == pytest.approx(2)
     assert times.corrected(rows, {}) == 1
+
+
+def test_each_worker_measures_a_base_once_for_each_fold_that_changes_what_it_answers(make_model: Callable[..., str]) -> None:
+    """Two folds of two bases: four sets of scores in the laboratory, whose questions differ by fold; two of generated ones."""
+    other = make_model("llama"), make_model("qwen2")
+    for source, models, n in (("lab:curated", ("lab:base-0", "lab:base-1"), 4), ("reasoning-gym:gcd", other, 2)):
+        folds: dict[str, tuple[Scalar, ...]] = {"model.name": models * 2, "data.held_out_fold": (0, 0, 1, 1)}
+        base = replace_field(replace_field(EXPERIMENT.base, "data.source", source), "model.name", models[0])
+        asked = replace(EXPERIMENT, base=base, tune={}, tune_trials=0, with_seed=folds, seeds=tuple(range(4)))
+        plan = Plan.of(asked, preflight.provenance)
+        rows = times.rows(plan, Resources(1, 1))
+        assert times.once(plan, rows) == pytest.approx(n * rows[0].final.once), source
 
 
 def test_trials_that_wait_for_one_another_take_their_time_on_any_number_of_slots(monkeypatch: pytest.MonkeyPatch) -> None:

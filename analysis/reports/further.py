@@ -44,9 +44,9 @@ class Further:
 
     @property
     def unfinished(self) -> list[Remark]:
-        """What must be known where trials are missing that the sweep has planned."""
+        """What must be known where trials may be missing that the sweep has planned."""
         how = {"RUNNING": "is not through", "KILLED": "was interrupted"}.get(self.status)
-        rest = ": trials of its plan are missing, and this report took a look at the others (the same command goes on)"
+        rest = ": trials of its plan may be missing, and a claim that is estimated now was looked at (the same command goes on)"
         return [Remark(f"the sweep {how}", rest)] if how else []
 
     def with_costs(self, t: Tables[Any]) -> Further:

@@ -190,11 +190,15 @@ def load(field: str, source: str, fold: int, large: bool) -> Loaded:
 def _first(field: str, source: str, family: Family, n: int) -> list[dict[str, str]]:
     """The family's first `n` training rows, fewer where there are no more. They are the same in every fold, and drawn once."""
     rows, more = _begun(field, source, family)
-    rows.extend(itertools.islice(more, max(0, n - len(rows))))
+    try:
+        rows.extend(itertools.islice(more, max(0, n - len(rows))))
+    except BaseException:  # which ends `more`: the next call would take what there is for all
+        _begun.cache_clear()
+        raise
     return rows[:n]
 
 
-@functools.lru_cache(maxsize=64)
+@functools.lru_cache(maxsize=512)  # of more families than a few sources have, which are gone through in turn
 def _begun(field: str, source: str, family: Family) -> tuple[list[dict[str, str]], Iterator[dict[str, str]]]:
     """A family's training rows that have been drawn, which grow, and those that may be."""
     maker = _maker(field, source, family, "train")

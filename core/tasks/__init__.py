@@ -36,6 +36,11 @@ class Task:
     uses: tuple[str, ...] = ()  # fields of `evaluation` that would be ignored in silence without a task that uses them
     lowered_by: str = "evaluation.max_rows"  # what lowers its cost
 
+    @property
+    def rows_in(self) -> str:
+        """The field that says how many rows it asks, or questions of each of its tasks, of one that has such a field."""
+        return self.lowered_by.partition(" or ")[0]
+
 
 # The modules are named and not imported: they import torch, and preflight reads this table without it.
 def _measured_by(module: str, function: str = "measure") -> Callable[[Subject], list[Measurement]]:

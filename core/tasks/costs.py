@@ -34,7 +34,7 @@ COMPOSED_NEW_TOKENS = 20  # that a model may write: the longest trace has 15, an
 
 
 class Counts(Protocol):
-    """What is known of a trial's rows before it runs: core.preflight.Inputs, which imports this room."""
+    """What is known of a trial's rows: by core.preflight.Inputs before it runs, about, and by core.trial_rows.Counted in it."""
 
     @property
     def n_eval_rows(self) -> int: ...
@@ -57,7 +57,7 @@ class Cost:
     """What one model does to answer a task once. `read`: tokens that go through it together; `scored`: of these, through its
     head; `length`: of a text, which attention depends on. `written`: tokens that are written one after the other, in `passes`
     passes that cannot be put together; `most`: of these, by which one text goes on. `both`: the untouched base does it too, each
-    time (drift)."""
+    time (drift). `whole`: a batch is scored in one pass, with all its logits."""
 
     read: float = 0.0
     scored: float = 0.0
@@ -66,6 +66,7 @@ class Cost:
     passes: float = 0.0
     most: float = 0.0
     both: bool = False
+    whole: bool = False
 
 
 CostOf = Callable[["Trial", Counts], Cost]
@@ -145,7 +146,7 @@ def _probe(trial: Trial, inputs: Counts, n: int, most: int) -> Cost:
 def lm_eval(trial: Trial, inputs: Counts) -> Cost:
     """Of tasks of likelihood, about; the harness alone knows."""
     n = len(task_files.names(trial.evaluation)) * trial.evaluation.max_rows * (1 + trial.evaluation.shots)
-    return Cost(read=n * HARNESS_TOKENS, scored=n * HARNESS_TOKENS, length=HARNESS_TOKENS)
+    return Cost(read=n * HARNESS_TOKENS, scored=n * HARNESS_TOKENS, length=HARNESS_TOKENS, whole=True)
 
 
 def lab(trial: Trial, inputs: Counts) -> Cost:
@@ -190,12 +191,13 @@ def drift(trial: Trial, inputs: Counts) -> Cost:
 
 
 def drift_sampling(trial: Trial, inputs: Counts) -> Cost:
-    """The documents are drawn from the base once, all at a time, and the answers in batches."""
+    """The documents are drawn from the base once, as many at a time as there is room for, and the answers in batches."""
     if kind_of(trial.data.source).laboratory:
         return Cost()
     n, most = trial.evaluation.drift_samples, inputs.drift_tokens
     batches = math.ceil(n / trial.evaluation.batch_size) if inputs.own_template else 0
-    return Cost(length=most, written=n * most * (1 + inputs.own_template), passes=most * (1 + batches), most=most)
+    prompt = inputs.mean_tokens - inputs.mean_taught if inputs.own_template else 1.0
+    return Cost(length=prompt, written=n * most * (1 + inputs.own_template), passes=most * (1 + batches), most=most)
 
 
 def generations(trial: Trial, inputs: Counts) -> Cost:

@@ -10,6 +10,7 @@ there (Shenfeld et al. 2025, RL's Razor, arXiv 2509.04259).
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -135,14 +136,22 @@ def _documents(model: nn.Module, tokenizer: PreTrainedTokenizerBase, n: int, n_t
     found: list[tuple[list[int], int]] = [([], 0)] * n
     device = device_of(model)
     with generation.own_settings_aside(model), generation.seeded(device, SAMPLING_SEED):
-        for length in sorted(set(map(len, starts))):
-            mine = [i for i, start in enumerate(starts) if len(start) == length]
+        for mine in _written_together(model, starts, n_tokens):
+            length = len(starts[mine[0]])
             first = torch.tensor([starts[i] for i in mine], device=device)
             drawn = model.generate(first, attention_mask=torch.ones_like(first), generation_config=settings).tolist()  # type: ignore[operator,union-attr]
             for i, ids in zip(mine, drawn, strict=True):
                 end = next((at for at in range(length, len(ids)) if ids[at] in ends), len(ids) - 1)
                 found[i] = ids[: end + 1], length
     return found
+
+
+def _written_together(model: nn.Module, starts: list[list[int]], n_tokens: int) -> Iterator[list[int]]:
+    """Indices of beginnings that are gone on with at a time: of one length, and as many as there is room for."""
+    for length in sorted(set(map(len, starts))):
+        of_length = [i for i, start in enumerate(starts) if len(start) == length]
+        size = generation.most_together(model, length + n_tokens)
+        yield from (of_length[at : at + size] for at in range(0, len(of_length), size))
 
 
 def _document_ends(tokenizer: PreTrainedTokenizerBase) -> list[int]:

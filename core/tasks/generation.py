@@ -123,13 +123,17 @@ def _batches(model: nn.Module, lengths: Sequence[int], how: Decoding, context: i
     rooms = [how.most if context is None else min(how.most, context - n) for n in lengths]
     easy = [i for i, room in enumerate(rooms) if room == how.most and lengths[i]]
     if easy:
-        value_bytes, longest = next(model.parameters()).element_size(), max(lengths[i] for i in easy) + how.most
-        size = min(how.batch_size, shape_of(model).written_together(value_bytes, longest))
+        size = min(how.batch_size, most_together(model, max(lengths[i] for i in easy) + how.most))
         for batch in batches_by_length([lengths[i] for i in easy], size):
             yield [easy[i] for i in batch], how.most
     for i, room in enumerate(rooms):
         if 0 < room < how.most:
             yield [i], room
+
+
+def most_together(model: nn.Module, n_tokens: int) -> int:
+    """How many texts of so many tokens may be written at a time, for their keys and values."""
+    return shape_of(model).written_together(next(model.parameters()).element_size(), n_tokens)
 
 
 def _continued(model: nn.Module, prompts: Sequence[Sequence[int]], how: Decoding, most: int) -> list[Written]:
