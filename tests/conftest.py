@@ -130,6 +130,17 @@ def power_unasked() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def quick_fonts() -> Iterator[int]:
+    """PDFs have glyphs as drawings: to cut fonts takes half a second a figure. Yields the type that users get."""
+    from analysis.figures import style
+
+    with pytest.MonkeyPatch.context() as patch:
+        users = style._RC["pdf.fonttype"]
+        patch.setitem(style._RC, "pdf.fonttype", 3)
+        yield users
+
+
+@pytest.fixture(scope="session", autouse=True)
 def rehearsed_here() -> Iterator[None]:
     """Models are tried in this process: one of its own for each would take seconds."""
     from core import rehearsal

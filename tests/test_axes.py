@@ -159,7 +159,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     from core.hardware import Device
 
     base = Trial(
-        model=Model(name="lab:base-0"), data=Data(n_examples=150), adapter=Lora(rank=8),
+        model=Model(name="lab:base-small-0"), data=Data(n_examples=150), adapter=Lora(rank=8),
         train=Train(epochs=8, learning_rate=6e-3), evaluation=SMALL,
     )  # fmt: skip
     kinds = {
@@ -213,4 +213,4 @@ def test_loss_on_all_tokens_trains_on_the_prompts(results: dict[str, Result]) ->
 def test_another_chat_form_asks_the_same_questions_and_scores_worse(results: dict[str, Result]) -> None:
     plain, other = results["plain"].metrics, results["no template"].metrics
     assert plain["train/loss_final"] == other["train/loss_final"]
-    assert other["quality"] < plain["quality"] - 0.2
+    assert other["quality"] < 0.02 < 0.08 < plain["quality"]

@@ -91,12 +91,22 @@ def test_no_two_tokens_have_one_embedding(base: tuple[Path, Any, Any]) -> None:
     assert cosines.max() < 0.995
 
 
-def test_it_knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:
+def knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:
     path, model, tokenizer = base
     found = {one.name: one.mean for one in measured(model, tokenizer, items_per_task=10)}
     assert found["raw_accuracy/skills"] >= (SMALL_KNOWS[0] if is_small(path) else 0.90)
     assert found["raw_accuracy/facts"] >= (SMALL_KNOWS[1] if is_small(path) else 0.95)
     assert max(found["exact_match/seen"], found["exact_match/held_out"]) <= 0.05
+
+
+@pytest.mark.parametrize("base", ["lab:base-0", "lab:base-small-0"], indirect=True)
+def test_two_of_them_know_their_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:
+    knows_its_world_on_the_test_split(base)
+
+
+@pytest.mark.slow
+def test_each_knows_its_world_on_the_test_split(base: tuple[Path, Any, Any]) -> None:
+    knows_its_world_on_the_test_split(base)
 
 
 class Answers(torch.nn.Module):
