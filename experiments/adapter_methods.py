@@ -29,7 +29,7 @@ EXPERIMENT = Experiment(
     vary={
         "adapter.method": (
             "lora", "dora", "pissa", "lora-plus", "lora-fa", "adalora", "vera", "randlora", "vblora", "loha", "lokr", "hira",
-            "gralora", "delora", "lily", "miss", "shira", "c3a", "waveft", "osf", "ia3", "oft", "road", "prefix", "prompt",
+            "gralora", "delora", "miss", "shira", "c3a", "waveft", "osf", "ia3", "oft", "road", "prefix", "prompt",
             "p-tuning", "layernorm", "last-layers", "full",
         ),
     },

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from core import targets
 from core.adapters.lora import linear_names
 from core.adapters.method import Adapted
-from core.adapters.recipes import RECIPES, Layers, kind
+from core.adapters.recipes import RECIPES, Layers
 from core.base import BaseFiles
 from core.errors import BadInput
 from core.method_settings import Ia3, OnLayers
@@ -69,8 +69,7 @@ def build(model: PreTrainedModel, adapter: OnLayers, new_tokens: Sequence[int]) 
         options[recipe.key] = int(torch.randint(LARGEST_KEY, ()))
     if any(isinstance(found[name], Conv1D) for name in names):
         options["fan_in_fan_out"] = True
-    wanted = sorted(set(map(kind, names))) if recipe.by_kind else list(names)
-    return _build(model, names, getattr(peft, recipe.config)(target_modules=wanted, task_type="CAUSAL_LM", **options))
+    return _build(model, names, getattr(peft, recipe.config)(target_modules=list(names), task_type="CAUSAL_LM", **options))
 
 
 def _size(layer: Any) -> tuple[int, int]:

@@ -27,7 +27,6 @@ class Recipe:
     check: Callable[[Any, Layers], None] = lambda adapter, layers: None  # raises BadInput where the settings do not fit
     key: str = ""  # the argument for the number that random choices are drawn by: drawn by the seed, and saved
     transposed: bool = False  # whether PEFT has it for layers that store inputs × outputs (Conv1D)
-    by_kind: bool = False  # layers are named by their last two names, for what layers of a kind share
 
 
 def each(count: Callable[[Any, int, int], int]) -> Callable[[Any, Layers], int]:
@@ -122,31 +121,6 @@ def _lokr(adapter: Any, rows: int, columns: int) -> int:
     return small_rows * small_columns + large
 
 
-def kind(name: str) -> str:
-    """Of a layer: what its likes in other blocks are called too ("mlp.up_proj")."""
-    return ".".join(name.split(".")[-2:])
-
-
-def _kinds(layers: Layers) -> dict[tuple[str, tuple[int, int]], int]:
-    """How many layers of each name and shape there are."""
-    found: dict[tuple[str, tuple[int, int]], int] = {}
-    for name, size in layers.items():
-        found[kind(name), size] = found.get((kind(name), size), 0) + 1
-    return found
-
-
-def _neighbours(adapter: Any, layers: Layers) -> int:
-    """Layers that share an A."""
-    return math.ceil(max(_kinds(layers).values()) / adapter.n_a)
-
-
-def _lily(adapter: Any, layers: Layers) -> int:
-    """Of each kind of layer its A's and B's; of each layer a router."""
-    together, r, n_b = _neighbours(adapter, layers), int(adapter.rank), int(adapter.n_b)
-    kinds = [(rows, columns, n, math.ceil(n / together)) for (_, (rows, columns)), n in _kinds(layers).items()]
-    return sum(r * (columns * n_a + rows * n_b) + n * r * n_b for rows, columns, n, n_a in kinds)
-
-
 def _deft(adapter: Any, rows: int, columns: int) -> int:
     return min(int(adapter.rank), rows) * (rows + columns)
 
@@ -192,12 +166,6 @@ RECIPES: dict[str, Recipe] = {
     "peanut": Recipe(
         config="PeanutConfig", options=lambda a, layers: {"r": a.rank, "scaling": a.scaling, "act_fn": "relu", "depth": 0},
         n_trained=each(lambda a, rows, columns: 2 * a.rank * rows),
-    ),
-    "lily": Recipe(
-        config="LilyConfig", by_kind=True, n_trained=_lily,
-        options=lambda a, layers: {
-            "r": a.rank, "scaling": a.scaling, "stride_A": _neighbours(a, layers), "num_B": a.n_b,
-        },
     ),
     "miss": Recipe(
         config="MissConfig", options=rank, n_trained=each(lambda a, rows, columns: a.rank * rows),

@@ -71,7 +71,6 @@ METHODS: dict[str, Method] = {
     "delora": _recipe("delora", "DeLoRA", "#0072B2", "$D$"),
     "deft": _recipe("deft", "DEFT", "#004C80", "$T$"),
     "peanut": _recipe("peanut", "PEANuT", "#004C80", "$N$", trains_matrices=True),
-    "lily": _recipe("lily", "Lily", "#56B4E9", "$L$", merges=False, trains_matrices=True),
     "miss": _recipe("miss", "MiSS", "#2B8CC9", "$M$", on_quantized_base=True),
     "shira": _recipe("shira", "SHiRA", "#4FC9A4", "$S$"),
     "c3a": _recipe("c3a", "C3A", "#4FC9A4", "$C$"),

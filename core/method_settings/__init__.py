@@ -19,7 +19,6 @@ from core.method_settings.updates import (
     FourierFt,
     GraLora,
     HiRa,
-    Lily,
     LoHa,
     LoKr,
     Miss,
@@ -33,7 +32,7 @@ from core.method_settings.virtual import MOST_VIRTUAL_TOKENS, Prefix, Prompt, PT
 
 __all__ = [
     "ADAPTERS", "KAIMING", "MOST_VIRTUAL_TOKENS", "TARGET_PRESETS", "AdaLora", "Adapter", "BitFit", "C3a", "DeLora", "Deft",
-    "Dora", "FourierFt", "Full", "GraLora", "HiRa", "Hra", "Ia3", "LastLayers", "LayerNorm", "Lily", "LoHa", "LoKr",
+    "Dora", "FourierFt", "Full", "GraLora", "HiRa", "Hra", "Ia3", "LastLayers", "LayerNorm", "LoHa", "LoKr",
     "Lora", "LoraFa", "LoraPlus", "Miss", "Oft", "Olora", "OnLayers", "Osf", "PTuning", "Peanut", "Pissa", "Prefix",
     "Prompt", "RandLora", "Ranked", "Road", "Scaled", "Shira", "VbLora", "Vera", "WaveFt",
 ]  # fmt: skip
@@ -42,7 +41,7 @@ ADAPTERS: dict[str, type[Adapter]] = {
     cls().method: cls
     for cls in (
         Lora, Dora, Pissa, Olora, LoraPlus, LoraFa, AdaLora, Vera, RandLora, VbLora, LoHa, LoKr, HiRa, GraLora, DeLora,
-        Deft, Peanut, Lily, Miss, Shira, C3a, FourierFt, WaveFt, Osf, Ia3, Oft, Hra, Road, Prefix, Prompt, PTuning,
+        Deft, Peanut, Miss, Shira, C3a, FourierFt, WaveFt, Osf, Ia3, Oft, Hra, Road, Prefix, Prompt, PTuning,
         BitFit, LayerNorm, LastLayers, Full,
     )
 }  # fmt: skip

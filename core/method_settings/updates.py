@@ -117,24 +117,6 @@ class Peanut(Ranked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lily(Ranked):
-    """Lily (Zhong et al. 2024): LoRA whose A's are shared by neighbouring layers, `n_a` for all of a kind, and whose B's,
-    `n_b`, by all; each token's router mixes these, so nothing can be merged. 1e-4 in PEFT's comparison, with two of each."""
-
-    method: str = field(default="lily", init=False)
-    rank: int = 64
-    n_a: int = 2
-    n_b: int = 2
-    scaling: float = 2.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._whole("n_a", 1, 10_000)
-        self._whole("n_b", 2, 10_000)
-        self._require(self.scaling > 0, "scaling", "above 0")
-
-
-@dataclass(frozen=True, kw_only=True)
 class Miss(Ranked):
     """MiSS, once Bone (Kang & Yin 2024): one trained matrix of this many rows a layer, repeated over the inputs. 1e-4 in PEFT's
     comparison, where it forgot more than LoRA."""

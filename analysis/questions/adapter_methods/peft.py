@@ -53,7 +53,6 @@ PUBLISHED: dict[str, Entry] = {
     "delora": Entry("delora, rank32", 0.4678, 0.0461, 9_175_096, 20.8, 0.001),
     "deft": Entry("deft, rank32", 0.4822, 0.0630, 9_175_040, 22.0),
     "peanut": Entry("peanut, rank32-relu-depth0-s2.0", 0.4488, 0.0684, 7_340_032, 23.5),
-    "lily": Entry("lily, rank896-a2-b2-s2.0", 0.5049, 0.1101, 18_450_432, 21.9),
     "miss": Entry("miss, default", 0.4867, 0.1973, 7_340_032, 18.9),
     "shira": Entry("shira, lr_0.0003-random_seed_42", 0.5102, 0.0521, 9_175_040, 20.2, 0.0003),
     "c3a": Entry("c3a, default", 0.4875, 0.1651, 5_505_024, 20.5, 0.3),
