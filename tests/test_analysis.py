@@ -31,6 +31,7 @@ from analysis.stats.estimate import Over
 from core.errors import BadInput
 from core.fields import flatten
 from core.settings import Trial
+from core.states import Phase, State
 
 NAME = "rank_vs_quality"
 EXPERIMENT, QUESTION = experiments.load(NAME), questions.load(NAME)
@@ -159,6 +160,19 @@ def test_failed_trials_are_counted_and_listed(usual: Asked) -> None:
     text = page.markdown(usual)
     assert text.count("loss is nan at step 12") == 2
     assert "1 of 9" in text
+
+
+def test_trials_on_further_bases_count_and_the_design_names_these() -> None:
+    trials, items = sweep(truth())
+    further = trials[(trials["arm"] == "full") & (trials["phase"] == Phase.TUNE)].iloc[:2].assign(phase=Phase.AGAIN)
+    further = further.assign(
+        **{"model.name": "lab:base-1", "fingerprint": ["again 0", "again 1"], "state": [State.FINISHED, State.OOM]}
+    )
+    made = asked((pd.concat([trials, further], ignore_index=True), items))
+    assert made.tables.arm_rows.set_index("arm").loc["full", "tune_failed"] == 1
+    text = page.markdown(made)
+    assert "1 of 11" in text
+    assert "(the best two also on lab:base-1) and the validation split" in text
 
 
 def test_an_arm_whose_final_trials_all_failed_stays_in_the_table() -> None:

@@ -121,6 +121,16 @@ def test_target_modules_compares_at_equal_parameters() -> None:
     )
 
 
+def test_target_modules_decides_nothing_where_a_models_shapes_give_other_numbers_of_parameters() -> None:
+    """As Llama 3 8B does: its feed-forward part at rank 7 has 1.45 times the parameters of its attention at rank 10."""
+    trials, items = question(changed(truths("target_modules"), **{"targets=mlp r=7": {"ability": 2.0}}))
+    n_parameters = trials["arm"].map({"lora targets=mlp r=7": 58_000.0}).fillna(40_000.0)
+    _, found = of_frames("target_modules", trials.assign(trainable_parameters=n_parameters), items)
+    assert found["mlp_beats_attention"].verdict == "undecided"
+    assert "the numbers of parameters differ: 58,000 (" in found["mlp_beats_attention"].note
+    assert "differ" not in found["all_linear_beats_attention"].note
+
+
 def test_own_rows_of_unseen_tasks_answer_whether_breadth_carries_over() -> None:
     name = "task_diversity"
     levels = {label: t.fields.get("data.n_clusters") or t.fields.get("data.n_tasks") for label, t in truths(name).items()}

@@ -22,6 +22,7 @@ from core.experiment import FEW_ITEMS
 from core.measures import measure
 from core.states import FAILED, Phase, State
 
+TUNING = (Phase.TUNE, Phase.AGAIN)
 SMOKE = "Smoke run, too small to judge"
 LEDGER_NOTE = (
     "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "
@@ -179,7 +180,8 @@ def tuning(tuned: pd.DataFrame) -> str:
     """On what the learning rate was tuned, and between which rates; "" where it was not."""
     if tuned.empty:
         return ""
-    bases = " and ".join(sorted(map(str, tuned["model.name"].unique())))
+    first, again = (sorted(map(str, own["model.name"].unique())) for own in (tuned[tuned["phase"] == one] for one in TUNING))
+    bases = " and ".join(first) + (f" (the best two also on {' and '.join(again)})" if again else "")
     by_method = {
         method.label: " to ".join(formatting.rate_text(float(end)) for end in (own.min(), own.max()))
         for name, method in METHODS.items()

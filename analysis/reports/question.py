@@ -224,7 +224,7 @@ def design(asked: Asked) -> list[str]:
     seeds = ", ".join(map(str, sorted(final["seed"].unique())))
     return [
         f"- Held equal: {escaped(parts.held_equal(final))}.",
-        *(f"- {escaped(line)}." for line in [parts.tuning(done[done["phase"] == Phase.TUNE])] if line),
+        *(f"- {escaped(line)}." for line in [parts.tuning(done[done["phase"].isin(parts.TUNING)])] if line),
         f"- Final seeds {seeds}, scored on the test split. {measured(t)}",
         f"- Intervals: 95 %, {parts.speak_for(t, final)}, where a note does not say otherwise; differences "
         "and trends are paired by seed and item.",
