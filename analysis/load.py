@@ -7,7 +7,9 @@ import dataclasses
 import json
 import math
 import os
+import sys
 import typing
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -15,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from core import tracking
+from core.adapters import METHODS
 from core.errors import BadInput, one_line, redacted
 from core.fields import ADDED_LATER, flatten
 from core.settings import Part, Trial, parts
@@ -58,7 +61,8 @@ def typed(name: str, text: str | None, types: dict[str, type]) -> object:
 
 
 def frame(runs: Iterable[dict[str, typing.Any]], uri: str = "") -> pd.DataFrame:
-    """What `tracking.read_trials` returns as one row a trial: fields, provenance and facts, metrics, tags, run id.
+    """What `tracking.read_trials` returns as one row a trial: fields, provenance and facts, metrics, tags, run id. Trials of a
+    method that is no more are left out, which is said.
 
     Raises:
         BadInput: a run is none of a trial, or damaged.
@@ -66,8 +70,11 @@ def frame(runs: Iterable[dict[str, typing.Any]], uri: str = "") -> pd.DataFrame:
     types = field_types()
     defaults = flatten(Trial())
     later = {name: defaults[name] for name in ADDED_LATER}  # a trial from before has the default and does not say so
-    rows = []
+    rows, gone = [], Counter[str]()
     for run in runs:
+        if (method := run["params"].get("adapter.method")) and method not in METHODS:
+            gone[method] += 1
+            continue
         row: dict[str, object] = {name: run[name] for name in ("run_id", "artifacts", "status")}
         try:
             row |= later | {name: typed(name, text, types) for name, text in run["params"].items()}
@@ -78,6 +85,8 @@ def frame(runs: Iterable[dict[str, typing.Any]], uri: str = "") -> pd.DataFrame:
         row["state"] = row["state"] or str(run["status"]).lower()
         _check(uri, row)
         rows.append(row)
+    for method, n in gone.items():
+        print(f"caution: {n} trials of adapter.method={method} are left out: this version has no such method", file=sys.stderr)
     if not rows:
         return pd.DataFrame()
     table = pd.DataFrame(rows)

@@ -342,13 +342,15 @@ def test_log_likelihood_and_drift_as_measures_work_the_same() -> None:
     draw(t)
 
 
-def test_parameters_come_back_with_the_types_of_their_definitions() -> None:
+def test_parameters_come_back_with_the_types_of_their_definitions(capsys: pytest.CaptureFixture[str]) -> None:
     types = load.field_types()
     assert set(flatten(Trial())) <= set(types)
     params = {name: str(value) for name, value in flatten(Trial()).items()}
     tags = {"tunelab.phase": "final", "tunelab.state": "finished"}
     run = {"run_id": "r", "artifacts": "", "status": "FINISHED", "params": params, "metrics": {"quality": 0.5}, "tags": tags}
-    row = load.frame([run]).iloc[0]
+    gone = run | {"params": params | {"adapter.method": "lily"}}
+    (row,) = load.frame([run, gone]).to_dict("records")
+    assert "1 trials of adapter.method=lily are left out: this version has no such method" in capsys.readouterr().err
     assert all(row[name] == value or (value is None and pd.isna(row[name])) for name, value in flatten(Trial()).items())
 
 

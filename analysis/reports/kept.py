@@ -13,6 +13,7 @@ from analysis import formatting
 from analysis.claims import verdicts
 from analysis.claims.verdicts import Verdict
 from analysis.reports import parts
+from core.adapters import METHODS
 from core.errors import BadInput, message
 
 FILES = ("report.md", "figure.png", "trials.csv", "verdicts.json")
@@ -41,6 +42,7 @@ def read(folder: Path) -> Kept:
     try:
         text = (folder / "report.md").read_text(encoding="utf-8")
         trials = pd.read_csv(folder / "trials.csv", dtype=TEXTS, low_memory=False)
+        trials = trials[trials["adapter.method"].isin(METHODS)]  # of methods that are no more nothing is drawn
         small = "".join(SMOKE.findall(text)[:1])
         about, origin = formatting.joined(parts.about(trials), small), parts.origin(trials)
         return Kept(verdicts.read(folder / "verdicts.json"), about, origin, trials, text)
