@@ -85,8 +85,8 @@ class Sweep:
         return lines
 
     def forget_failed(self) -> str:
-        """Sets the results of failed trials aside, so that they run again; how many there were."""
-        failed = [job.key for job, outcome in self.search.done() if outcome.failed]
+        """Sets the results of failed trials aside, so that they run again; how many there were. What diverged in tuning stays."""
+        failed = dict.fromkeys(job.key for job, _ in self._broken())  # arms may share a trial
         for key in failed:
             ledger.forget(self.directory, key)
         self.search.close()
@@ -204,9 +204,13 @@ class Sweep:
         tags |= {tracking.MOST_SEEDS: str(self.plan.most_seeds)} if self.plan.most_seeds else {}
         return tags | {f"tunelab.tune.{name}": text for name, text in spaces.items()}
 
+    def _broken(self) -> list[tuple[Job, Outcome]]:
+        """Jobs that failed, but for those that are answers of the tuning."""
+        return [(job, found) for job, found in self.search.done() if found.failed and (job.phase, found.state) not in ANSWERS]
+
     def _account(self, book: Logbook) -> bool:
         """Says what failed and what could not be logged; whether there is nothing to say."""
-        broken = [(job, found) for job, found in self.search.done() if found.failed and (job.phase, found.state) not in ANSWERS]
+        broken = self._broken()
         for job, found in broken:
             print(f"failed: {job.name}: {found.state}: {found.reason}")
         for part in self.search.parts:

@@ -190,6 +190,26 @@ def test_trials_of_other_seeds_are_logged_by_a_later_call(tmp_path: Path, monkey
         assert len(ledger.names(tmp_path)) == N_TRIALS - 1
 
 
+def test_what_diverged_in_tuning_is_an_answer_that_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(tmp_path, PLAN, monkeypatch, None, stop_after=10**9)
+    sweep = Sweep(PLAN, tmp_path, "http://store", tmp_path.parent)
+
+    def fails(at: int, state: State) -> Job:
+        job = sweep.search.jobs()[at]
+        Result(job.fingerprint, state, reason="so").write(ledger.trial_directory(tmp_path, job.key))
+        return job
+
+    diverged, out_of_memory = fails(0, State.DIVERGED), fails(1, State.OOM)
+    sweep = Sweep(PLAN, tmp_path, "http://store", tmp_path.parent)
+    sweep.search.parts.append(sweep.search.parts[0])  # two arms that share their trials
+    assert sweep.forget_failed() == "1 failed trials run again"
+    assert diverged.key in sweep.search.known
+    assert out_of_memory.key not in sweep.search.known
+    assert "nothing to retry" in sweep.forget_failed()
+
+
 # Disks, and files that are others'
 
 
