@@ -137,6 +137,16 @@ def test_where_rows_vary_the_largest_levels_go_and_their_arms_are_named() -> Non
     )
 
 
+def test_where_rows_are_searched_the_largest_levels_go_and_the_field_stays() -> None:
+    recipe = experiments.load("best_recipe")
+    few, chosen, _ = budget.fit(recipe, budget.lowerings(recipe, BUDGET, 2_000), 0, lambda one: 1.0)
+    assert few.search
+    assert recipe.search
+    assert few.search.space == {**recipe.search.space, "data.n_examples": (250, 500)}
+    assert (few.base.data, chosen["data.n_examples"]) == (recipe.base.data, "250,500")
+    assert budget.replay(recipe, budget.lowerings(recipe, BUDGET, 2_000), chosen) == few
+
+
 def test_smoke_goes_lower_and_an_open_search_keeps_its_rungs() -> None:
     order = budget.lowerings(replace(REAL, seeds=(0,)), SMOKE, 250)
     least, chosen, _ = budget.fit(REAL, order, 0, work)
