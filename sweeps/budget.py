@@ -277,9 +277,10 @@ class Kept:
             raise BadInput(f"{path}: cannot be read ({one_line(error)}); {text}", field=LONG) from None
 
     @staticmethod
-    def place(output: Path, sweep: str, experiment: Experiment, limit: float) -> Path:
-        """Where the choice for this sweep, seeds, arms and time is kept."""
-        what = [sweep, list(experiment.seeds), [arm.label for arm in arms(experiment)], limit]
+    def place(output: Path, sweep: str, experiment: Experiment, limit: float, fixed: Sequence[str] | None = None) -> Path:
+        """Where the choice for this sweep, seeds, arms and time is kept; with `fixed` the one that leaves these names."""
+        what: list[object] = [sweep, list(experiment.seeds), [arm.label for arm in arms(experiment)], limit]
+        what += [] if fixed is None else [sorted(set(fixed))]
         return output / f"budget-{content_hash(what)[:8]}.json"
 
 

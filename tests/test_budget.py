@@ -169,6 +169,26 @@ def test_a_choice_is_kept_and_the_same_command_gets_it_again(tmp_path: Path) -> 
     assert Kept.place(tmp_path, "s", REAL, 61.0) != place
 
 
+def test_what_is_given_by_hand_later_is_fitted_anew_and_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(ASKED, seeds=(0, 1, 2, 3, 4, 5))
+    monkeypatch.setattr(fitted.Asked, "seconds", lambda asked, changed: len(changed.seeds) * changed.base.train.epochs)
+    share, limit = Resources(slots=1, threads=1), 3.5 / budget.SAFE
+    by_seeds, _, first = fitted.fitted(asked, Options(output=tmp_path, budget=limit), share)
+    assert first
+    assert first.chosen["--seeds"] == len(by_seeds.seeds) == 3
+    first.write()
+    with pytest.raises(BadInput, match="even at its smallest"):  # not what was kept, without its seeds
+        fitted.fitted(asked, Options(output=tmp_path, budget=limit, seeds=6), share)
+    monkeypatch.setattr(fitted.Asked, "seconds", lambda asked, changed: changed.base.train.epochs)
+    found, _, second = fitted.fitted(asked, Options(output=tmp_path, budget=limit, seeds=6), share)
+    assert second
+    assert (found.seeds, second.path != first.path) == (asked.seeds, True)
+    second.write()
+    monkeypatch.setattr(fitted.Asked, "seconds", lambda asked, changed: pytest.fail("it is kept"))
+    assert fitted.fitted(asked, Options(output=tmp_path, budget=limit, seeds=6), share)[::2] == (found, second)
+    assert fitted.fitted(asked, Options(output=tmp_path, budget=limit), share)[::2] == (by_seeds, first)
+
+
 @pytest.mark.parametrize(("text", "seconds"), [("2h", 7_200), ("90m", 5_400), ("1.5h", 5_400), ("1d", 86_400), ("1h30m", 5_400)])
 def test_times_are_read(text: str, seconds: float) -> None:
     assert parse(["rank_vs_quality", "--budget", text], "").options.budget == seconds
