@@ -20,7 +20,7 @@ from typing import Any
 from core import tasks
 from core.data.rows import is_lab
 from core.errors import BadInput, one_line
-from core.experiment import Experiment
+from core.experiment import Experiment, Space
 from core.fields import content_hash, flatten
 from core.result import write_whole
 from core.tasks.costs import MOST_ROOM
@@ -143,21 +143,22 @@ def _tuning(experiment: Experiment) -> list[Lowering]:
 
 
 def _size(experiment: Experiment, least: Least, n_rows: int) -> list[Lowering]:
-    """Steps or epochs; then rows, or where they are what varies, the largest levels. One pass over many rows teaches more than
-    several over few."""
+    """Steps or epochs; then rows, or where they vary or are searched, the largest levels. One pass over many rows teaches more
+    than several over few."""
     name, train = "data.n_examples", experiment.base.train
     found = []
     if train.steps is not None:
         found.append(_field("train.steps", train.steps, _falling(train.steps, least.steps)))
     elif train.epochs > 1:
         found.append(_field("train.epochs", train.epochs, [n for n in (2.0, 1.0) if n < train.epochs]))
-    if name in experiment.vary:
-        levels = experiment.vary[name]
+    spaces: Space = experiment.search.space if experiment.search else experiment.vary
+    levels = spaces.get(name)
+    if levels is None:
+        found.append(_field(name, n_rows, _falling(n_rows, least.rows)))
+    elif isinstance(levels, tuple):  # a range would have no whole numbers, and is left as it is
         ordered = sorted(levels, key=lambda level: (level is None, level if isinstance(level, int) else 0))
         shorter = [",".join(str(level) for level in levels if level in ordered[:n]) for n in range(len(levels) - 1, 1, -1)]
         found.append(_field(name, ",".join(map(str, levels)), shorter))
-    else:
-        found.append(_field(name, n_rows, _falling(n_rows, least.rows)))
     return found
 
 
@@ -276,9 +277,10 @@ class Kept:
             raise BadInput(f"{path}: cannot be read ({one_line(error)}); {text}", field=LONG) from None
 
     @staticmethod
-    def place(output: Path, sweep: str, experiment: Experiment, limit: float) -> Path:
-        """Where the choice for this sweep, seeds, arms and time is kept."""
-        what = [sweep, list(experiment.seeds), [arm.label for arm in arms(experiment)], limit]
+    def place(output: Path, sweep: str, experiment: Experiment, limit: float, fixed: Sequence[str] | None = None) -> Path:
+        """Where the choice for this sweep, seeds, arms and time is kept; with `fixed` the one that leaves these names."""
+        what: list[object] = [sweep, list(experiment.seeds), [arm.label for arm in arms(experiment)], limit]
+        what += [] if fixed is None else [sorted(set(fixed))]
         return output / f"budget-{content_hash(what)[:8]}.json"
 
 

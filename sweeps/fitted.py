@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from core import preflight
 from core.data.rows import is_lab
@@ -37,18 +38,21 @@ def fitted(experiment: Experiment, options: Options, share: Resources) -> tuple[
     fixed += [overrides.field_of_rows(experiment)] if options.eval_rows is not None else []
     n_rows = max(row.inputs.n_train_examples for row in found)
     order = budget.lowerings(experiment, SMOKE if smoke else BUDGET, n_rows, fixed)
-    place = Kept.place(options.output.resolve(), plan.sweep, experiment, limit)
-    kept = Kept.at(place)
+    every = order
+    if not smoke:  # some things are lowered further alone
+        every = budget.together(order, budget.lowerings(experiment, FURTHER, n_rows, fixed))
+    where = partial(Kept.place, options.output.resolve(), plan.sweep, experiment, limit)
+    kept = Kept.at(place := where())
+    if kept and not kept.chosen.keys() <= {one.name for one in every}:  # it lowered what is given by hand now
+        kept = Kept.at(place := where(fixed))
     if kept is None:
         asked = Asked(experiment, order, n_rows, fixed, share)
         chosen, taken = _smoke(asked, limit) if smoke else _in_budget(asked, limit * SAFE)
         if taken > limit and not smoke:
             raise budget.refusal(limit, taken, times.known(found))
         kept = Kept(place, chosen)
-    if not smoke:  # some things are lowered further alone
-        order = budget.together(order, budget.lowerings(experiment, FURTHER, n_rows, fixed))
-    lowered = budget.replay(experiment, order, kept.chosen)
-    return lowered, budget.told(experiment, lowered, order, kept.chosen), kept
+    lowered = budget.replay(experiment, every, kept.chosen)
+    return lowered, budget.told(experiment, lowered, every, kept.chosen), kept
 
 
 @dataclass(frozen=True)

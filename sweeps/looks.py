@@ -47,11 +47,12 @@ class PlannedLooks:
 
     def after(self, plan: Plan, wishes: Sequence[Wish]) -> PlannedLooks | None:
         """With the next number of seeds in the arms of undecided claims; None where no claim is undecided or the maximum is
-        there. The arms of one claim get as many: those with fewer catch up first."""
+        there. The arms of one claim get as many: those with fewer catch up first. A claim about an arm that is left out gets
+        none."""
         known = {arm.label: self.seeds.get(arm.label, self.counts[0]) for arm in plan.arms}
         found = dict(known)
-        for one in wishes:
-            arms = [label for label in one.arms if label in known] or list(known)
+        for one in decidable(plan, wishes):
+            arms = one.arms or tuple(known)
             least = min(known[label] for label in arms)
             target = next((n for n in self.counts if n > least), self.counts[-1])
             found |= {label: max(found[label], target) for label in arms}
@@ -61,20 +62,22 @@ class PlannedLooks:
         """After a report: the looks with the seeds that it asks for, written down; None where there is no further one."""
         wishes = read_wishes(directory / "report")
         further = self.after(plan, wishes)
-        print(self.outcome(further, wishes), flush=True)
+        print(self.outcome(plan, further, wishes), flush=True)
         if further:
             further.keep(directory)
         return further
 
-    def outcome(self, further: PlannedLooks | None, wishes: Sequence[Wish]) -> str:
+    def outcome(self, plan: Plan, further: PlannedLooks | None, wishes: Sequence[Wish]) -> str:
         """What is said after a look."""
-        names = ", ".join(one.claim for one in wishes)
-        if not wishes:
-            return "decided: no claim is left that more seeds may decide"
+        asked = decidable(plan, wishes)
+        names, skipped = (", ".join(one.claim for one in wishes if (one in asked) is there) for there in (True, False))
+        rest = f"; skipped, as arms of theirs are left out: {skipped}" if skipped else ""
+        if not asked:
+            return f"decided: no claim is left that more seeds may decide{rest}"
         if further is None:
-            return f"undecided with the {self.counts[-1]} seeds that there may be: {names}"
+            return f"undecided with the {self.counts[-1]} seeds that there may be: {names}{rest}"
         more = [f"{label} ({n})" for label, n in further.seeds.items() if n > self.seeds.get(label, self.counts[0])]
-        return f"undecided: {names}; seeds are added in {', '.join(more)}"
+        return f"undecided: {names}; seeds are added in {', '.join(more)}{rest}"
 
     def keep(self, directory: Path) -> None:
         """Writes it into the sweep's directory."""
@@ -89,6 +92,12 @@ class PlannedLooks:
         last = f" at {', '.join(map(str, self.counts[:-1]))} and at most {self.counts[-1]} seeds"
         text = f"until decided: looks{last}; all together decide wrongly in 5 %"
         return [f"{text}; at most {worst.n_final} final trials, about {clock(seconds)} if no claim is decided before"]
+
+
+def decidable(plan: Plan, wishes: Sequence[Wish]) -> list[Wish]:
+    """The wishes whose arms are all run: no seeds decide a claim about an arm that is left out."""
+    known = {arm.label for arm in plan.arms}
+    return [one for one in wishes if known.issuperset(one.arms)]
 
 
 def of(plan: Plan, directory: Path, options: Options) -> PlannedLooks | None:

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, get_args, get_type_hints
 
 import experiments
 from core import command
@@ -185,6 +185,33 @@ def parse(arguments: Sequence[str] | None, description: str) -> Request:
     action, questions, every = request
     flags = {_attribute(option) for option in given} & {field.name for field in dataclasses.fields(Options)} - values.keys()
     return Request(action, questions, every, Options(**dict.fromkeys(flags, True) | values))
+
+
+def from_python(values: Mapping[str, Any]) -> Options:
+    """The options with these values, by their names; texts are read as on the command line.
+
+    Raises:
+        BadInput: a text or a type that an option does not take; of several every one is told.
+    """
+    problems, found, kinds = Problems(), dict(values), get_type_hints(Options)
+    for name, value in values.items():
+        option, kind = f"--{name.replace('_', '-')}", kinds[name]
+        several = option in SEVERAL
+        if isinstance(value, str) and kind is not bool and not several:
+            found[name] = _value(option, [value], problems)
+        elif several and isinstance(value, list | tuple) and all(isinstance(one, str) for one in value):
+            found[name] = tuple(value)
+        elif several or not _is_a(value, kind):
+            must = "True or False" if kind is bool else "a list of texts" if several else READ.get(option, ("text",))[0]
+            problems.add(f"{option} {value!r}: must be {must}", option)
+    problems.raise_all()
+    return Options(**found)
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """Whether it is of this type, a whole number also where there may be another; True and False are no numbers."""
+    kinds = get_args(kind) or (kind,)
+    return isinstance(value, (*kinds, int) if float in kinds else kinds) and isinstance(value, bool) is (kind is bool)
 
 
 def _joined(words: Sequence[str]) -> list[str]:

@@ -40,7 +40,7 @@ from sweeps.configured import check, configured
 from sweeps.fitted import fitted
 from sweeps.kept import prepare_output
 from sweeps.looks import PlannedLooks
-from sweeps.options import Action, Options, Request, parse
+from sweeps.options import Action, Options, Request, from_python, parse
 from sweeps.plan import Plan
 from sweeps.priors import Prior
 from sweeps.progress import silence
@@ -94,7 +94,7 @@ def run_question(question: str | Experiment, output: Path | str = "runs", overri
         question: the name of a file in experiments/, or an experiment of your own (which has no report).
         output: the directory of trials, reports and the embedded store.
         overrides: FIELD=VALUE, as for --set.
-        options: any other field of `sweeps.options.Options`, such as smoke=True, seeds=2, without=["full"].
+        options: any other field of `sweeps.options.Options`, such as smoke=True, seeds=2, budget="2h", without=["full"].
 
     Raises:
         BadInput: the question or an option cannot be used; nothing was started.
@@ -104,7 +104,7 @@ def run_question(question: str | Experiment, output: Path | str = "runs", overri
     for name in options:
         if name not in known:
             raise BadInput(f"{name}: {nearest(name, known)}", field=name)
-    chosen = Options(output=Path(output), set=tuple(overrides), **options)
+    chosen = from_python({"output": output, "set": overrides, **options})
     asked = experiments.load(question) if isinstance(question, str) else question
     words = ", ".join(f"{name}={value!r}" for name, value in {"overrides": [*overrides], **options}.items() if value)
     return start(prepare(asked, chosen), chosen, redacted(f"run_question({asked.name!r}, {words})"))

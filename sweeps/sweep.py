@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from core.result import Result
 from core.settings import Scalar
 from core.states import Phase, State
 from core.tracking import Store, TrialRecord
-from sweeps import describe, ledger, priors, proposals
+from sweeps import describe, identity, ledger, priors, proposals
 from sweeps.ledger import Outcome
 from sweeps.logbook import Logbook
 from sweeps.plan import Job, Plan
@@ -28,6 +29,7 @@ from sweeps.search import Search
 
 if TYPE_CHECKING:
     from sweeps.disk import Disk
+    from sweeps.parts import Part
     from sweeps.resources import Resources
 
 # A learning rate so high that training diverges is an answer of the tuning, not a failure of the sweep.
@@ -47,6 +49,15 @@ def asked(plan: Plan) -> tracking.Asked:
     fields = labels, plan.axes, tuple(spaces), tuple(dict.fromkeys(logs))
     along = plan.experiment.base.evaluation.every is not None or "evaluation.every" in plan.axes
     return tracking.Asked(*fields, plan.n_final, plan.n_tuning, plan.experiment.name in experiments.names(), along)
+
+
+def _edited(part: Part, params: Mapping[str, str]) -> bool:
+    """Whether an input of a logged trial had another content than the arm's input of this name has now."""
+    for name, kind in identity.PROVENANCE_OF.items():
+        alike = [job for job in part.jobs.values() if str(attrgetter(name)(job.trial)) == params.get(name)]
+        if alike and params.get(kind) not in [job.provenance.get(kind) for job in alike]:
+            return True
+    return False
 
 
 class Sweep:
@@ -85,8 +96,8 @@ class Sweep:
         return lines
 
     def forget_failed(self) -> str:
-        """Sets the results of failed trials aside, so that they run again; how many there were."""
-        failed = [job.key for job, outcome in self.search.done() if outcome.failed]
+        """Sets the results of failed trials aside, so that they run again; how many there were. What diverged in tuning stays."""
+        failed = dict.fromkeys(job.key for job, _ in self._broken())  # arms may share a trial
         for key in failed:
             ledger.forget(self.directory, key)
         self.search.close()
@@ -165,14 +176,14 @@ class Sweep:
         return TrialRecord(key=job.key, name=job.name, arm=job.arm, phase=job.phase, axes=job.axes, folder=folder)
 
     def _superseded(self, arm: str, phase: str, key: str, params: Mapping[str, str]) -> bool:
-        """Whether a logged trial follows from a tuning trial that was repeated with another outcome: a proposal that is
-        made no more, or a final trial of a setting that is no longer its arm's best."""
+        """Whether a logged trial follows from a tuning trial that was repeated with another outcome (a proposal that is made no
+        more, or a final trial of a setting that is no longer its arm's best) or read what its inputs no longer hold."""
         found = next((known for known in self.search.parts if known.arm.label == arm), None)
         if found is None or not found.tuned():
             return False
         if phase != Phase.FINAL:
             return key not in self._tuning_keys
-        return any(params.get(name) != str(value) for name, value in (found.best() or {}).items())
+        return any(params.get(name) != str(value) for name, value in (found.best() or {}).items()) or _edited(found, params)
 
     def _params(self) -> dict[str, Scalar]:
         """The parent run's parameters: what all trials have in common (levels and seeds may grow: they stand on the children)."""
@@ -204,9 +215,13 @@ class Sweep:
         tags |= {tracking.MOST_SEEDS: str(self.plan.most_seeds)} if self.plan.most_seeds else {}
         return tags | {f"tunelab.tune.{name}": text for name, text in spaces.items()}
 
+    def _broken(self) -> list[tuple[Job, Outcome]]:
+        """Jobs that failed, but for those that are answers of the tuning."""
+        return [(job, found) for job, found in self.search.done() if found.failed and (job.phase, found.state) not in ANSWERS]
+
     def _account(self, book: Logbook) -> bool:
         """Says what failed and what could not be logged; whether there is nothing to say."""
-        broken = [(job, found) for job, found in self.search.done() if found.failed and (job.phase, found.state) not in ANSWERS]
+        broken = self._broken()
         for job, found in broken:
             print(f"failed: {job.name}: {found.state}: {found.reason}")
         for part in self.search.parts:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -13,8 +14,8 @@ import experiments
 from analysis import report
 from core.errors import BadInput
 from core.settings import Trial
-from sweeps import overrides
-from sweeps.options import OPTIONS
+from sweeps import overrides, run
+from sweeps.options import OPTIONS, Options, parse
 from sweeps.plan import Plan
 from sweeps.run import main
 
@@ -288,3 +289,45 @@ def test_any_setting_makes_a_plan_or_is_refused(name: str, text: str, question: 
         plan = Plan.of(changed, lambda trial: {"data": trial.data.source, "model": trial.model.name})
         assert plan.n_trials > 0
         assert all(isinstance(probe, Trial) for probe in plan.probes)
+
+
+# From Python
+
+
+def test_texts_from_python_are_read_as_on_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Options] = []
+    monkeypatch.setattr(run, "prepare", lambda question, chosen: asked.append(chosen))
+    monkeypatch.setattr(run, "start", lambda *rest: None)
+    texts = {"budget": "2h", "seeds": "2", "concurrency": "2", "disk_budget": "1GB", "checkpoint_every": "5m", "retry": "failed"}
+    values = {"budget": 7_200, "seeds": 2, "concurrency": 2, "disk_budget": 10**9, "checkpoint_every": 300, "retry": "failed"}
+    for options in (texts, values):
+        run.run_question(Q, "runs", ["train.epochs=2"], without=["full"], smoke=True, model=None, **options)
+    words = [word for name, text in texts.items() for word in (f"--{name.replace('_', '-')}", text)]
+    typed = parse([Q, "--set", "train.epochs=2", "--without", "full", "--smoke", *words], "").options
+    assert asked == [typed, typed]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"seeds": "two"}, "--seeds 'two': must be a whole number"),
+        ({"seeds": 2.0}, "--seeds 2.0: must be a whole number"),
+        ({"concurrency": True}, "--concurrency True: must be a whole number"),
+        ({"budget": ["2h"]}, "--budget ['2h']: must be a time like 90m, 2h, 1.5h or 1d"),
+        ({"trial_timeout": None}, "--trial-timeout None: must be a number of seconds"),
+        ({"retry": "all"}, "--retry 'all': must be failed"),
+        ({"smoke": "yes"}, "--smoke 'yes': must be True or False"),
+        ({"smoke": 1}, "--smoke 1: must be True or False"),
+        ({"model": 7}, "--model 7: must be text"),
+        ({"without": "full"}, "--without 'full': must be a list of texts"),
+        ({"overrides": ["a=1", 2]}, "--set ['a=1', 2]: must be a list of texts"),
+        ({"output": 5}, "--output 5: must be a directory"),
+    ],
+)
+def test_what_is_no_value_of_an_option_is_told_to_python(
+    options: dict[str, Any], says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "prepare", lambda *rest: pytest.fail("nothing was said"))
+    with pytest.raises(BadInput) as error:
+        run.run_question(Q, **options)
+    assert (str(error.value), error.value.field) == (says, says.split()[0])

@@ -137,6 +137,16 @@ def test_where_rows_vary_the_largest_levels_go_and_their_arms_are_named() -> Non
     )
 
 
+def test_where_rows_are_searched_the_largest_levels_go_and_the_field_stays() -> None:
+    recipe = experiments.load("best_recipe")
+    few, chosen, _ = budget.fit(recipe, budget.lowerings(recipe, BUDGET, 2_000), 0, lambda one: 1.0)
+    assert few.search
+    assert recipe.search
+    assert few.search.space == {**recipe.search.space, "data.n_examples": (250, 500)}
+    assert (few.base.data, chosen["data.n_examples"]) == (recipe.base.data, "250,500")
+    assert budget.replay(recipe, budget.lowerings(recipe, BUDGET, 2_000), chosen) == few
+
+
 def test_smoke_goes_lower_and_an_open_search_keeps_its_rungs() -> None:
     order = budget.lowerings(replace(REAL, seeds=(0,)), SMOKE, 250)
     least, chosen, _ = budget.fit(REAL, order, 0, work)
@@ -157,6 +167,26 @@ def test_a_choice_is_kept_and_the_same_command_gets_it_again(tmp_path: Path) -> 
     assert budget.replay(REAL, budget.lowerings(REAL, BUDGET, 1_000), again.chosen) == few
     assert Kept.place(tmp_path, "s", replace(REAL, seeds=(0, 1)), 60.0) != place
     assert Kept.place(tmp_path, "s", REAL, 61.0) != place
+
+
+def test_what_is_given_by_hand_later_is_fitted_anew_and_kept_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = replace(ASKED, seeds=(0, 1, 2, 3, 4, 5))
+    monkeypatch.setattr(fitted.Asked, "seconds", lambda asked, changed: len(changed.seeds) * changed.base.train.epochs)
+    share, limit = Resources(slots=1, threads=1), 3.5 / budget.SAFE
+    by_seeds, _, first = fitted.fitted(asked, Options(output=tmp_path, budget=limit), share)
+    assert first
+    assert first.chosen["--seeds"] == len(by_seeds.seeds) == 3
+    first.write()
+    with pytest.raises(BadInput, match="even at its smallest"):  # not what was kept, without its seeds
+        fitted.fitted(asked, Options(output=tmp_path, budget=limit, seeds=6), share)
+    monkeypatch.setattr(fitted.Asked, "seconds", lambda asked, changed: changed.base.train.epochs)
+    found, _, second = fitted.fitted(asked, Options(output=tmp_path, budget=limit, seeds=6), share)
+    assert second
+    assert (found.seeds, second.path != first.path) == (asked.seeds, True)
+    second.write()
+    monkeypatch.setattr(fitted.Asked, "seconds", lambda asked, changed: pytest.fail("it is kept"))
+    assert fitted.fitted(asked, Options(output=tmp_path, budget=limit, seeds=6), share)[::2] == (found, second)
+    assert fitted.fitted(asked, Options(output=tmp_path, budget=limit), share)[::2] == (by_seeds, first)
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2h", 7_200), ("90m", 5_400), ("1.5h", 5_400), ("1d", 86_400), ("1h30m", 5_400)])

@@ -3,6 +3,7 @@ sweep; and disks that are full or not ours."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
@@ -17,6 +18,7 @@ from driven import drive, inspect
 
 from core.errors import BadInput
 from core.experiment import Experiment, LogUniform
+from core.fields import flatten
 from core.result import Result, write_whole
 from core.settings import Lora, Trial
 from core.states import State
@@ -188,6 +190,53 @@ def test_trials_of_other_seeds_are_logged_by_a_later_call(tmp_path: Path, monkey
     for damaged in ("", "[]", '{"name": 1}'):
         name.write_text(damaged)
         assert len(ledger.names(tmp_path)) == N_TRIALS - 1
+
+
+def test_what_diverged_in_tuning_is_an_answer_that_is_not_asked_for_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    call(tmp_path, PLAN, monkeypatch, None, stop_after=10**9)
+    sweep = Sweep(PLAN, tmp_path, "http://store", tmp_path.parent)
+
+    def fails(at: int, state: State) -> Job:
+        job = sweep.search.jobs()[at]
+        Result(job.fingerprint, state, reason="so").write(ledger.trial_directory(tmp_path, job.key))
+        return job
+
+    diverged, out_of_memory = fails(0, State.DIVERGED), fails(1, State.OOM)
+    sweep = Sweep(PLAN, tmp_path, "http://store", tmp_path.parent)
+    sweep.search.parts.append(sweep.search.parts[0])  # two arms that share their trials
+    assert sweep.forget_failed() == "1 failed trials run again"
+    assert diverged.key in sweep.search.known
+    assert out_of_memory.key not in sweep.search.known
+    assert "nothing to retry" in sweep.forget_failed()
+
+
+def test_final_trials_of_what_a_file_held_before_are_superseded(tmp_path: Path) -> None:
+    """The sweep and its arms are the same where a file of an axis was edited; the other file's trials stay, and so do those of
+    seeds that are not asked for now."""
+    held = {"a.jsonl": "a", "b.jsonl": "b"}
+    base = Trial(adapter=Lora(rank=4))
+    asked = Experiment(name="made_up", question="?", base=base, vary={"data.source": ("a.jsonl", "b.jsonl")}, seeds=(0, 1))
+
+    def driven(experiment: Experiment) -> Sweep:
+        plan = Plan.of(experiment, lambda trial: {"data": held.get(trial.data.source, "")})
+        sweep = Sweep(plan, tmp_path, "http://store", tmp_path.parent)
+        drive(sweep.search, truth)
+        return sweep
+
+    first = driven(asked)
+    held["b.jsonl"] = "b, edited"
+    second = driven(dataclasses.replace(asked, seeds=(0,)))
+    assert second.plan.sweep == first.plan.sweep
+
+    def superseded(job: Job) -> bool:
+        params = {name: str(value) for name, value in (flatten(job.trial) | dict(job.provenance)).items()}
+        return second._superseded(job.arm, job.phase, job.key, params)
+
+    before = {(job.trial.data.source, job.trial.seed): superseded(job) for job in first.search.jobs()}
+    assert before == {("a.jsonl", 0): False, ("a.jsonl", 1): False, ("b.jsonl", 0): True, ("b.jsonl", 1): True}
+    assert not any(map(superseded, second.search.jobs()))
 
 
 # Disks, and files that are others'

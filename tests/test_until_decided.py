@@ -57,6 +57,21 @@ def test_only_arms_of_undecided_claims_get_seeds_and_none_beyond_the_maximum() -
     assert planned.after(plan, []) is None
 
 
+def test_a_claim_about_an_arm_that_is_left_out_gets_no_seeds() -> None:
+    experiment = dataclasses.replace(plan_of().experiment, without=("lora r=64", "full"))
+    plan, planned = Plan.of(experiment, inspect), PlannedLooks((4, 6, 8))
+    lost = [Wish("partly", ("lora r=16", "full")), Wish("wholly", ("lora r=64", "full"))]
+    assert planned.after(plan, lost) is None
+    skipped = "; skipped, as arms of theirs are left out: partly, wholly"
+    assert planned.outcome(plan, None, lost) == f"decided: no claim is left that more seeds may decide{skipped}"
+    some = [*lost, Wish("whole", ("lora r=1", "lora r=4"))]
+    further = planned.after(plan, some)
+    assert further is not None
+    assert further.seeds == {"lora r=1": 6, "lora r=4": 6, "lora r=16": 4}
+    said = "undecided: whole; seeds are added in lora r=1 (6), lora r=4 (6)"
+    assert planned.outcome(plan, further, some) == said + skipped
+
+
 def test_the_record_is_gone_on_with_and_not_changed(tmp_path: Path) -> None:
     plan = plan_of()
     planned = PlannedLooks((4, 6, 8), {"full": 6})
