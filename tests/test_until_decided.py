@@ -63,7 +63,7 @@ def test_a_claim_about_an_arm_that_is_left_out_gets_no_seeds() -> None:
     lost = [Wish("partly", ("lora r=16", "full")), Wish("wholly", ("lora r=64", "full"))]
     assert planned.after(plan, lost) is None
     skipped = "; skipped, as arms of theirs are left out: partly, wholly"
-    assert planned.outcome(plan, None, lost) == f"decided: no claim is left that more seeds may decide{skipped}"
+    assert planned.outcome(plan, None, lost) == f"no seeds are added: no claim is left that more seeds may decide{skipped}"
     some = [*lost, Wish("whole", ("lora r=1", "lora r=4"))]
     further = planned.after(plan, some)
     assert further is not None
