@@ -16,6 +16,7 @@ from core.adapters.method import Adapted, Method
 from core.adapters.table import METHODS
 from core.base import BaseFiles
 from core.errors import BadInput, nearest
+from core.method_settings.lora import ORTHOGONAL
 from core.optimizers import OPTIMIZERS, Kind
 from core.quantized import KINDS
 from core.settings import BEST, Adapter, Trial
@@ -83,6 +84,9 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
         raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")
     if quantization == "none":
         quantization = base.quantization
+    if quantization != "none" and getattr(adapter, "init", None) == ORTHOGONAL:
+        text = f"PEFT has it not for layers of {KINDS[quantization].bits} bits; use kaiming or gaussian, or an unquantized base"
+        raise BadInput(f"adapter.init={ORTHOGONAL}: {text}", field="adapter.init")
     presets = getattr(adapter, "targets", "attention")
     if quantization != "none" and base.has_experts and not presets.startswith("attention"):
         # which keeps them as they are and which PEFT cannot adapt but as layers

@@ -13,6 +13,7 @@ from core.adapters.method import Adapted
 from core.base import BaseFiles
 from core.errors import BadInput
 from core.method_settings import KAIMING, Dora, Lora, LoraFa, LoraPlus, Olora, Pissa
+from core.method_settings.lora import ORTHOGONAL
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,9 @@ def _targets(adapter: Lora, base: BaseFiles) -> targets.Chosen:
     if by_weight and isinstance(adapter, Dora | Pissa | LoraFa):
         text = "PEFT adapts a mixture's experts by plain LoRA only; use adapter.targets=attention"
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    if by_weight and adapter.init == ORTHOGONAL:
+        text = "PEFT has it not for a mixture's experts; use kaiming or gaussian, or adapter.targets=attention"
+        raise BadInput(f"adapter.init={adapter.init}: {text}", field="adapter.init")
     if isinstance(adapter, Olora) and base.model_type in targets.TRANSPOSED:
         text = f"PEFT has it not for layers of {base.model_type}; use adapter.method=pissa"
         raise BadInput(f"adapter.method=olora: {text}", field="adapter.method")
