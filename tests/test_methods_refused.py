@@ -7,13 +7,20 @@ from collections.abc import Callable
 
 import pytest
 from conftest import MARKED
+from test_methods import made
 
-from core import preflight
+from core import adapters, preflight
+from core.adapters import METHODS
 from core.errors import BadInput
+from core.fields import replace_field
+from core.hardware import Device
 from core.method_settings import Lora
 from core.settings import Data, Model, Trial
 
-pytest.importorskip("torch")
+torch = pytest.importorskip("torch")
+
+from core import model as models  # noqa: E402
+from core import optimizing, train  # noqa: E402
 
 ORTHOGONAL = Lora(rank=4, init="orthogonal")
 
@@ -38,3 +45,21 @@ def test_an_orthogonal_start_that_peft_cannot_make_is_refused(
     if architecture == "mixtral":
         attention = Lora(rank=4, init="orthogonal", targets="attention")
         preflight.inspect(Trial(model=base, data=Data(source=rows_file), adapter=attention))
+
+
+@pytest.mark.parametrize("name", list(METHODS))
+def test_weight_decay_is_for_something_that_the_method_trains_or_refused(
+    make_model: Callable[..., str], rows_file: str, name: str
+) -> None:
+    trial = replace_field(made(name, make_model("qwen2", MARKED), rows_file), "train.weight_decay", 0.1)
+    loaded, method = models.load(trial.model, Device()), METHODS[name]
+    model = adapters.build(models.trial_copy(loaded, method.changes_base), trial.adapter, loaded.new_tokens).model
+    decaying = train.ResponseTrainer.get_decay_parameter_names(None, model)
+    first, beside = optimizing.groups(model, trial.train, decaying)
+    assert any(group["weight_decay"] for group in (*first, *beside)) is method.decays
+    if method.decays:
+        assert adapters.method_of(trial) is method
+        return
+    with pytest.raises(BadInput, match=r"train.weight_decay=0.1: .* trains nothing else; leave it at 0") as error:
+        preflight.inspect(trial)
+    assert error.value.field == "train.weight_decay"

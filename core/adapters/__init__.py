@@ -35,8 +35,8 @@ def method_of(trial: Trial) -> Method:
     """The trial's method.
 
     Raises:
-        BadInput: there is none of this name, or it cannot train on the trial's quantized base, with its checkpointing or its
-            optimizer.
+        BadInput: there is none of this name, or it cannot train on the trial's quantized base, with its checkpointing, its
+            weight decay or its optimizer.
     """
     name = trial.adapter.method
     if name not in METHODS:
@@ -54,6 +54,9 @@ def method_of(trial: Trial) -> Method:
     if trial.train.keep == BEST and not METHODS[name].goes_back:
         text = f"what {METHODS[name].label} has decided at its last step fits no earlier one's weights; leave it at last"
         raise BadInput(f"train.keep=best: {text}", field="train.keep")
+    if trial.train.weight_decay and not METHODS[name].decays:
+        text = f"weight decay is not for norms and biases, and {METHODS[name].label} trains nothing else; leave it at 0"
+        raise BadInput(f"train.weight_decay={trial.train.weight_decay:g}: {text}", field="train.weight_decay")
     _check_optimizer(trial.train.optimizer, METHODS[name])
     return METHODS[name]
 

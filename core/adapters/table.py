@@ -99,11 +99,11 @@ METHODS: dict[str, Method] = {
     ),
     "bitfit": Method(
         settings=BitFit, label="BitFit", colour="#E69F00", marker="*",
-        changes_base=True, on_quantized_base=False, trains_new_tokens=False, trains_matrices=False,
+        changes_base=True, on_quantized_base=False, trains_new_tokens=False, trains_matrices=False, decays=False,
         n_trained=pieces.n_biases, build=pieces.bitfit, resolved=pieces.biases,
     ),
     "layernorm": Method(
-        settings=LayerNorm, label="LayerNorm", colour="#9C6B00", marker="d", rounded=True,
+        settings=LayerNorm, label="LayerNorm", colour="#9C6B00", marker="d", rounded=True, decays=False,
         n_trained=pieces.n_norms, build=pieces.layernorm, resolved=pieces.norms, **_ON_LAYERS,
     ),
     "last-layers": Method(
