@@ -53,6 +53,16 @@ def test_a_preset_that_fits_nothing_lists_the_layers() -> None:
         targets.choose("attention", ["block.alpha", "block.beta"])
 
 
+def test_queries_without_values_are_refused() -> None:
+    latent = ["q_proj", "kv_a_proj_with_mqa", "kv_b_proj"]  # DeepSeek-V2-Lite's
+    with pytest.raises(BadInput) as error:
+        targets.choose("attention-qv", [f"l.0.self_attn.{name}" for name in latent])
+    says = "this model has layers of queries (q_proj) and none of values; use attention or all-linear"
+    assert str(error.value) == f"adapter.targets='attention-qv': {says}"
+    assert targets.choose("attention", [f"l.0.self_attn.{name}" for name in latent]).names
+    assert targets.choose("attention-qv", ["l.0.attn.c_attn", "l.0.attn.c_proj"]).layers == ("l.0.attn.c_attn",)
+
+
 def test_rank_above_the_width_is_refused_and_a_narrow_key_is_not(make_model: Callable[..., str]) -> None:
     from core import model
 
