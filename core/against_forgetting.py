@@ -41,9 +41,8 @@ def notes(trial: Trial) -> tuple[str, ...]:
     on = [f"{name}={value:g}" for name, value in penalties.items() if value]
     if not trial.prefer.on or not on:
         return ()
-    return (
-        f"{' and '.join(on)}: in the first stage alone; the second one (prefer.method={trial.prefer.method}) goes on without",
-    )
+    text = f"in the first stage alone; the second one (prefer.method={trial.prefer.method}) goes on without"
+    return (f"{' and '.join(on)}: {text}",)
 
 
 def check_replay(trial: Trial, in_laboratory: bool) -> None:

@@ -129,7 +129,7 @@ def test_a_saved_adapter_with_new_tokens_loads_by_peft_to_the_same_logits(
         for parameter in built.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    assert saved.save(built, base.tokenizer, str(tmp_path), 0) == "saved"
+    assert saved.save(built, base.tokenizer, str(tmp_path), 0, Model(name=path)) == "saved"
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     plain = AutoModelForCausalLM.from_pretrained(path)
@@ -166,7 +166,7 @@ def test_experts_are_adapted_and_routers_are_not(
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     built.model(ids).logits.log_softmax(-1)[..., 3].sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in built.model.parameters() if parameter.requires_grad)
-    saved.save(built.model, base.tokenizer, str(tmp_path), 0)
+    saved.save(built.model, base.tokenizer, str(tmp_path), 0, Model(name=path))
     plain = AutoModelForCausalLM.from_pretrained(path)
     plain.resize_token_embeddings(len(base.tokenizer))
     loaded = PeftModel.from_pretrained(plain, tmp_path).eval()
