@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from core.adapters import lora
 from core.adapters.lora import expert_names, linear_names
 from core.adapters.method import Adapted, Method
 from core.adapters.table import METHODS
@@ -19,7 +20,7 @@ from core.errors import BadInput, nearest
 from core.method_settings.lora import ORTHOGONAL
 from core.optimizers import OPTIMIZERS, Kind
 from core.quantized import KINDS
-from core.settings import BEST, Adapter, Trial
+from core.settings import BEST, Adapter, Lora, Trial
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,9 +64,13 @@ def method_of(trial: Trial) -> Method:
 
 def _check_optimizer(name: str, method: Method) -> None:
     if Kind.OTHER not in OPTIMIZERS[name].kinds and not method.trains_matrices:
-        others = ", ".join(other for other, one in OPTIMIZERS.items() if Kind.OTHER in one.kinds)
-        text = f"it trains the matrices of linear layers, and {method.label} trains none; use one of {others}"
-        raise BadInput(f"train.optimizer={name}: {text}", field="train.optimizer")
+        raise _without_matrices(name, f"and {method.label} trains none")
+
+
+def _without_matrices(name: str, why: str) -> BadInput:
+    others = ", ".join(other for other, one in OPTIMIZERS.items() if Kind.OTHER in one.kinds)
+    text = f"it trains the matrices of linear layers, {why}; use one of {others}"
+    return BadInput(f"train.optimizer={name}: {text}", field="train.optimizer")
 
 
 def _trains_on_quantized() -> str:
@@ -102,7 +107,11 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
             "give model.chat_template=FILE, a template of tokens that it has, or use adapter.method=lora"
         )
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
-    return method.n_trained(adapter, base)
+    n, name = method.n_trained(adapter, base), trial.train.optimizer
+    n_stacked = lora.n_of_experts(adapter, base) if isinstance(adapter, Lora) else 0
+    if n_stacked == n - base.new_token_parameters and Kind.OTHER not in OPTIMIZERS[name].kinds:
+        raise _without_matrices(name, "and LoRA of stacked experts is none")
+    return n
 
 
 def build(model: PreTrainedModel, adapter: Adapter, new_tokens: Sequence[int]) -> Adapted:

@@ -68,11 +68,15 @@ def n_trained(adapter: Lora, base: BaseFiles) -> int:
     chosen, linear = _targets(adapter, base), base.linear
     if isinstance(adapter, LoraFa):
         return adapter.rank * sum(base.sizes(name)[0] for name in chosen.layers) + base.new_token_parameters
-    sums = [sum(linear[name]) for name in chosen.layers]
-    if chosen.experts:
-        sums += [n * (rows + columns) for n, rows, columns in (base.experts[name] for name in chosen.experts)]
+    in_layers = adapter.rank * sum(sum(linear[name]) for name in chosen.layers)
     magnitudes = sum(base.sizes(name)[0] for name in chosen.layers) if isinstance(adapter, Dora) else 0
-    return adapter.rank * sum(sums) + magnitudes + base.new_token_parameters
+    return in_layers + n_of_experts(adapter, base) + magnitudes + base.new_token_parameters
+
+
+def n_of_experts(adapter: Lora, base: BaseFiles) -> int:
+    """How many of them are of stacked experts."""
+    sizes = [base.experts[name] for name in _targets(adapter, base).experts]
+    return adapter.rank * sum(n * (rows + columns) for n, rows, columns in sizes)
 
 
 def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> Adapted:
