@@ -79,6 +79,13 @@ def n_of_experts(adapter: Lora, base: BaseFiles) -> int:
     return adapter.rank * sum(n * (rows + columns) for n, rows, columns in sizes)
 
 
+def kept(adapter: Lora, base: BaseFiles, bf16: bool, packed: bool) -> float:
+    """Weights that PEFT adapts as parameters are computed with changed: those of experts, and layers that it takes for such."""
+    chosen = _targets(adapter, base)
+    layers = [name for name in chosen.layers if base.has_experts and targets.is_taken_for_experts(name)]
+    return sum(math.prod(base.experts[name]) for name in chosen.experts) + sum(math.prod(base.linear[name]) for name in layers)
+
+
 def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> Adapted:
     from peft import LoraConfig, get_peft_model
     from transformers.pytorch_utils import Conv1D

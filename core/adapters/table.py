@@ -29,7 +29,7 @@ from core.method_settings import (
 # oranges: weights of the base), and no two methods a marker, so that none is told by its colour alone: shapes, then letters.
 _LOW_RANK: dict[str, Any] = {
     "changes_base": False, "on_quantized_base": True,
-    "n_trained": lora.n_trained, "build": lora.build, "resolved": lora.resolved,
+    "n_trained": lora.n_trained, "build": lora.build, "resolved": lora.resolved, "kept": lora.kept,
 }  # fmt: skip
 _ON_LAYERS: dict[str, Any] = {
     "changes_base": False, "on_quantized_base": True, "trains_new_tokens": False, "trains_matrices": False,
@@ -43,7 +43,9 @@ _VIRTUAL: dict[str, Any] = _ON_LAYERS | {
 
 def _recipe(name: str, label: str, colour: str, marker: str, **facts: Any) -> Method:
     """A method of RECIPES."""
-    own: dict[str, Any] = {"n_trained": layers.n_trained, "build": layers.build, "resolved": layers.resolved}
+    own: dict[str, Any] = {
+        "n_trained": layers.n_trained, "build": layers.build, "resolved": layers.resolved, "kept": layers.kept,
+    }  # fmt: skip
     return Method(
         settings=ADAPTERS[name],
         label=label,
