@@ -35,6 +35,16 @@ def check(trial: Trial) -> None:
             raise BadInput(f"{name}={value}: {text}", field=name)
 
 
+def notes(trial: Trial) -> tuple[str, ...]:
+    """What may not be meant: a second stage has neither penalty."""
+    penalties = {"train.kl_to_base": trial.train.kl_to_base, "train.l2_to_base": trial.train.l2_to_base}
+    on = [f"{name}={value:g}" for name, value in penalties.items() if value]
+    if not trial.prefer.on or not on:
+        return ()
+    text = f"in the first stage alone; the second one (prefer.method={trial.prefer.method}) goes on without"
+    return (f"{' and '.join(on)}: {text}",)
+
+
 def check_replay(trial: Trial, in_laboratory: bool) -> None:
     """Whether what is replayed comes from somewhere, and is wanted.
 

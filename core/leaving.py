@@ -193,19 +193,8 @@ def _adapter(trial: Source, base: Base, target: Path) -> Left:
     config |= {"base_model_name_or_path": base.address, "revision": base.revision}
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     dtype = trial.result.facts.get("dtype", "auto")
-    head = quantized.code(trial.trial.model, dtype)
-    options = f', dtype="{dtype}"' + (", quantization_config=quantized" if head else "")
-    easy = head + saved.LOAD_WITH_PEFT.replace("CausalLM.from_pretrained(FOLDER)", f"CausalLM.from_pretrained(FOLDER{options})")
-    n_rows = _rows(target, config)
-    on_base = head + saved.on_base(n_rows).replace("(BASE)", f"(BASE{options})")
-    notes = [saved.NEW_ROWS] if n_rows else []
-    if head:
-        notes.append(f"It was trained on the base quantised to {_kind(trial)}; load the base so, or take merged weights.")
-    parts = (
-        ("", f"{easy}\n\n{saved.generating(config)}"),
-        (saved.ON_BASE, on_base),
-    )
-    return Left("adapter in PEFT's format (safetensors)", tuple(notes), parts)
+    notes, parts = saved.adapter_code(replace(trial.trial.model, dtype=dtype), config, _rows(target, config))
+    return Left("adapter in PEFT's format (safetensors)", notes, parts)
 
 
 def _kind(trial: Source) -> str:
@@ -246,7 +235,7 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
         tuned: Any = PeftModel.from_pretrained(network.float(), str(trial.weights)).merge_and_unload(safe_merge=True)
         models.round_parameters(tuned, getattr(torch, dtype))
         tuned.config.dtype = getattr(torch, dtype)
-        saved.save(tuned, loaded.tokenizer, str(target), 1 << 62)
+        saved.save(tuned, loaded.tokenizer, str(target), 1 << 62, trial.trial.model)
         after = _logits(tuned, ids)
     finally:
         warm.clear()  # the base that was kept is no longer the base

@@ -1,10 +1,11 @@
 """How much memory a trial takes at its peak, from shapes alone, and how it is made to fit. Without torch.
 
 What is counted in training: the weights; for what is trained a gradient and what the optimizer keeps; what the backward pass
-needs of a micro-batch of rows padded to the longest; a layer's work in progress; logits, which are made in pieces (core/head.py).
-In measuring, which comes after it: the weights, and a pass or keys and values (core/memory_of_measures.py). The bytes per token
-and layer were counted on Llama-like models with `torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py counts them
-anew. Other architectures differ by what they keep beside.
+needs of a micro-batch of rows padded to the longest, and of weights that a method computes with changed; a layer's work in
+progress; logits, which are made in pieces (core/head.py). In measuring, which comes after it: the weights, and a pass or keys and
+values (core/memory_of_measures.py). The bytes per token and layer were counted on Llama-like models with
+`torch.autograd.graph.saved_tensors_hooks`; tests/test_memory.py and tests/test_changed_weights.py count anew. Other architectures
+differ by what they keep beside.
 """
 
 from __future__ import annotations
@@ -129,6 +130,7 @@ class Load:
     n_quantized: int = 0  # of the parameters
     quantized_bytes: float = 0.0  # of each of these
     copies_base: bool = False  # the adapted weights, beside those that all trials share
+    kept_weights: float = 0.0  # numbers of their size that the backward pass needs, in all layers
     beside_base: bool = False  # the base reads every micro-batch too (train.kl_to_base)
     keeps_start: bool = False  # what an adapter began as, beside it (train.l2_to_base, evaluation.scales)
     can_checkpoint: bool = True
@@ -190,7 +192,8 @@ class Load:
         each = LOGITS_BYTES + (DIVERGENCE_BYTES if self.beside_base else 0)
         logits = min(tokens * self.vocabulary, LARGEST_PIECE) * each
         held = tokens * (kept + self.shape.passing_bytes(self.bf16) + self.shape.pairs_bytes(self.longest) / 2)
-        return self.fixed_bytes + logits + held * self.holes
+        weights = self.kept_weights * (2 if self.bf16 else 4) / (max(1, self.shape.layers) if checkpointing else 1)
+        return self.fixed_bytes + logits + held * self.holes + weights
 
 
 def dtype(model: Model, device: str) -> str:
@@ -216,7 +219,7 @@ def weights_bytes(model: Model, base: BaseFiles, device: str) -> float:
 def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: str = "cpu") -> Load:
     """The trial's sizes on a device of this kind, with a longest row of so many tokens."""
     n_quantized, each = in_bits(trial.model, base)
-    method = adapters.METHODS[trial.adapter.method]
+    method, bf16 = adapters.METHODS[trial.adapter.method], device == "cuda" and dtype(trial.model, device) != "float32"
     return Load(
         shape=Shape.of(base.config),
         n_parameters=base.n_parameters,
@@ -235,6 +238,7 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
         n_quantized=n_quantized,
         quantized_bytes=each,
         copies_base=method.copies_base,
+        kept_weights=method.kept(trial.adapter, base, bf16, n_quantized > 0),
         can_checkpoint=method.checkpointing,
     )
 

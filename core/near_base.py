@@ -8,6 +8,8 @@ frozen weights, so nothing is held twice; beside full fine-tuning it stands as t
 - Decay towards the base (L2-SP of Li et al. 2018, decoupled from the gradient as AdamW's is): in each step what is trained goes
   learning rate × train.l2_to_base of its way back to where it began. Where it began is the base: of weights of the base itself,
   and of adapters too, whose start changes nothing. LoRA's B goes back to 0, which train.weight_decay does as well.
+
+A second stage on preferences has neither: its reference is the model after the first stage.
 """
 
 from __future__ import annotations

@@ -5,19 +5,24 @@ from __future__ import annotations
 import math
 
 from core import adapters, targets, weights
+from core.adapters import lora
 from core.base import BaseFiles
 from core.optimizers import OPTIMIZERS, Kind, Shape, bytes_of, operations_of
-from core.settings import Trial
+from core.settings import Lora, Trial
 
 BF16_FASTER = {"cpu": 4.0, "cuda": 1.0}  # than training's operations (CPU: measured with AVX512-BF16, widths of 128 and 576)
 
 
 def trained(trial: Trial, base: BaseFiles, n_trained: int) -> list[tuple[Kind, Shape]]:
     """What the trial trains: kinds and shapes, exact where the base's own weights are trained. What an adapter trains is taken
-    for one matrix of a single row: of it Adafactor keeps more than of the adapter's own matrices."""
+    for one matrix of a single row, beside one for LoRA of stacked experts: of it Adafactor keeps more than of the adapter's own
+    matrices."""
     method = adapters.METHODS[trial.adapter.method]
     if not method.changes_base:
-        return [(Kind.MATRIX if method.trains_matrices else Kind.OTHER, (1, n_trained))]
+        n_stacked = lora.n_of_experts(trial.adapter, base) if isinstance(trial.adapter, Lora) else 0
+        kind = Kind.MATRIX if method.trains_matrices else Kind.OTHER
+        parts: list[tuple[Kind, Shape]] = [(kind, (1, n_trained - n_stacked)), (Kind.OTHER, (1, n_stacked))]
+        return [part for part in parts if math.prod(part[1])]
     names = [name for name in method.resolved(trial.adapter, base) if name in base.shapes and not weights.BUFFER.search(name)]
     linear = set(targets.adaptable(base.linear, base.experts if base.has_experts else ()))
     plain = [name for name in names if not targets.is_of_an_expert(name)]

@@ -27,7 +27,7 @@ Groups = list[dict[str, Any]]  # "params", "lr", "weight_decay" of each
 
 class Kind(StrEnum):
     """What a trained parameter is: the matrix of a linear layer (LoRA's A and B are such), embedding or output head, or any
-    other: norms, biases, scales, virtual tokens, the stacked experts of a mixture."""
+    other: norms, biases, scales, virtual tokens, the stacked experts of a mixture and LoRA on them."""
 
     MATRIX = "matrix"
     EMBEDDING = "embedding"

@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import torch
+from peft.tuners.lora.layer import ParamWrapper
 from torch import nn
 from transformers.pytorch_utils import Conv1D
 
@@ -53,10 +54,14 @@ def kind_of(name: str, layer: nn.Module) -> Kind:
 
 
 def kinds(model: nn.Module) -> dict[str, Kind]:
-    """Of what is trained, by its name; tied tensors once."""
+    """Of what is trained, by its name; tied tensors once. LoRA of stacked experts has those of all experts in one layer, which is
+    no matrix of its own."""
     layers = dict(model.named_modules())
+    wrapped = [layer for layer in layers.values() if isinstance(layer, ParamWrapper) and layer.num_experts > 1]
+    stacked = {part for layer in wrapped for part in (*layer.lora_A.values(), *layer.lora_B.values())}
     trained = [name for name, parameter in model.named_parameters() if parameter.requires_grad]
-    return {name: kind_of(name, layers[name.rpartition(".")[0]]) for name in trained}
+    of = {name: layers[name.rpartition(".")[0]] for name in trained}
+    return {name: Kind.OTHER if layer in stacked else kind_of(name, layer) for name, layer in of.items()}
 
 
 def groups(model: nn.Module, train: Train, decaying: Collection[str]) -> tuple[Groups, Groups]:

@@ -17,7 +17,8 @@ class Prefer(Part):
     `dpo`: direct preference optimization (Rafailov et al. 2023); `ipo`: its squared loss (Azar et al. 2023), of means over an
     answer's tokens as its authors have it. The reference of both is the model after the first stage. `chosen`: the control,
     which goes on with the first stage's loss on chosen answers alone, with as many steps and sequences a step as the others.
-    Batch size (in pairs), schedule, warmup, weight decay and clipping are those of `train`.
+    Batch size (in pairs), schedule, warmup, weight decay and clipping are those of `train`; its penalties, `train.kl_to_base` and
+    `train.l2_to_base`, are the first stage's alone.
     """
 
     PREFIX = "prefer."

@@ -81,7 +81,7 @@ class Inputs:
     tokens: int  # about, the whole trial
     train_rows_hash: str  # of the rows that are drawn, too long ones among them, in their order
     evaluation_rows_hash: str  # of the trial's split
-    notes: tuple[str, ...]  # what may not be meant about how the rows are written
+    notes: tuple[str, ...]  # what may not be meant, about how the rows are written and beside
     by_source: tuple[str, ...]  # of several sources: what of each
     shown: tuple[tuple[str, bool], ...]  # one row as it is written, in pieces, each with whether it is learnt
     lengths: tuple[int, ...]  # of the sample, in tokens
@@ -129,7 +129,7 @@ class _Rows:
     by_source: tuple[str, ...]
     shown: tuple[tuple[str, bool], ...]
 
-    def as_inputs(self) -> dict[str, Any]:
+    def as_inputs(self, trial: Trial) -> dict[str, Any]:
         """What of it is told of a trial as it stands."""
         same = ("mean_tokens", "longest_tokens", "mean_taught", "longest_taught", "train_rows_hash", "evaluation_rows_hash")
         return {name: getattr(self, name) for name in same} | {
@@ -138,7 +138,7 @@ class _Rows:
             "n_taken": self.n_train,
             "n_eval_rows": self.n_evaluation,
             "left_out": LeftOut(self.n_empty, self.n_bad, self.n_in_evaluation, tuple(self.unused)),
-            "notes": tuple(self.notes),
+            "notes": (*self.notes, *against_forgetting.notes(trial)),
             "by_source": tuple(self.by_source),
             "shown": tuple((str(text), bool(learnt)) for text, learnt in self.shown),
             "lengths": tuple(self.lengths),
@@ -174,7 +174,7 @@ def inspect(trial: Trial) -> Inputs:
     each = against_forgetting.check_replayed_text(trial, base, seq_len) if n_replayed else 0
     tokens = n_used * rows.mean_tokens + n_replayed * each
     return Inputs(
-        **rows.as_inputs() | {"longest_tokens": max(rows.longest_tokens, each)},
+        **rows.as_inputs(trial) | {"longest_tokens": max(rows.longest_tokens, each)},
         provenance=hashes,
         n_train_examples=n_used,
         n_truncated=n_truncated,

@@ -161,7 +161,7 @@ def _try_small(base: Base) -> None:
     generation.write(model, [prompt], generation.Decoding((len(base.tokenizer) + 1,), 2, 1))
     if not quantized.is_quantized(model):  # such weights are never saved
         with tempfile.TemporaryDirectory() as directory:
-            saved.save(model, base.tokenizer, directory, sys.maxsize)
+            saved.save(model, base.tokenizer, directory, sys.maxsize, Model(name=base.path))
 
 
 def _try_shapes(base: Base) -> None:

@@ -9,14 +9,18 @@ import copy
 import json
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import memory, quantized
 from core.adapters import lora
 from core.data import encode
+from core.hardware import Device
 from core.result import write_whole
+from core.settings import Model, Trial
 
 if TYPE_CHECKING:
     from torch import nn
@@ -81,19 +85,35 @@ def on_base(n_rows: int) -> str:
     return LOAD_ON_BASE.format(resize=resize if n_rows else "")
 
 
-def save_trial(model: nn.Module, tokenizer: PreTrainedTokenizerBase, output: Path, split: str, keep_weights: bool) -> str:
+def adapter_code(base: Model, config: Mapping[str, Any], n_rows: int) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """What is worth a sentence about an adapter of this configuration, and the code that loads it, by what it is for. `base`: as
+    the trial loaded it, with its type; `n_rows`: as in `on_base`."""
+    head = quantized.code(base, base.dtype)
+    options = f', dtype="{base.dtype}"' + (", quantization_config=quantized" if head else "")
+    easy = head + LOAD_WITH_PEFT.replace("CausalLM.from_pretrained(FOLDER)", f"CausalLM.from_pretrained(FOLDER{options})")
+    beside = head + on_base(n_rows).replace("(BASE)", f"(BASE{options})")
+    notes = [NEW_ROWS] if n_rows else []
+    if head:
+        words = quantized.KINDS[base.quantization].words
+        notes.append(f"It was trained on the base quantised to {words}; load the base so, or take merged weights.")
+    return tuple(notes), (("", f"{easy}\n\n{generating(config)}"), (ON_BASE, beside))
+
+
+def save_trial(model: nn.Module, tokenizer: PreTrainedTokenizerBase, output: Path, trial: Trial, device: Device) -> str:
     """Saves a final trial's weights below its folder; what was done. Of fully tuned ones any number where that was asked for."""
-    if split != "test":
+    if trial.evaluation.split != "test":
         return NOT_FINAL
-    return save(model, tokenizer, str(output / FOLDER), sys.maxsize if keep_weights else FULL_WEIGHTS_BYTES)
+    base = replace(trial.model, dtype=memory.dtype(trial.model, device.kind))
+    return save(model, tokenizer, str(output / FOLDER), sys.maxsize if device.keep_weights else FULL_WEIGHTS_BYTES, base)
 
 
-def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int) -> str:
-    """Saves an adapter in PEFT's format, or small full weights as safetensors, with the tokenizer. Returns what was done."""
+def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, full_limit_bytes: int, base: Model) -> str:
+    """Saves an adapter in PEFT's format, or small full weights as safetensors, with the tokenizer. `base`: as the model was
+    loaded, with its type. Returns what was done."""
     from peft import PeftModel
     from transformers import PreTrainedModel
 
-    is_adapter, settings = isinstance(model, PeftModel), _generation(model, tokenizer)
+    settings = _generation(model, tokenizer)
     if isinstance(model, PeftModel):
         # Not the embeddings: rows of new tokens are part of the adapter, the base's own rows did not change.
         _save_adapter(model, directory)
@@ -106,7 +126,7 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, f
         model.save_pretrained(directory)
     encode.ending(tokenizer).save_pretrained(directory)
     settings.save_pretrained(directory)
-    (Path(directory) / "README.md").write_text(_readme(model, tokenizer, is_adapter), encoding="utf-8")
+    (Path(directory) / "README.md").write_text(_readme(model, tokenizer, base), encoding="utf-8")
     return "saved"
 
 
@@ -179,26 +199,25 @@ def _generation(model: Any, tokenizer: PreTrainedTokenizerBase) -> Any:
     return settings
 
 
-def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, is_adapter: bool) -> str:
+def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, base: Model) -> str:
     """How to load and use what lies beside it."""
+    from peft import PeftModel
+
     turn = encode.template_of(tokenizer).turn
     ends = (
         f"Answers end with {' or '.join(f'`{stop}`' for stop in turn.stops)}, where generation stops."
         if turn.stops
         else ("The chat template ends answers with no token of its own: generation does not stop by itself.")
     )
-    if not is_adapter:
+    if not isinstance(model, PeftModel):
         return _page("Fully tuned weights", [ends], [("", f"{LOAD_FULL}\n\n{GENERATE}")])
-    needed = getattr(model.peft_config["default"], "trainable_token_indices", None) is not None
-    n_rows = model.get_base_model().get_input_embeddings().weight.shape[0] if needed else 0
-    why = [NEW_ROWS] if needed else []
-    parts = [
-        ("", f"{LOAD_WITH_PEFT}\n\n{generating(model.peft_config['default'].to_dict())}"),
-        (ON_BASE, on_base(n_rows)),
-    ]
-    return _page("An adapter in PEFT's format", [*why, ends], parts)
+    config: Any = model.peft_config["default"]
+    needed = getattr(config, "trainable_token_indices", None) is not None
+    inner: Any = model.get_base_model()
+    notes, parts = adapter_code(base, config.to_dict(), inner.get_input_embeddings().weight.shape[0] if needed else 0)
+    return _page("An adapter in PEFT's format", [*notes, ends], parts)
 
 
-def _page(title: str, sentences: list[str], parts: list[tuple[str, str]]) -> str:
+def _page(title: str, sentences: Sequence[str], parts: Sequence[tuple[str, str]]) -> str:
     blocks = [f"{words}:\n\n```python\n{code}\n```" if words else f"```python\n{code}\n```" for words, code in parts]
     return "\n\n".join([f"# {title}", " ".join([*sentences, "FOLDER is this folder."]), *blocks]) + "\n"

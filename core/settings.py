@@ -141,8 +141,8 @@ class Train(Part):
     loss_on: str = "response"
     keep: str = LAST  # which weights are scored and saved; best: those with the highest quality on validation along training
     optimizer: str = ADAMW  # of core/optimizers.py; each has rates of its own
-    # Against forgetting (core/near_base.py). So many times the mean KL(base || tuned) over tokens is added to the loss: over the
-    # response's tokens, over all others of the rows, or over replayed text, whose own loss it then takes the place of.
+    # Against forgetting (core/near_base.py), in the first stage alone. So many times the mean KL(base || tuned) over tokens is
+    # added to the loss: over the response's tokens, over all others of the rows, or over replayed text, in place of its own loss.
     kl_to_base: float = 0.0
     kl_on: str = RESPONSE
     l2_to_base: float = 0.0  # decay towards the base's weights, as weight_decay is towards 0

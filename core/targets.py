@@ -14,7 +14,8 @@ from core.errors import BadInput
 
 ATTENTION_PARENT = re.compile(r"attn|attention", re.IGNORECASE)
 # Query and value where they stand alone; a fused projection holds both (and the key with them).
-QUERY_VALUE = frozenset({"q_proj", "v_proj", "query", "value", "wq", "wv", "q_lin", "v_lin", "q", "v"})
+QUERY = frozenset({"q_proj", "query", "wq", "q_lin", "q"})
+VALUE = frozenset({"v_proj", "value", "wv", "v_lin", "v"})
 FUSED = frozenset({"c_attn", "qkv_proj", "query_key_value", "Wqkv", "wqkv", "qkv", "W_pack", "in_proj"})
 # Never adapted: embeddings and the output head (under any of its names), and mixture-of-experts routers.
 EXCLUDED = re.compile(r"(^|\.)(lm_head|output_layer|score|classifier|wte|wpe|router)$|embed|(^|\.)router\.", re.IGNORECASE)
@@ -78,12 +79,12 @@ def choose(preset: str, linear_names: Sequence[str], expert_names: Sequence[str]
     """The weights that the preset means, in the model's order.
 
     Raises:
-        BadInput: none of the model's weights fits the preset.
+        BadInput: none of the model's weights fits the preset, or only one half of it does.
     """
     names = adaptable(linear_names, expert_names)
     leaf = {name: name.rpartition(".")[2] for name in [*names, *expert_names]}
     fits = {
-        "attention-qv": lambda name: is_attention(name) and leaf[name] in QUERY_VALUE | FUSED,
+        "attention-qv": lambda name: is_attention(name) and leaf[name] in QUERY | VALUE | FUSED,
         "attention": is_attention,
         "mlp": lambda name: not is_attention(name),
         "all-linear": lambda name: True,
@@ -95,7 +96,17 @@ def choose(preset: str, linear_names: Sequence[str], expert_names: Sequence[str]
             f"adapter.targets={preset!r}: fits no linear layer of this model; its linear layers are: {kinds}",
             field="adapter.targets",
         )
+    if preset == "attention-qv":
+        _check_both({leaf[name] for name in chosen.names})
     return chosen
+
+
+def _check_both(leaves: set[str]) -> None:
+    """Refuses queries without values: compressed attention (DeepSeek's) makes keys and values of one layer."""
+    if not leaves & FUSED and not (leaves & QUERY and leaves & VALUE):
+        which, other = ("queries", "values") if leaves & QUERY else ("values", "queries")
+        text = f"this model has layers of {which} ({', '.join(sorted(leaves))}) and none of {other}; use attention or all-linear"
+        raise BadInput(f"adapter.targets='attention-qv': {text}", field="adapter.targets")
 
 
 def scaled(linear_names: Iterable[str]) -> tuple[list[str], list[str]]:

@@ -185,7 +185,7 @@ def _run(asked: _Asked, result: Result) -> None:
     scored = _score(tuned, before, route, output, result)
     metrics["peak_memory_gib"] = hardware.peak_memory_gib(device)
     if scored:
-        facts["adapter"] = saved.save_trial(adapted.model, base.tokenizer, output, trial.evaluation.split, device.keep_weights)
+        facts["adapter"] = saved.save_trial(adapted.model, base.tokenizer, output, trial, device)
 
 
 def _ended(asked: _Asked, tuned: nn.Module, route: scaled.Route | None) -> None:

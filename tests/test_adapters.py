@@ -53,6 +53,16 @@ def test_a_preset_that_fits_nothing_lists_the_layers() -> None:
         targets.choose("attention", ["block.alpha", "block.beta"])
 
 
+def test_queries_without_values_are_refused() -> None:
+    latent = ["q_proj", "kv_a_proj_with_mqa", "kv_b_proj"]  # DeepSeek-V2-Lite's
+    with pytest.raises(BadInput) as error:
+        targets.choose("attention-qv", [f"l.0.self_attn.{name}" for name in latent])
+    says = "this model has layers of queries (q_proj) and none of values; use attention or all-linear"
+    assert str(error.value) == f"adapter.targets='attention-qv': {says}"
+    assert targets.choose("attention", [f"l.0.self_attn.{name}" for name in latent]).names
+    assert targets.choose("attention-qv", ["l.0.attn.c_attn", "l.0.attn.c_proj"]).layers == ("l.0.attn.c_attn",)
+
+
 def test_rank_above_the_width_is_refused_and_a_narrow_key_is_not(make_model: Callable[..., str]) -> None:
     from core import model
 
@@ -119,7 +129,7 @@ def test_a_saved_adapter_with_new_tokens_loads_by_peft_to_the_same_logits(
         for parameter in built.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.1)
-    assert saved.save(built, base.tokenizer, str(tmp_path), 0) == "saved"
+    assert saved.save(built, base.tokenizer, str(tmp_path), 0, Model(name=path)) == "saved"
 
     tokenizer = AutoTokenizer.from_pretrained(tmp_path)
     plain = AutoModelForCausalLM.from_pretrained(path)
@@ -156,7 +166,7 @@ def test_experts_are_adapted_and_routers_are_not(
                 parameter.add_(torch.randn_like(parameter) * 0.1)
     built.model(ids).logits.log_softmax(-1)[..., 3].sum().backward()
     assert all(parameter.grad.abs().sum() > 0 for parameter in built.model.parameters() if parameter.requires_grad)
-    saved.save(built.model, base.tokenizer, str(tmp_path), 0)
+    saved.save(built.model, base.tokenizer, str(tmp_path), 0, Model(name=path))
     plain = AutoModelForCausalLM.from_pretrained(path)
     plain.resize_token_embeddings(len(base.tokenizer))
     loaded = PeftModel.from_pretrained(plain, tmp_path).eval()

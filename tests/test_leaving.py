@@ -55,7 +55,7 @@ def ran(trial: Trial, folder: Path) -> leaving.Source:
         for parameter in built.parameters():
             if parameter.requires_grad:
                 parameter.add_(torch.randn_like(parameter) * 0.05)
-    assert saved.save(built.eval(), base.tokenizer, str(folder / "adapter"), 10**9) == "saved"
+    assert saved.save_trial(built.eval(), base.tokenizer, folder, trial, Device()) == "saved"
     result = Result.begun(trial, provenance(trial))
     result.facts |= {"dtype": "float32", "adapter": "saved"}
     result.metrics = {"quality": 0.5}
@@ -142,6 +142,24 @@ def test_adapter_and_merged_weights_are_the_model_that_was_measured(
     assert "quantization_config" not in config
     assert not {"adapter_config.json", "adapter_model.safetensors"} & {file.name for file in (tmp_path / "merged").iterdir()}
     assert ("dequantised" in " ".join(merged.notes)) == packed
+
+
+@pytest.mark.parametrize("name", ["own template", "nf4, new tokens, tied", "fp4", "int8"])
+def test_what_lies_beside_a_trials_adapter_loads_its_base_as_the_trial_had_it(
+    name: str, make_model: Callable[..., str], rows_file: str, tmp_path: Path
+) -> None:
+    architecture, template, settings = CASES[name]
+    source = ran(trial_of(make_model(architecture, template), rows_file, **settings), tmp_path / "trial")
+    expected, tokenizer = in_place(source)
+    page = (source.weights / "README.md").read_text()
+    easy, on_base = (block.split("```")[0] for block in page.split("```python\n")[1:])
+    agree(easy, source.weights, expected, tokenizer)
+    agree(f"BASE = {source.trial.model.name!r}\n{easy.split('model = Auto')[0]}\n{on_base}", source.weights, expected, tokenizer)
+    kind = settings.get("model__quantization", "none")
+    words = {"nf4": "NF4", "fp4": "FP4", "int8": "int8"}.get(kind)
+    assert (f"It was trained on the base quantised to {words}; load the base so" in page) is (kind != "none")
+    assert page.count('dtype="float32"') >= 2
+    assert page.count("quantization_config=quantized") == (2 if words else 0)
 
 
 def test_full_weights_leave_whole_and_a_base_in_bfloat16_keeps_the_trials_precision(

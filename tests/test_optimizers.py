@@ -169,6 +169,28 @@ def test_files_tell_what_each_optimizer_keeps(make_model: Callable[..., str], ar
         assert told == counted or (architecture == "mixtral" and name == "adamw-8bit" and told > counted)
 
 
+def test_muon_takes_lora_of_stacked_experts_for_no_matrix(make_model: Callable[..., str]) -> None:
+    """PEFT has the A's of all experts in one layer, and the B's."""
+    base, adapter = Model(name=make_model("mixtral")), LoraPlus(rank=2)
+    files, network = bases.read(base), models.load(base, Device())
+    built = adapters.build(models.trial_copy(network, False), adapter, network.new_tokens).model
+    kinds, parameters = optimizing.kinds(built), dict(built.named_parameters())
+    lora = {name: kind for name, kind in kinds.items() if "lora_" in name}
+    assert {kind for name, kind in lora.items() if ".experts." in name} == {Kind.OTHER}
+    assert {kind for name, kind in lora.items() if ".experts." not in name} == {Kind.MATRIX}
+    trial = Trial(model=base, adapter=adapter, train=Train(optimizer="muon"))
+    told = optimizer_costs.trained(trial, files, adapters.n_trained(trial, files))
+    stacked = sum(parameters[name].numel() for name in lora if ".experts." in name)
+    assert [math.prod(shape) for kind, shape in told if kind is Kind.OTHER] == [stacked]
+    _, beside = optimizing.groups(built, trial.train, ())
+    trained_beside = {id(one) for group in beside for one in group["params"]}
+    assert trained_beside >= {id(parameters[name]) for name in lora if ".experts." in name}
+    alone = replace_field(trial, "adapter", LoraPlus(rank=2, targets="mlp"))
+    with pytest.raises(BadInput, match="LoRA of stacked experts is none; use one of adamw") as error:
+        adapters.n_trained(alone, files)
+    assert error.value.field == "train.optimizer"
+
+
 def test_a_step_of_muon_takes_time_and_8_bits_on_a_cpu(make_model: Callable[..., str]) -> None:
     base = Model(name=make_model("llama"))
     files = bases.read(base)

@@ -200,3 +200,12 @@ def test_settings_of_the_stage_follow_the_first() -> None:
     assert (near.second_stage(40).kl_to_base, near.second_stage(40).l2_to_base) == (0.0, 0.0)  # it has a reference of its own
     chosen = replace(trial, prefer=Prefer(method="chosen", rate_ratio=0.1, epochs=2)).second_stage(40)
     assert (chosen.n_steps(40), chosen.batch_size, chosen.micro_batch_size) == (10, 16, 8)
+
+
+def test_penalties_that_the_stage_is_without_are_told(make_model: Callable[..., str], rows_file: str, pairs_file: str) -> None:
+    trial = staged(make_model("llama"), rows_file, pairs_file, method="dpo", n_pairs=4)
+    near = replace(trial, train=replace(trial.train, kl_to_base=0.1, l2_to_base=30.0))
+    both = "train.kl_to_base=0.1 and train.l2_to_base=30"
+    told = f"{both}: in the first stage alone; the second one (prefer.method=dpo) goes on without"
+    for one, says in ((near, True), (trial, False), (replace(near, prefer=Prefer()), False)):
+        assert (told in preflight.inspect(one).notes) is says

@@ -11,14 +11,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from core.adapters import lora
 from core.adapters.lora import expert_names, linear_names
 from core.adapters.method import Adapted, Method
 from core.adapters.table import METHODS
 from core.base import BaseFiles
 from core.errors import BadInput, nearest
+from core.method_settings.lora import ORTHOGONAL
 from core.optimizers import OPTIMIZERS, Kind
 from core.quantized import KINDS
-from core.settings import BEST, Adapter, Trial
+from core.settings import BEST, Adapter, Lora, Trial
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,8 +36,8 @@ def method_of(trial: Trial) -> Method:
     """The trial's method.
 
     Raises:
-        BadInput: there is none of this name, or it cannot train on the trial's quantized base, with its checkpointing or its
-            optimizer.
+        BadInput: there is none of this name, or it cannot train on the trial's quantized base, with its checkpointing, its
+            weight decay or its optimizer.
     """
     name = trial.adapter.method
     if name not in METHODS:
@@ -53,15 +55,22 @@ def method_of(trial: Trial) -> Method:
     if trial.train.keep == BEST and not METHODS[name].goes_back:
         text = f"what {METHODS[name].label} has decided at its last step fits no earlier one's weights; leave it at last"
         raise BadInput(f"train.keep=best: {text}", field="train.keep")
+    if trial.train.weight_decay and not METHODS[name].decays:
+        text = f"weight decay is not for norms and biases, and {METHODS[name].label} trains nothing else; leave it at 0"
+        raise BadInput(f"train.weight_decay={trial.train.weight_decay:g}: {text}", field="train.weight_decay")
     _check_optimizer(trial.train.optimizer, METHODS[name])
     return METHODS[name]
 
 
 def _check_optimizer(name: str, method: Method) -> None:
     if Kind.OTHER not in OPTIMIZERS[name].kinds and not method.trains_matrices:
-        others = ", ".join(other for other, one in OPTIMIZERS.items() if Kind.OTHER in one.kinds)
-        text = f"it trains the matrices of linear layers, and {method.label} trains none; use one of {others}"
-        raise BadInput(f"train.optimizer={name}: {text}", field="train.optimizer")
+        raise _without_matrices(name, f"and {method.label} trains none")
+
+
+def _without_matrices(name: str, why: str) -> BadInput:
+    others = ", ".join(other for other, one in OPTIMIZERS.items() if Kind.OTHER in one.kinds)
+    text = f"it trains the matrices of linear layers, {why}; use one of {others}"
+    return BadInput(f"train.optimizer={name}: {text}", field="train.optimizer")
 
 
 def _trains_on_quantized() -> str:
@@ -83,6 +92,9 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
         raise BadInput(f"model.quantization={quantization!r}: {text}", field="model.quantization")
     if quantization == "none":
         quantization = base.quantization
+    if quantization != "none" and getattr(adapter, "init", None) == ORTHOGONAL:
+        text = f"PEFT has it not for layers of {KINDS[quantization].bits} bits; use kaiming or gaussian, or an unquantized base"
+        raise BadInput(f"adapter.init={ORTHOGONAL}: {text}", field="adapter.init")
     presets = getattr(adapter, "targets", "attention")
     if quantization != "none" and base.has_experts and not presets.startswith("attention"):
         # which keeps them as they are and which PEFT cannot adapt but as layers
@@ -95,7 +107,11 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
             "give model.chat_template=FILE, a template of tokens that it has, or use adapter.method=lora"
         )
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
-    return method.n_trained(adapter, base)
+    n, name = method.n_trained(adapter, base), trial.train.optimizer
+    n_stacked = lora.n_of_experts(adapter, base) if isinstance(adapter, Lora) else 0
+    if n_stacked == n - base.new_token_parameters and Kind.OTHER not in OPTIMIZERS[name].kinds:
+        raise _without_matrices(name, "and LoRA of stacked experts is none")
+    return n
 
 
 def build(model: PreTrainedModel, adapter: Adapter, new_tokens: Sequence[int]) -> Adapted:

@@ -51,6 +51,11 @@ def _layers(adapter: OnLayers, base: BaseFiles) -> Layers:
     return layers
 
 
+def kept(adapter: OnLayers, base: BaseFiles, bf16: bool, packed: bool) -> float:
+    recipe = RECIPES[adapter.method]
+    return sum(recipe.kept(adapter, rows, columns, bf16, packed) for rows, columns in _layers(adapter, base).values())
+
+
 def _refuse_experts(method: str, remedy: str) -> None:
     raise BadInput(f"adapter.method={method}: PEFT adapts a mixture's experts by LoRA only; {remedy}", field="adapter.method")
 

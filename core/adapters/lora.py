@@ -13,6 +13,7 @@ from core.adapters.method import Adapted
 from core.base import BaseFiles
 from core.errors import BadInput
 from core.method_settings import KAIMING, Dora, Lora, LoraFa, LoraPlus, Olora, Pissa
+from core.method_settings.lora import ORTHOGONAL
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +39,9 @@ def _targets(adapter: Lora, base: BaseFiles) -> targets.Chosen:
     if by_weight and isinstance(adapter, Dora | Pissa | LoraFa):
         text = "PEFT adapts a mixture's experts by plain LoRA only; use adapter.targets=attention"
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
+    if by_weight and adapter.init == ORTHOGONAL:
+        text = "PEFT has it not for a mixture's experts; use kaiming or gaussian, or adapter.targets=attention"
+        raise BadInput(f"adapter.init={adapter.init}: {text}", field="adapter.init")
     if isinstance(adapter, Olora) and base.model_type in targets.TRANSPOSED:
         text = f"PEFT has it not for layers of {base.model_type}; use adapter.method=pissa"
         raise BadInput(f"adapter.method=olora: {text}", field="adapter.method")
@@ -64,11 +68,22 @@ def n_trained(adapter: Lora, base: BaseFiles) -> int:
     chosen, linear = _targets(adapter, base), base.linear
     if isinstance(adapter, LoraFa):
         return adapter.rank * sum(base.sizes(name)[0] for name in chosen.layers) + base.new_token_parameters
-    sums = [sum(linear[name]) for name in chosen.layers]
-    if chosen.experts:
-        sums += [n * (rows + columns) for n, rows, columns in (base.experts[name] for name in chosen.experts)]
+    in_layers = adapter.rank * sum(sum(linear[name]) for name in chosen.layers)
     magnitudes = sum(base.sizes(name)[0] for name in chosen.layers) if isinstance(adapter, Dora) else 0
-    return adapter.rank * sum(sums) + magnitudes + base.new_token_parameters
+    return in_layers + n_of_experts(adapter, base) + magnitudes + base.new_token_parameters
+
+
+def n_of_experts(adapter: Lora, base: BaseFiles) -> int:
+    """How many of them are of stacked experts."""
+    sizes = [base.experts[name] for name in _targets(adapter, base).experts]
+    return adapter.rank * sum(n * (rows + columns) for n, rows, columns in sizes)
+
+
+def kept(adapter: Lora, base: BaseFiles, bf16: bool, packed: bool) -> float:
+    """Weights that PEFT adapts as parameters are computed with changed: those of experts, and layers that it takes for such."""
+    chosen = _targets(adapter, base)
+    layers = [name for name in chosen.layers if base.has_experts and targets.is_taken_for_experts(name)]
+    return sum(math.prod(base.experts[name]) for name in chosen.experts) + sum(math.prod(base.linear[name]) for name in layers)
 
 
 def build(model: PreTrainedModel, adapter: Lora, new_tokens: Sequence[int]) -> Adapted:

@@ -47,8 +47,12 @@ class Method:
     goes_back: bool = True  # whether an earlier step's weights, put back, are the model as it was then
     checkpointing: bool = True  # whether layers can be computed again for the backward pass
     trains_matrices: bool = True  # whether weights of linear layers are among what it trains (LoRA's A and B are such)
+    decays: bool = True  # whether weight decay is for some of what it trains; transformers leaves out norms and biases
     rounded: bool = False  # whether what it trains has to have the base's type when the model is used
     virtual_tokens: Callable[[Any], int] = lambda adapter: 0  # positions of the context that it takes
+    # Numbers that the backward pass needs of changed weights, where a method computes with such, in all layers: of settings and
+    # base, whether in bfloat16, and whether the base is quantized.
+    kept: Callable[[Any, BaseFiles, bool, bool], float] = lambda adapter, base, bf16, packed: 0.0
     rates_of_full: bool = False  # whether its best learning rates are those of full fine-tuning; else LoRA's, ten times higher
     copies_base: bool = False  # whether the weights that it adapts are its own copies
     starts_at_base: bool = True  # whether it changes nothing before it is trained

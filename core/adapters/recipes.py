@@ -27,11 +27,19 @@ class Recipe:
     check: Callable[[Any, Layers], None] = lambda adapter, layers: None  # raises BadInput where the settings do not fit
     key: str = ""  # the argument for the number that random choices are drawn by: drawn by the seed, and saved
     transposed: bool = False  # whether PEFT has it for layers that store inputs × outputs (Conv1D)
+    # Numbers that the backward pass needs of a layer's changed weight: of settings, outputs, inputs, whether in bfloat16, and
+    # whether the base is quantized.
+    kept: Callable[[Any, int, int, bool, bool], float] = lambda adapter, rows, columns, bf16, packed: 0.0
 
 
 def each(count: Callable[[Any, int, int], int]) -> Callable[[Any, Layers], int]:
     """The sum over layers of a count for settings, outputs and inputs."""
     return lambda adapter, layers: sum(count(adapter, rows, columns) for rows, columns in layers.values())
+
+
+def changed(adapter: Any, rows: int, columns: int, bf16: bool, packed: bool) -> float:
+    """A changed weight, or the change, is computed with."""
+    return rows * columns
 
 
 def low_rank(adapter: Any, rows: int, columns: int) -> int:
@@ -135,6 +143,7 @@ RECIPES: dict[str, Recipe] = {
         config="RandLoraConfig", key="projection_prng_key", transposed=True,
         options=lambda a, layers: {"r": a.rank, "randlora_alpha": a.alpha_over_rank * a.rank},
         n_trained=each(_randlora), most={"rank": min},
+        kept=lambda a, rows, columns, bf16, packed: min(rows, columns) ** 2 + bf16 * rows * columns,
     ),
     "vblora": Recipe(
         config="VBLoRAConfig", transposed=True, n_trained=_vblora,
@@ -142,9 +151,10 @@ RECIPES: dict[str, Recipe] = {
             "r": a.rank, "num_vectors": a.num_vectors, "vector_length": _piece(a, layers), "topk": a.top,
         },
     ),
-    "loha": Recipe(config="LoHaConfig", options=alpha, n_trained=each(lambda *asked: 2 * low_rank(*asked))),
+    "loha": Recipe(config="LoHaConfig", options=alpha, n_trained=each(lambda *asked: 2 * low_rank(*asked)), kept=changed),
     "lokr": Recipe(
-        config="LoKrConfig", options=lambda a, layers: alpha(a, layers) | {"decompose_factor": a.factor}, n_trained=each(_lokr)
+        config="LoKrConfig", options=lambda a, layers: alpha(a, layers) | {"decompose_factor": a.factor}, n_trained=each(_lokr),
+        kept=changed,
     ),
     "adalora": Recipe(
         config="AdaLoraConfig", transposed=True, n_trained=each(lambda a, rows, columns: a.first_rank * (rows + columns + 1)),
@@ -153,7 +163,10 @@ RECIPES: dict[str, Recipe] = {
             "total_step": 1, "orth_reg_weight": adalora.ORTHOGONAL,  # adalora.Budget says how many steps there are
         },
     ),
-    "hira": Recipe(config="HiraConfig", options=rank, n_trained=each(low_rank), transposed=True),
+    "hira": Recipe(
+        config="HiraConfig", options=rank, n_trained=each(low_rank), transposed=True,
+        kept=lambda a, rows, columns, bf16, packed: (1 + packed) * rows * columns,
+    ),
     "gralora": Recipe(
         config="GraloraConfig", options=lambda a, layers: alpha(a, layers) | {"gralora_k": a.blocks}, n_trained=each(low_rank),
         check=_check_blocks, transposed=True,
@@ -166,13 +179,14 @@ RECIPES: dict[str, Recipe] = {
     "peanut": Recipe(
         config="PeanutConfig", options=lambda a, layers: {"r": a.rank, "scaling": a.scaling, "act_fn": "relu", "depth": 0},
         n_trained=each(lambda a, rows, columns: 2 * a.rank * rows),
+        kept=lambda a, rows, columns, bf16, packed: (1 + bf16) * rows * columns,
     ),
     "miss": Recipe(
         config="MissConfig", options=rank, n_trained=each(lambda a, rows, columns: a.rank * rows),
         most={"rank": lambda rows, columns: columns},
     ),
     "shira": Recipe(
-        config="ShiraConfig", options=rank, n_trained=each(low_rank), key="random_seed",
+        config="ShiraConfig", options=rank, n_trained=each(low_rank), key="random_seed", kept=changed,
         most={"rank": lambda rows, columns: rows * columns // (rows + columns)},
     ),
     "c3a": Recipe(
@@ -185,11 +199,13 @@ RECIPES: dict[str, Recipe] = {
         config="FourierFTConfig", key="random_loc_seed", transposed=True,
         options=lambda a, layers: {"n_frequency": a.n_frequency, "scaling": a.scaling, "init_weights": True},
         n_trained=each(lambda a, rows, columns: a.n_frequency), most={"n_frequency": lambda rows, columns: rows * columns},
+        kept=changed,
     ),
     "waveft": Recipe(
         config="WaveFTConfig", key="random_loc_seed", transposed=True,
         options=lambda a, layers: {"n_frequency": a.n_frequency, "scaling": a.scaling},
         n_trained=each(lambda a, rows, columns: a.n_frequency), most={"n_frequency": lambda rows, columns: rows * columns},
+        kept=lambda a, rows, columns, bf16, packed: 2 * rows * columns,
     ),
     "osf": Recipe(
         config="OSFConfig", n_trained=each(lambda a, rows, columns: a.rank * (rows + columns + 1)),
@@ -197,7 +213,10 @@ RECIPES: dict[str, Recipe] = {
         most={"rank": lambda rows, columns: min(rows, columns) - 1},
     ),
     "oft": Recipe(config="OFTConfig", options=lambda a, layers: {"r": 0, "oft_block_size": a.block_size}, n_trained=each(_oft)),
-    "hra": Recipe(config="HRAConfig", options=rank, n_trained=each(lambda a, rows, columns: a.rank * columns)),
+    "hra": Recipe(
+        config="HRAConfig", options=rank, n_trained=each(lambda a, rows, columns: a.rank * columns),
+        kept=lambda a, rows, columns, bf16, packed: (a.rank + 1) * columns**2 + rows * columns,
+    ),
     "road": Recipe(
         config="RoadConfig", options=lambda a, layers: {"variant": "road_2", "group_size": _groups(a, layers)},
         n_trained=each(lambda a, rows, columns: 2 * rows), check=_check_pairs,

@@ -29,7 +29,7 @@ from core.method_settings import (
 # oranges: weights of the base), and no two methods a marker, so that none is told by its colour alone: shapes, then letters.
 _LOW_RANK: dict[str, Any] = {
     "changes_base": False, "on_quantized_base": True,
-    "n_trained": lora.n_trained, "build": lora.build, "resolved": lora.resolved,
+    "n_trained": lora.n_trained, "build": lora.build, "resolved": lora.resolved, "kept": lora.kept,
 }  # fmt: skip
 _ON_LAYERS: dict[str, Any] = {
     "changes_base": False, "on_quantized_base": True, "trains_new_tokens": False, "trains_matrices": False,
@@ -43,7 +43,9 @@ _VIRTUAL: dict[str, Any] = _ON_LAYERS | {
 
 def _recipe(name: str, label: str, colour: str, marker: str, **facts: Any) -> Method:
     """A method of RECIPES."""
-    own: dict[str, Any] = {"n_trained": layers.n_trained, "build": layers.build, "resolved": layers.resolved}
+    own: dict[str, Any] = {
+        "n_trained": layers.n_trained, "build": layers.build, "resolved": layers.resolved, "kept": layers.kept,
+    }  # fmt: skip
     return Method(
         settings=ADAPTERS[name],
         label=label,
@@ -98,11 +100,11 @@ METHODS: dict[str, Method] = {
     ),
     "bitfit": Method(
         settings=BitFit, label="BitFit", colour="#E69F00", marker="*",
-        changes_base=True, on_quantized_base=False, trains_new_tokens=False, trains_matrices=False,
+        changes_base=True, on_quantized_base=False, trains_new_tokens=False, trains_matrices=False, decays=False,
         n_trained=pieces.n_biases, build=pieces.bitfit, resolved=pieces.biases,
     ),
     "layernorm": Method(
-        settings=LayerNorm, label="LayerNorm", colour="#9C6B00", marker="d", rounded=True,
+        settings=LayerNorm, label="LayerNorm", colour="#9C6B00", marker="d", rounded=True, decays=False,
         n_trained=pieces.n_norms, build=pieces.layernorm, resolved=pieces.norms, **_ON_LAYERS,
     ),
     "last-layers": Method(

@@ -1,7 +1,8 @@
 """The settings of every method of tuning. What is known of the methods, and what builds them, stands in core/adapters.
 
-`train.weight_decay` shrinks what is trained towards 0. That is the base for low-rank updates and rotations; scales and norms,
-which start at 1, are drawn away from it, and weights of the base themselves: there 0, the default, is what the papers use.
+`train.weight_decay` shrinks what is trained towards 0. That is the base for low-rank updates and rotations; scales, which
+start at 1, are drawn away from it, and weights of the base themselves: there 0, the default, is what the papers use. Norms and
+biases have none (transformers leaves them out), so methods that train nothing else are refused with it.
 `train.l2_to_base` draws what is trained to where it began, which is the base whatever the method (core/near_base.py).
 """
 

@@ -9,16 +9,16 @@ from core.method_settings.base import Adapter
 
 @dataclass(frozen=True, kw_only=True)
 class BitFit(Adapter):
-    """BitFit (Ben Zaken et al. 2021): the biases that the base has, and nothing else. Llama-like models have none. The paper's
-    rates are 1e-4 to 1e-3, about ten times those of full fine-tuning."""
+    """BitFit (Ben Zaken et al. 2021): the biases that the base has, and nothing else. Llama-like models have none. Weight
+    decay is not for biases and is refused. The paper's rates are 1e-4 to 1e-3, about ten times those of full fine-tuning."""
 
     method: str = field(default="bitfit", init=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerNorm(Adapter):
-    """LayerNorm tuning (Zhao et al. 2023): weights and biases of the normalization layers. They start near 1, so weight decay
-    draws them away from the base. The paper's rates are 3e-5 to 3e-3, above those of full fine-tuning."""
+    """LayerNorm tuning (Zhao et al. 2023): weights and biases of the normalization layers. Weight decay is not for them and
+    is refused. The paper's rates are 3e-5 to 3e-3, above those of full fine-tuning."""
 
     method: str = field(default="layernorm", init=False)
 
