@@ -85,7 +85,7 @@ def limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float
     span = max(float(np.ptp(values)), 0.5 * float(np.nanmedian(high - low)) if np.isfinite(high - low).any() else 0.0) or 0.1
     bottom = max(float(np.nanmin(np.append(low, values))), float(values.min()) - 1.5 * span)
     top = min(float(np.nanmax(np.append(high, values))), float(values.max()) + 1.5 * span)
-    margin = 0.06 * (top - bottom) or 0.06 * span  # all arms alike
+    margin = 0.06 * (top - bottom) or 0.5 * span  # all arms alike
     return bottom - margin, top + margin
 
 
