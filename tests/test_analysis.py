@@ -21,6 +21,7 @@ from analysis.chosen import final_trials
 from analysis.claims.question import answer, tables_of
 from analysis.claims.tables import Tables
 from analysis.claims.verdicts import Verdict
+from analysis.figures import style
 from analysis.questions.rank_vs_quality.against_full import AgainstFull
 from analysis.questions.rank_vs_quality.figure import draw
 from analysis.reports import further
@@ -283,7 +284,10 @@ def test_a_base_text_that_measures_no_forgetting_is_said(usual: Asked) -> None:
     assert not any("does not measure forgetting" in line for line in QUESTION.cautions(t))
 
 
-def test_report_files_are_complete_and_repeat(usual: Asked, tmp_path: Path) -> None:
+def test_report_files_are_complete_and_repeat(
+    usual: Asked, quick_fonts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(style._RC, "pdf.fonttype", quick_fonts)
     files, again = page.write(usual, tmp_path / "a"), page.write(usual, tmp_path / "b")
     names = [
         "figure.png", "figure.pdf", "figure_column.pdf", "trials.csv", "arms.csv", "learning_rate.csv", "against_full.csv",

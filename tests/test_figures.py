@@ -259,16 +259,6 @@ def curves_of(*arms: tuple[str, str, float]) -> dict[object, pd.DataFrame]:
     return dict(iter(table.groupby("curve", sort=False)))
 
 
-def test_a_pdf_brings_its_fonts_as_text(quick_fonts: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Journals refuse glyphs that are drawings (Type 3)."""
-    monkeypatch.setitem(style._RC, "pdf.fonttype", quick_fonts)
-    made, panels = style.figure(1, 1, 2.0)
-    panels[0].set_title("Quality")
-    written = style.save_vector(made, tmp_path / "one").read_bytes()
-    assert b"/FontFile2" in written
-    assert b"/Type3" not in written
-
-
 def test_a_method_and_a_rank_have_their_colour_in_every_figure() -> None:
     full, rank_1, rank_16 = ("full", "full", np.nan), ("r = 1", "lora", 1), ("r = 16", "lora", 16)
     by_rank = curves_of(full, rank_1, rank_16)

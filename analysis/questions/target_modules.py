@@ -43,7 +43,7 @@ def at_equal_parameters(first: str, second: str, ask: Ask) -> Rule:
     def found(t: Tables[None]) -> Finding:
         finding = difference(t, one, other, ask)
         arms = [arm.label for side in (one, other) for arm in t.where(side)]
-        sizes = t.arm_rows.set_index("arm")["trainable_parameters"].reindex(arms).dropna()
+        sizes = t.arm_rows.set_index("arm").reindex(arms, columns=["trainable_parameters"])["trainable_parameters"].dropna()
         if len(sizes) and sizes.max() > MOST_APART * sizes.min():
             told = " and ".join(f"{n:,.0f} ({arm})" for arm, n in sizes.items())
             return replace(finding, hindrance=f"the numbers of parameters differ: {told}")
