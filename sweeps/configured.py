@@ -48,7 +48,7 @@ def configured(asked: Experiment, options: Options) -> Experiment:
         experiment = overrides.replace_in_base(experiment, "data.skip_bad_rows", True)
     n_before = len(problems.found)
     with problems.taken():
-        experiment = overrides.apply_settings(experiment, options.set)
+        experiment = overrides.apply_settings(experiment, options.set, options.without)
         experiment = moved(experiment, asked, RATE in options.fields_set)
     if len(problems.found) == n_before:  # else labels may be others
         with problems.taken():

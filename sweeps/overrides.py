@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 
 from core import tasks
@@ -35,13 +36,15 @@ INPUTS = {
 # --set FIELD=VALUE
 
 
-def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experiment:
+def apply_settings(experiment: Experiment, settings: Sequence[str], left_out: Sequence[str] = ()) -> Experiment:
     """The experiment after `--set FIELD=VALUE`: on a varied field the values replace its levels, on a tuned field the
-    value fixes it and a range LOW..HIGH is searched instead, on any other field it changes the base trial. A field of an
-    open search takes levels or a range; one value ends its search."""
+    value fixes it and a range LOW..HIGH is searched instead, on any other field it changes the base trial; where arms differ in
+    it that are not `left_out`, by the labels that they have then, it is refused. A field of an open search takes levels or a
+    range; one value ends its search."""
     seen: set[str] = set()
     problems = Problems()
-    for setting in settings:
+    differing = {name for arm in experiment.also for name in arm} - set(experiment.vary)
+    for setting in sorted(settings, key=lambda one: one.partition("=")[0].strip() in differing):
         with problems.taken():
             name, equals, text = (part.strip() for part in setting.partition("="))
             if not (equals and text and name):
@@ -49,12 +52,12 @@ def apply_settings(experiment: Experiment, settings: Sequence[str]) -> Experimen
             if name in seen:
                 raise BadInput(f"--set {setting}: {name} is set twice; several levels of one field: {name}=A,B", field=name)
             seen.add(name)
-            experiment = _set_field(experiment, name, text)
+            experiment = _set_field(experiment, name, text, left_out)
     problems.raise_all()
     return experiment
 
 
-def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
+def _set_field(experiment: Experiment, name: str, text: str, left_out: Sequence[str]) -> Experiment:
     if name in SET_BY_PHASE:
         raise BadInput(f"--set {name}={text}: the sweep sets this itself; {SET_BY_PHASE[name]}", field=name)
     if experiment.search and name in experiment.search.space:
@@ -65,7 +68,7 @@ def _set_field(experiment: Experiment, name: str, text: str) -> Experiment:
         return _set_levels(experiment, name, _levels(experiment, name, text))
     if name in beside(experiment):
         return _set_beside(experiment, name, _levels(experiment, name, text))
-    return _set_in_base(experiment, name, text)
+    return _set_in_base(experiment, name, text, left_out)
 
 
 def beside(experiment: Experiment) -> tuple[str, ...]:
@@ -109,7 +112,7 @@ def _also_with(experiment: Experiment, name: str, levels: tuple[Scalar, ...]) ->
     return tuple({**arm, name: instead.get(arm[name], arm[name])} if name in arm else arm for arm in experiment.also)
 
 
-def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
+def _set_in_base(experiment: Experiment, name: str, text: str, left_out: Sequence[str]) -> Experiment:
     """One value of a field that the experiment does not vary."""
     if "," in text and name not in WITH_COMMAS:
         varied = ", ".join((*experiment.vary, *beside(experiment))) or "no field"
@@ -121,8 +124,9 @@ def _set_in_base(experiment: Experiment, name: str, text: str) -> Experiment:
     if lost := [field for field in used if field not in flatten(changed)]:
         why = f"it has no {', '.join(lost)}, which {experiment.name} varies; leave out --set {name}, or arms with --without LABEL"
         raise BadInput(f"--set {name}={text}: {why}", field=name)
-    if any(name in arm for arm in experiment.also):
-        why = "the experiment's arms differ in this field; leave arms out with --without LABEL"
+    having = arms(experiment) if any(name in arm for arm in experiment.also) else []
+    if differing := [arm.label for arm in having if name in arm.overrides and arm.label not in left_out]:
+        why = f"arms differ in this field; leave them out: {' '.join(f'--without {shlex.quote(one)}' for one in differing)}"
         raise BadInput(f"--set {name}={text}: {why}", field=name)
     return replace_in_base(experiment, name, value)
 

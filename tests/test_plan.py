@@ -137,6 +137,18 @@ def test_set_on_a_field_that_varies_beside_the_grid_replaces_its_levels() -> Non
         overrides.apply_settings(RANKS, ["adapter.method=dora"])
 
 
+def test_set_on_a_field_in_which_arms_differ_that_are_left_out_changes_the_others() -> None:
+    """Whatever the order of --set: labels are those that the arms have after what names them."""
+    quantity = experiments.load("quality_vs_quantity")
+    settings = ["train.epochs=2", "data.source=a.jsonl,b.jsonl"]
+    with pytest.raises(BadInput, match=r"leave them out: --without 'source=b.jsonl n_examples=None epochs=1'$"):
+        overrides.apply_settings(quantity, settings)
+    left_out = ["source=b.jsonl n_examples=None epochs=1"]
+    changed = overrides.without(overrides.apply_settings(quantity, settings, left_out), left_out)
+    assert changed.base.train.epochs == 2
+    assert not any("train.epochs" in arm.overrides for arm in plan.arms(changed))
+
+
 def test_set_on_any_other_field_changes_every_arm_that_has_it() -> None:
     changed = overrides.apply_settings(RANKS, ["train.epochs=2", "adapter.dropout=0.1", "data.n_examples=1_000"])
     trials = made(changed).probes
