@@ -12,7 +12,7 @@ import pandas as pd
 from analysis.chosen import DRAWN, final_trials
 from analysis.stats import Estimate, mean_interval, ratio_interval, relative_difference
 from core import measures
-from core.states import FAILED, Phase, State
+from core.states import FAILED, TUNING, Phase, State
 
 COUNTED = (  # what is looked at to choose and count the trials of an arm
     "arm", "phase", "state", "seed", "fingerprint", "train.learning_rate", "quality", "quality_se", "forgetting", "seconds",
@@ -266,7 +266,7 @@ def counts(arm: Arm, own: pd.DataFrame, end: Mapping[str, bool]) -> dict[str, ob
     """Settings, cost, spread over the final seeds and counts of trials of one arm, from its trials. `end`: whether its best
     learning rate is at an end (analysis/edges.py)."""
     state_T = own["state"].to_numpy(dtype=object)
-    final_T, tried_T = final_trials(own), own["phase"].isin((Phase.TUNE, Phase.AGAIN)).to_numpy()
+    final_T, tried_T = final_trials(own), own["phase"].isin(TUNING).to_numpy()
     finished_T, failed_T = state_T == State.FINISHED, np.array([state in FAILED for state in state_T], dtype=bool)
     done = own[final_T & finished_T]
     row: dict[str, object] = {"method": arm.method, "rank": arm.rank, "learning_rate": arm.rate, **end}

@@ -168,7 +168,7 @@ class Load:
 
     @property
     def bf16(self) -> bool:
-        return self.weights != "float32" and self.device == "cuda"
+        return _is_autocast(self.weights, self.device)
 
     def measuring_bytes(self, one: Together) -> float:
         """Of measuring, once training has given back what it held, or along it."""
@@ -196,6 +196,11 @@ class Load:
         return self.fixed_bytes + logits + held * self.holes + weights
 
 
+def _is_autocast(weights: str, device: str) -> bool:
+    """Whether training computes in bfloat16 on a device of this kind, with weights of this type."""
+    return weights != "float32" and device == "cuda"
+
+
 def dtype(model: Model, device: str) -> str:
     """In which type a base computes on a device of this kind."""
     return ("bfloat16" if device == "cuda" else "float32") if model.dtype == "auto" else model.dtype
@@ -219,14 +224,14 @@ def weights_bytes(model: Model, base: BaseFiles, device: str) -> float:
 def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: str = "cpu") -> Load:
     """The trial's sizes on a device of this kind, with a longest row of so many tokens."""
     n_quantized, each = in_bits(trial.model, base)
-    method, bf16 = adapters.METHODS[trial.adapter.method], device == "cuda" and dtype(trial.model, device) != "float32"
+    method, weights = adapters.METHODS[trial.adapter.method], dtype(trial.model, device)
     return Load(
         shape=Shape.of(base.config),
         n_parameters=base.n_parameters,
         trainable=trainable,
         longest=longest + method.virtual_tokens(trial.adapter),
         vocabulary=base.vocabulary,
-        weights=dtype(trial.model, device),
+        weights=weights,
         device=device,
         changes_base=method.changes_base,
         state_bytes=optimizer_costs.state_bytes(trial, base, trainable),
@@ -238,7 +243,7 @@ def load(trial: Trial, base: BaseFiles, trainable: int, longest: int, device: st
         n_quantized=n_quantized,
         quantized_bytes=each,
         copies_base=method.copies_base,
-        kept_weights=method.kept(trial.adapter, base, bf16, n_quantized > 0),
+        kept_weights=method.kept(trial.adapter, base, _is_autocast(weights, device), n_quantized > 0),
         can_checkpoint=method.checkpointing,
     )
 

@@ -26,4 +26,5 @@ class Phase(StrEnum):
     FINAL = "final"  # on the test split, with a fresh seed
 
 
+TUNING = (Phase.TUNE, Phase.AGAIN)  # in which an arm's setting is chosen
 FAILED = tuple(state for state in State if state.failed)

@@ -22,21 +22,17 @@ def needs(trial: Trial, inputs: Inputs, share: Resources) -> memory.Fit:
     """How the trial fits into its share of the memory, its measures too; a cluster's machines are not known before its trials
     run there."""
     there = available_gib(share.device) if share.local else math.inf
-    found, peak = memory.fit(_load(trial, inputs, inputs.longest_tokens, share), trial.train, there), 0.0
+    load = _load(trial, inputs, inputs.longest_tokens, share)
+    found = memory.fit(load, trial.train, there)
+    peaks = [found.peak_gib, memory_of_measures.peak_gib(load, trial, inputs, Phase.FINAL)]
     if (pairs := inputs.pairs) is not None:
         load = _load(trial, inputs, trial.prefer.sequences * pairs.longest_tokens, share)
-        peak = memory.fit(load, trial.second_stage(pairs.n_used), there).peak_gib
-    return replace(found, peak_gib=max(found.peak_gib, peak, _measures(trial, inputs, share)))
+        peaks.append(memory.fit(load, trial.second_stage(pairs.n_used), there).peak_gib)
+    return replace(found, peak_gib=max(peaks))
 
 
 def _load(trial: Trial, inputs: Inputs, longest: int, share: Resources) -> memory.Load:
     return memory.load(trial, bases.read(trial.model), inputs.trainable_parameters, longest, share.device.kind)
-
-
-def _measures(trial: Trial, inputs: Inputs, share: Resources) -> float:
-    """GiB that a final trial's measures take."""
-    load = _load(trial, inputs, inputs.longest_tokens, share)
-    return memory_of_measures.peak_gib(load, trial, inputs, Phase.FINAL)
 
 
 def check(plan: Plan, known: Mapping[Trial, Inputs], share: Resources) -> None:
@@ -48,7 +44,8 @@ def check(plan: Plan, known: Mapping[Trial, Inputs], share: Resources) -> None:
     for trial, label in plan.probes.items():
         peak, there = needs(trial, known[trial], share).peak_gib, available_gib(share.device)
         if share.local and peak > there:
-            measured = _measures(trial, known[trial], share) >= peak
+            load = _load(trial, known[trial], known[trial].longest_tokens, share)
+            measured = memory_of_measures.peak_gib(load, trial, known[trial], Phase.FINAL) >= peak
             shorter = [f"data.seq_len_tokens={known[trial].longest_tokens // 2}"]
             lower = (_of_measures(trial) if measured else []) or shorter
             lower += ["--concurrency 1"] if share.slots > 1 else []

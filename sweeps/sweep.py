@@ -16,7 +16,7 @@ from core.experiment import LogUniform
 from core.fields import flatten
 from core.result import Result
 from core.settings import Scalar
-from core.states import Phase, State
+from core.states import TUNING, Phase, State
 from core.tracking import Store, TrialRecord
 from sweeps import describe, identity, ledger, priors, proposals
 from sweeps.ledger import Outcome
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from sweeps.resources import Resources
 
 # A learning rate so high that training diverges is an answer of the tuning, not a failure of the sweep.
-ANSWERS = tuple((phase, State.DIVERGED) for phase in (Phase.TUNE, Phase.AGAIN))
+ANSWERS = tuple((phase, State.DIVERGED) for phase in TUNING)
 
 
 def asked(plan: Plan) -> tracking.Asked:

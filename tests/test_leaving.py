@@ -102,6 +102,11 @@ def agree(code: str, folder: Path, expected: Any, tokenizer: Any, tolerance: flo
     return names
 
 
+def with_base(source: leaving.Source, easy: str, code: str) -> str:
+    """The code that loads an adapter on a base of one's own, after the quantization that the easy one begins with."""
+    return f"BASE = {source.trial.model.name!r}\n{easy.split('model = Auto')[0]}\n{code}"
+
+
 # The base and its chat template (none: ChatML is added, with new tokens), and settings beside.
 CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
     "tied, new tokens": ("llama-tied", None, {}),
@@ -115,6 +120,9 @@ CASES: dict[str, tuple[str, str | None, dict[str, Any]]] = {
 }
 
 
+READ_BESIDE_TRIALS = ("own template", "nf4, new tokens, tied", "fp4", "int8")
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_adapter_and_merged_weights_are_the_model_that_was_measured(
     name: str, make_model: Callable[..., str], rows_file: str, tmp_path: Path
@@ -124,10 +132,10 @@ def test_adapter_and_merged_weights_are_the_model_that_was_measured(
     expected, tokenizer = in_place(source)
     adapter = left(source, tmp_path / "adapter", False)
     for words, code in adapter.code:
-        whole = (
-            code if not words else f"BASE = {source.trial.model.name!r}\n{adapter.code[0][1].split('model = Auto')[0]}\n{code}"
-        )
+        whole = with_base(source, adapter.code[0][1], code) if words else code
         names = agree(whole, tmp_path / "adapter", expected, tokenizer)
+    if name in READ_BESIDE_TRIALS:
+        says_how_to_load_its_base(source, settings, expected, tokenizer)
     ends = names["GenerationConfig"].from_pretrained(tmp_path / "adapter").eos_token_id
     assert names["tokenizer"].eos_token_id in (ends if isinstance(ends, list) else [ends])
     merged = left(source, tmp_path / "merged", True)
@@ -144,17 +152,12 @@ def test_adapter_and_merged_weights_are_the_model_that_was_measured(
     assert ("dequantised" in " ".join(merged.notes)) == packed
 
 
-@pytest.mark.parametrize("name", ["own template", "nf4, new tokens, tied", "fp4", "int8"])
-def test_what_lies_beside_a_trials_adapter_loads_its_base_as_the_trial_had_it(
-    name: str, make_model: Callable[..., str], rows_file: str, tmp_path: Path
-) -> None:
-    architecture, template, settings = CASES[name]
-    source = ran(trial_of(make_model(architecture, template), rows_file, **settings), tmp_path / "trial")
-    expected, tokenizer = in_place(source)
+def says_how_to_load_its_base(source: leaving.Source, settings: dict[str, Any], expected: Any, tokenizer: Any) -> None:
+    """What lies beside a trial's own adapter loads its base as the trial had it."""
     page = (source.weights / "README.md").read_text()
     easy, on_base = (block.split("```")[0] for block in page.split("```python\n")[1:])
     agree(easy, source.weights, expected, tokenizer)
-    agree(f"BASE = {source.trial.model.name!r}\n{easy.split('model = Auto')[0]}\n{on_base}", source.weights, expected, tokenizer)
+    agree(with_base(source, easy, on_base), source.weights, expected, tokenizer)
     kind = settings.get("model__quantization", "none")
     words = {"nf4": "NF4", "fp4": "FP4", "int8": "int8"}.get(kind)
     assert (f"It was trained on the base quantised to {words}; load the base so" in page) is (kind != "none")

@@ -20,9 +20,8 @@ from analysis.stats.estimate import Estimate, Over
 from core.adapters import METHODS
 from core.experiment import FEW_ITEMS
 from core.measures import measure
-from core.states import FAILED, Phase, State
+from core.states import FAILED, TUNING, Phase, State
 
-TUNING = (Phase.TUNE, Phase.AGAIN)
 SMOKE = "Smoke run, too small to judge"
 LEDGER_NOTE = (
     "MDE: how far beyond the limit in its rule a true effect must lie for a repetition to decide with 80 % power, at the "

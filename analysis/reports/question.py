@@ -30,7 +30,7 @@ from core import tracking
 from core.experiment import Experiment
 from core.looks import WISHES, wishes_text
 from core.result import whole_folder
-from core.states import Phase, State
+from core.states import TUNING, Phase, State
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -224,7 +224,7 @@ def design(asked: Asked) -> list[str]:
     seeds = ", ".join(map(str, sorted(final["seed"].unique())))
     return [
         f"- Held equal: {escaped(parts.held_equal(final))}.",
-        *(f"- {escaped(line)}." for line in [parts.tuning(done[done["phase"].isin(parts.TUNING)])] if line),
+        *(f"- {escaped(line)}." for line in [parts.tuning(done[done["phase"].isin(TUNING)])] if line),
         f"- Final seeds {seeds}, scored on the test split. {measured(t)}",
         f"- Intervals: 95 %, {parts.speak_for(t, final)}, where a note does not say otherwise; differences "
         "and trends are paired by seed and item.",

@@ -108,8 +108,8 @@ def n_trained(trial: Trial, base: BaseFiles) -> int:
         )
         raise BadInput(f"adapter.method={adapter.method}: {text}", field="adapter.method")
     n, name = method.n_trained(adapter, base), trial.train.optimizer
-    n_stacked = lora.n_of_experts(adapter, base) if isinstance(adapter, Lora) else 0
-    if n_stacked == n - base.new_token_parameters and Kind.OTHER not in OPTIMIZERS[name].kinds:
+    matrices_alone = Kind.OTHER not in OPTIMIZERS[name].kinds
+    if matrices_alone and isinstance(adapter, Lora) and lora.n_of_experts(adapter, base) == n - base.new_token_parameters:
         raise _without_matrices(name, "and LoRA of stacked experts is none")
     return n
 
