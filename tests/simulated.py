@@ -132,11 +132,11 @@ def question(
     """(trials, items) of any question: final trials of these arms and, if `tuned`, three tuning trials of each."""
     rng = np.random.default_rng(random_state)
     difficulty_I, rises_J = rng.normal(0, 1, n_items), rng.gamma(6, 1 / 6, 60)
-    rows, parts = [], []
+    rows, parts, settings = [], [], flatten(Trial())
 
     def trial(label: str, phase: str, seed: int, rate: float, shift: float) -> None:
         truth, name = arms[label], f"{label}-{phase}-{seed}-{rate:.1e}"
-        row: dict[str, object] = flatten(Trial()) | {
+        row: dict[str, object] = settings | {
             "arm": label, "phase": phase, "seed": seed, "state": "finished", "reason": "", "status": "FINISHED",
             "fingerprint": name, "run_id": name, "adapter.method": "lora", "adapter.rank": 16, "model.name": BASES[seed % 2],
             "train.learning_rate": rate, "train.epochs": 3.0, "data.n_examples": 1000, "quality_measure": "exact_match/seen",
@@ -158,11 +158,7 @@ def question(
         scored = [(m, "quality" if m.endswith("seen") else "other", np.zeros(n_items), hit) for m, hit in hits.items()]
         scored.append(("raw_accuracy/skills", "other", np.ones(n_items), (rng.random(n_items) < 0.9).astype(float)))
         scored += [(f"nll/{d}", "forgetting", np.ones(60), 1 + rise_J) for d in ("prose", "code")]
-        for measure, axis, before, after in scored:
-            items = [f"{measure}{i}" for i in range(len(after))]
-            parts.append(pd.DataFrame({
-                "fingerprint": name, "measure": measure, "axis": axis, "group": "all", "item": items, "weight": 1.0,
-                "before": before, "after": after}))  # fmt: skip
+        parts.extend((name, *one) for one in scored)
 
     for label, truth in arms.items():
         best = float(str(truth.fields.get("train.learning_rate", 2e-3)))
@@ -170,7 +166,19 @@ def question(
             trial(label, "tune", 1_000, best * factor, shift)
         for seed in range(seeds):
             trial(label, "final", seed, best, 0.0)
-    return pd.DataFrame(rows), pd.concat(parts, ignore_index=True)
+    return pd.DataFrame(rows), _items(parts)
+
+
+def _items(parts: list[tuple[str, str, str, np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """One frame of (fingerprint, measure, axis, before, after): a frame of each would take most of a test's time."""
+    names, measures, axes, befores, afters = zip(*parts, strict=True)
+    lengths = [len(after) for after in afters]
+    called = {measure: np.array([f"{measure}{i}" for i in range(max(lengths))], object) for measure in set(measures)}
+    return pd.DataFrame({
+        **{column: np.repeat(np.array(values, object), lengths) for column, values in
+           (("fingerprint", names), ("measure", measures), ("axis", axes))},
+        "group": "all", "item": np.concatenate([called[m][:n] for m, n in zip(measures, lengths, strict=True)]),
+        "weight": 1.0, "before": np.concatenate(befores), "after": np.concatenate(afters)})  # fmt: skip
 
 
 SIZES = {"small": 2e5, "large": 4e6, "base-0": 9e5}  # parameters of the ladder's bases

@@ -538,7 +538,7 @@ def test_no_password_is_printed_recorded_or_an_argument(
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setattr("sweeps.reporting.subprocess", SimpleNamespace(run=call))
     with HTTPServer(("127.0.0.1", 0), Refuses) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         uri = f"http://me:hunter2@127.0.0.1:{server.server_port}"
         sweep = Sweep(plan_of(NAME), tmp_path, uri, tmp_path)
         print(sweep.opening(resources.Resources(1, 1)))

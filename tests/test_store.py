@@ -295,7 +295,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[str]:
             pass
 
     with HTTPServer(("127.0.0.1", 0), Answer) as made:
-        threading.Thread(target=made.serve_forever, daemon=True).start()
+        threading.Thread(target=made.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://me:hunter2@127.0.0.1:{made.server_port}"
         made.shutdown()
 

@@ -14,6 +14,7 @@ from analysis.formatting import rate_text
 from core.adapters import METHODS
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -77,6 +78,13 @@ def look(method: str | None, rank: int | None, index: int) -> tuple[Colour, Any]
     if method is not None:
         return colour(method, rank), marker(method)
     return to_rgb(PALETTE[index % len(PALETTE)]), MARKERS[index % len(MARKERS)]
+
+
+def ends(rows: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Values (N,) of arms, and the low and high ends of their intervals; of arms without a trial, none."""
+    known = rows.dropna(subset=[name])
+    values, low, high = (known[column].to_numpy(float) for column in (name, f"{name}_low", f"{name}_high"))
+    return values, low, high
 
 
 def limits(values: np.ndarray, low: np.ndarray, high: np.ndarray) -> tuple[float, float]:
@@ -150,9 +158,13 @@ def _length(x: float) -> int:
     return len(f"{x:.3g}".partition("e")[0].strip("0."))
 
 
-def from_zero(panel: Axes, values: np.ndarray) -> None:
-    """The x axis of forgetting from a little below 0; logarithmic from LITTLE on where some arm forgets ten times as much."""
-    top, bottom = (float(values.max()), float(values.min())) if len(values) else (0.0, 0.0)
+def from_zero(panel: Axes, values: np.ndarray, low: np.ndarray, high: np.ndarray) -> None:
+    """The x axis of forgetting from a little below 0, with as much of the intervals as `limits` shows; logarithmic from
+    LITTLE on where some arm forgets ten times as much."""
+    bottom, top = 0.0, 0.0
+    if len(values):
+        reach = np.append(values, np.clip([low, high], *limits(values, low, high)))
+        bottom, top = float(np.nanmin(reach)), float(np.nanmax(reach))
     if top > 10 * LITTLE:
         panel.set_xscale("symlog", linthresh=LITTLE, linscale=0.5)
         marks = [0.0, *round_ticks(LITTLE, 1.3 * top)[0]]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, costs_at_most, difference
 from analysis.claims.tables import Tables, View
@@ -82,12 +80,8 @@ def _plane(panel: Axes, t: Tables[Any], name: str) -> None:
         panel.plot([row["forgetting_low"], row["forgetting_high"]], [y, y], color=colour, linewidth=0.8, zorder=2)
         called = METHODS[str(row["method"])].label
         panel.plot(x, y, **style.point(mark, colour, mew=0.6, markersize=6.5, zorder=3, label=called))
-    ends = (rows[f"{name}_{end}"].to_numpy(float) for end in ("low", "high"))
-    panel.set_ylim(*style.limits(rows[name].to_numpy(float), *ends))
-    values, low, high = (rows[f"forgetting{end}"].to_numpy(float) for end in ("", "_low", "_high"))
-    shown = style.limits(values, low, high)  # intervals too, but for those of two seeds that nothing else would be seen of
-    reach = np.concatenate([values, np.clip(low, *shown), np.clip(high, *shown)])
-    style.from_zero(panel, reach[np.isfinite(reach)])
+    panel.set_ylim(*style.limits(*style.ends(rows, name)))
+    style.from_zero(panel, *style.ends(rows, "forgetting"))
     untuned.mark(panel, t.base_levels(name))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"{heading(name)} ({t.units[name]})")

@@ -59,8 +59,8 @@ def _plane(panel: Axes, t: Tables[Search]) -> None:
         panel.plot(*at, color=RUNGS[-1], linewidth=0.9, drawstyle="steps-post", label="front, validation")
     for _, row in t.arm_rows[t.arm_rows["seeds"] > 0].iterrows():
         _arm(panel, row)
-    shown = [*(rung.tried["forgetting"].to_numpy(float) for rung in rungs), t.arm_rows["forgetting"].dropna().to_numpy(float)]
-    style.from_zero(panel, np.concatenate(shown))
+    tried = [rung.tried["forgetting"].to_numpy(float) for rung in rungs]  # without intervals
+    style.from_zero(panel, *(np.concatenate([*tried, end]) for end in style.ends(t.arm_rows, "forgetting")))
     untuned.mark(panel, t.base_levels("quality"))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']})")
     panel.set_ylabel(f"quality ({t.units['quality']})")

@@ -76,7 +76,7 @@ def _plane(panel: Axes, t: Tables[Tradeoff]) -> None:
     panel.set_xlabel(_cost(t) + ", 95 % intervals")
     panel.set_ylabel(f"{heading('quality')} ({t.units['quality']})")
     panel.set_title("Along the learning rates")
-    style.from_zero(panel, arm_rows["forgetting"].dropna().to_numpy(float))
+    style.from_zero(panel, *style.ends(arm_rows, "forgetting"))
     untuned.mark(panel, t.base_levels("quality"))
 
 

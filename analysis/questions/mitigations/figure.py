@@ -64,20 +64,18 @@ def _look(method: str, of: str) -> dict[str, Any]:
 
 
 def _plane(panel: Axes, t: Tables[Mitigations], name: str) -> None:
-    values, costs = [], []
     for way in t.own.ways:
         x_K, y_K = _means(t, way, "forgetting"), _means(t, way, name)
         dashes = ":" if way.kind == SCALED else "-"
         panel.plot(x_K, y_K, dashes, linewidth=0.9, alpha=0.9, zorder=3, label=way.name, **_look(way.method, way.kind))
-        values += list(y_K)
-        costs += list(x_K)
         for row in t.arm_rows[t.arm_rows["arm"].isin([arm.label for arm in way.arms])].to_dict("records"):
             colour = LOOKS[way.kind][0]
             panel.plot([row["forgetting"]] * 2, [row[f"{name}_low"], row[f"{name}_high"]], color=colour, linewidth=0.5, zorder=2)
             panel.plot([row["forgetting_low"], row["forgetting_high"]], [row[name]] * 2, color=colour, linewidth=0.5, zorder=2)
-    if values:
-        panel.set_ylim(*style.limits(np.array(values), np.array(values), np.array(values)))
-    style.from_zero(panel, np.array(costs))
+    rows = t.arm_rows[t.arm_rows["arm"].isin([arm.label for way in t.own.ways for arm in way.arms])]
+    if rows[name].notna().any():
+        panel.set_ylim(*style.limits(*style.ends(rows, name)))
+    style.from_zero(panel, *style.ends(rows, "forgetting"))
     untuned.mark(panel, t.base_levels(name))
     panel.set_xlabel(f"forgetting ({t.units['forgetting']}), 95 % intervals")
     panel.set_ylabel(f"{heading(name)} ({t.units[name]})")
