@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.data import kinds
+from core.data import kinds, rows
 from core.data.rows import Loaded
 from core.errors import BadInput
 
@@ -151,6 +151,10 @@ GOES_IN: dict[str, tuple[str, Callable[[], bytes], Turns, list[str], set[str]]] 
         "math.jsonl", lambda: lines({"problem": "2+2?", "solution": "It is \\boxed{4}.", "answer": "4", "level": "Level 1"}),
         [("u", "2+2?"), ("a", "It is \\boxed{4}.")], ["It is \\boxed{4}."], {"level"},
     ),
+    "LIMO, a question with its solution and what that comes to": (
+        "limo.jsonl", lambda: lines({"question": "2+2?", "solution": "It is \\boxed{4}.", "answer": "4"}),
+        [("u", "2+2?"), ("a", "It is \\boxed{4}.")], ["It is \\boxed{4}."], set(),
+    ),
     "MetaMathQA": (
         "metamath.json", lambda: json.dumps([{"query": "Q", "response": "A", "type": "MATH_AnsAug", "original_question": "Q0"}]).encode(),
         [("u", "Q"), ("a", "A")], ["A"], {"type", "original_question"},
@@ -194,6 +198,38 @@ def test_it_goes_in(name: str, tmp_path: Path) -> None:
     assert learned(loaded) == answers
     assert set(loaded.unused) == unused
     assert (loaded.n_empty, loaded.n_bad) == (0, 0)
+
+
+# columns, which of them are named → question, what is learned, final answers, columns not used
+NAMED: dict[str, tuple[dict[str, Any], dict[str, str], str, str, tuple[str, ...], set[str]]] = {
+    "OpenMathInstruct": (
+        {"question": "Q", "generated_solution": "so 18", "expected_answer": "18"},
+        {"response": "generated_solution", "answer": "expected_answer"}, "Q", "so 18", ("18",), set()),
+    "a final answer beside a response": (
+        {"question": "Q", "response": "so 18", "final": 18.0}, {"answer": "final"}, "Q", "so 18", ("18",), set()),
+    "a final answer alone": ({"question": "Q", "final": "18"}, {"answer": "final"}, "Q", "18", ("18",), set()),
+    "no final answer in this row": (
+        {"question": "Q", "response": "R", "answer": float("nan")}, {"task": "t"}, "Q", "R", (), set()),
+    "another response than Alpaca's": (
+        {"instruction": "I", "input": "more", "output": "O", "better": "B"}, {"response": "better"}, "I\n\nmore", "B", (), {"output"}),
+    "another response than Dolly's": (
+        {"instruction": "I", "context": "more", "response": "R", "better": "B"}, {"response": "better"}, "I\n\nmore", "B", (), {"response"}),
+    "another prompt than Alpaca's": (
+        {"instruction": "I", "input": "more", "output": "O", "frage": "F"}, {"prompt": "frage"}, "F\n\nmore", "O", (), {"instruction"}),
+    "one of two prompts": (
+        {"Input": "I", "frage": "F", "output": "O"}, {"prompt": "frage"}, "F", "O", (), {"Input"}),
+    "a prompt that was known": ({"instruction": "I", "input": "x", "output": "O"}, {"prompt": "instruction"}, "I\n\nx", "O", (), set()),
+    "a response that was known": ({"Instruction": "I", "Output": "O", "response": "R"}, {"response": "Output"}, "I", "O", (), {"response"}),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_a_column_that_is_named_is_taken_and_those_it_is_taken_for_are_told(name: str) -> None:
+    raw, fields, asked, taught, answers, unused = NAMED[name]
+    loaded = rows.build([("row 1", raw)], "rows", fields=fields)
+    assert said(loaded) == [("u", asked), ("a", taught)]
+    assert loaded.rows[0].solutions == answers
+    assert set(loaded.unused) == unused
 
 
 ROW = {"instruction": "Q", "output": "A"}

@@ -25,6 +25,10 @@ OURS = {
     "messages": "messages",
 }
 WHOLE = ("messages", "conversations")  # columns that hold a row's prompt and response by themselves
+# Columns under which prompts and responses stand elsewhere. `answer` is the response only where no other one is: beside a
+# solution it is what that comes to.
+PROMPTS = ("instruction", "prompt", "question", "query", "inputs", "input", "problem", "user", "human")
+RESPONSES = ("completion", "output", "response", "targets", "target", "solution", "assistant", "answer")
 NAME = re.compile(rf",\s*(?=(?:{'|'.join(OURS)})=)")  # other commas are of a column's name
 
 
@@ -51,16 +55,20 @@ def parse(text: str | None) -> Mapping[str, str]:
 
 
 def renamed(raw: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
-    """The row with the columns that `fields` names under our names, as far as it has them."""
+    """The row with the columns that `fields` names under our names, as far as it has them; without those that would be taken for
+    its prompt or response instead of the ones that are named (`input` beside an instruction is its context)."""
     here = {ours: theirs for ours, theirs in fields.items() if theirs in raw}
     if not here:
         return raw
-    gone = {*here.values()}
-    if {"prompt", "response"} & here.keys():
-        gone |= {*WHOLE}
+    gone, known = {*here.values()}, {name: plain(name) for name in raw if isinstance(name, str)}
+    for ours, others in (("prompt", {*WHOLE, *PROMPTS}), ("response", {*WHOLE, *RESPONSES} - {"answer"})):
+        gone |= {name for name in known if ours in here and known[name] in others}
     if "chosen" in gone:  # it is asked for by name, and its counterpart is not
         gone.add("rejected")
     kept = {name: value for name, value in raw.items() if name not in gone}
+    context = [raw[name] for name in gone - {*here.values()} if known.get(name) == "input"]
+    if context and "instruction" in known.values():
+        kept.setdefault("context", context[0])
     return kept | {OURS[ours]: raw[theirs] for ours, theirs in here.items()}
 
 

@@ -62,20 +62,33 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
     used = {*shape.fields, *USED}
     _refuse_meant(raw, name, shape)
     messages = _with_system(raw, shape.convert(raw))
-    found = Conversation(messages, name, tools(raw.get("tools")), tuple(printable(one) for one in raw if one not in used), raw)
+    unused = [one for one in (*raw, *_passed_over(given, raw)) if one not in (*used, *fields.values())]
+    found = Conversation(messages, name, tools(raw.get("tools")), tuple(map(printable, unused)), raw)
     for message in messages:
         check_text(list(message.values()))
     check_text([found.tools, *(raw[label] for label in LABELS if label in raw)])
     return found
 
 
+def _passed_over(given: Raw, raw: Raw) -> list[str]:
+    """The columns that would be prompt or response, had not others been named."""
+    found = {name: columns.plain(name) for name in given if isinstance(name, str)}
+    as_context = {"input"} if "context" in raw else {*()}
+    return [name for name, known in found.items() if known in {*PROMPTS, *RESPONSES} - as_context and known not in raw]
+
+
 def _shape_of(raw: Raw, own: str) -> tuple[str, Shape]:
     for name, shape in SHAPES.items():
-        if shape.prompt_field in raw and shape.response_field in raw:
+        if shape.prompt_field in raw and shape.response_field in raw and not _comes_to(shape, raw):
             return name, shape
     if (pair := pair_of_columns(raw)) is None:
         raise Malformed(_no_shape(raw, own))
     return f"{pair.prompt_field}/{pair.response_field}", pair
+
+
+def _comes_to(shape: Shape, raw: Raw) -> bool:
+    """Whether the shape's response is what another column of the row comes to."""
+    return shape.response_field == "answer" and any(raw.get(name) for name in RESPONSES if name != "answer")
 
 
 def _no_shape(raw: Raw, fields: str) -> str:

@@ -169,12 +169,15 @@ def is_empty(message: Message) -> bool:
 
 
 def _solutions(raw: dict[str, Any]) -> tuple[str, ...]:
-    """The row's field "answer": a text, a number, or a list of them of which each is right."""
+    """The row's field "answer": a text, a number, or a list of them of which each is right. A table without an answer in some
+    row has NaN there, and floats in all others."""
     value = raw.get("answer")
     found = value if isinstance(value, list | tuple) else [value]
     if not all(isinstance(one, str | int | float) and not isinstance(one, bool) for one in found):
         return ()
-    return tuple(text for one in found if (text := str(one).strip()))
+    numbers = [one for one in found if not isinstance(one, float) or math.isfinite(one)]
+    whole = [int(one) if isinstance(one, float) and one.is_integer() and abs(one) < 2**53 else one for one in numbers]
+    return tuple(text for one in whole if (text := str(one).strip()))
 
 
 def _score(raw: dict[str, Any]) -> float | None:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from core.data.columns import PROMPTS, RESPONSES
 from core.data.turns import ROLES, Malformed, Message, listed, spoken, turns
 
 Raw = dict[str, Any]
@@ -115,10 +116,14 @@ def _dolly(raw: Raw) -> list[Message]:
 
 def _question(raw: Raw) -> list[Message]:
     """Question and answer, as in GSM8K."""
+    _refuse_choices(raw)
+    return _pair(_with_context(text_of(raw, "question"), text_of(raw, "context", optional=True)), text_of(raw, "answer"))
+
+
+def _refuse_choices(raw: Raw) -> None:
     for name in ("choices", "options"):
         if raw.get(name):
             raise Malformed(f"field {name!r}: a multiple choice is no row to train on; ask it with evaluation.choices=FILE")
-    return _pair(_with_context(text_of(raw, "question"), text_of(raw, "context", optional=True)), text_of(raw, "answer"))
 
 
 def _inputs(raw: Raw) -> list[Message]:
@@ -132,12 +137,6 @@ def _inputs(raw: Raw) -> list[Message]:
 def _pretokenized(raw: Raw) -> list[Message]:
     """T0's text, where `inputs` and `targets` are token ids."""
     return _pair(text_of(raw, "inputs_pretokenized"), text_of(raw, "targets_pretokenized"))
-
-
-# Columns under which prompts and responses stand elsewhere. `answer` is the response only where no other one is: beside a
-# solution it is what that comes to.
-PROMPTS = ("instruction", "prompt", "question", "query", "inputs", "input", "problem", "user", "human")
-RESPONSES = ("completion", "output", "response", "targets", "target", "solution", "assistant", "answer")
 
 
 def pair_of_columns(raw: Raw) -> Shape | None:
@@ -155,12 +154,17 @@ def pair_of_columns(raw: Raw) -> Shape | None:
     if len(said) > 1:
         raise Malformed(f"fields {', '.join(map(repr, said))} could each be the response; {CHOOSE}")
     prompt, response = asked[0], said[0]
-    beside = "input" if prompt == "instruction" else "context"
+    beside = ("input", "context") if prompt == "instruction" else ("context",)
 
     def convert(raw: Raw) -> list[Message]:
-        return _pair(_with_context(text_of(raw, prompt), text_of(raw, beside, optional=True)), text_of(raw, response))
+        if prompt == "question":
+            _refuse_choices(raw)
+        said = text_of(raw, prompt)
+        for name in beside:
+            said = _with_context(said, text_of(raw, name, optional=True))
+        return _pair(said, text_of(raw, response))
 
-    return Shape(prompt, response, convert, (beside,))
+    return Shape(prompt, response, convert, beside)
 
 
 CHOOSE = "say which: --field prompt=COLUMN, --field response=COLUMN"
