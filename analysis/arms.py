@@ -12,12 +12,15 @@ import pandas as pd
 from analysis.chosen import DRAWN, final_trials
 from analysis.stats import Estimate, mean_interval, ratio_interval, relative_difference
 from core import measures
+from core.data.rows import is_lab
+from core.lab.skills import SKILLS
 from core.states import FAILED, TUNING, Phase, State
 
 COUNTED = (  # what is looked at to choose and count the trials of an arm
     "arm", "phase", "state", "seed", "fingerprint", "train.learning_rate", "quality", "quality_se", "forgetting", "seconds",
     "trainable_parameters", *DRAWN,
 )  # fmt: skip
+Frames = tuple[pd.DataFrame, pd.DataFrame]  # trials, and their items
 AXES = ("quality", "forgetting")  # of which every trial has one score, the mean of the measures on it
 
 
@@ -100,16 +103,27 @@ def measures_of_axes(items: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     return {axis: tuple(dict.fromkeys(items.loc[items["axis"] == axis, "measure"])) for axis in AXES}
 
 
-def panel(items: pd.DataFrame, fingerprints: list[str], measure: str) -> Panel:
+def panel(items: pd.DataFrame, fingerprints: list[str], measure: str, trials: pd.DataFrame) -> Panel:
     """The panel of one measure: "quality" or "forgetting" (all measures on that axis), or a measure's name. What
-    `is_change` names enters as its rise over the base model, the others as they are after training."""
+    `is_change` names enters as its rise over the base model, the others as they are after training. `trials`: say on which base
+    and held-out clusters each was; the laboratory's tasks belong to clusters (its groups are tasks; those of others are clusters
+    themselves)."""
     if not fingerprints:
         return Panel(np.empty((0, 0)), np.empty(0, dtype=int), {}, 0, False)
     column = "axis" if measure in AXES else "measure"
     chosen = items[(items[column] == measure) & items["fingerprint"].isin(fingerprints)]
     made = _panel(chosen, fingerprints, is_change(measure))
     binary = not is_change(measure) and chosen["after"].isin([0.0, 1.0]).all()
-    return replace(made, limits=(0.0, 1.0)) if binary else made
+    base_of, fold_of = (_named(trials, column) for column in DRAWN)
+    of_lab = bool(base_of) and all(map(is_lab, base_of.values()))
+    cluster_of = {skill.name: skill.cluster for skill in SKILLS} if of_lab else {}
+    limits = (0.0, 1.0) if binary else made.limits
+    return replace(made, limits=limits, base_of=base_of, fold_of=fold_of, cluster_of=cluster_of)
+
+
+def _named(trials: pd.DataFrame, column: str) -> dict[str, str]:
+    """The base, or the fold, of each trial; empty where trials do not say it."""
+    return dict(zip(trials["fingerprint"], trials[column].astype(str), strict=True)) if column in trials else {}
 
 
 def _panel(chosen: pd.DataFrame, fingerprints: list[str], change: bool) -> Panel:
@@ -274,5 +288,7 @@ def counts(arm: Arm, own: pd.DataFrame, end: Mapping[str, bool]) -> dict[str, ob
         row[name] = float(done[name].mean()) if name in done and len(done) else math.nan
     for name in ("quality", "forgetting"):
         row[f"{name}_sd"] = float(done[name].std(ddof=1)) if name in done and len(done) > 1 else math.nan
-    failed = {f"{phase}_failed": int((of_T & failed_T).sum()) for phase, of_T in ((Phase.FINAL, final_T), (Phase.TUNE, tried_T))}
-    return row | {"seeds": len(arm.final), "tuned": int((tried_T & finished_T).sum()), **failed}
+    every_T = own["phase"].to_numpy(dtype=object) == Phase.FINAL  # also those at a rate that was the best once
+    failed = {f"{phase}_failed": int((of_T & failed_T).sum()) for phase, of_T in ((Phase.FINAL, every_T), (Phase.TUNE, tried_T))}
+    elsewhere = int((every_T & ~final_T & finished_T).sum())
+    return row | {"seeds": len(arm.final), "tuned": int((tried_T & finished_T).sum()), **failed, "at_other_rates": elsewhere}

@@ -22,6 +22,7 @@ from analysis import formatting
 from analysis.claims import verdicts
 from analysis.claims.verdicts import Verdict
 from analysis.stats.decision import Decision
+from analysis.stats.estimate import LEVEL
 from core import environment
 from core.command import EXIT_INTERRUPTED, Parser, refused
 from core.errors import BadInput, shown
@@ -53,15 +54,16 @@ class Carried:
     @property
     def agreement(self) -> str:
         """What the verdicts come to together."""
-        n_judged = sum(one is not None for one in self.verdicts)
         if len(set(self.decided)) > 1:
             return "reversed"
+        found = [one.verdict for one in self.verdicts if one is not None]
         if not self.decided:
-            return "undecided in all"
-        return f"{self.decided[0]} in {'all' if len(self.decided) == n_judged else f'{len(self.decided)} of {n_judged}'}"
+            return f"{Decision.NOT_TESTED if set(found) == {Decision.NOT_TESTED} else Decision.UNDECIDED} in all"
+        n = len(self.verdicts)
+        return f"{self.decided[0]} in {'all' if len(self.decided) == n else f'{len(self.decided)} of {n}'}"
 
     def difference(self) -> str:
-        """The first world's effect less the second's (a ratio: over it), with its 95 % interval."""
+        """The first world's effect less the second's (a ratio: over it), with an interval of their level."""
         first, second = self.verdicts[:2]
         if first is None or second is None or (first.unit, first.scale) != (second.unit, second.scale):
             return formatting.NONE
@@ -133,12 +135,16 @@ def as_text(names: Sequence[str], rows: Sequence[Carried]) -> str:
     body = [[*row.words, *map(_cell, row.verdicts), row.agreement, row.difference()] for row in rows]
     counts = {text: sum(row.agreement == text for row in rows) for text in sorted({row.agreement for row in rows})}
     told = f"{len(rows)} claims: " + ", ".join(f"{count} {text}" for text, count in counts.items())
-    note = "Brackets are 95 % intervals, each for what its own report says it speaks for."
+    note = "Brackets are 95 % intervals where no other level is told, each for what its own report says it speaks for."
     return "\n".join([formatting.markdown(head, body), told, note])
 
 
 def _cell(one: Verdict | None) -> str:
-    return formatting.NONE if one is None else f"{one.verdict}, {one.shown}"
+    """A verdict with its effect; a look of several has an interval of more than 95 %."""
+    if one is None:
+        return formatting.NONE
+    looked = not math.isclose(one.level, 1 - LEVEL, abs_tol=1e-6)
+    return f"{one.verdict}, {one.shown}" + (f" ({100 * (1 - one.level):.3g} % interval)" if looked else "")
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:

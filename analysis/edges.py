@@ -106,4 +106,4 @@ def _panel(tried: pd.DataFrame, by_trial: Mapping[str, pd.DataFrame]) -> Panel:
         return Panel(
             np.full((len(names), 1), math.nan), np.zeros(1, dtype=int), {name: i for i, name in enumerate(names)}, 0, False
         )
-    return panel(pd.concat(own), names, "quality")
+    return panel(pd.concat(own), names, "quality", tried)

@@ -73,7 +73,7 @@ class PlannedLooks:
         names, skipped = (", ".join(one.claim for one in wishes if (one in asked) is there) for there in (True, False))
         rest = f"; skipped, as arms of theirs are left out: {skipped}" if skipped else ""
         if not asked:
-            return f"{'no seeds are added' if skipped else 'decided'}: no claim is left that more seeds may decide{rest}"
+            return f"no seeds are added: no claim is left that more seeds may decide{rest}"
         if further is None:
             return f"undecided with the {self.counts[-1]} seeds that there may be: {names}{rest}"
         more = [f"{label} ({n})" for label, n in further.seeds.items() if n > self.seeds.get(label, self.counts[0])]

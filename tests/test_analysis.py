@@ -26,6 +26,7 @@ from analysis.questions.rank_vs_quality.against_full import AgainstFull
 from analysis.questions.rank_vs_quality.figure import draw
 from analysis.reports import further
 from analysis.reports import question as page
+from analysis.reports.parts import failed
 from analysis.reports.question import Asked
 from analysis.stats import Decision
 from analysis.stats.estimate import Over
@@ -193,7 +194,7 @@ def test_a_panel_keeps_each_trials_score_with_weights_and_several_measures() -> 
     trials, items = sweep(truth())
     final = trials[trials["phase"] == "final"]
     for axis in ("quality", "forgetting"):
-        scores = panel(items, list(final["fingerprint"]), axis)
+        scores = panel(items, list(final["fingerprint"]), axis, trials)
         assert scores.crossed
         assert scores.of(list(final["fingerprint"])).mean(axis=1) == pytest.approx(final[axis].to_numpy(float))
 
@@ -202,7 +203,7 @@ def test_items_that_occur_twice_count_twice() -> None:
     trials, items = sweep(truth())
     items.loc[items["item"] == "q1", "item"] = "q0"
     final = trials[trials["phase"] == "final"]
-    scores = panel(items, list(final["fingerprint"]), "quality")
+    scores = panel(items, list(final["fingerprint"]), "quality", trials)
     assert scores.of(list(final["fingerprint"])).mean(axis=1) == pytest.approx(final["quality"].to_numpy(float))
 
 
@@ -210,7 +211,7 @@ def test_items_that_differ_between_seeds_leave_seed_means() -> None:
     trials, items = sweep(truth())
     final = trials[trials["phase"] == "final"]
     items["item"] = items["item"].where(~items["fingerprint"].str.endswith("-1"), items["item"] + " of another base")
-    scores = panel(items, list(final["fingerprint"]), "quality")
+    scores = panel(items, list(final["fingerprint"]), "quality", trials)
     assert not scores.crossed
     assert scores.scores_FI.shape == (15, 1)
     assert scores.scores_FI[:, 0] == pytest.approx(final["quality"].to_numpy(float))
@@ -223,6 +224,15 @@ def test_final_trials_at_an_outdated_learning_rate_do_not_count() -> None:
     old["train.learning_rate"], old["fingerprint"] = 1e-4, old["fingerprint"] + "-old"
     full = next(arm for arm in arms(pd.concat([old, trials])) if arm.method == "full")
     assert not any(name.endswith("-old") for name in full.final.values())
+
+
+def test_all_trials_of_an_arm_are_counted_those_at_an_outdated_learning_rate_too() -> None:
+    trials, items = sweep(truth())
+    old = trials[(trials["arm"] == "full") & (trials["phase"] == "final")].copy()
+    old["train.learning_rate"], old["fingerprint"] = 1e-4, old["fingerprint"] + "-old"
+    old.iloc[0, old.columns.get_loc("state")] = "diverged"
+    row = tables((pd.concat([old, trials], ignore_index=True), items)).arm_rows.set_index("arm").loc["full"]
+    assert failed(row) == "1 of 12"  # six rates, three seeds at the best, three at another
 
 
 def test_two_arms_of_one_rank_are_refused() -> None:

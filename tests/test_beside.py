@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from simulated import question, truths
 
 import experiments
 from analysis import questions
+from analysis.claims import choice
 from analysis.reports import question as page
 
 
@@ -32,3 +34,24 @@ def test_other_tasks_are_in_the_report(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert rows["length of answers (tokens)"] == ["5.000"] * (len(header) - 2) + ["7.000"]
     assert rows["KL, right answers (nats/token)"][-1] == "–"
+
+
+def test_seeds_on_one_base_are_no_further_bases_wherever_scores_stand() -> None:
+    """The same scores as another measure, and as those of the untuned base, have quality's interval."""
+    trials, items = question(truths("epochs"), seeds=6, n_items=60, tuned=False)
+    trials = trials.assign(**{"model.name": "lab:base-" + (trials["seed"] % 3).astype(str)})
+    seen = items[items["measure"] == "exact_match/seen"]
+    base = items.merge(trials[["fingerprint", "model.name"]], on="fingerprint")["model.name"].str[-1].astype(float) / 4
+    before = base.where(items["measure"] == "exact_match/seen", items["before"])
+    other = seen.assign(measure="lm_eval:my task/acc", axis="other")
+    t = questions.answer("epochs", trials, pd.concat([items.assign(before=before), other], ignore_index=True)).tables
+    arm = t.arms[0]
+    assert t.means[arm.label]["quality"].n_bases == 3
+    assert t.beside["lm_eval:my task/acc"][arm.label] == t.means[arm.label]["quality"]
+    untuned = t.untuned[0].means["quality"]  # three bases score 0, 0.25 and 0.5
+    assert (untuned.value, untuned.high - untuned.value) == (pytest.approx(0.25), pytest.approx(4.303 * 0.25 / 3**0.5, rel=0.01))
+    held_out = choice._panel(t, "exact_match/held_out", [arm])
+    assert held_out is not None
+    found = held_out.bases([arm], sorted(arm.final))
+    assert found is not None
+    assert list(found) == [0, 1, 2, 0, 1, 2]

@@ -65,6 +65,15 @@ def test_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ]
 
 
+def test_a_world_without_a_report_is_counted_and_what_was_not_tested_is_not_undecided() -> None:
+    worlds = [{("epochs", "a"): A}, {("epochs", "a"): changed(value=0.1)}, {}]
+    assert carry.carried(worlds)[0].agreement == "supported in 2 of 3"
+    untested = {("epochs", "a"): changed(verdict=Decision.NOT_TESTED)}
+    assert carry.carried([untested, untested])[0].agreement == "not tested in all"
+    looked = {("epochs", "a"): changed(level=0.023)}
+    assert "(97.7 % interval)" in carry.as_text(["one", "other"], carry.carried([worlds[0], looked]))
+
+
 def test_ratios_are_divided_and_units_must_agree() -> None:
     ratio = changed(scale="log", unit="ratio", value=4.0, low=2.0, high=8.0)
     found = carry.difference(ratio, ratio)

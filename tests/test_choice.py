@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from analysis import report as door
 from analysis.arms import Panel
 from analysis.claims import accept
 from analysis.claims.accept import Condition, Outcome
-from analysis.claims.choice import ALPHA, Choice, Measured, choose, within
+from analysis.claims.choice import ALPHA, Choice, Measured, _rival, choose, within
 from analysis.claims.question import tables_of
 from analysis.claims.tables import Tables
 from analysis.figures.panels import draw
@@ -121,6 +122,18 @@ def test_a_cheap_arm_that_may_lose_much_is_named_with_what_more_seeds_would_say(
         assert "noise_share=0.5" in found.risky
         assert found.rival == "noise_share=0.5"
         assert "Expected to lose too much of" in "\n".join(use.sentences(found, t))
+
+
+def test_more_seeds_are_for_the_measure_on_which_the_cheaper_arm_loses_too_much(clear: Tables[Any]) -> None:
+    """Losses in other units are compared in shares of what may be lost: .025 of .02 in accuracy is more than .06 of .15 nats."""
+    cheap, dear = clear.arms[0].label, clear.arms[1].label
+    t = SimpleNamespace(arm_rows=clear.arm_rows.assign(seconds=[1.0 if arm == cheap else 9.0 for arm in clear.arm_rows["arm"]]))
+    quality, forgetting = (
+        SimpleNamespace(name=name, expected_losses=lambda both, lost=lost: {cheap: lost}, tolerance=lambda both, most=most: most)
+        for name, lost, most in (("quality", 0.025, 0.02), ("forgetting", 0.06, 0.15))
+    )
+    choice = Choice(chosen=dear, risky={cheap: "quality"})
+    assert _rival(t, choice, [quality, forgetting], [dear, cheap])[1] is quality  # type: ignore[arg-type]
 
 
 def test_arms_that_take_about_as_long_are_chosen_by_their_parameters() -> None:
@@ -253,6 +266,10 @@ def test_a_condition_is_judged_by_its_interval(clear: Tables[Any]) -> None:
     assert outcome("quality>=base+0.02,arm=untuned base") is Outcome.REJECTED
     assert outcome("quality>=base,forgetting<=0,arm=untuned base") is Outcome.ACCEPTED
     assert accept.judge(clear, Choice(why="one seed"), accept.parse("quality>=0.1"))[0].outcome is Outcome.UNDECIDED
+    of_six = dataclasses.replace(mean, n_items=6)
+    few = dataclasses.replace(clear, means={"noise_share=0.1": {"quality": of_six}})
+    judged = accept.judge(few, choice, accept.parse("quality>=0.1,arm=noise_share=0.1"))[0]
+    assert (judged.outcome, judged.why) == (Outcome.UNDECIDED, "only 6 evaluation items")
     for text, says in (("qualty>=0", "did you mean 'quality'"), ("quality>=0,arm=noise", "choose|mean")):
         with pytest.raises(BadInput, match=says):
             outcome(text)

@@ -33,18 +33,24 @@ def scores(rng: np.random.Generator, bases_S: np.ndarray, share: float) -> tuple
     base_B = 0.1 * rng.normal(0, share**0.5, bases_S.max() + 1)
     seed_S = 0.1 * rng.normal(0, (1 - share) ** 0.5, len(bases_S))
     noise_SI = rng.normal(0, 0.05, (1, len(STRATA))) + rng.normal(0, 0.1, (len(bases_S), len(STRATA)))
-    return MEAN + (base_B[bases_S] + seed_S)[:, None] + noise_SI, MEAN + float(base_B[bases_S].mean())
+    return MEAN + (base_B[bases_S] + seed_S)[:, None] + noise_SI, MEAN + float(base_B.mean())
 
 
 @pytest.mark.parametrize(
     ("n_seeds", "n_bases", "over"),
-    [(8, 2, Over.THESE_BASES), (4, 2, Over.THESE_BASES), (8, 4, Over.NEW_BASES), (8, 8, Over.NEW_BASES)],
+    [
+        (8, 2, Over.THESE_BASES),
+        (4, 2, Over.THESE_BASES),
+        ("6 and 2", 2, Over.THESE_BASES),
+        (8, 4, Over.NEW_BASES),
+        (8, 8, Over.NEW_BASES),
+    ],
 )
 @pytest.mark.parametrize("share", [0.5, 0.7])
-def test_intervals_cover_what_they_speak_for(n_seeds: int, n_bases: int, over: Over, share: float) -> None:
+def test_intervals_cover_what_they_speak_for(n_seeds: int | str, n_bases: int, over: Over, share: float) -> None:
     """A standard error of 500 draws is a point."""
-    rng, hits, longer = np.random.default_rng(n_seeds + n_bases), [], []
-    bases_S = np.arange(n_seeds) % n_bases
+    bases_S = np.arange(n_seeds) % n_bases if isinstance(n_seeds, int) else np.repeat([0, 1], [6, 2])
+    rng, hits, longer = np.random.default_rng(len(bases_S) + n_bases), [], []
     for _ in range(500):
         one, on_these = scores(rng, bases_S, share)
         e = stats.mean_interval(one, STRATA, bases_S=bases_S)

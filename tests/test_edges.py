@@ -109,11 +109,11 @@ def test_an_end_that_is_no_better_is_called_better_as_often_as_a_standard_error_
     for _ in range(400):
         rows = rng.normal(0, 10, n_items)
         trials, items = frames([rows + rng.normal(0, 1, n_items) for _ in RATES])
-        scores = panel(items, list(trials["fingerprint"]), "quality")
+        scores = panel(items, list(trials["fingerprint"]), "quality", trials)
         called += beats(trials.iloc[[2]], trials.iloc[[1]], scores)
         better = rows[None] + rng.normal(0, 1, (3, n_items)) + np.array([[-1], [0], [3 / n_items**0.5 * 2**0.5]])
         trials, items = frames(list(better))
-        seen += at_edge(trials, trials.iloc[:0], RATES[2], panel(items, list(trials["fingerprint"]), "quality"))
+        seen += at_edge(trials, trials.iloc[:0], RATES[2], panel(items, list(trials["fingerprint"]), "quality", trials))
     assert called / 400 == pytest.approx(rate, abs=0.055)  # three standard errors of 400 draws
     assert seen / 400 >= 0.9  # three standard errors better
 

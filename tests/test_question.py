@@ -245,6 +245,18 @@ def test_real_data_have_a_report_and_no_verdict_on_points_of_accuracy(
         figure.draw_without_rendering()
 
 
+def test_an_arm_without_a_number_has_no_place_on_a_trend_or_a_law() -> None:
+    """`--set data.n_templates=…,none`: all of them, however many these are."""
+    arms = truths("instruction_diversity")
+    label = next(iter(arms))
+    every = dataclasses.replace(arms[label], fields=arms[label].fields | {"data.n_templates": None})
+    t, found = answered("instruction_diversity", arms | {"n_templates=None": every})
+    trends = [one for one in found.values() if "without n_templates=None" in one.note]
+    assert trends
+    assert all(one.value is not None for one in trends)
+    assert all(len(fit.best.fit.points.y_K) == len(arms) for fit in t.laws)
+
+
 def test_what_full_fine_tuning_lacks_is_held_equal_in_lora_alone() -> None:
     trials, _ = question(truths("learning_rate"), tuned=False)
     said = parts.held_equal(trials[trials["phase"] == "final"])

@@ -64,6 +64,7 @@ def test_a_claim_about_an_arm_that_is_left_out_gets_no_seeds() -> None:
     assert planned.after(plan, lost) is None
     skipped = "; skipped, as arms of theirs are left out: partly, wholly"
     assert planned.outcome(plan, None, lost) == f"no seeds are added: no claim is left that more seeds may decide{skipped}"
+    assert planned.outcome(plan, None, []) == "no seeds are added: no claim is left that more seeds may decide"
     some = [*lost, Wish("whole", ("lora r=1", "lora r=4"))]
     further = planned.after(plan, some)
     assert further is not None

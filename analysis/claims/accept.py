@@ -25,6 +25,7 @@ from analysis.claims import untuned
 from analysis.claims.choice import Choice
 from analysis.claims.tables import Tables, has
 from analysis.claims.untuned import Untuned
+from analysis.claims.verdicts import few_items
 from analysis.escaping import printable
 from analysis.stats.decision import Decision, Region, verdict
 from analysis.stats.estimate import LEVEL, Estimate, at_level
@@ -146,8 +147,8 @@ def _judged(t: Tables[Any], condition: Condition, label: str, n_tests: int) -> J
     if e is None:
         what = "the base's or the arm's scores were" if condition.base else "this was"
         return Judged(condition, label, Outcome.UNDECIDED, why=f"{what} not measured")
-    if not e.known:
-        return Judged(condition, label, Outcome.UNDECIDED, e, e.why)
+    if why := few_items(e.n_items) or (e.why if not e.known else ""):
+        return Judged(condition, label, Outcome.UNDECIDED, e, why)
     wide = at_level(e, (1 - LEVEL) / n_tests)  # holds for all tests at once
     region = Region(condition.number, math.inf) if condition.least else Region(-math.inf, condition.number)
     why = f"95 % for {n_tests} arms at once, of which the best was chosen: wider than in the report" if n_tests > 1 else ""
@@ -167,7 +168,7 @@ def _of_arm(t: Tables[Any], condition: Condition, arm: Arm | None) -> Estimate |
 def _gain(t: Tables[Any], measure: str, arm: Arm, base: Untuned) -> Estimate | None:
     """The arm less its base, paired by seed and item."""
     panel, seeds = t.panels[measure], sorted(arm.final)
-    own = untuned.scores(base, t.items, panel, measure, seeds)
+    own = untuned.scores(base, t.frames, panel, measure, seeds)
     if own is None:
         return None
     gain_SI, bases_S = panel.of([arm.final[s] for s in seeds]) - own, panel.bases([arm], seeds)

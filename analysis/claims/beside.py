@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import pandas as pd
-
 from analysis import arms as a
-from analysis.arms import Arm
+from analysis.arms import Arm, Frames
 from analysis.claims import untuned
 from analysis.claims.untuned import Untuned
 from analysis.stats.estimate import Estimate
@@ -17,9 +15,10 @@ OF_THE_LAB = ("exact_match/", "recall/", "raw_accuracy/", "nll/")  # which its q
 Beside = Mapping[str, Mapping[str, Estimate]]  # measure → an arm's, or an untuned base's, label → its mean
 
 
-def means(items: pd.DataFrame, arms: Sequence[Arm], bases: Sequence[Untuned], known: Collection[str]) -> Beside:
+def means(frames: Frames, arms: Sequence[Arm], bases: Sequence[Untuned], known: Collection[str]) -> Beside:
     """Of every measure that is neither in `known` nor the laboratory's own, where all final trials have it; a change is a rise
     over the base, which has none itself."""
+    trials, items = frames
     final = [name for arm in arms for name in arm.final.values()]
     own = items[items["fingerprint"].isin(final)]
     having = own.groupby("measure", observed=True)["fingerprint"].nunique()
@@ -27,8 +26,8 @@ def means(items: pd.DataFrame, arms: Sequence[Arm], bases: Sequence[Untuned], kn
     for name in map(str, having.index[having == len(set(final))]):
         if name in known or name.startswith(OF_THE_LAB):
             continue
-        panel = a.panel(own, final, name)
+        panel = a.panel(own, final, name, trials)
         of_arms = {arm.label: a.mean(arm, panel) for arm in arms if arm.final}
         levels = () if measure(name).change else bases
-        found[name] = of_arms | {base.label: e for base in levels for e in untuned.means(items, base.final, [name]).values()}
+        found[name] = of_arms | {base.label: e for base in levels for e in untuned.means(frames, base.final, [name]).values()}
     return found

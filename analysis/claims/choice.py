@@ -171,7 +171,7 @@ def _panel(t: Tables[Any], name: str, arms: Sequence[Arm]) -> Panel | None:
     panel = t.panels.get(name)
     if panel is None:
         having = set(t.items.loc[t.items["measure"] == name, "fingerprint"].unique())
-        panel = a.panel(t.items, final, name) if having >= set(final) else None
+        panel = a.panel(t.items, final, name, t.trials) if having >= set(final) else None
     return panel if panel is not None and all(has(arm, panel) for arm in arms) else None
 
 
@@ -182,7 +182,7 @@ def _measured(t: Tables[Any], name: str, arms: Sequence[Arm], bases: Sequence[Un
     sign = -1.0 if name == "forgetting" else 1.0
     rows = {arm.label: panel.of([arm.final[seed] for seed in seeds]) for arm in arms}
     if not a.is_change(name):
-        own = {base.label: untuned.scores(base, t.items, panel, name, seeds) for base in bases}
+        own = {base.label: untuned.scores(base, t.frames, panel, name, seeds) for base in bases}
         rows |= {label: scores for label, scores in own.items() if scores is not None}
     scores_KSI = sign * np.stack(list(rows.values()))
     bases_S = panel.bases(arms, seeds)
@@ -283,7 +283,7 @@ def _rival(t: Tables[Any], choice: Choice, scored: Sequence[Measured], good: Seq
     cheaper = cheapest(t, [choice.chosen, *choice.risky]) if choice.risky and not choice.base else choice.chosen
     if cheaper != choice.chosen:
         both = [choice.chosen, cheaper]
-        return cheaper, max(scored, key=lambda one: one.expected_losses(both)[cheaper])
+        return cheaper, max(scored, key=lambda one: one.expected_losses(both)[cheaper] / one.tolerance(both))
     return max(others, key=lambda label: float(quality.scores_KSI[quality.index(label)].mean()), default=""), quality
 
 

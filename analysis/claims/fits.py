@@ -31,7 +31,7 @@ def fits(t: Tables) -> tuple[Fitted, ...]:
         for measure, direction in t.view.fits.items():
             if measure not in t.panels:
                 continue
-            arms = [arm for arm in of_curve if set(arm.final.values()) <= t.panels[measure].rows.keys()]
+            arms = t.on_x(arm for arm in of_curve if set(arm.final.values()) <= t.panels[measure].rows.keys())
             if len(arms) < LEAST_LEVELS or len(seeds_of(*arms)) < 2:
                 continue
             points, scores_SK = points_of(t, arms, measure, np.array([t.x_of(arm) for arm in arms]), direction)

@@ -157,7 +157,7 @@ def trend(t: Tables[Any], fields: Fields, ask: Ask) -> Finding:
     wanted = t.wanted(fields)
     most = max((len(arm.final) for arm in wanted), default=0)
     found = [arm for arm in t.where(fields) if 2 * len(arm.final) >= most and has(arm, t.panels[ask.measure])]
-    found = [arm for arm in found if arm.label not in t.same]  # one place on x for the same runs
+    found = t.on_x(arm for arm in found if arm.label not in t.same)  # one place on x for the same runs
     if len(found) < 3:
         return _untested(t, ask, f"{len(found)} arms finished, a trend needs 3")
     weights = slope_weights(np.log([t.x_of(arm) for arm in found]))

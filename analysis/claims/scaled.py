@@ -33,4 +33,4 @@ def items_at(t: Tables[Any], arm: Arm, share: float) -> pd.DataFrame:
 
 def panel_at(t: Tables[Any], arm: Arm, share: float, measure: str) -> Panel:
     """The arm's scores there: "quality", "forgetting" or a measure's name."""
-    return a.panel(items_at(t, arm, share), list(arm.final.values()), measure)
+    return a.panel(items_at(t, arm, share), list(arm.final.values()), measure, t.trials)

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 
 import pandas as pd
 
 from analysis import arms as a
 from analysis import edges
-from analysis.arms import Arm, Panel
+from analysis.arms import Arm, Frames, Panel
 from analysis.claims import alike, beside, comparable, repeated, untuned
 from analysis.claims.beside import Beside
 from analysis.claims.fitted import Fitted
@@ -19,10 +20,8 @@ from analysis.claims.published import PublishedCurve
 from analysis.claims.repeated import Repeated
 from analysis.claims.untuned import Untuned
 from analysis.stats.estimate import Estimate
-from core.data.rows import is_lab
 from core.errors import BadInput
 from core.experiment import TUNED_ARM, Experiment
-from core.lab.skills import SKILLS
 from core.measures import ACCURACY
 from core.states import Phase, State
 
@@ -81,6 +80,10 @@ class Tables(Generic[Own]):
             if one.measure in self.panels and (one.measure != "quality" or self.units["quality"] == ACCURACY)
         ]
 
+    @property
+    def frames(self) -> Frames:
+        return self.trials, self.items
+
     @functools.cached_property
     def untuned(self) -> tuple[Untuned, ...]:
         """The bases before tuning, along x as the arms."""
@@ -102,7 +105,7 @@ class Tables(Generic[Own]):
     def beside(self) -> Beside:
         """What was measured beside the measures of the panels."""
         alone = (names[0] for names in self.of_axis.values() if len(names) == 1)  # shown as quality or forgetting
-        return beside.means(self.items, self.arms, self.untuned, {*self.panels, *alone})
+        return beside.means(self.frames, self.arms, self.untuned, {*self.panels, *alone})
 
     @property
     def shown(self) -> list[str]:
@@ -135,8 +138,12 @@ class Tables(Generic[Own]):
         return sorted(found, key=place)  # type: ignore[arg-type]
 
     def x_of(self, arm: Arm) -> float:
-        """Where the arm stands on the x axis."""
+        """Where the arm stands on the x axis; nan for one without a number, such as all rows."""
         return float(self._x[arm.label])  # type: ignore[arg-type]
+
+    def on_x(self, arms: Iterable[Arm]) -> list[Arm]:
+        """Those of the arms that have a place on an x axis of numbers."""
+        return [arm for arm in arms if math.isfinite(self.x_of(arm))]
 
     @functools.cached_property
     def rows_available(self) -> dict[str, float]:
@@ -192,25 +199,8 @@ def tabulate(as_run: pd.DataFrame, items: pd.DataFrame, experiment: Experiment, 
 
 
 def _panels(trials: pd.DataFrame, items: pd.DataFrame, final: list[str], names: Iterable[str]) -> dict[str, Panel]:
-    """The scores of the final trials on these measures, on which base and held-out clusters each was, and to which cluster the
-    laboratory's tasks belong (its groups are tasks; those of others are clusters themselves)."""
-    base_of, fold_of = (_named(trials, final, name) for name in ("model.name", "data.held_out_fold"))
-    of_lab = bool(base_of) and all(map(is_lab, base_of.values()))
-    cluster_of = {skill.name: skill.cluster for skill in SKILLS} if of_lab else {}
-
-    def made(name: str) -> Panel:
-        alone = a.panel(items, _measured(items, final, name), name)
-        return replace(alone, base_of=base_of, fold_of=fold_of, cluster_of=cluster_of)
-
-    return {name: made(name) for name in names}
-
-
-def _named(trials: pd.DataFrame, final: list[str], column: str) -> dict[str, str]:
-    """The base, or the fold, of each final trial; empty where trials do not say it."""
-    if column not in trials:
-        return {}
-    names = dict(zip(trials["fingerprint"], trials[column].astype(str), strict=True))
-    return {fingerprint: names[fingerprint] for fingerprint in final}
+    """The scores of the final trials on these measures."""
+    return {name: a.panel(items, _measured(items, final, name), name, trials) for name in names}
 
 
 def _axes(experiment: Experiment) -> frozenset[str]:

@@ -31,7 +31,7 @@ def tables(question: Question[Any]) -> Tables[Any]:
         as_run=trials,
         items=items,
         arms=[],
-        panels={axis: a.panel(items, [], axis) for axis in a.AXES},
+        panels={axis: a.panel(items, [], axis, trials) for axis in a.AXES},
         means={},
         units={"quality": ACCURACY, "forgetting": "nats/token"},
         arm_rows=pd.DataFrame(columns=["arm", "x", "seeds", "flat_to_the_end", *a.AXES]),

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from analysis import arms as a
-from analysis.arms import Arm, Panel
+from analysis.arms import Arm, Frames, Panel
 from analysis.load import field_types
 from analysis.stats.estimate import Estimate
 from core.settings import Evaluation, Model
@@ -29,13 +29,14 @@ class Untuned:
     means: Mapping[str, Estimate]
 
 
-def before(items: pd.DataFrame, fingerprints: Sequence[str], measure: str) -> Panel | None:
+def before(frames: Frames, fingerprints: Sequence[str], measure: str) -> Panel | None:
     """The scores on a measure before these trials' tuning; None where some were not recorded."""
+    trials, items = frames
     column = "axis" if measure in a.AXES else "measure"
     own = items[items["fingerprint"].isin(fingerprints) & (items[column] == measure)]
     if own.empty or own["before"].isna().any() or set(own["fingerprint"].unique()) != set(fingerprints):
         return None
-    return a.panel(own.assign(after=own["before"]), list(fingerprints), measure)
+    return a.panel(own.assign(after=own["before"]), list(fingerprints), measure, trials)
 
 
 def bases(arms: Sequence[Arm], trials: pd.DataFrame, items: pd.DataFrame, measures: Sequence[str]) -> tuple[Untuned, ...]:
@@ -56,7 +57,7 @@ def bases(arms: Sequence[Arm], trials: pd.DataFrame, items: pd.DataFrame, measur
     labels = _labels(trials, finals, members)
     levels = [name for name in measures if not a.is_change(name)]
     return tuple(
-        Untuned(label, tuple(of), final, means(items, final, levels))
+        Untuned(label, tuple(of), final, means((trials, items), final, levels))
         for label, of, final in zip(labels, members, finals, strict=True)
     )
 
@@ -79,18 +80,18 @@ def _labels(trials: pd.DataFrame, finals: Sequence[Mapping[int, str]], members: 
     return [f"{NAME} {model}" if unique else f"{NAME} of {own[0]}" for model, own in zip(models, members, strict=True)]
 
 
-def means(items: pd.DataFrame, final: Mapping[int, str], measures: Sequence[str]) -> dict[str, Estimate]:
+def means(frames: Frames, final: Mapping[int, str], measures: Sequence[str]) -> dict[str, Estimate]:
     """What a base scores on the measures that were recorded of it. `final`: seed → the trial that knows its scores."""
-    panels = {name: before(items, list(final.values()), name) for name in measures}
+    panels = {name: before(frames, list(final.values()), name) for name in measures}
     return {name: a.mean(Arm("", "", None, final=dict(final)), panel) for name, panel in panels.items() if panel is not None}
 
 
-def scores(base: Untuned, items: pd.DataFrame, like: Panel, measure: str, seeds: Sequence[int]) -> np.ndarray | None:
+def scores(base: Untuned, frames: Frames, like: Panel, measure: str, seeds: Sequence[int]) -> np.ndarray | None:
     """The base's scores as those of arms in the panel `like`: (seeds, items); None where they cannot be paired with these."""
     names = [base.final[seed] for seed in seeds if seed in base.final]
     if len(names) < len(seeds):
         return None
-    own = before(items, names, measure)
+    own = before(frames, names, measure)
     if own is None:
         return None
     found = own.of(names)

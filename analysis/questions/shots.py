@@ -32,7 +32,7 @@ def _tuned(t: Tables[None], arm: Arm, seeds: list[int]) -> np.ndarray | None:
 
 def _base(t: Tables[None], arm: Arm, seeds: list[int]) -> np.ndarray | None:
     own = t.base_of(arm)
-    return None if own is None else untuned.scores(own, t.items, t.panels["quality"], "quality", seeds)
+    return None if own is None else untuned.scores(own, t.frames, t.panels["quality"], "quality", seeds)
 
 
 def apart(first: Scores, second: Scores, of: tuple[dict[str, int], dict[str, int]], effect: str) -> Rule:

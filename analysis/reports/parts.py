@@ -63,7 +63,7 @@ def _shown(e: Estimate | None) -> str:
 def failed(row: pd.Series) -> str:
     """How many of an arm's trials failed."""
     n = int(row["final_failed"] + row["tune_failed"])
-    return f"{n} of {n + int(row['seeds']) + int(row['tuned'])}"
+    return f"{n} of {n + int(row['seeds']) + int(row['tuned']) + int(row['at_other_rates'])}"
 
 
 def held_equal(final: pd.DataFrame) -> str:

@@ -6,15 +6,16 @@ fitted anew in each draw. Two bases are no sample of bases: the interval is then
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from analysis.stats.drawn import LEAST_BASES
-from analysis.stats.estimate import Estimate, Missing, Over, Why, no_interval
+from analysis.stats.estimate import NO_SPREAD, Estimate, Missing, Over, Why, no_interval
 from analysis.stats.intervals import from_draws
 
-LEAST_ARMS = 6  # twice the parameters of a quadratic
+LEAST_ARMS = 10  # with 6, intervals covered an R² of 0 in 29 of 40 simulated sweeps, one of .5 in 35; with 12 the latter in 37
 DRAWS = 2_000
 
 
@@ -68,8 +69,12 @@ def explained(x_N: np.ndarray, y_N: np.ndarray, origin: Origin, rng: np.random.G
         if len(np.unique(x_N[own])) > 2:
             draws.append(r_squared(x_N[own], y_N[own]))
     found = np.array(draws)
+    found = found[np.isfinite(found)]
+    if not math.isfinite(value) or not len(found):  # nothing is forgotten, or the same by all
+        return no_interval(value, *counts, NO_SPREAD)
     df = min(len(names), len(units) if len(units) > 1 else len(names)) - 1
-    return replace(from_draws(value, found[np.isfinite(found)], counts, df), over=over)
+    e = from_draws(value, found, counts, df)
+    return replace(e, low=max(e.low, 0.0), high=min(e.high, 1.0), over=over)
 
 
 def _often(n: int, rng: np.random.Generator) -> np.ndarray:

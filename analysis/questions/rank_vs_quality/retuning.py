@@ -43,7 +43,7 @@ def scored(tuning: pd.DataFrame) -> pd.DataFrame:
 
 def panels_of(t: Tables[Any], tuned: pd.DataFrame) -> dict[str, Panel]:
     """Item scores of the finished tuning trials, on validation: axis → panel."""
-    return {axis: panel(t.items, list(tuned["fingerprint"]), axis) for axis in AXES}
+    return {axis: panel(t.items, list(tuned["fingerprint"]), axis, tuned) for axis in AXES}
 
 
 def rated(t: Tables[Any], tuning: pd.DataFrame, panels: Mapping[str, Panel]) -> dict[str, Rated]:
