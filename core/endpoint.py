@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.errors import BadInput, message
+from core.thoughts import THOUGHTS, after_thoughts
 
 TRIES, WAIT_SECONDS, TIMEOUT_SECONDS = 4, 1.0, 120
 LONGEST_WAIT_SECONDS = 60.0  # that a busy endpoint may ask for
@@ -145,12 +146,16 @@ def _retry_after(error: urllib.error.HTTPError) -> float:
 
 
 def _said(answer: Any, field: str) -> Said:
+    """The reply without thoughts, as servers give them that do not take these out; where they were cut inside, nothing."""
     try:
         choice = answer["choices"][0]
         content = choice["message"]["content"]
+        if content is None:  # cut before it began, or withheld
+            content = ""
         if not isinstance(content, str):
             raise TypeError
-        return Said(content, choice.get("finish_reason") != "length")
+        thought = after_thoughts(content, THOUGHTS[1] in content and THOUGHTS[0] not in content)
+        return Said(thought, choice.get("finish_reason") not in ("length", "content_filter"))
     except (KeyError, IndexError, TypeError, AttributeError):
         names = ", ".join(map(str, answer))[:100] if isinstance(answer, Mapping) else type(answer).__name__
         raise BadInput(f"{field}: not an answer of an OpenAI-compatible endpoint (it has: {names})", field=field) from None

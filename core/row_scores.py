@@ -48,6 +48,11 @@ class Scoring:
     def last_only(self) -> bool:
         return self.trial.train.loss_on == "last"
 
+    @property
+    def _template(self) -> str:
+        """What the trial's own template says, which may be a file's; another scorer has its own, which is part of its content."""
+        return content_hash(str(self.base.tokenizer.chat_template)) if self.trial.data.scorer is None else ""
+
     def means(self) -> Means:
         """How the trial's rows are drawn."""
         return Means(self.of, self.n_tokens)
@@ -59,7 +64,8 @@ class Scoring:
 
     def of(self, score: Score, rows: Rows) -> Scores:
         """The score of each row; None of those that are too long to be scored."""
-        how = [score, VERSION, asdict(scorer.model_of(self.trial)), self.content, rows_hash(rows), self.seq_len, self.last_only]
+        by = asdict(scorer.model_of(self.trial)) | {"chat_template": self._template}
+        how = [score, VERSION, by, self.content, rows_hash(rows), self.seq_len, self.last_only]
 
         def make() -> list[float | None]:
             if not self.content:

@@ -82,6 +82,7 @@ def _parser() -> Parser:
     parser.add_argument("--endpoint", help="a URL such as http://127.0.0.1:8000/v1")
     parser.add_argument("--seeds", metavar="FILE", help="your tasks with their answers, in any shape that --data takes")
     parser.add_argument("--rewrite", metavar="FILE", help="instead of --seeds: rows whose last answers the model rewrites")
+    parser.add_argument("--field", action="append", metavar="OURS=COLUMN", help="as for sweeps/run.py: prompt=ask, response=say")
     parser.add_argument("--rows", metavar="N", help="rows to make (500)")
     parser.add_argument("--output", metavar="FILE", help="where they go: a .jsonl")
     parser.add_argument("--eval-data", metavar="FILE", help="rows that you will measure on: no task is near to one of them")
@@ -144,7 +145,7 @@ def prepared(chosen: argparse.Namespace) -> tuple[Work, Writer, Journal]:
     from core.selfinstruct import journal, prompts, writers
     from sweeps import rewrite
 
-    work, read = rewrite.prepared(chosen) if chosen.rewrite else seeded(chosen)
+    work, read = rewrite.prepared(chosen, fields_of(chosen)) if chosen.rewrite else seeded(chosen)
     run: dict[str, object] = {"--model": chosen.model, "--endpoint": chosen.endpoint, "--answer-tokens": chosen.answer_tokens}
     run |= {"words of the prompts": prompts.wording()}
     output = expanded("--output", chosen.output)
@@ -163,9 +164,10 @@ def seeded(chosen: argparse.Namespace) -> tuple[Work, dict[str, object]]:
     from core.fields import content_hash
     from core.selfinstruct.pipeline import Job
 
-    rows = _tasks("--seeds", chosen.seeds)
+    fields = fields_of(chosen)
+    rows = _tasks("--seeds", chosen.seeds, fields)
     seeds = tuple(next((task for task in tasks if task.answer.strip()), tasks[0]) for tasks in rows)
-    questions = _tasks("--eval-data", chosen.eval_data) if chosen.eval_data else ()
+    questions = _tasks("--eval-data", chosen.eval_data, fields) if chosen.eval_data else ()
     asked = tuple(task.instruction for tasks in questions for task in tasks)
     job = Job(seeds, chosen.rows, asked, chosen.near, chosen.seed)
     read: dict[str, object] = {"--seed": chosen.seed, "--near": chosen.near}
@@ -174,12 +176,33 @@ def seeded(chosen: argparse.Namespace) -> tuple[Work, dict[str, object]]:
     return lambda writer, journal: finished(chosen, job, make(job, writer, journal)), read
 
 
-def _tasks(option: str, path: str) -> tuple[tuple[Task, ...], ...]:
+def fields_of(chosen: argparse.Namespace) -> str | None:
+    """What --field says, as `data.fields` has it.
+
+    Raises:
+        BadInput: it is not written so.
+    """
+    from core.data import columns
+
+    text = ",".join(chosen.field or ()) or None
+    try:
+        columns.parse(text)
+    except BadInput as error:
+        raise BadInput(f"--field {text}: {error.text.partition(': ')[2]}", field="--field") from None
+    return text
+
+
+def _tasks(option: str, path: str, fields: str | None) -> tuple[tuple[Task, ...], ...]:
     """The questions of every row that has one."""
     from core.data import files, kinds
+    from core.data.rows import SKIP
 
     files.existing(option, path)
-    found = tuple(tasks for row in kinds.load(option, path).rows if (tasks := _questions(row.messages)))
+    try:
+        rows = kinds.load(option, path, kinds.Pool(fields=fields)).rows
+    except BadInput as error:
+        raise BadInput(error.text.replace(f" {SKIP}", ""), field=error.field) from None  # an option that there is not
+    found = tuple(tasks for row in rows if (tasks := _questions(row.messages)))
     if not found:
         raise BadInput(f"{option} {path}: no row has a question", field=option)
     return found

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
-from core.data import files, sources
+from core.data import columns, files, sources
 from core.errors import BadInput, of_field
 from core.naming import expanded
 from core.selfinstruct import output, rewriting
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 OPTION = "--rewrite"
 
 
-def prepared(chosen: argparse.Namespace) -> tuple[Callable[[Writer, Journal], int], dict[str, object]]:
-    """What rewrites the rows with a writer, and by what its journal is known.
+def prepared(chosen: argparse.Namespace, fields: str | None) -> tuple[Callable[[Writer, Journal], int], dict[str, object]]:
+    """What rewrites the rows with a writer, and by what its journal is known. `fields`: as `data.fields`.
 
     Raises:
         BadInput: the rows cannot be read, or would be written over.
@@ -31,7 +31,7 @@ def prepared(chosen: argparse.Namespace) -> tuple[Callable[[Writer, Journal], in
         raise BadInput(f"--output {chosen.output}: is the file that is rewritten; give another one", field="--output")
     with of_field(OPTION):
         placed, content = sources.read_file(OPTION, chosen.rewrite)
-        rows = rewriting.originals(placed, chosen.rewrite)
+        rows = rewriting.originals(placed, chosen.rewrite, columns.parse(fields))
     if not any(one.request for one in rows):
         text = f"none of its {len(rows):,} rows has a plain answer to a user (without tools, calls or reasoning) to be rewritten"
         raise BadInput(f"{OPTION} {chosen.rewrite}: {text}", field=OPTION)
@@ -39,7 +39,8 @@ def prepared(chosen: argparse.Namespace) -> tuple[Callable[[Writer, Journal], in
     def work(writer: Writer, journal: Journal) -> int:
         return finished(chosen, content, rewrite(rows, writer, journal))
 
-    return work, {"rows of --rewrite": content}
+    known: dict[str, object] = {"rows of --rewrite": content}
+    return work, known | ({"--field": fields} if fields else {})
 
 
 def rewrite(rows: Sequence[rewriting.Original], writer: Writer, journal: Journal) -> rewriting.Rewritten:

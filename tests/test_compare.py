@@ -15,6 +15,7 @@ from analysis import compare as door
 from analysis.scores import files, paired
 from analysis.scores.files import Choice, Score, Scores
 from analysis.stats import mean_interval
+from core.errors import BadInput
 
 
 def jsonl(path: Path, rows: list[dict[str, Any]]) -> Path:
@@ -80,6 +81,13 @@ def test_weights_and_groups_are_worked_into_mean_and_interval() -> None:
     )
     one = paired.compare(found, ["a", "b"]).comparisons[0].difference
     assert one.high - one.low < 0.5  # the levels of fixed groups are no noise: their spread alone would make it 1.7
+
+
+def test_one_id_in_two_groups_is_no_repeated_item() -> None:
+    rows = [Score(str(i), 0.0, group=group) for group in ("mmlu", "arc") for i in range(20)]
+    twice = Scores("a", tuple(rows), "plain, score")
+    with pytest.raises(BadInput, match="a: id '0' has the group 'mmlu' and 'arc'; give other items other ids"):
+        paired.pair([twice, twice])
 
 
 def test_items_of_one_cluster_count_as_drawn_together() -> None:

@@ -116,6 +116,8 @@ def test_task_files_are_hashed_with_what_they_read(tmp_path: Path, monkeypatch: 
         file.write_text(file.read_text() + more)
         found.append(task_files.hash_of(evaluation))
     assert len(set(found)) == 4
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert task_files.hash_of(Evaluation(lm_eval="~/t.yaml+arc_easy")) == found[-1]
     bad = {"task: [": "cannot be read as a task file", "- a\n": "must hold the fields of a task", None: "no such file"}
     bad[text.replace(str(data), "no.jsonl")] = "its data file no.jsonl is not here"
     for content, says in bad.items():
@@ -278,6 +280,16 @@ def test_probes_are_asked_of_final_trials(make_model: Callable[..., str], rows_f
     assert tasks.chosen(validation) == ("text", "constraints", "refusals")
 
 
+def test_signs_that_are_no_letters_are_counted_too() -> None:
+    """IFEval asks for "#" and "!"; its own checker would draw a letter in their place."""
+    pytest.importorskip("torch")
+    from core.tasks import following
+
+    raw = prompt(0, ["keywords:letter_frequency"], [{"let_frequency": 2, "let_relation": "at least", "letter": "!"}])
+    asked = instructions._instructed("row 1", raw)
+    assert [following._followed(asked, text, False) for text in ("No!", "Yes! Yes!")] == [[False], [True]]
+
+
 def test_instructions_are_followed_strictly_and_loosely(
     make_model: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -295,6 +307,8 @@ def test_instructions_are_followed_strictly_and_loosely(
         prompt(3, ["combination:repeat_prompt"], [{"prompt_to_repeat": "write number 3"}]),
         prompt(4, ["length_constraints:number_sentences"], [{"num_sentences": 2, "relation": "at least"}]),
         prompt(5, ["change_case:capital_word_frequency"], [{"capital_frequency": 2, "capital_relation": "at least"}]),
+        prompt(6, ["keywords:letter_frequency"], [{"let_frequency": 2, "let_relation": "at least", "letter": "#"}]),
+        prompt(7, ["keywords:letter_frequency"], [{"let_frequency": 2, "let_relation": "less than", "letter": "E"}]),
     ]
     evaluation = Evaluation(ifeval=write(tmp_path / "i.jsonl", rows))
     every = instructions._read(str(evaluation.ifeval), None)
@@ -306,6 +320,8 @@ def test_instructions_are_followed_strictly_and_loosely(
         "Well",
         "One is. Two are.",
         "NASA and ESA.",
+        "#one #two",
+        "Eve",
     ]
     written = tuple(generation.Written((1,), True) for _ in said)
     monkeypatch.setattr(generation, "answers", lambda *_: generation.Answers(tuple(said), written))
@@ -313,9 +329,9 @@ def test_instructions_are_followed_strictly_and_loosely(
     one = Subject(base.model, base.tokenizer, Trial(evaluation=evaluation), (), base.model, 96)
     found = {measurement.name: measurement for measurement in following.measure(one)}
     assert found["followed/prompts_strict"].axis == "quality"
-    assert found["followed/prompts_strict"].scores.tolist() == [1, 0, 1, 0, 1, 1]
-    assert found["followed/prompts_loose"].scores.tolist() == [1, 1, 1, 0, 1, 1]
-    assert found["followed/instructions_strict"].scores.tolist() == [1, 1, 0, 0, 1, 0, 1, 1]
-    assert found["followed/instructions_loose"].scores.tolist() == [1, 1, 1, 1, 1, 0, 1, 1]
+    assert found["followed/prompts_strict"].scores.tolist() == [1, 0, 1, 0, 1, 1, 1, 0]
+    assert found["followed/prompts_loose"].scores.tolist() == [1, 1, 1, 0, 1, 1, 1, 0]
+    assert found["followed/instructions_strict"].scores.tolist() == [1, 1, 0, 0, 1, 0, 1, 1, 1, 0]
+    assert found["followed/instructions_loose"].scores.tolist() == [1, 1, 1, 1, 1, 0, 1, 1, 1, 0]
     assert found["followed/instructions_loose"].groups[1] == WORDS
-    assert following.measure(one)[0].scores.tolist() == [1, 0, 1, 0, 1, 1]  # the same every time
+    assert following.measure(one)[0].scores.tolist() == [1, 0, 1, 0, 1, 1, 1, 0]  # the same every time

@@ -21,6 +21,7 @@ from core.tasks import generation  # noqa: E402
 from core.tasks.generation import Decoding, Written  # noqa: E402
 from core.tasks.measurement import Subject  # noqa: E402
 from core.tasks.prompts import Prompt  # noqa: E402
+from core.thoughts import after_thoughts  # noqa: E402
 
 PROMPTS = [[5, 9, 20], [7] * 11, [30, 31], [8, 12, 40, 41, 42, 43]]
 NEVER = 319  # a token that greedy decoding of the tiny models does not reach
@@ -110,7 +111,7 @@ def test_an_answer_ends_where_the_template_ends_it(template: str) -> None:
     [
         ("<think>\n\n</think>\n\nParis", False, "Paris"),
         ("<think>\nIt is 5. Or 7.\n</think>7", False, "7"),
-        ("<think>\nIt is 5", False, ""),  # cut: no answer
+        ("\n<think>\nIt is 5", False, ""),  # cut: no answer
         ("It is 5.\n</think>\n\n7", True, "7"),  # the prompt ends with the mark
         ("It is 5", True, ""),
         ("7 </think> 8", False, "7 </think> 8"),
@@ -118,7 +119,7 @@ def test_an_answer_ends_where_the_template_ends_it(template: str) -> None:
     ],
 )
 def test_thoughts_before_an_answer_are_no_part_of_it(text: str, begun: bool, said: str) -> None:
-    assert generation.after_thoughts(text, begun) == said
+    assert after_thoughts(text, begun) == said
 
 
 def test_an_answer_has_room_for_what_is_taught() -> None:

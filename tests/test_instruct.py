@@ -203,6 +203,19 @@ def seeds(tmp_path: Path) -> str:
     return str(path)
 
 
+def test_columns_of_seeds_can_be_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "seeds.csv"
+    path.write_text("ask,say\nWhy?,So.\n")
+    assert instruct._tasks("--seeds", str(path), "prompt=ask,response=say") == ((Task("Why?", "So."),),)
+    words = ["--model", "m", "--seeds", str(path), "--output", str(tmp_path / "o.jsonl")]
+    assert instruct.main(words) == 2
+    said = capsys.readouterr().err
+    assert "--field prompt=COLUMN --field response=COLUMN" in said
+    assert "--skip-bad-rows" not in said
+    assert instruct.main([*words, "--field", "promt=ask"]) == 2
+    assert "error: --field promt=ask: 'promt' is no field of rows; did you mean 'prompt'" in capsys.readouterr().err
+
+
 def test_an_endpoint_makes_rows_that_data_reads_and_its_key_is_nowhere(
     server: Teacher, seeds: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -14,6 +14,7 @@ import pytest
 from analysis import judge
 from analysis.scores import judged, judges
 from core import endpoint
+from core.endpoint import Said
 from core.errors import BadInput
 
 KEY = "sk-very-secret"
@@ -125,7 +126,8 @@ def test_a_busy_endpoint_is_asked_again(server: Endpoint) -> None:
         ([(302, {})], "HTTP 302", 1),
         ([(200, b"<html>")], "its answer is no JSON", 1),
         ([(200, {"object": "list"})], "not an answer of an OpenAI-compatible endpoint (it has: object)", 1),
-        ([(200, says("I like both."))], "the judge answers neither A nor B nor tie", 1),
+        ([(200, says("I cannot say."))], "the judge answers neither A nor B nor tie: 'I cannot say.'", 1),
+        ([(200, says("<think>\nOkay, a user"))], "neither A nor B nor tie: nothing, as one does that thinks", 1),
     ],
 )
 def test_an_endpoint_that_does_not_answer_is_told(
@@ -175,10 +177,53 @@ def test_what_no_request_can_hold_is_refused_before_one_is_sent(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("text", "said"), [("A", "A"), ("b.", "B"), ("**Tie**", "tie"), ("The answer: B is better than A", "B"), ("TIE", "tie")]
+    ("text", "said"),
+    [
+        ("A", "A"),
+        ("b.", "B"),
+        ("**Tie**", "tie"),
+        ("The answer: B is better than A", "B"),
+        ("TIE", "tie"),
+        ("It's a tie.", "tie"),
+        ("This is a close one, but B", "B"),
+        ("After a careful look: B", "B"),
+        ("A close call; B", "B"),
+        ("A is better", "A"),
+        ("Neither A nor B", "tie"),
+        ("Both are good, B is shorter", "B"),
+        ("Both are good.", "tie"),
+    ],
 )
 def test_what_a_judge_says(text: str, said: str) -> None:
     assert judged.reply(text) == said
+
+
+def test_answers_are_paired_in_their_order_and_read_line_by_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    rows = [{"prompt": "p", "answer": text} for text in ("one\u2028more", "two")]
+    file.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    first = judged.read(str(file))
+    assert [one.second for one in judged.paired(first, [("p", "x"), ("q", "y"), ("p", "z")])] == ["x", "z"]
+    assert judged.paired(first, [("p", "x"), ("p", "z")])[0].first == "one\u2028more"
+    with pytest.raises(BadInput, match="'p' has 2 answers on one side and 1 on the other"):
+        judged.paired(first, [("p", "x")])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason", "said"),
+    [
+        (None, "length", Said("", False)),
+        (None, "stop", Said("")),
+        ("half of", "content_filter", Said("half of", False)),
+        ("<think>\nwell\n</think>\n\nApple", "stop", Said("Apple")),
+        ("well</think>Apple", "stop", Said("Apple")),  # the server's template opened the thought
+        ("<think>\nwell", "length", Said("", False)),
+    ],
+)
+def test_what_an_endpoint_says_without_its_thoughts(server: Endpoint, content: str | None, reason: str, said: Said) -> None:
+    server.answers = [(200, {"choices": [{"message": {"content": content}, "finish_reason": reason}]})]
+    ask = endpoint.connect(endpoint.Place(server.url, "m", "--endpoint", ()))
+    assert ask([{"role": "user", "content": "?"}], {}) == said
 
 
 def test_wilsons_interval() -> None:

@@ -253,6 +253,12 @@ def test_bad_commands_are_one_line_each(
     assert told in said
 
 
+def test_columns_can_be_named(tmp_path: Path) -> None:
+    (row,) = rewriting.originals([("line 1", {"ask": "Why?", "say": "So."})], "f", {"prompt": "ask", "response": "say"})
+    assert row.request is not None
+    assert (row.request.instruction, row.request.reference) == ("Why?", "So.")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

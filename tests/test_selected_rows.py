@@ -220,6 +220,9 @@ def test_scores_are_those_of_the_model_itself_and_made_once(base: str, tmp_path:
     assert found.of(Score.LOSS, rows) == losses  # type: ignore[attr-defined]
     warm.SAMPLES.clear()
     assert found.of(Score.LOSS, rows) == losses  # type: ignore[attr-defined]  # of the file
+    found.base.tokenizer.chat_template += " "  # type: ignore[attr-defined]  # a template file that was edited
+    with pytest.raises(KeyError):
+        found.of(Score.LOSS, rows)  # type: ignore[attr-defined]
 
 
 def test_a_trial_is_trained_on_what_it_selects_whichever_worker_scores(base: str, tmp_path: Path) -> None:

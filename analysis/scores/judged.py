@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,7 +25,9 @@ ASK = (
     "asked. Length alone makes no answer better.\n\n[Request]\n{prompt}\n\n[Answer A]\n{a}\n\n[Answer B]\n{b}\n\n"
     "Reply with one letter, A or B, or with the word tie."
 )
-REPLY = re.compile(r"\b(A|B|tie)\b", re.IGNORECASE)
+SIDE = re.compile(r"\b[AB]\b")  # "a" is a word of English
+NEITHER = re.compile(r"\b(tie|tied|draw|neither|equal|equally|equivalent)\b", re.IGNORECASE)
+BOTH = re.compile(r"\bboth\b", re.IGNORECASE)
 PROMPT_FIELDS = ("prompt", "instruction", "question", "input")
 ANSWER_FIELDS = ("tuned", "answer", "output", "response", "completion")
 Judge = Callable[[str], str]  # what it is asked → "A", "B" or "tie"
@@ -72,17 +75,22 @@ def judge(pairs: Sequence[Pair], ask: Judge) -> list[Outcome]:
 
 
 def reply(text: str) -> str:
-    """What a judge's text says: the first of A, B and tie in it.
+    """What a judge's text says: a tie, where a word of it says so, else the first of A and B in it.
 
     Raises:
         BadInput: none of them.
     """
-    match = REPLY.search(text)
-    if match is None:
-        raise BadInput(
-            f"the judge answers neither A nor B nor tie: {' '.join(text.split())[:80]!r}; take another judge", field="--judge"
-        )
-    return "tie" if len(match[0]) > 1 else match[0].upper()
+    alone = text.strip(" \n.:*\"'()").upper()
+    if alone in ("A", "B"):
+        return alone
+    if NEITHER.search(text):
+        return "tie"
+    if found := SIDE.findall(re.sub(r"\AA (?=[a-z])(?!is |was |wins)", "", text.strip())):  # "A close one, but B"
+        return str(found[0])
+    if BOTH.search(text):
+        return "tie"
+    said = repr(" ".join(text.split())[:80]) if text.strip() else "nothing, as one does that thinks before it answers"
+    raise BadInput(f"the judge answers neither A nor B nor tie: {said}; take another judge", field="--judge")
 
 
 def rate(outcomes: Sequence[Outcome]) -> Rate:
@@ -96,13 +104,20 @@ def rate(outcomes: Sequence[Outcome]) -> Rate:
 
 
 def paired(first: Sequence[tuple[str, str]], second: Sequence[tuple[str, str]]) -> list[Pair]:
-    """The prompts that both sides answered, in the first one's order.
+    """The prompts that both sides answered, in the first one's order; several answers to one are paired in theirs.
 
     Raises:
-        BadInput: there is none.
+        BadInput: there is none, or the two have different numbers of answers to one.
     """
-    other = dict(second)
-    found = [Pair(prompt, answer, other[prompt]) for prompt, answer in first if prompt in other]
+    other: dict[str, list[str]] = {}
+    for prompt, answer in second:
+        other.setdefault(prompt, []).append(answer)
+    for prompt, n in Counter(prompt for prompt, _ in first if prompt in other).items():
+        if n != len(other[prompt]):
+            said = " ".join(prompt.split())[:80]
+            raise BadInput(f"{said!r} has {n} answers on one side and {len(other[prompt])} on the other; give each as many")
+    waiting = {prompt: iter(answers) for prompt, answers in other.items()}
+    found = [Pair(prompt, answer, next(waiting[prompt])) for prompt, answer in first if prompt in other]
     if not found:
         raise BadInput(f"the two sides share no prompt ({len(first)} and {len(second)} of them)")
     return found
@@ -129,7 +144,7 @@ def _rows(text: str) -> list[Any]:
     try:
         whole = json.loads(text)
     except ValueError:
-        return [json.loads(line) for line in text.splitlines() if line.strip()]
+        return [json.loads(line) for line in text.split("\n") if line.strip()]  # other line ends can be part of an answer
     if isinstance(whole, dict) and "columns" in whole:
         return [dict(zip(whole["columns"], row, strict=True)) for row in whole["data"]]
     return whole if isinstance(whole, list) else [whole]

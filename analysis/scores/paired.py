@@ -111,10 +111,19 @@ def pair(files: Sequence[Scores]) -> Paired:
 
 
 def _indexed(scores: Scores) -> dict[Key, Score]:
-    """Each score by seed and item; several of one are answers to the same question, of which the mean counts."""
+    """Each score by seed and item; several of one are answers to the same question, of which the mean counts.
+
+    Raises:
+        BadInput: they are not, as they differ in group, cluster or weight.
+    """
     found: dict[Key, list[Score]] = {}
     for row in scores.rows:
         found.setdefault((row.seed, row.id), []).append(row)
+    for rows in found.values():
+        for name in ("group", "cluster", "weight"):
+            if len(said := list(dict.fromkeys(getattr(row, name) for row in rows))) > 1:
+                text = f"id {rows[0].id!r} has the {name} {said[0]!r} and {said[1]!r}; give other items other ids"
+                raise BadInput(f"{scores.path}: {text}", field=scores.path)
     return {
         key: rows[0] if len(rows) == 1 else replace(rows[0], value=sum(row.value for row in rows) / len(rows))
         for key, rows in found.items()

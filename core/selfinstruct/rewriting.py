@@ -67,8 +67,8 @@ class Rewritten(Tally):
         return len(self.rows) - self.dropped.total()
 
 
-def originals(placed: Iterable[tuple[str, object]], source: str) -> tuple[Original, ...]:
-    """The rows of a source.
+def originals(placed: Iterable[tuple[str, object]], source: str, fields: Mapping[str, str] | None = None) -> tuple[Original, ...]:
+    """The rows of a source. `fields`: which columns are taken for ours.
 
     Raises:
         BadInput: a row is malformed.
@@ -76,7 +76,7 @@ def originals(placed: Iterable[tuple[str, object]], source: str) -> tuple[Origin
     found = []
     for place, raw in placed:
         where = f"{source}: {place}"
-        said = to_messages(raw, where)
+        said = to_messages(raw, where, fields)
         unused = {name: value for name, value in said.raw.items() if name in KEPT_FIELDS or printable(name) in said.unused}
         found.append(Original(of_conversation(said, where), unused))
     return tuple(found)

@@ -128,7 +128,9 @@ class _Local:
 
     def _said(self, request: Request, text: str, written: Written) -> Said:
         if self.chats:
-            return Said(text, written.stopped)
+            from core.tasks import generation
+
+            return Said(generation.answer_in(self.base.tokenizer, text), written.stopped)
         if request.instruction is None:
             return Said(prompts.begun(text, len(request.examples)))
         cut, stopped = prompts.until_stop(text)

@@ -18,6 +18,8 @@ from core.tasks.instructions import Instructed
 from core.tasks.measurement import Measurement, Subject
 from core.tasks.prompts import Prompt
 
+LETTERS = "keywords:letter_frequency"  # of the kinds of instructions
+
 
 def measure(subject: Subject) -> list[Measurement]:
     """The share of prompts (the quality) and of instructions that are followed, strictly and loosely; how answers are written."""
@@ -54,6 +56,8 @@ def variants(text: str) -> list[str]:
 
 
 def _checker(asked: Instructed, kind: str, options: Mapping[str, Any]) -> Callable[[str], bool]:
+    if kind == LETTERS and not "a" <= (letter := options["letter"].lower()) <= "z":  # "#", "!": the checker would draw another
+        return lambda text: _kept(text.lower().count(letter), options["let_relation"], options["let_frequency"])
     checker = registry()[kind](kind)
     checker.build_description(**{name: value for name, value in options.items() if value is not None})
     needed = checker.get_instruction_args()
@@ -61,6 +65,10 @@ def _checker(asked: Instructed, kind: str, options: Mapping[str, Any]) -> Callab
         checker.build_description(prompt=asked.prompt)
     check: Callable[[str], bool] = checker.check_following
     return check
+
+
+def _kept(n: int, relation: str, limit: int) -> bool:
+    return n < limit if relation == instructions.RELATIONS[0] else n >= limit
 
 
 def registry() -> Mapping[str, Any]:

@@ -18,8 +18,8 @@ from core.data.rows import Row
 from core.tasks import costs
 from core.tasks.measurement import Measurement, Subject, batches_by_length, context_of, device_of, shape_of
 from core.tasks.prompts import Prompt
+from core.thoughts import after_thoughts, begins
 
-THOUGHTS = ("<think>", "</think>")  # marks around what is thought before an answer
 N_LONGEST = 8  # right answers, by their characters, whose tokens are counted
 DRAWN: dict[str, Any] = {"do_sample": True, "temperature": 1.0, "top_k": 0, "top_p": 1.0}  # from the model as it is
 
@@ -72,16 +72,12 @@ def answers(subject: Subject, asked: Sequence[Prompt], right: Sequence[str], mos
     tokenizer = subject.tokenizer
     how = Decoding(encode.end_ids(tokenizer), room(subject, right, most), subject.trial.evaluation.batch_size)
     found = write(subject.model, prompt_ids(tokenizer, asked), how)
-    opening = encode.template_of(tokenizer).turn.opening
-    begun = THOUGHTS[0] in opening and THOUGHTS[1] not in opening
-    return Answers(tuple(after_thoughts(text, begun) for text in texts(tokenizer, found)), tuple(found))
+    return Answers(tuple(answer_in(tokenizer, text) for text in texts(tokenizer, found)), tuple(found))
 
 
-def after_thoughts(text: str, begun: bool) -> str:
-    """The answer without the thoughts that are marked before it (Qwen3, DeepSeek-R1), whose marks are no special tokens; nothing
-    where they do not end. `begun`: the prompt ends with their opening mark."""
-    opens, closes = THOUGHTS
-    return text.partition(closes)[2].strip() if begun or text.startswith(opens) else text
+def answer_in(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+    """What was written in a chat, without the thoughts before it."""
+    return after_thoughts(text, begins(encode.template_of(tokenizer).turn.opening))
 
 
 def room(subject: Subject, right: Sequence[str], most: int | None = None) -> int:

@@ -12,6 +12,7 @@ from core import checkpoint
 from core.data import files
 from core.errors import BadInput
 from core.fields import content_hash
+from core.naming import expanded
 from core.settings import Evaluation, Trial
 from core.tasks import harness_names
 
@@ -22,7 +23,8 @@ INSTALL = "pip install -e '.[lm-eval]'"
 
 def names(evaluation: Evaluation) -> list[str]:
     """The tasks: files, or names that the harness knows."""
-    return [one.strip() for one in (evaluation.lm_eval or "").split("+") if one.strip()]
+    given = [one.strip() for one in (evaluation.lm_eval or "").split("+") if one.strip()]
+    return [str(expanded(FIELD, one)) if _is_file(one) else one for one in given]
 
 
 def check(trial: Trial) -> None:
