@@ -102,7 +102,7 @@ def find(uri: str, text: str) -> Sweep:
     for name in experiments.names() if re.fullmatch(r"[0-9a-f]+", text) else ():
         try:
             found.append(_latest(uri, name, text))
-        except BadInput:  # not one of this question's
+        except tracking.Absent:  # not one of this question's
             continue
     if not found:
         near = nearest(text, experiments.names())

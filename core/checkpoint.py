@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -94,16 +95,31 @@ def _download(model: Model) -> Path:
     from huggingface_hub import snapshot_download
 
     patterns = [*FILES, "*.py"] if model.trust_remote_code else list(FILES)
+    asked: dict[str, Any] = {"revision": model.revision, "allow_patterns": patterns}
+    part = ""
     try:
-        try:  # a cached snapshot needs no network
-            return Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns, local_files_only=True))
-        except FileNotFoundError:
-            return Path(snapshot_download(model.name, revision=model.revision, allow_patterns=patterns))
+        with suppress(FileNotFoundError):  # a cached snapshot needs no network
+            if _is_whole(cached := Path(snapshot_download(model.name, local_files_only=True, **asked))):
+                return cached
+            part = "; of its files only some are in the cache"
+        return Path(snapshot_download(model.name, **asked))
     except Exception as error:  # no network, no such repository, gated: many kinds of several libraries
         raise BadInput(
-            f"model.name={model.name}: neither a directory here nor a model that the hub gives ({first_line(error)})",
+            f"model.name={model.name}: neither a directory here nor a model that the hub gives ({first_line(error)}{part})",
             field="model.name",
         ) from None
+
+
+def _is_whole(directory: Path) -> bool:
+    """Whether a cached snapshot has a configuration, a tokenizer and all weights: `sizes.py`, or a look at the tokenizer, leaves
+    one file of many."""
+    index = directory / weights.INDEX
+    there = any(directory.glob("*.safetensors"))
+    if index.is_file():
+        shards = {str(name) for name in weights.read_json(index).get("weight_map", {}).values()}
+        there = all((directory / name).is_file() for name in shards)
+    words = [*directory.glob("*token*"), *directory.glob("vocab*"), *directory.glob("spiece*")]
+    return there and (directory / "config.json").is_file() and bool(words)
 
 
 def count(shape: Iterable[int]) -> int:

@@ -82,8 +82,9 @@ def assumed(one: Sizes, device: Device) -> Speed:
     """The speed of a machine that nobody has measured."""
     on_gpu = device.kind == "cuda"
     width = one.shape.hidden
-    operations = GPU_OPERATIONS if on_gpu else CPU_OPERATIONS * device.threads * width / (width + CPU_HALF_WIDTH)
-    read = one.weight_bytes / (GPU_BYTES if on_gpu else CPU_BYTES)
+    share = device.memory_fraction or 1.0
+    operations = GPU_OPERATIONS * share if on_gpu else CPU_OPERATIONS * device.threads * width / (width + CPU_HALF_WIDTH)
+    read = one.weight_bytes / (GPU_BYTES * share if on_gpu else CPU_BYTES)
     return Speed(
         operations,
         operations,
@@ -98,8 +99,7 @@ def assumed(one: Sizes, device: Device) -> Speed:
 
 def _key(trial: Trial, device: Device, slots: int, machine: str) -> list[object]:
     base, model = bases.read(trial.model), trial.model
-    changes_base = adapters.METHODS[trial.adapter.method].changes_base
-    where = [device.kind, device.threads, slots, machine, changes_base]
+    where = [device.kind, device.threads, slots, machine, trial.adapter.method]
     return [
         "speed",
         base.hash,

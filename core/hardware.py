@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from core import container
 from core.errors import BadInput
 
 if TYPE_CHECKING:
@@ -136,13 +137,15 @@ def available_gib(device: Device) -> float:
         try:
             total = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
         except (ValueError, OSError, AttributeError):
-            return math.inf
+            total = math.inf
+        total = min(total, container.memory_bytes())
     return total / 2**30 * (device.memory_fraction or 1.0)
 
 
 def n_cores() -> int:
-    """How many CPU cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many CPU cores this process may use; of a quota whole ones, and one at least."""
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, math.floor(min(there, container.cpus())))
 
 
 def bfloat16_unit() -> str:

@@ -183,7 +183,8 @@ def _copy(trial: Source, target: Path) -> None:
 
 def _whole(trial: Source, target: Path) -> Left:
     _copy(trial, target)
-    return Left("fully tuned weights (safetensors)", (), (("", f"{saved.LOAD_FULL}\n\n{saved.GENERATE}"),))
+    notes, code = saved.full_code(trial.trial.model)
+    return Left("fully tuned weights (safetensors)", (*notes, *_dated(trial)), code)
 
 
 def _adapter(trial: Source, base: Base, target: Path) -> Left:
@@ -194,7 +195,7 @@ def _adapter(trial: Source, base: Base, target: Path) -> Left:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     dtype = trial.result.facts.get("dtype", "auto")
     notes, parts = saved.adapter_code(replace(trial.trial.model, dtype=dtype), config, _rows(target, config))
-    return Left("adapter in PEFT's format (safetensors)", notes, parts)
+    return Left("adapter in PEFT's format (safetensors)", (*notes, *_dated(trial)), parts)
 
 
 def _kind(trial: Source) -> str:
@@ -243,9 +244,14 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
         float((after - before).abs().max()), float(before.abs().max()), bool((after.argmax(-1) == before.argmax(-1)).all())
     )
     text = f"The base had been quantised to {_kind(trial)}: the adapter is merged into the base dequantised from it."
-    notes = (text,) if packed else ()
-    code = (("", f"{saved.LOAD_FULL}\n\n{saved.GENERATE}"),)
+    notes, code = saved.full_code(trial.trial.model)
+    notes = (*notes, *((text,) if packed else ()), *_dated(trial))
     return Left(f"merged weights in {dtype} (safetensors)", notes, code, agreement)
+
+
+def _dated(trial: Source) -> tuple[str, ...]:
+    """What the template says of the day."""
+    return (saved.DATED,) if "whatever the day" in trial.result.facts.get("template_date", "") else ()
 
 
 def _logits(network: Any, ids: Sequence[int]) -> torch.Tensor:

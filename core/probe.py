@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 PART_SECONDS = 5.0  # of each part, by the assumed speed
 LEAST_TOKENS, MOST_TOKENS = 64, 8_192
+VISIBLE = "CUDA_VISIBLE_DEVICES"
 WRITTEN = 12  # tokens, one after the other
 LIMIT_SECONDS = 600
 
@@ -52,14 +54,15 @@ class Asked:
 
 
 def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
-    """The mean speed of so many processes side by side.
+    """The mean speed of so many processes side by side; of those on GPUs as many on each as its share allows.
 
     Raises:
         BadInput: one of them failed, with its last line.
     """
     task = json.dumps({"trial": flatten(trial), "device": asdict(device), "asked": asdict(asked)})
     command = installation.command("core.probe", task)
-    running = [_started(command) for _ in range(at_once)]
+    on_each = max(int(1 / (device.memory_fraction or 1) + 1e-9), 1)
+    running = [_started(command, i // on_each if device.kind == "cuda" else None) for i in range(at_once)]
     found = []
     try:
         for process in running:
@@ -78,8 +81,11 @@ def measure(trial: Trial, asked: Asked, device: Device, at_once: int) -> Speed:
     return Speed(**{name: sum(one[name] for one in found) / len(found) for name in found[0]}, measured=True, device=device.kind)
 
 
-def _started(command: list[str]) -> subprocess.Popen[str]:
+def _started(command: list[str], gpu: int | None) -> subprocess.Popen[str]:
     settings = {**PATIENT_THREADS, **installation.environment(PYTHONUTF8="1")}
+    if gpu is not None:  # of those that this process sees
+        seen = [one for one in os.environ.get(VISIBLE, "").split(",") if one]
+        settings[VISIBLE] = seen[gpu % len(seen)] if seen else str(gpu)
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=settings)
 
 
@@ -101,14 +107,14 @@ def speeds(one: Sizes, asked: Asked, took: dict[str, float], passes: int) -> dic
 
 def _timed(work: Callable[[], object], device: Device) -> float:
     """Seconds of the second time; the first lets libraries settle. Of a CPU's own time, so that what else runs on this machine
-    at the moment does not count."""
+    at the moment does not count; where a trial has several threads it passes no quicker than its work is shared among them."""
     import torch
 
     work()
     if device.kind == "cpu":
-        began = time.process_time()
+        began, seen = time.process_time(), time.perf_counter()
         work()
-        return (time.process_time() - began) / device.threads
+        return min(time.process_time() - began, time.perf_counter() - seen)
     torch.cuda.synchronize()
     began = time.perf_counter()
     work()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,7 @@ from core.data import encode
 from core.hardware import Device
 from core.result import write_whole
 from core.settings import Model, Trial
+from core.template import TODAY
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,6 +43,10 @@ from transformers import AutoModelForCausalLM
 base = AutoModelForCausalLM.from_pretrained(BASE)
 {resize}model = PeftModel.from_pretrained(base, FOLDER)"""
 ON_BASE = "On a base that is loaded already (BASE: its name or folder)"  # before that code
+OWN_CODE = "Its base brings code of its own, which runs as it is loaded (trust_remote_code)."
+LOADS = re.compile(r"(Auto(?:Tokenizer|(?:Peft)?ModelForCausalLM)\.from_pretrained\([^)]*)")
+DATE = re.compile(r"""strftime_now\((["'])([^"'{}]*)\1\)""")  # in a chat template
+DATED = f"Its chat template writes {TODAY:%d %B %Y} for the date, as in training, where the base's writes that of the day."
 NEW_ROWS = "It holds rows of the embeddings for tokens that the base does not have."
 LOAD_FULL = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -91,12 +97,23 @@ def adapter_code(base: Model, config: Mapping[str, Any], n_rows: int) -> tuple[t
     head = quantized.code(base, base.dtype)
     options = f', dtype="{base.dtype}"' + (", quantization_config=quantized" if head else "")
     easy = head + LOAD_WITH_PEFT.replace("CausalLM.from_pretrained(FOLDER)", f"CausalLM.from_pretrained(FOLDER{options})")
-    beside = head + on_base(n_rows).replace("(BASE)", f"(BASE{options})")
+    easy, beside = (trusting(base, code) for code in (easy, head + on_base(n_rows).replace("(BASE)", f"(BASE{options})")))
     notes = [NEW_ROWS] if n_rows else []
+    notes += [OWN_CODE] if base.trust_remote_code else []
     if head:
         words = quantized.KINDS[base.quantization].words
         notes.append(f"It was trained on the base quantised to {words}; load the base so, or take merged weights.")
     return tuple(notes), (("", f"{easy}\n\n{generating(config)}"), (ON_BASE, beside))
+
+
+def full_code(base: Model) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
+    """The same of fully tuned or merged weights."""
+    return (OWN_CODE,) if base.trust_remote_code else (), (("", f"{trusting(base, LOAD_FULL)}\n\n{GENERATE}"),)
+
+
+def trusting(base: Model, code: str) -> str:
+    """The code that loads a model, which runs the model's own where the trial did."""
+    return LOADS.sub(r"\1, trust_remote_code=True", code) if base.trust_remote_code else code
 
 
 def save_trial(model: nn.Module, tokenizer: PreTrainedTokenizerBase, output: Path, trial: Trial, device: Device) -> str:
@@ -124,7 +141,9 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerBase, directory: str, f
         assert isinstance(model, PreTrainedModel)
         model.generation_config = settings
         model.save_pretrained(directory)
-    encode.ending(tokenizer).save_pretrained(directory)
+    ending = encode.ending(tokenizer)
+    ending.chat_template = undated(str(ending.chat_template))
+    ending.save_pretrained(directory)
     settings.save_pretrained(directory)
     (Path(directory) / "README.md").write_text(_readme(model, tokenizer, base), encoding="utf-8")
     return "saved"
@@ -203,19 +222,26 @@ def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, base: Model) -> str:
     """How to load and use what lies beside it."""
     from peft import PeftModel
 
-    turn = encode.template_of(tokenizer).turn
+    turn, own = encode.template_of(tokenizer).turn, str(tokenizer.chat_template)
+    dated = [DATED] if undated(own) != own else []
     ends = (
         f"Answers end with {' or '.join(f'`{stop}`' for stop in turn.stops)}, where generation stops."
         if turn.stops
         else ("The chat template ends answers with no token of its own: generation does not stop by itself.")
     )
     if not isinstance(model, PeftModel):
-        return _page("Fully tuned weights", [ends], [("", f"{LOAD_FULL}\n\n{GENERATE}")])
+        notes, parts = full_code(base)
+        return _page("Fully tuned weights", [*notes, ends, *dated], parts)
     config: Any = model.peft_config["default"]
     needed = getattr(config, "trainable_token_indices", None) is not None
     inner: Any = model.get_base_model()
     notes, parts = adapter_code(base, config.to_dict(), inner.get_input_embeddings().weight.shape[0] if needed else 0)
-    return _page("An adapter in PEFT's format", [*notes, ends], parts)
+    return _page("An adapter in PEFT's format", [*notes, ends, *dated], parts)
+
+
+def undated(template: str) -> str:
+    """The template with the date of training where it asks for the day's, in a format that it writes down."""
+    return DATE.sub(lambda match: json.dumps(TODAY.strftime(match[2])), template)
 
 
 def _page(title: str, sentences: Sequence[str], parts: Sequence[tuple[str, str]]) -> str:

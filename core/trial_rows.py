@@ -130,7 +130,7 @@ def encoded(scoring: Scoring, result: Result, chosen: selection.Selection) -> To
 
 def _counts(chosen: selection.Selection, training: encode.Batch, scored: encode.Batch) -> dict[str, float]:
     """How many rows there were, which of them are used, and why others are not."""
-    of_tasks = chosen.n_of_trained_tasks
+    named = {"tasks": chosen.n_of_trained_tasks, "templates": chosen.n_of_trained_templates}
     return {
         "rows/available": chosen.n_available,
         "rows/used": len(training.rows),
@@ -145,7 +145,7 @@ def _counts(chosen: selection.Selection, training: encode.Batch, scored: encode.
         "rows/evaluated": len(scored.rows),
         "rows/evaluated_truncated": scored.n_truncated,
         "rows/evaluated_skipped_too_long": scored.n_too_long,
-        **({} if of_tasks is None else {"rows/evaluated_of_trained_tasks": of_tasks}),
+        **{f"rows/evaluated_of_trained_{what}": n for what, n in named.items() if n is not None},
     }
 
 

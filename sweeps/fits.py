@@ -41,9 +41,12 @@ def check(plan: Plan, known: Mapping[Trial, Inputs], share: Resources) -> None:
     Raises:
         BadInput: one does not, with what to lower.
     """
+    if not share.local:
+        return
+    there = available_gib(share.device)
     for trial, label in plan.probes.items():
-        peak, there = needs(trial, known[trial], share).peak_gib, available_gib(share.device)
-        if share.local and peak > there:
+        peak = needs(trial, known[trial], share).peak_gib
+        if peak > there:
             load = _load(trial, known[trial], known[trial].longest_tokens, share)
             measured = memory_of_measures.peak_gib(load, trial, known[trial], Phase.FINAL) >= peak
             shorter = [f"data.seq_len_tokens={known[trial].longest_tokens // 2}"]

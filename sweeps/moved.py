@@ -38,9 +38,16 @@ def moved(experiment: Experiment, asked: Experiment, given: bool) -> Experiment:
         if not found:
             return experiment
         ranges = {(name, method): _range(experiment, read, method) for name, read in found.items() for method in METHODS}
-        return dataclasses.replace(experiment, rates=ranges)
+        base = experiment.base.model.name
+        also = tuple(_moved_arm(arm, found.get(str(arm.get("model.name", base)))) for arm in experiment.also)
+        return dataclasses.replace(experiment, rates=ranges, also=also)
     own, times = found.get(experiment.base.model.name), _times(experiment, asked)
     return _moved_levels(experiment, asked, own, times) if own or times != 1.0 else experiment
+
+
+def _moved_arm(arm: Mapping[str, Scalar], read: BaseFiles | None) -> Mapping[str, Scalar]:
+    """An arm whose rate is fixed where others are tuned: as far from where they are as on the laboratory's models."""
+    return {**arm, RATE: rates.moved(float(str(arm[RATE])), read.width, read.model_type)} if read and RATE in arm else arm
 
 
 def _times(experiment: Experiment, asked: Experiment) -> float:

@@ -48,7 +48,7 @@ class Like:
     layers: int
     method: str
     data: str  # the kind of source
-    scale: float  # alpha over rank
+    scale: float  # of the update
     schedule: str
     optimizer: str
     rank: int
@@ -59,7 +59,10 @@ class Like:
     def of(cls, trial: Trial) -> Like:
         base, values = bases.read(trial.model), flatten(trial)
         shape = Shape.of(base.config)
-        rank, scale = int(str(values.get("adapter.rank", 1))), float(str(values.get("adapter.alpha_over_rank", 1)))
+        rank = int(str(values.get("adapter.rank", 1)))
+        over_rank, alpha = values.get("adapter.alpha_over_rank", 1), values.get("adapter.alpha")
+        scale = float(str(over_rank if alpha is None else alpha)) / (1 if alpha is None else rank)
+        scale *= rank**0.5 if values.get("adapter.rank_stabilized") else 1.0
         kind, train = kind_of(trial.data.source).default_task, trial.train
         exact = base.model_type, base.width, shape.layers, trial.adapter.method, kind, scale, train.schedule, train.optimizer
         return cls(*exact, rank, train.batch_size, preflight.inspect(trial).steps)

@@ -13,6 +13,7 @@ from core.hardware import Device, n_cores
 START_SECONDS = 15  # of Ray, and of the first import of torch and transformers in each worker
 MOST_AT_ONCE = 10_000  # beyond any cluster
 LONGEST_TIMEOUT = 366 * 24 * 3600  # far beyond any trial, and below what the operating system's timers take
+DRIVERS = ("/proc/driver/nvidia", "/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's, WSL2's, AMD's
 
 
 @dataclass(frozen=True)
@@ -139,7 +140,7 @@ def check_address(address: str | None) -> None:
 
 def n_gpus() -> int:
     """How many GPUs torch can use; without a driver on the machine, known without importing torch."""
-    if not os.path.exists("/proc/driver/nvidia") and not os.path.exists("/dev/nvidiactl") and os.name == "posix":
+    if os.name == "posix" and not any(map(os.path.exists, DRIVERS)):
         return 0
     import torch
 

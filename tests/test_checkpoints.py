@@ -397,3 +397,43 @@ def test_a_damaged_folder_is_read_as_it_was_or_refused(make_model: Callable[...,
     assert "model" in said
     assert "\n" not in said
     shutil.rmtree(folder)
+
+
+def test_a_part_of_a_model_in_the_cache_is_fetched_whole(
+    make_model: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`sizes.py`, or a look at a tokenizer, leaves a snapshot of one file."""
+    import huggingface_hub
+
+    from core import checkpoint
+
+    snapshot, online = tmp_path / "snapshot", []
+    snapshot.mkdir()
+    for file in Path(make_model("llama")).iterdir():
+        (snapshot / file.name).write_bytes(file.read_bytes())
+
+    def download(name: str, local_files_only: bool = False, **_: Any) -> str:
+        online.extend([name] * (not local_files_only))
+        return str(snapshot)
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
+    assert checkpoint._download(Model(name="owner/name")) == snapshot
+    assert online == []
+    weights = next(snapshot.glob("*.safetensors"))
+    for gone in (weights, snapshot / "config.json", *snapshot.glob("*token*")):
+        kept = gone.read_bytes()
+        gone.unlink()
+        checkpoint._download(Model(name="owner/name"))
+        if not gone.name.startswith(("token", "special")):
+            assert online.pop() == "owner/name"
+            gone.write_bytes(kept)
+    assert online.pop() == "owner/name"  # without any file of a tokenizer
+
+    def offline(name: str, local_files_only: bool = False, **_: Any) -> str:
+        if local_files_only:
+            return str(snapshot)
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    with pytest.raises(BadInput, match=r"no network; of its files only some are in the cache"):
+        checkpoint._download(Model(name="owner/name"))

@@ -207,6 +207,17 @@ def test_evaluation_rows_of_what_is_trained_on_are_counted(theirs: dict[str, str
     assert found == [None, None] if n is None else sum(filter(None, found)) == 2 * n
 
 
+def test_evaluation_rows_that_are_phrased_as_those_trained_on_are_counted(tmp_path: Path) -> None:
+    def rows(name: str, n: int, **labels: str) -> str:
+        return write(tmp_path / name, [{"instruction": f"{name} {i}", "output": "a", **labels} for i in range(n)])
+
+    source = rows("a.jsonl", 30, template="What is {}?")
+    for template, share in (("What is {}?", 1), ("Tell me {}.", 0), ("", None)):
+        data = Data(source=source, eval_source=rows("e.jsonl", 20, **({"template": template} if template else {})))
+        found = selection.select(data, Evaluation(), seed=0)
+        assert found.n_of_trained_templates == (None if share is None else share * len(found.evaluation))
+
+
 def test_too_few_rows_to_evaluate_is_bad_input(tmp_path: Path) -> None:
     data = Data(source=write(tmp_path / "a.jsonl", RAWS[:1]))
     with pytest.raises(BadInput, match="eval_share"):

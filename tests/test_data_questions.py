@@ -73,6 +73,45 @@ def test_selection_compares_with_random_rows_and_with_a_smaller_scorer() -> None
     assert all(label in told for label in arms)
 
 
+def test_arms_at_a_rate_too_high_may_be_left_out() -> None:
+    arms = {label: arm for label, arm in truths("curriculum").items() if "learning_rate=" not in label}
+    tables, found = of_frames("curriculum", *question(arms, seeds=2, n_items=60))
+    assert set(tables.arm_rows["curve"]) == {curriculum.USUAL, curriculum.SHORT, curriculum.NOISY}
+    assert found["easy_first_beats_random_order"].verdict != "not tested"
+    assert found["easy_first_beats_random_order_at_high_rate"].verdict == "not tested"
+
+
+def test_rows_of_ones_own_say_whether_their_phrasings_are_unseen() -> None:
+    trials, items = real(question(truths("instruction_diversity"), seeds=3, n_items=60))
+    trials = trials.assign(**{"data.source": "mine.jsonl"})
+
+    def note(**more: object) -> str:
+        return of_frames("instruction_diversity", trials.assign(**more), items)[1]["more_templates_follow_unseen_phrasings"].note
+
+    counted = "rows/evaluated_of_trained_templates"
+    assert "name no template" in note()
+    assert "7 evaluation rows are of templates that --data has" in note(**{counted: 7})
+    assert "template" not in note(**{counted: 0})
+
+
+def test_of_two_sources_of_ones_own_with_as_many_arms_none_is_called_curated() -> None:
+    few = dict(list(truths("quality_vs_quantity").items())[:2])
+    for (label, arm), name in zip(list(few.items()), ("right.jsonl", "alpaca.jsonl"), strict=True):
+        fields = arm.fields | {"data.source": name, "data.n_examples": 1_000, "data.best_share": 1.0, "data.n_clusters": None}
+        few[label] = dataclasses.replace(arm, fields=fields)
+    _, found = of_frames("quality_vs_quantity", *question(few, seeds=2, n_items=60))
+    assert {one.verdict for one in found.values()} == {"not tested"}
+
+
+def test_all_rows_are_no_number_of_examples_in_model_scale() -> None:
+    arms = truths("model_scale")
+    label = next(name for name in arms if "500" in name)
+    arms |= {"all": dataclasses.replace(arms[label], fields=arms[label].fields | {"data.n_examples": None})}
+    tables, found = of_frames("model_scale", *question(arms, seeds=3, n_items=60))
+    assert "all" in set(tables.arm_rows["curve"])
+    assert found["size_buys_more_than_data"].value is not None
+
+
 @pytest.mark.parametrize("name", ["curriculum", "selection"])
 def test_on_rows_of_ones_own_what_is_about_points_is_not_tested(name: str) -> None:
     trials, items = real(question(truths(name), tuned=False, n_items=200))

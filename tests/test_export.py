@@ -168,6 +168,13 @@ def test_bad_input_is_one_line_and_writes_nothing(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["there"]
 
 
+def test_a_store_that_does_not_answer_is_not_one_without_the_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main(["0123456789", "--to", str(tmp_path / "to"), "--tracking-uri", "http://127.0.0.1:9"]) == 2
+    said = capsys.readouterr().err
+    assert "no answer" in said
+    assert "neither a question" not in said
+
+
 def test_without_a_choice_nothing_leaves_unasked(
     made: tuple[Path, Plan], use: Callable[..., None], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

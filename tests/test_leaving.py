@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core import leaving
+from core import leaving, saved
 from core.errors import BadInput
 from core.fields import replace_field
 from core.hardware import Device
@@ -46,7 +46,7 @@ def trial_of(path: str, rows: str, **settings: Any) -> Trial:
 
 def ran(trial: Trial, folder: Path) -> leaving.Source:
     """A trial's folder as a trial leaves it, without the training: the adapter, or the weights, moved at random."""
-    from core import adapters, model, saved
+    from core import adapters, model
 
     base, method = model.load(trial.model, Device()), adapters.method_of(trial)
     torch.manual_seed(3)
@@ -239,3 +239,29 @@ def test_weights_that_were_not_kept_are_told_with_what_brings_them(
                 leaving.source(folder)
     with pytest.raises(BadInput, match="no trial has finished there"):
         leaving.source(tmp_path / "none")
+
+
+def test_a_template_that_asks_for_the_date_leaves_with_that_of_training(
+    make_model: Callable[..., str], rows_file: str, tmp_path: Path
+) -> None:
+    dated = "{{ 'Today: ' + strftime_now('%d %b %Y') }}" + TEMPLATE
+    source = ran(trial_of(make_model("llama", dated), rows_file), tmp_path / "lora")
+    found = left(source, tmp_path / "adapter", False)
+    names = loaded(found.code[0][1], tmp_path / "adapter")
+    prompt = [{"role": "user", "content": "say red"}]
+    said = names["tokenizer"].apply_chat_template(prompt, tokenize=False)
+    assert "Today: 01 Jan 2025" in said
+    assert saved.DATED in (source.weights / "README.md").read_text()
+
+
+def test_a_base_with_code_of_its_own_is_loaded_with_it() -> None:
+    own, plain = Model(name="x", trust_remote_code=True), Model(name="x")
+    notes, ((_, code),) = saved.full_code(own)
+    assert notes == (saved.OWN_CODE,)
+    assert code.count("(FOLDER, trust_remote_code=True)") == 2
+    assert "trust_remote_code" not in str(saved.full_code(plain))
+    notes, ((_, easy), (_, beside)) = saved.adapter_code(own, {"peft_type": "LORA"}, 0)
+    assert saved.OWN_CODE in notes
+    for line in [*easy.splitlines(), *beside.splitlines()]:
+        assert ("trust_remote_code=True" in line) == ("Auto" in line and ".from_pretrained(" in line), line
+    compile(f"{easy}\n{beside}", "code", "exec")

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from driven import drive
@@ -16,6 +17,7 @@ from core import preflight, rates
 from core.errors import BadInput
 from core.experiment import Experiment
 from core.rates import RATE
+from core.settings import Lora
 from core.states import Phase, State
 from sweeps import moved, priors, smoke
 from sweeps.configured import configured
@@ -71,6 +73,15 @@ def test_tuned_ranges_go_by_the_width_and_method_of_each_arm(make_model: Callabl
     fewer = asked("rank_vs_quality", model, tune_trials=3)
     assert [len(arm.grid) for arm in arms(fewer)] == [3] * 5
     assert Plan.of(found, preflight.provenance).sweep != Plan.of(asked("rank_vs_quality"), preflight.provenance).sweep
+
+
+def test_an_arm_at_a_rate_of_its_own_moves_as_the_range_does(make_model: Callable[..., str]) -> None:
+    found = asked("curriculum", make_model("llama"))
+    own = {float(str(arm[RATE])) for arm in found.also if RATE in arm}
+    high = next(arm for arm in arms(found) if RATE in arm.tune).tune[RATE].high
+    assert own == {rates.moved(3e-2, 32, "llama")}
+    assert min(own) > high / 2
+    assert any(f"learning_rate={rates.rounded(min(own)):g}" in arm.label for arm in arms(found))
 
 
 def test_models_of_several_widths_have_a_range_each(make_model: Callable[..., str]) -> None:
@@ -280,6 +291,15 @@ ONE = Like("llama", 576, 30, "lora", "gym", 2.0, "linear", "adamw", rank=16, bat
 )  # fmt: skip
 def test_what_is_alike(change: dict[str, object], alike: bool) -> None:
     assert (ONE.apart(dataclasses.replace(ONE, **change)) < float("inf")) is alike  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("adapter", "scale"),
+    [({}, 2.0), ({"alpha": 16.0}, 1.0), ({"alpha": 16.0, "rank_stabilized": True}, 4.0), ({"rank_stabilized": True}, 8.0)],
+)
+def test_how_much_an_adapter_is_scaled_is_part_of_what_is_alike(plan: Plan, adapter: dict[str, Any], scale: float) -> None:
+    own = plan.trial(0, plan.arms[1].overrides)
+    assert Like.of(dataclasses.replace(own, adapter=Lora(rank=16, **adapter))).scale == scale
 
 
 def test_the_nearest_is_taken(plan: Plan) -> None:

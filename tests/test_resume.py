@@ -136,6 +136,17 @@ def test_another_trainings_state_is_ignored_and_that_is_said(tmp_path: Path) -> 
     assert not list(tmp_path.iterdir())
 
 
+def test_other_micro_batches_go_on_and_that_is_said(tmp_path: Path) -> None:
+    keeper = kept(tmp_path)
+    keeper.made = {"micro_batch_size": "8", "checkpointing": "off"}
+    keeper.save(state(3))
+    for made, told in (("8", ""), ("4", "not to the last bit as if undisturbed: micro_batch_size 8, then 4 from step 3 on")):
+        again = kept(tmp_path)
+        again.made = {"micro_batch_size": made, "checkpointing": "off"}
+        assert again.load() is not None
+        assert again.trouble == told
+
+
 def cut(folder: Path) -> None:
     path = folder / ".training-3.safetensors"
     path.write_bytes(path.read_bytes()[:-5])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -65,8 +66,28 @@ def test_written_tokens_wait_for_one_another() -> None:
 def test_a_probe_runs_the_code_of_this_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PYTHONPATH", raising=False)
     monkeypatch.setattr(subprocess, "Popen", lambda command, env, **rest: (command, env))
-    command, env = probe._started(["x"])  # type: ignore[misc]
+    command, env = probe._started(["x"], None)  # type: ignore[misc]
     assert (command, env["PYTHONPATH"]) == (["x"], str(installation.ROOT))
+
+
+def test_probes_on_cards_are_one_on_each_or_as_many_as_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    class Said:
+        returncode = 0
+
+        def communicate(self, timeout: float) -> tuple[str, str]:
+            return json.dumps(dict.fromkeys(("training", "scoring", "writing", "pass_seconds"), 1.0)), ""
+
+        kill = wait = lambda self: None
+
+    monkeypatch.setattr(probe.subprocess, "Popen", lambda command, env, **_: seen.append(env[probe.VISIBLE]) or Said())
+    asked = probe.Asked(tokens=10, rows=4, prompts=5)
+    for visible, share, n, expected in (("", None, 3, "0 1 2"), ("4,6", None, 2, "4 6"), ("", 0.475, 4, "0 0 1 1")):
+        monkeypatch.setenv(probe.VISIBLE, visible)
+        seen.clear()
+        probe.measure(Trial(), asked, Device("cuda", 1, share), n)
+        assert seen == expected.split()
 
 
 def test_a_probe_gives_back_the_speed_that_it_was_timed_with() -> None:

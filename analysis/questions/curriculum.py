@@ -22,10 +22,10 @@ USUAL, SHORT, NOISY, HIGH = "three epochs", "one epoch", "25 % wrong answers", "
 
 def conditions(trials: pd.DataFrame) -> pd.DataFrame:
     """What makes a curve: under which conditions orders are compared. Arms of a rate too high have it in their names where others
-    are tuned; where none is tuned, theirs is the highest rate."""
+    are tuned (and may be left out); where none is tuned, all have, and theirs is the highest rate."""
     named = trials["arm"].astype(str).str.contains("learning_rate=")
     rate = trials["train.learning_rate"]
-    high = named if named.nunique() > 1 else rate > 1.5 * rate.min()
+    high = rate > 1.5 * rate.min() if named.all() else named
     longest = trials["train.epochs"].max()
     condition = np.where(trials["train.epochs"] < longest, SHORT, USUAL)
     condition = np.where(trials["data.noise_share"] > 0, NOISY, condition)

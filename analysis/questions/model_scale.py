@@ -54,7 +54,7 @@ FORMULAS = {
 def sizes(trials: pd.DataFrame) -> pd.DataFrame:
     """The base's parameters, alike in all of its size, and what makes a curve: examples, and the rank where it is not 16."""
     rank = [f", r = {int(r)}" if r != RANK else "" for r in trials["adapter.rank"]]
-    kind = [f"{int(n):,}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
+    kind = [f"{f'{int(n):,}' if np.isfinite(n) else 'all'}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
     return trials.assign(parameters=parameters_of(trials, EXPERIMENT.drawn), kind=kind)
 
 
@@ -68,13 +68,14 @@ def parameters_of(trials: pd.DataFrame, drawn: Mapping[str, Sequence[str]]) -> p
 
 
 def n_examples(arm: Arm) -> float:
-    """How many examples an arm is trained on."""
-    return float(str(arm.fields["data.n_examples"]))
+    """How many examples an arm is trained on; nan for all that there are."""
+    n = arm.fields["data.n_examples"]
+    return np.nan if n is None else float(str(n))
 
 
 def grid(t: Tables[Any]) -> list[Arm]:
     """The arms of rank 16: sizes of the base × numbers of examples."""
-    return t.where({"adapter.rank": RANK})
+    return [arm for arm in t.where({"adapter.rank": RANK}) if np.isfinite(n_examples(arm))]
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,14 @@ CHOSEN_WHOLE: Fields = {"kind": "synthetic, best tenth", "whole": True}
 
 
 def kinds(trials: pd.DataFrame) -> pd.DataFrame:
-    """What makes a curve: the source's role (the curated one has fewer arms; where both have as many, it is called so),
-    whether it is narrowed, and whether a synthetic arm takes the steps of 1,000 examples or its own."""
+    """What makes a curve: the source's role (the curated one has fewer arms; where both have as many, it is called so, and where
+    neither is, nothing says which it is), whether it is narrowed, and whether a synthetic arm takes the steps of 1,000 examples
+    or its own."""
     whole = trials[(trials["data.best_share"] == 1) & trials["data.n_clusters"].isna()]
     arms = whole.groupby("data.source")["arm"].nunique()
     few = sorted(arms[arms == arms.min()].index, key=lambda source: "curated" not in source)
+    if len(few) > 1 and "curated" not in few[0]:
+        return trials.assign(kind=trials["data.source"], whole=trials["data.n_examples"].isna())
     alike = trials["train.steps"].notna() | (trials["data.n_examples"] == 1_000)
     synthetic = np.where(alike, "synthetic, equal steps", "synthetic, more steps")
     synthetic = np.where(trials["data.best_share"] < 1, "synthetic, best tenth", synthetic)

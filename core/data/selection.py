@@ -38,6 +38,7 @@ class Selection:
     source: Loaded
     eval_source: Loaded | None = None
     n_of_trained_tasks: int | None = None  # evaluation rows whose cluster (where none is named: task) the source has too
+    n_of_trained_templates: int | None = None  # evaluation rows whose template the source has too
     n_refused: int = 0  # rows that the chat template refuses, left out where that is asked for
     refused: str = ""  # why the first of them is
     shares: mixture.Shares = ()  # of several sources, those of the training rows
@@ -183,9 +184,9 @@ def select(data: Data, evaluation: Evaluation, seed: int, take: Take = lambda ro
         raise BadInput(f"data.source={data.source}: {text}", field="data.source")
     left = restricted(usable, data, seed)  # of training rows alone: every arm is asked the same
     drawn = drawn_from(nested_subset(left, None, seed), loaded, data)
-    subset, trained = _taken(drawn, data, seed, means), _n_of_trained_tasks(scored, usable)
-    n = drawn.n_available
-    return Selection(subset, scored, aside.n_in_evaluation, n, loaded, given, trained, shares=drawn.shares)
+    subset, n = _taken(drawn, data, seed, means), drawn.n_available
+    tasks, templates = _n_named(scored, usable, "cluster", "task"), _n_named(scored, usable, "template")
+    return Selection(subset, scored, aside.n_in_evaluation, n, loaded, given, tasks, templates, shares=drawn.shares)
 
 
 def _taken(pool: Drawn, data: Data, seed: int, means: Means) -> tuple[Row, ...]:
@@ -253,10 +254,10 @@ def _set_aside(loaded: Loaded, given: Loaded | None, eval_share: float) -> _Asid
     return _Aside(train, {name: apart.each_once(apart.unshared(rows, train)) for name, rows in held.items()})
 
 
-def _n_of_trained_tasks(evaluation: Sequence[Row], source: Sequence[Row]) -> int | None:
-    """How many evaluation rows name a cluster that the source names too; by tasks where rows name no cluster, None where they
-    name neither."""
-    for place in (LABELS.index("cluster"), LABELS.index("task")):
+def _n_named(evaluation: Sequence[Row], source: Sequence[Row], *labels: str) -> int | None:
+    """How many evaluation rows name what the source names too, by the first of the labels that all rows have; None where they
+    have none of them."""
+    for place in map(LABELS.index, labels):
         theirs, ours = [row.labels[place] for row in evaluation], {row.labels[place] for row in source}
         if all(theirs) and all(ours):
             return sum(label in ours for label in theirs)

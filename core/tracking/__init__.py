@@ -15,6 +15,7 @@ from core.tracking.connection import (
 )
 from core.tracking.entries import TrialRecord
 from core.tracking.read import (
+    Absent,
     damaged,
     last_with_results,
     latest_sweep,
@@ -36,8 +37,8 @@ from core.tracking.write import write_analysis, write_arms, write_looks
 
 __all__ = [
     "ARM", "CLAIMS", "MOST_SEEDS", "NOTE", "PARAM_CHARACTERS", "PHASE", "REPEATED", "SWEEP", "TAG_CHARACTERS",
-    "URI_VARIABLE", "Asked", "Stale", "Store", "TrialRecord", "check_form", "check_uri", "chosen_uri", "client", "damaged",
-    "default_uri", "last_with_results",
+    "URI_VARIABLE", "Absent", "Asked", "Stale", "Store", "TrialRecord", "check_form", "check_uri", "chosen_uri", "client",
+    "damaged", "default_uri", "last_with_results",
     "latest_sweep", "page", "read_claims", "read_generations", "read_history", "read_items", "read_looks",
     "read_repeated", "read_status", "read_trials", "sqlite_uri", "sweeps", "unusable", "write_analysis", "write_arms",
     "write_looks",

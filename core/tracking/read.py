@@ -46,6 +46,10 @@ from core.tracking.sqlite import sqlite_file
 from core.tracking.uri import check_uri
 
 
+class Absent(BadInput):
+    """The store answers, and has no such experiment or sweep."""
+
+
 @contextmanager
 def _experiment(uri: str, experiment: str) -> Iterator[tuple[MlflowClient, list[str]]]:
     check_uri(uri)
@@ -54,7 +58,7 @@ def _experiment(uri: str, experiment: str) -> Iterator[tuple[MlflowClient, list[
         reader = client(uri) if file is None or file.exists() else None  # reading makes no store
         found = reader.get_experiment_by_name(experiment) if reader else None
         if found is None or reader is None:
-            raise BadInput(f"{redacted(uri)} has no experiment {experiment!r}: run `python sweeps/run.py {experiment}` first")
+            raise Absent(f"{redacted(uri)} has no experiment {experiment!r}: run `python sweeps/run.py {experiment}` first")
         yield reader, [found.experiment_id]
 
 
@@ -77,7 +81,7 @@ def sweeps(uri: str, experiment: str, beginning: str = "") -> list[str]:
         runs = [run for run in search_runs(reader, ids, {KIND: "sweep"}) if run.data.tags[SWEEP].startswith(beginning)]
     if not runs:
         which = f"sweep {beginning!r}" if beginning else "sweep"
-        raise BadInput(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
+        raise Absent(f"{redacted(uri)} has no {which} of {experiment!r}: run `python sweeps/run.py {experiment}` first")
     ordered = sorted(runs, key=lambda run: int(run.data.tags.get(LAST_RUN, run.info.start_time)), reverse=True)
     return list(dict.fromkeys(str(run.data.tags[SWEEP]) for run in ordered))
 

@@ -94,8 +94,8 @@ def ways(t: Tables[Any], measures: Sequence[str]) -> list[Way]:
         for one in KINDS:
             own = sorted((arm for arm in arms if kind(arm.fields, usual) == one), key=lambda arm: arm.rate)
             found += [Way(method, one, own)] if len(own) > 1 else []
-            if one == PLAIN:
-                found += [back for arm in own if (back := _scaled_back(t, arm, measures)) is not None]
+            if one == PLAIN:  # of several that were scaled the one at the highest rate, which has most to give back
+                found += [back for arm in own if (back := _scaled_back(t, arm, measures)) is not None][-1:]
     return found
 
 
