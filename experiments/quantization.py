@@ -2,8 +2,8 @@
 
 Claims after Dettmers et al. 2023 (QLoRA) and 2022 (LLM.int8()). LoRA of rank 16 is trained on a base whose linear layers are held
 as NF4, FP4 (both with quantized scales), NF4 with scales in float32, int8, or not quantized; the learning rate is tuned in each.
-Full fine-tuning of the whole base stands beside it. Forgetting is the change from each arm's own base, so that what the rounding
-itself costs is in the rows of the untuned bases. Embeddings and the output head stay whole, as bitsandbytes leaves them.
+Full fine-tuning of the whole base stands beside it. Forgetting is the change from each arm's own base; what the rounding itself
+costs, the report tells beside it. Embeddings and the output head stay whole, as bitsandbytes leaves them.
 """
 
 from core import lab

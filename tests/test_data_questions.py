@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import kendalltau, spearmanr
 from simulated import ArmState, answered, of_frames, question, real, truths
@@ -12,6 +14,7 @@ from simulated import ArmState, answered, of_frames, question, real, truths
 import experiments
 from analysis import questions
 from analysis.questions import curriculum
+from analysis.reports import question as page
 from analysis.stats.ranks import LEAST, rank_correlation, same_order
 from core.errors import BadInput
 from sweeps.configured import configured
@@ -110,6 +113,26 @@ def test_all_rows_are_no_number_of_examples_in_model_scale() -> None:
     tables, found = of_frames("model_scale", *question(arms, seeds=3, n_items=60))
     assert "all" in set(tables.arm_rows["curve"])
     assert found["size_buys_more_than_data"].value is not None
+
+
+def test_no_other_size_stands_for_the_smallest_bases() -> None:
+    arms = {label: arm for label, arm in truths("proxy_transfer").items() if "small" not in label}
+    tables, found = of_frames("proxy_transfer", *question(arms, seeds=2, n_items=60, tuned=False))
+    assert set(tables.arm_rows["curve"]) == {"middle", "largest"}
+    assert found["smallest_base_ranks_recipes_as_largest"].verdict == "not tested"
+
+
+def test_what_rounding_costs_before_tuning_is_told(tmp_path: Path) -> None:
+    trials, items = question(truths("quantization"), seeds=4, n_items=60)
+    nf4 = trials.loc[(trials["model.quantization"] == "nf4") & (trials["adapter.method"] != "full"), "fingerprint"]
+    old = items["axis"] == "forgetting"
+    worse = np.where(items["fingerprint"].isin(nf4), 0.25, 0.0)
+    items.loc[old, ["before", "after"]] = items.loc[old, ["before", "after"]].add(pd.Series(worse, items.index)[old], axis=0)
+    page.report(questions.load("quantization"), experiments.load("quantization"), (trials, items), tmp_path)
+    told = (tmp_path / "report.md").read_text().split("## What rounding costs before tuning")[1].split("## ")[0]
+    rows = {line.split("|")[1].strip(): line for line in told.splitlines() if line.startswith("|")}
+    assert "0.25" in next(line for label, line in rows.items() if "nf4" in label)
+    assert next(line for label, line in rows.items() if "none" in label).rstrip("| ").endswith("–")
 
 
 @pytest.mark.parametrize("name", ["curriculum", "selection"])

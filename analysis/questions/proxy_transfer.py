@@ -18,10 +18,9 @@ from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding, untested
 from analysis.figures import style
 from analysis.formatting import asked_on, heading
-from analysis.questions.model_scale import parameters_of
 from analysis.stats import Estimate, Region
 from analysis.stats.ranks import UNIT, rank_correlation, same_order
-from experiments.proxy_transfer import EXPERIMENT
+from experiments.proxy_transfer import SIZES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,10 +53,9 @@ def recipes(trials: pd.DataFrame) -> pd.DataFrame:
     known = trials[[name for name in WORDS if name in trials]].to_dict("records")
     said = [[WORDS[str(name)](value) for name, value in row.items() if pd.notna(value)] for row in known]
     named = [", ".join(filter(None, words)) for words in said]
-    parameters = parameters_of(trials, EXPERIMENT.drawn)
-    sizes = sorted(parameters.dropna().unique())
-    called = {size: SMALLEST if size == sizes[0] else LARGEST if size == sizes[-1] else MIDDLE for size in sizes}
-    return trials.assign(recipe=named, size=parameters.map(called).fillna("unknown"))
+    called = dict(zip(SIZES, (SMALLEST, MIDDLE, LARGEST), strict=True))  # claims name them, so none stands for another
+    size = trials["model.name"].astype(str).str.rpartition("-")[0].map(called).fillna("unknown")
+    return trials.assign(recipe=named, size=size)
 
 
 VIEW = View(x="recipe", x_label="recipe", measures=(*RANKED, "forgetting"), curves="size", scale="even", derive=recipes)

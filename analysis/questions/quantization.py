@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from analysis import arms as a
 from analysis import formatting
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, costs_at_most, difference, relative
@@ -58,6 +59,28 @@ def memory(t: Tables[None]) -> list[str]:
     ]
 
 
+def rounding(t: Tables[None]) -> list[str]:
+    """What the quantized bases lose before any tuning, which forgetting, a change from them, leaves out."""
+    arms = [one for one in t.where({}) if one.final and one.method != "full"]
+    whole, final = t.arm(WHOLE), [name for one in arms for name in one.final.values()]
+    read = t.items[t.items["fingerprint"].isin(final) & (t.items["axis"] == "forgetting")]
+    if whole is None or whole not in arms or read.empty or read["before"].isna().any():
+        return []
+    panel = a.panel(read.assign(before=0.0, after=read["before"]), final, "forgetting", t.trials)
+    lost = [(one, a.difference(one, whole, panel) if one is not whole and a.seeds_of(one, whole) else None) for one in arms]
+    rows = [[one.label, formatting.estimate(a.mean(one, panel)), formatting.estimate(e, signed=True) if e else formatting.NONE]
+            for one, e in lost]  # fmt: skip
+    return [
+        "## What rounding costs before tuning\n",
+        "The untuned bases' loss on the old text of which forgetting is the rise; forgetting begins at each arm's own base.\n",
+        formatting.markdown(["arm", f"loss of its base ({t.units['forgetting']})", "above the whole base"], rows),
+    ]
+
+
+def sections(t: Tables[None]) -> list[str]:
+    return [*rounding(t), *memory(t)]
+
+
 NF4, WHOLE = arm("nf4"), arm("none")
 RULES: dict[str, Rule] = {
     "nf4_equals_whole_base": lambda t: relative(
@@ -74,4 +97,4 @@ RULES: dict[str, Rule] = {
         t, arm("int8"), WHOLE, Ask("quality", costs_at_most(3), "int8 − whole base, quality", in_points=True)
     ),
 }
-QUESTION: Question[None] = Question(VIEW, RULES, sections=memory)
+QUESTION: Question[None] = Question(VIEW, RULES, sections=sections)
