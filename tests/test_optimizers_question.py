@@ -56,5 +56,14 @@ def test_what_is_not_so_is_contradicted() -> None:
     assert {name: row.verdict for name, row in found.items()} == dict.fromkeys(found, "contradicted")
 
 
+def test_another_usual_batch_is_the_usual_one() -> None:
+    """`--set train.batch_size=32`, without the arms that have their own."""
+    alike = {label: one for label, one in truths("optimizers").items() if "batch_size=" not in label}
+    other = {label: dataclasses.replace(one, fields=one.fields | {"train.batch_size": 32}) for label, one in alike.items()}
+    t, found = of_frames("optimizers", *question(other, seeds=2, n_items=60))
+    assert set(t.trials["recipe"]) == {one.label for one in OPTIMIZERS.values()}
+    assert {name for name, one in found.items() if one.verdict == "not tested"} == {"lora_pays_for_large_batches"}
+
+
 def test_without_tuning_nothing_is_said_of_rates() -> None:
     assert found_of(seeds=2, tuned=False)[1]["lion_takes_a_lower_rate"].verdict == "not tested"

@@ -196,6 +196,9 @@ def test_rank_vs_data_judges_recall_on_the_arms_that_are_asked_for_it() -> None:
     assert "recall/taught" not in tables.means[curated.label]
     _, without = of_frames("rank_vs_data", trials, items)
     assert "no recall" in without["rank_buys_more_with_new_facts"].note
+    own = trials[~trials["arm"].str.contains("new-facts")].assign(**{"data.source": "mine.jsonl"})
+    _, mine = of_frames("rank_vs_data", own, items[items["fingerprint"].isin(own["fingerprint"])])
+    assert mine["rank_buys_more_with_more_data"].verdict == "supported"
 
 
 def test_label_noise_tells_a_cost_from_a_cost_that_can_be_borne() -> None:

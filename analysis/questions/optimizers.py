@@ -17,15 +17,15 @@ from core.optimizers import ADAMW, OPTIMIZERS
 LEFT = "nll_after_relearning/documents"
 EQUAL = Region(-0.04, 0.04)  # points of accuracy
 LOWER = Region(0, 1, form=Form.FACTOR)
-SMALL, USUAL, LARGE = 4, 16, 64  # batches
+SMALL, LARGE = 4, 64  # batches
 LEAST_RATES = 3  # of which a best one can be told
 
 
 def recipe(trials: pd.DataFrame) -> pd.DataFrame:
-    """The optimizer by its label, and of AdamW the batch where it is not the usual one."""
+    """The optimizer by its label, and of AdamW the batch where it is not the usual one, which most trials have."""
     names = trials["train.optimizer"].map({name: one.label for name, one in OPTIMIZERS.items()})
     sizes = trials["train.batch_size"].astype(int)
-    return trials.assign(recipe=names.where(sizes == USUAL, sizes.map("batch {}".format)))
+    return trials.assign(recipe=names.where(sizes == sizes.mode()[0], sizes.map("batch {}".format)))
 
 
 VIEW = View(
@@ -39,8 +39,9 @@ VIEW = View(
 )
 
 
-def arm(method: str, optimizer: str = ADAMW, batch: int = USUAL) -> Fields:
-    return {"adapter.method": method, "train.optimizer": optimizer, "train.batch_size": batch}
+def arm(method: str, optimizer: str = ADAMW, batch: int | None = None) -> Fields:
+    """By optimizer with the usual batch, or of AdamW by another one."""
+    return {"adapter.method": method, "recipe": OPTIMIZERS[optimizer].label if batch is None else f"batch {batch}"}
 
 
 def against_adamw(optimizer: str, region: Region, name: str = "quality", in_points: bool = False) -> Rule:

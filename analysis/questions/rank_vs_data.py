@@ -27,17 +27,17 @@ from experiments.rank_vs_data import FEW, MANY, TAUGHT
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = {"lab:new-facts": "with new facts"}
+NEW = "lab:new-facts"
 
 
 def of_data(trials: pd.DataFrame) -> pd.DataFrame:
-    """What makes a curve: how many examples of which kind; and the trained parameters, where full fine-tuning stands beside
-    the ranks."""
-    kind = [
-        f"{int(n):,} {KINDS.get(source, 'elicitation')}"
-        for n, source in zip(trials["rows/used"].fillna(0), trials["data.source"], strict=True)
-    ]
-    return trials.assign(kind=kind, parameters=trials["trainable_parameters"].groupby(trials["arm"]).transform("mean"))
+    """What makes a curve: how many examples of which kind; whether they bring out what is there, whatever source they are of; and
+    the trained parameters, where full fine-tuning stands beside the ranks."""
+    elicits = trials["data.source"] != NEW
+    words = elicits.map({True: "elicitation", False: "with new facts"})
+    kind = [f"{int(n):,} {word}" for n, word in zip(trials["rows/used"].fillna(0), words, strict=True)]
+    parameters = trials["trainable_parameters"].groupby(trials["arm"]).transform("mean")
+    return trials.assign(kind=kind, elicits=elicits, parameters=parameters)
 
 
 VIEW = View(
@@ -51,12 +51,12 @@ VIEW = View(
 
 
 # What more rank gives with many examples, less what it gives with few at as many steps.
-CURATED: Fields = {"data.source": "lab:curated"}
+CURATED: Fields = {"elicits": True}
 SIGNS = {(64, MANY): 1.0, (1, MANY): -1.0, (64, FEW): -1.0, (1, FEW): 1.0}
 CORNERS: list[tuple[Fields, float]] = [
     ({**CURATED, "adapter.rank": rank, "data.n_examples": n}, sign) for (rank, n), sign in SIGNS.items()
 ]
-NEW_FACTS: Fields = {"data.source": "lab:new-facts"}
+NEW_FACTS: Fields = {"elicits": False}
 AS_MANY_CURATED: Fields = {**CURATED, "data.n_examples": TAUGHT}  # as of new facts
 
 
