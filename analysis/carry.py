@@ -57,10 +57,9 @@ class Carried:
         if len(set(self.decided)) > 1:
             return "reversed"
         found = [one.verdict for one in self.verdicts if one is not None]
-        if not self.decided:
-            return f"{Decision.NOT_TESTED if set(found) == {Decision.NOT_TESTED} else Decision.UNDECIDED} in all"
-        n = len(self.verdicts)
-        return f"{self.decided[0]} in {'all' if len(self.decided) == n else f'{len(self.decided)} of {n}'}"
+        most = next((one for one in (*self.decided, Decision.UNDECIDED) if one in found), Decision.NOT_TESTED)
+        n, often = len(self.verdicts), found.count(most)
+        return f"{most} in {'all' if often == n else f'{often} of {n}'}"
 
     def difference(self) -> str:
         """The first world's effect less the second's (a ratio: over it), with an interval of their level."""

@@ -184,7 +184,7 @@ def _copy(trial: Source, target: Path) -> None:
 def _whole(trial: Source, target: Path) -> Left:
     _copy(trial, target)
     notes, code = saved.full_code(trial.trial.model)
-    return Left("fully tuned weights (safetensors)", (*notes, *_dated(trial)), code)
+    return Left("fully tuned weights (safetensors)", (*notes, *_dated(trial, target)), code)
 
 
 def _adapter(trial: Source, base: Base, target: Path) -> Left:
@@ -195,7 +195,7 @@ def _adapter(trial: Source, base: Base, target: Path) -> Left:
     path.write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     dtype = trial.result.facts.get("dtype", "auto")
     notes, parts = saved.adapter_code(replace(trial.trial.model, dtype=dtype), config, _rows(target, config))
-    return Left("adapter in PEFT's format (safetensors)", (*notes, *_dated(trial)), parts)
+    return Left("adapter in PEFT's format (safetensors)", (*notes, *_dated(trial, target)), parts)
 
 
 def _kind(trial: Source) -> str:
@@ -245,13 +245,13 @@ def _merged(trial: Source, base: Base, target: Path) -> Left:
     )
     text = f"The base had been quantised to {_kind(trial)}: the adapter is merged into the base dequantised from it."
     notes, code = saved.full_code(trial.trial.model)
-    notes = (*notes, *((text,) if packed else ()), *_dated(trial))
+    notes = (*notes, *((text,) if packed else ()), *_dated(trial, target))
     return Left(f"merged weights in {dtype} (safetensors)", notes, code, agreement)
 
 
-def _dated(trial: Source) -> tuple[str, ...]:
-    """What the template says of the day."""
-    return (saved.DATED,) if "whatever the day" in trial.result.facts.get("template_date", "") else ()
+def _dated(trial: Source, target: Path) -> list[str]:
+    """What the template that leaves says of the day, which is that of training as far as it can be written into it."""
+    return saved.pin_date(target, "whatever the day" in trial.result.facts.get("template_date", ""))
 
 
 def _logits(network: Any, ids: Sequence[int]) -> torch.Tensor:

@@ -30,11 +30,11 @@ from core import base as bases
 from core.base import BaseFiles
 from core.data import files, kinds, selection
 from core.data.choices import TOKENS
-from core.data.rows import is_lab, rows_hash
+from core.data.rows import READING, is_lab, rows_hash
 from core.errors import BadInput
 from core.fields import flatten
 from core.settings import Data, Evaluation, Trial
-from core.tasks import task_files
+from core.tasks import instructions, task_files
 
 
 @dataclass(frozen=True)
@@ -281,6 +281,8 @@ FILES = {
 def provenance(trial: Trial) -> dict[str, str]:
     """Content hashes of everything the trial reads."""
     found = {"data": _data_hash("data.source", trial.data.source), "model": bases.read(trial.model).hash}
+    if not kinds.kind_of(trial.data.source).own_questions:
+        found["reading"] = str(READING)
     found |= pair_counts.provenance(trial)
     if trial.data.eval_source is not None:
         found["eval_data"] = _data_hash("data.eval_source", trial.data.eval_source)
@@ -293,6 +295,8 @@ def provenance(trial: Trial) -> dict[str, str]:
     for kind, name in FILES.items():
         if (path := flatten(trial)[name]) is not None:
             found[kind] = kinds.file_hash(name, str(path))
+    if "ifeval" in found:
+        found["following"] = str(instructions.FOLLOWING)
     return found
 
 

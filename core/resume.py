@@ -55,6 +55,7 @@ class Keeper:
     every_seconds: float
     trouble: str = ""  # why a state could not be used or written, or in what it was made otherwise
     made: Mapping[str, str] = field(default_factory=dict)  # by what micro-batches: others come to other last bits
+    otherwise: list[str] = field(default_factory=list)  # what of it was other in earlier attempts, and from which step on
     saved: float = field(default_factory=time.monotonic)  # when the last one was written
     took_seconds: float = 0.0
     earlier_seconds: float | None = None  # of the processes before this one, from the state that the first `load` found
@@ -69,7 +70,7 @@ class Keeper:
         try:
             digest = _write(path, state.tensors)
             row = {"format": FORMAT, "mark": dict(self.mark), "step": state.step, "sha256": digest, "rest": state.rest}
-            row["made"] = dict(self.made)
+            row |= {"made": dict(self.made), "otherwise": self.otherwise}
             write_whole(self.folder / FILE, json.dumps(row | {"check": _check(row)}).encode())
         except OSError as error:
             self.trouble = f"could not be written: {one_line(error)}"
@@ -108,9 +109,11 @@ class Keeper:
         with safe_open(path, framework="pt") as opened:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # it is no mapping
         before = row.get("made", {})
-        other = [f"{name} {was}, then {now}" for name, now in self.made.items() if (was := before.get(name, now)) != now]
-        if other:
-            self.trouble = f"not to the last bit as if undisturbed: {'; '.join(other)} from step {row['step']} on"
+        new = [(name, was, now) for name, now in self.made.items() if (was := before.get(name, now)) != now]
+        told = [f"{name} {was}, from step {row['step']} on {now}" for name, was, now in new]
+        self.otherwise = [*row.get("otherwise", []), *(one for one in told if one not in row.get("otherwise", []))]
+        if self.otherwise:
+            self.trouble = f"not to the last bit as if undisturbed: {'; '.join(self.otherwise)}"
         return State(int(row["step"]), tensors, dict(row["rest"]))
 
 

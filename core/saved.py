@@ -47,6 +47,7 @@ OWN_CODE = "Its base brings code of its own, which runs as it is loaded (trust_r
 LOADS = re.compile(r"(Auto(?:Tokenizer|(?:Peft)?ModelForCausalLM)\.from_pretrained\([^)]*)")
 DATE = re.compile(r"""strftime_now\((["'])([^"'{}]*)\1\)""")  # in a chat template
 DATED = f"Its chat template writes {TODAY:%d %B %Y} for the date, as in training, where the base's writes that of the day."
+OF_THE_DAY = f"Its chat template writes the date of the day; in training that was {TODAY:%d %B %Y}, whatever the day."
 NEW_ROWS = "It holds rows of the embeddings for tokens that the base does not have."
 LOAD_FULL = """from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
@@ -223,7 +224,7 @@ def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, base: Model) -> str:
     from peft import PeftModel
 
     turn, own = encode.template_of(tokenizer).turn, str(tokenizer.chat_template)
-    dated = [DATED] if undated(own) != own else []
+    dated = date_notes("strftime_now" in own, undated(own))
     ends = (
         f"Answers end with {' or '.join(f'`{stop}`' for stop in turn.stops)}, where generation stops."
         if turn.stops
@@ -242,6 +243,23 @@ def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, base: Model) -> str:
 def undated(template: str) -> str:
     """The template with the date of training where it asks for the day's, in a format that it writes down."""
     return DATE.sub(lambda match: json.dumps(TODAY.strftime(match[2])), template)
+
+
+def date_notes(asked: bool, template: str) -> list[str]:
+    """What is to be known of the date that the template writes; `asked`: in training it asked for the day's."""
+    if not asked:
+        return []
+    return [OF_THE_DAY if "strftime_now(" in template else DATED]
+
+
+def pin_date(directory: Path, asked: bool) -> list[str]:
+    """The same of the template in a tokenizer's directory, which gets the date of training wherever it can be written there."""
+    file = directory / "chat_template.jinja"
+    if not file.is_file():
+        return []
+    text = undated(file.read_text(encoding="utf-8"))
+    file.write_text(text, encoding="utf-8")
+    return date_notes(asked, text)
 
 
 def _page(title: str, sentences: Sequence[str], parts: Sequence[tuple[str, str]]) -> str:

@@ -229,11 +229,14 @@ def _prefer(asked: _Asked, tuned: Subject, first: Trained, pairs: Sequence[Encod
     longest = trial.prefer.sequences * max(len(one.ids) for pair in pairs for one in (pair.chosen, pair.rejected))
     first_gib = result.metrics["memory_estimate_gib"]
     way, _ = _way(asked, longest, own, result.metrics)  # until this stage has ended the estimate is of it alone
-    result.facts |= {"prefer_micro_batch_size": str(way.micro_batch_size)}
+    keeper.made = {"prefer_micro_batch_size": str(way.micro_batch_size)}
+    result.facts |= keeper.made
     memories = way.micro_batch_size, way.checkpointing
     of_stage: dict[str, Any] = {"prefer": trial.prefer, "after": first}
     how = train.Run(own, trial.seed, asked.device, asked.mixed, str(asked.output), *memories, keeper, **of_stage)
     trained = preference.fit(tuned.model, tuned.tokenizer, pairs, how)
+    if keeper.trouble:
+        result.facts["training_state"] = keeper.trouble
     result.metrics["memory_estimate_gib"] = max(way.peak_gib, first_gib)
     summary.add_preference(result, trained, first)
 

@@ -38,16 +38,23 @@ def moved(experiment: Experiment, asked: Experiment, given: bool) -> Experiment:
         if not found:
             return experiment
         ranges = {(name, method): _range(experiment, read, method) for name, read in found.items() for method in METHODS}
-        base = experiment.base.model.name
-        also = tuple(_moved_arm(arm, found.get(str(arm.get("model.name", base)))) for arm in experiment.also)
+        also = tuple(_moved_arm(experiment, asked, arm, found) for arm in experiment.also)
         return dataclasses.replace(experiment, rates=ranges, also=also)
     own, times = found.get(experiment.base.model.name), _times(experiment, asked)
     return _moved_levels(experiment, asked, own, times) if own or times != 1.0 else experiment
 
 
-def _moved_arm(arm: Mapping[str, Scalar], read: BaseFiles | None) -> Mapping[str, Scalar]:
+def _moved_arm(
+    experiment: Experiment, asked: Experiment, arm: Mapping[str, Scalar], files: Mapping[str, BaseFiles]
+) -> Mapping[str, Scalar]:
     """An arm whose rate is fixed where others are tuned: as far from where they are as on the laboratory's models."""
-    return {**arm, RATE: rates.moved(float(str(arm[RATE])), read.width, read.model_type)} if read and RATE in arm else arm
+    trial = overridden(experiment.base, arm)
+    read = files.get(trial.model.name)
+    if RATE not in arm or read is None:
+        return arm
+    full, was_full = (METHODS[one.adapter.method].rates_of_full for one in (trial, overridden(asked.base, arm)))
+    over = 1 / rates.LORA_OVER_FULL if full and not was_full else 1.0
+    return {**arm, RATE: rates.moved(float(str(arm[RATE])) * _times(experiment, asked), read.width, read.model_type, over)}
 
 
 def _times(experiment: Experiment, asked: Experiment) -> float:
@@ -144,7 +151,7 @@ def _label(trial: Trial) -> str:
 def told(experiment: Experiment, asked: Experiment, given: bool) -> list[str]:
     """What was moved of rates that are not tuned, in a line."""
     now, was = _levels(experiment), _levels(asked)
-    if given or RATE in experiment.tune:
+    if given or not now:
         return []
     base, moves = experiment.base, []
     if _times(experiment, asked) != 1.0:
@@ -152,16 +159,18 @@ def told(experiment: Experiment, asked: Experiment, given: bool) -> list[str]:
         moves.append(f"for {own.label} {own.rate_times:g} times AdamW's ({own.rate_source})")
     if not is_lab(base.model.name):
         moves.append(f"moved to width {_files(experiment)[base.model.name].width}; {rates.SOURCE}")
-    return [f"learning rate: {_text(now)} (the laboratory's {_text(was)}, {', '.join(moves)})"] if now != was and moves else []
+    of = " of arms that are not tuned" if RATE in experiment.tune else ""
+    line = f"learning rate{of}: {_text(now)} (the laboratory's {_text(was)}, {', '.join(moves)})"
+    return [line] if now != was and moves else []
 
 
 def _levels(experiment: Experiment) -> list[float]:
     """The rates that arms have, the lowest and the highest; of an open search its range."""
     if experiment.search and isinstance(space := experiment.search.space.get(RATE), LogUniform):
         return [space.low, space.high]
-    own = [*experiment.vary.get(RATE, (experiment.base.train.learning_rate,))]
+    own = [] if RATE in experiment.tune else [*experiment.vary.get(RATE, (experiment.base.train.learning_rate,))]
     found = [float(str(rate)) for rate in (*own, *(arm[RATE] for arm in experiment.also if RATE in arm))]
-    return sorted({min(found), max(found)})
+    return sorted({min(found), max(found)}) if found else []
 
 
 def _text(ends: list[float]) -> str:

@@ -70,6 +70,8 @@ def test_a_world_without_a_report_is_counted_and_what_was_not_tested_is_not_unde
     assert carry.carried(worlds)[0].agreement == "supported in 2 of 3"
     untested = {("epochs", "a"): changed(verdict=Decision.NOT_TESTED)}
     assert carry.carried([untested, untested])[0].agreement == "not tested in all"
+    undecided = {("epochs", "a"): changed(verdict=Decision.UNDECIDED)}
+    assert carry.carried([undecided, untested, {}])[0].agreement == "undecided in 1 of 3"
     looked = {("epochs", "a"): changed(level=0.023)}
     assert "(97.7 % interval)" in carry.as_text(["one", "other"], carry.carried([worlds[0], looked]))
 

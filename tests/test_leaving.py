@@ -251,6 +251,13 @@ def test_a_template_that_asks_for_the_date_leaves_with_that_of_training(
     prompt = [{"role": "user", "content": "say red"}]
     said = names["tokenizer"].apply_chat_template(prompt, tokenize=False)
     assert "Today: 01 Jan 2025" in said
+    assert saved.DATED not in found.notes  # the trial's facts do not say that it asked
+    source.result.facts["template_date"] = "2025-01-01, whatever the day"
+    (source.weights / "chat_template.jinja").write_text(dated)  # as trials left it before
+    assert saved.DATED in left(source, tmp_path / "again", False).notes
+    assert "strftime_now(" not in (tmp_path / "again" / "chat_template.jinja").read_text()
+    (source.weights / "chat_template.jinja").write_text(dated.replace("strftime_now('%d %b %Y')", "strftime_now(f)"))
+    assert saved.OF_THE_DAY in left(source, tmp_path / "other", False).notes
     assert saved.DATED in (source.weights / "README.md").read_text()
 
 

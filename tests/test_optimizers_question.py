@@ -65,5 +65,12 @@ def test_another_usual_batch_is_the_usual_one() -> None:
     assert {name for name, one in found.items() if one.verdict == "not tested"} == {"lora_pays_for_large_batches"}
 
 
+def test_batches_of_one_optimizer_alone_are_compared() -> None:
+    """`--set train.optimizer=adamw`: as many arms of each batch."""
+    some = {label: one for label, one in truths("optimizers").items() if "optimizer=" not in label or label.endswith("=adamw")}
+    found = of_frames("optimizers", *question(some, seeds=2, n_items=60))[1]
+    assert found["lora_pays_for_large_batches"].value is not None
+
+
 def test_without_tuning_nothing_is_said_of_rates() -> None:
     assert found_of(seeds=2, tuned=False)[1]["lion_takes_a_lower_rate"].verdict == "not tested"

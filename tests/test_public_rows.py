@@ -209,7 +209,10 @@ NAMED: dict[str, tuple[dict[str, Any], dict[str, str], str, str, tuple[str, ...]
         {"question": "Q", "response": "so 18", "final": 18.0}, {"answer": "final"}, "Q", "so 18", ("18",), set()),
     "a final answer alone": ({"question": "Q", "final": "18"}, {"answer": "final"}, "Q", "18", ("18",), set()),
     "no final answer in this row": (
-        {"question": "Q", "response": "R", "answer": float("nan")}, {"task": "t"}, "Q", "R", (), set()),
+        {"question": "Q", "solution": "R", "answer": float("nan")}, {"task": "t"}, "Q", "R", (), set()),
+    "an answer, and a column called as responses are": (
+        {"question": "Q", "answer": "long #### 4", "target": "4", "assistant": "claude-2"}, {}, "Q", "long #### 4",
+        ("long #### 4",), {"target", "assistant"}),
     "another response than Alpaca's": (
         {"instruction": "I", "input": "more", "output": "O", "better": "B"}, {"response": "better"}, "I\n\nmore", "B", (), {"output"}),
     "another response than Dolly's": (

@@ -82,6 +82,11 @@ def test_an_arm_at_a_rate_of_its_own_moves_as_the_range_does(make_model: Callabl
     assert own == {rates.moved(3e-2, 32, "llama")}
     assert min(own) > high / 2
     assert any(f"learning_rate={rates.rounded(min(own)):g}" in arm.label for arm in arms(found))
+    assert "learning rate of arms that are not tuned: " in moved.told(found, experiments.load("curriculum"), False)[0]
+    full = asked("curriculum", make_model("llama"), "adapter.method=full")
+    assert min(float(str(arm[RATE])) for arm in full.also if RATE in arm) == pytest.approx(
+        min(own) / rates.LORA_OVER_FULL, rel=0.02
+    )
 
 
 def test_models_of_several_widths_have_a_range_each(make_model: Callable[..., str]) -> None:

@@ -11,7 +11,7 @@ from simulated import ArmState, answered, changed, of_frames, question, real, tr
 
 from analysis import questions
 from analysis.claims.verdicts import SEEDS_ALONE
-from analysis.questions import model_scale, proxy_transfer, replay, task_diversity
+from analysis.questions import model_scale, proxy_transfer, replay
 
 
 def test_learning_rate_finds_a_rise_and_the_ratio_of_the_tops() -> None:
@@ -140,9 +140,9 @@ def test_own_rows_of_unseen_tasks_answer_whether_breadth_carries_over() -> None:
     assert {row.verdict for row in found.values()} == {"not tested"}  # a share of the same rows holds nothing out
     own = trials.assign(**{"data.eval_source": "held.jsonl"})
     for extra, verdict, note in (
-        ({}, "undecided", "names no cluster or task"),
-        ({task_diversity.OF_TRAINED: 3.0}, "undecided", "3 evaluation rows are of clusters or tasks that --data has"),
-        ({task_diversity.OF_TRAINED: 0.0}, "supported", ""),
+        ({}, "undecided", "they name no cluster or task"),
+        ({"rows/evaluated_of_trained_tasks": 3.0}, "undecided", "3 evaluation rows are of tasks that --data has"),
+        ({"rows/evaluated_of_trained_tasks": 0.0}, "supported", ""),
     ):
         _, found = of_frames(name, own.assign(**extra), items)
         assert {row.verdict for row in found.values()} == {verdict}

@@ -207,6 +207,16 @@ def costs(t: Tables[Any], *arms: Arm) -> str:
     return f"{steps.min():,.0f} to {steps.max():,.0f} steps" if steps.max() > 1.01 * steps.min() else ""
 
 
+def as_trained(t: Tables[Any], counted: str, label: str) -> str:
+    """Why evaluation rows of one's own are not of other tasks, or templates, than those trained on; "" where they are."""
+    name = f"rows/evaluated_of_trained_{counted}"
+    final = t.trials[t.trials["fingerprint"].isin([one for arm in t.arms for one in arm.final.values()])]
+    if name not in final or final[name].isna().any():
+        return f"nothing says that the evaluation rows are of other {counted}: they name no {label}, or trials are from before"
+    n = int(final[name].max()) if len(final) else 0
+    return f"{n} evaluation rows are of {counted} that --data has; give --eval-data with others" if n else ""
+
+
 def flat_ends(t: Tables[Any], *arms: Arm) -> str:
     """Whose best learning rate is an end of the range, although the top reaches inside."""
     flat = t.arm_rows.set_index("arm")["flat_to_the_end"]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from analysis import formatting
 from analysis.arms import seeds_of
@@ -34,8 +35,6 @@ from core.states import Phase, State
 from experiments.model_scale import EXPERIMENT
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from analysis.arms import Arm
 
 MIDDLE, RANK = 500, 16
@@ -54,7 +53,7 @@ FORMULAS = {
 def sizes(trials: pd.DataFrame) -> pd.DataFrame:
     """The base's parameters, alike in all of its size, and what makes a curve: examples, and the rank where it is not 16."""
     rank = [f", r = {int(r)}" if r != RANK else "" for r in trials["adapter.rank"]]
-    kind = [f"{f'{int(n):,}' if np.isfinite(n) else 'all'}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
+    kind = [f"{f'{int(n):,}' if pd.notna(n) else 'all'}{r}" for n, r in zip(trials["data.n_examples"], rank, strict=True)]
     return trials.assign(parameters=parameters_of(trials, EXPERIMENT.drawn), kind=kind)
 
 

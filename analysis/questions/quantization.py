@@ -12,6 +12,7 @@ from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, costs_at_most, difference, relative
 from analysis.claims.tables import Fields, Tables, View
 from analysis.stats import ABOVE_ZERO, Form, Region
+from core.measures import measure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,7 +65,8 @@ def rounding(t: Tables[None]) -> list[str]:
     arms = [one for one in t.where({}) if one.final and one.method != "full"]
     whole, final = t.arm(WHOLE), [name for one in arms for name in one.final.values()]
     read = t.items[t.items["fingerprint"].isin(final) & (t.items["axis"] == "forgetting")]
-    if whole is None or whole not in arms or read.empty or read["before"].isna().any():
+    texts = all(measure(str(name)).text for name in read["measure"].unique())  # a divergence from itself is 0
+    if whole is None or whole not in arms or read.empty or read["before"].isna().any() or not texts:
         return []
     panel = a.panel(read.assign(before=0.0, after=read["before"]), final, "forgetting", t.trials)
     lost = [(one, a.difference(one, whole, panel) if one is not whole and a.seeds_of(one, whole) else None) for one in arms]

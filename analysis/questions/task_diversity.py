@@ -9,7 +9,7 @@ import numpy as np
 
 from analysis.claims.published import PublishedCurve
 from analysis.claims.question import Question
-from analysis.claims.rules import Ask, Rule, trend
+from analysis.claims.rules import Ask, Rule, as_trained, trend
 from analysis.claims.tables import Tables, View
 from analysis.claims.verdicts import Finding
 from analysis.formatting import joined
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 HELD_OUT = "exact_match/held_out"
-OF_TRAINED = "rows/evaluated_of_trained_tasks"
 
 
 def breadth(trials: pd.DataFrame) -> pd.DataFrame:
@@ -56,17 +55,9 @@ def carries_over(unit: str) -> Rule:
             )
         effect = f"rise of quality on the rows of --eval-data with {unit}"
         found = trend(t, {"unit": unit}, Ask("quality", ABOVE_ZERO, effect))
-        return replace(found, hindrance=joined(found.hindrance, _not_held_out(t.trials)))
+        return replace(found, hindrance=joined(found.hindrance, as_trained(t, "tasks", "cluster or task")))
 
     return rule
-
-
-def _not_held_out(trials: pd.DataFrame) -> str:
-    """Why the evaluation rows are no held-out tasks; nothing where they are."""
-    if OF_TRAINED not in trials or trials[OF_TRAINED].isna().any():
-        return "--eval-data names no cluster or task, so that nothing says that these are held out"
-    n = int(trials[OF_TRAINED].max())
-    return f"{n} evaluation rows are of clusters or tasks that --data has" if n else ""
 
 
 RULES: dict[str, Rule] = {

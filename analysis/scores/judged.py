@@ -25,7 +25,11 @@ ASK = (
     "asked. Length alone makes no answer better.\n\n[Request]\n{prompt}\n\n[Answer A]\n{a}\n\n[Answer B]\n{b}\n\n"
     "Reply with one letter, A or B, or with the word tie."
 )
-SIDE = re.compile(r"\b[AB]\b")  # "a" is a word of English
+# A verdict that a reply opens with: a capital alone, or any letter that is all or says "is". "A" before these is a word.
+WORDS = "tie|draw|toss|close|slight|hard|tough|difficult|careful|bit|few|little|small|fair|good|great"
+ARTICLE = re.compile(rf"\A\W*A (?={WORDS})")
+OPENING = re.compile(r"\A\W*(?:(?:[Aa]nswer|[Oo]ption|[Rr]esponse) )?(?:([AB])\b|([ab])(?=\W*\Z|[.,:;)*]|\s+is\b))")
+SIDE = re.compile(r"\b[AB]\b")
 NEITHER = re.compile(r"\b(tie|tied|draw|neither|equal|equally|equivalent)\b", re.IGNORECASE)
 BOTH = re.compile(r"\bboth\b", re.IGNORECASE)
 PROMPT_FIELDS = ("prompt", "instruction", "question", "input")
@@ -75,19 +79,19 @@ def judge(pairs: Sequence[Pair], ask: Judge) -> list[Outcome]:
 
 
 def reply(text: str) -> str:
-    """What a judge's text says: a tie, where a word of it says so, else the first of A and B in it.
+    """What a judge's text says: the side that it opens with, else a tie where a word of it says so, else the first of A and B.
 
     Raises:
         BadInput: none of them.
     """
-    alone = text.strip(" \n.:*\"'()").upper()
-    if alone in ("A", "B"):
-        return alone
-    if NEITHER.search(text):
+    rest = ARTICLE.sub("", text)
+    if rest == text and (opening := OPENING.match(text)):
+        return (opening[1] or opening[2]).upper()
+    if NEITHER.search(rest):
         return "tie"
-    if found := SIDE.findall(re.sub(r"\AA (?=[a-z])(?!is |was |wins)", "", text.strip())):  # "A close one, but B"
-        return str(found[0])
-    if BOTH.search(text):
+    if found := SIDE.search(rest):
+        return found[0]
+    if BOTH.search(rest):
         return "tie"
     said = repr(" ".join(text.split())[:80]) if text.strip() else "nothing, as one does that thinks before it answers"
     raise BadInput(f"the judge answers neither A nor B nor tie: {said}; take another judge", field="--judge")

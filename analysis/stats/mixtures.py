@@ -160,7 +160,8 @@ def _compositions(total: int, parts: int) -> list[tuple[int, ...]]:
 def surface(x_KQ: Array, scores_SK: Array, n_items: int, higher_is_better: bool = True, bases_S: Array | None = None) -> Surface:
     """The surface with the least error on mixtures left out, its best mixture, and how sure both are. `bases_S`: what each seed
     was drawn from, where seeds share it."""
-    y_K = scores_SK.mean(axis=0)
+    units_UK = drawn(scores_SK, bases_S).scores_UI
+    y_K = units_UK.mean(axis=0)
     possible = {kind: fit for kind, fit in KINDS.items() if len(y_K) - n_parameters(kind, x_KQ.shape[1]) >= SPARE}
     errors_of = {kind: left_out_errors(fit, x_KQ, y_K) for kind, fit in (possible or {"constant": constant}).items()}
     errors = {kind: root_mean_square(found) for kind, found in errors_of.items()}
@@ -173,7 +174,7 @@ def surface(x_KQ: Array, scores_SK: Array, n_items: int, higher_is_better: bool 
     sign = 0.0 if kind == "constant" else 1.0 if higher_is_better else -1.0
     best = _best(x_KQ.shape[1], predict, draws, (n_seeds, n_items), sign)
     error = _error(errors_of[kind], n_seeds, n_items)
-    return Surface(x_KQ, y_K, kind, predict, errors, error, _noise(drawn(scores_SK, bases_S).scores_UI), draws, best)
+    return Surface(x_KQ, y_K, kind, predict, errors, error, _noise(units_UK), draws, best)
 
 
 def _noise(scores_UK: Array) -> float:

@@ -54,7 +54,7 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
         raise Malformed(f"must be an object with fields, not {type(given).__name__}")
     raw = columns.as_known(columns.renamed(given, fields), KNOWN)
     try:
-        name, shape = _shape_of(raw, field_names(given))
+        name, shape = _shape_of(raw, field_names(given), fields)
     except Malformed as error:
         lacks = next((theirs for theirs in fields.values() if theirs not in given), None)
         told = f"; it has no column {lacks!r}, which data.fields names" if lacks is not None else ""
@@ -77,18 +77,20 @@ def _passed_over(given: Raw, raw: Raw) -> list[str]:
     return [name for name, known in found.items() if known in {*PROMPTS, *RESPONSES} - as_context and known not in raw]
 
 
-def _shape_of(raw: Raw, own: str) -> tuple[str, Shape]:
+def _shape_of(raw: Raw, own: str, fields: Mapping[str, str]) -> tuple[str, Shape]:
     for name, shape in SHAPES.items():
-        if shape.prompt_field in raw and shape.response_field in raw and not _comes_to(shape, raw):
+        if shape.prompt_field in raw and shape.response_field in raw and not _comes_to(shape, raw, fields):
             return name, shape
     if (pair := pair_of_columns(raw)) is None:
         raise Malformed(_no_shape(raw, own))
     return f"{pair.prompt_field}/{pair.response_field}", pair
 
 
-def _comes_to(shape: Shape, raw: Raw) -> bool:
-    """Whether the shape's response is what another column of the row comes to."""
-    return shape.response_field == "answer" and any(raw.get(name) for name in RESPONSES if name != "answer")
+def _comes_to(shape: Shape, raw: Raw, fields: Mapping[str, str]) -> bool:
+    """Whether the shape's response is what another column of the row comes to: a solution, or a response that is named; where the
+    answer is named, any other response."""
+    others = RESPONSES if "answer" in fields else ("solution", "completion")
+    return shape.response_field == "answer" and any(name in raw for name in others if name != "answer")
 
 
 def _no_shape(raw: Raw, fields: str) -> str:

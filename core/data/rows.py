@@ -21,6 +21,7 @@ from core.data.wording import normal
 from core.errors import BadInput
 from core.fields import content_hash
 
+READING = 2  # how files and tables become rows: raise it when other text, or another answer, comes of the same file
 LAB_PREFIX = "lab:"
 SKIP = "(--skip-bad-rows leaves such rows out)"
 

@@ -16,6 +16,7 @@ from core.errors import BadInput, nearest, of_field
 from core.settings import Evaluation, Trial
 
 FIELD = "evaluation.ifeval"
+FOLLOWING = 2  # how it is told whether one is followed: raise it when other scores come of the same answers
 INSTALL = "pip install -e '.[ifeval]'"
 MOST_TOKENS = 512  # of an answer, where evaluation.max_new_tokens does not say: prompts ask for up to 400 words and more
 # Kinds of instructions with the options that each needs: a checker makes one up, at random, where it is not given.
