@@ -47,10 +47,7 @@ class LeftOut:
     unused: tuple[str, ...]
 
     def __str__(self) -> str:
-        counts = {
-            "malformed or refused": self.n_bad,
-            "shared with the evaluation rows": self.n_in_evaluation,
-        }
+        counts = {"malformed or refused": self.n_bad, "shared with the evaluation rows": self.n_in_evaluation}
         words = [f"{self.n_empty} without text", *(f"{n:,} {why}" for why, n in counts.items() if n)]
         told = f"; fields not used: {', '.join(self.unused[:12])}" if self.unused else ""
         return f"{', '.join(words)} skipped{told}"
@@ -295,8 +292,7 @@ def provenance(trial: Trial) -> dict[str, str]:
     for kind, name in FILES.items():
         if (path := flatten(trial)[name]) is not None:
             found[kind] = kinds.file_hash(name, str(path))
-    if "ifeval" in found:
-        found["following"] = str(instructions.FOLLOWING)
+    found |= {"following": str(instructions.FOLLOWING)} if "ifeval" in found else {}
     return found
 
 

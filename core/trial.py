@@ -201,9 +201,8 @@ def _train(asked: _Asked, base: model.Base, tuned: Subject, data: Tokens, result
     """Trains the model in place, from where an earlier attempt got to; what came of it is in the result too."""
     trial, output, device, facts, keeper = asked.trial, asked.output, asked.device, result.facts, asked.keeper
     way, load = _way(asked, max(len(row.ids) for row in data.train), trial.train, result.metrics)
-    made = {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
-    facts |= made
-    keeper.made = made
+    keeper.made = {"micro_batch_size": str(way.micro_batch_size), "checkpointing": "on" if way.checkpointing else "off"}
+    facts |= keeper.made
     trained = preference.begun(keeper) if trial.prefer.on else None
     if trained is None:
         along = _along(asked, base, tuned)

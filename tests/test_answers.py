@@ -111,7 +111,7 @@ def test_answers_beside_text_and_choices_in_one_trial(make_model: Callable[..., 
 
     asked = trial(make_model("llama"), sums, tasks="answers+text+choices", choices=quiz(tmp_path), shots=1)
     told = preflight.inspect(asked)
-    assert set(told.provenance) == {"data", "model", "choices"}
+    assert set(told.provenance) == {"data", "reading", "model", "choices"}
     result = trials.run(asked, told.provenance, tmp_path / "out", Device())
     assert (result.state, result.reason) == ("finished", "")
     assert result.facts["quality_measure"] == "accuracy/answers"

@@ -68,7 +68,7 @@ def test_provenance_follows_content_not_names(trial: Trial, tmp_path: Path) -> N
     text.write_text("some text " * 200)
     moved = Trial(model=Model(name=str(copied)), data=Data(source=str(rows)), evaluation=Evaluation(base_text=str(text)))
     first = preflight.inspect(moved).provenance
-    assert {name: first[name] for name in ("data", "model")} == preflight.inspect(trial).provenance
+    assert {name: first[name] for name in ("data", "reading", "model")} == preflight.inspect(trial).provenance
     rows.write_text(rows.read_text() + '{"instruction": "more", "output": "x"}\n')
     text.write_text("other text " * 200)
     second = preflight.inspect(moved).provenance

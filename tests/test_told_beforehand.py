@@ -334,8 +334,10 @@ def test_a_task_file_that_the_harness_would_refuse(tmp_path: Path, text: str, sa
         (["--eval-rows", "99999999999"], "--eval-rows 99999999999: must be at least 1 and at most 1,000,000"),
     ],
 )
-def test_options_that_no_trial_can_keep_to(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    (line,) = told(capsys, *words)
+def test_options_that_no_trial_can_keep_to(
+    words: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (line,) = told(capsys, *words, "--output", tmp_path)  # where nothing has run
     assert line.startswith(f"error: {says}")
 
 
