@@ -128,6 +128,7 @@ def test_a_made_up_measure_is_refused() -> None:
     assert Measurement("nll/prose", "forgetting", ("a",), ("b",), np.ones(1), np.ones(1)).unit == "nats/token"
 
 
+@pytest.mark.slow
 def test_requests_of_two_steps_can_be_asked_of_any_laboratory_source(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     from core import trial as trials

@@ -101,6 +101,7 @@ def test_trials_on_other_rows_are_compared_by_their_own_errors() -> None:
     assert found(far, items) == (True, False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_items", "rate"), [(5, 0.187), (40, 0.162)])  # Student's t beyond 1, with n − 1 degrees of freedom
 def test_an_end_that_is_no_better_is_called_better_as_often_as_a_standard_error_says(n_items: int, rate: float) -> None:
     """Rows differ ten times as much as the noise, which hides nothing where they are paired."""

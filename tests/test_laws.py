@@ -110,6 +110,7 @@ def test_levels_weigh_by_their_noise() -> None:
     assert np.isfinite(smoothed(FROM_ZERO, np.ones(len(FROM_ZERO)))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sd_low", [0.035, 0.13])
 def test_parameters_are_covered_with_equal_noise_and_with_more_at_few_rows(sd_low: float) -> None:
     """As measured in the laboratory: sd .13 at 100 rows, .035 beyond 1,000."""

@@ -157,6 +157,7 @@ def coverage(law: str, n_seeds: int, n_curves: int = 60, n_draws: int = 79) -> d
     return {name: float(np.mean(held)) for name, held in inside.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_seeds", [1, 5])
 @pytest.mark.parametrize("law", ["logarithmic", "power"])
 def test_intervals_hold_the_truth(law: str, n_seeds: int) -> None:
