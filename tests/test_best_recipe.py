@@ -96,11 +96,15 @@ def test_each_base_alone_prepares_nothing(monkeypatch: pytest.MonkeyPatch, tmp_p
     assert "## Each base alone" in (tmp_path / "report.md").read_text()
 
 
-def test_the_best_recipe_stands_for_a_knee_that_it_is_itself(tmp_path: Path) -> None:
+def test_the_best_recipe_stands_for_a_knee_that_it_is_itself_and_for_none_that_was_left_out(tmp_path: Path) -> None:
     trials, items = frames()
     lost = trials["arm"].isin(("knee", "least forgetting"))
     kept = trials[~lost], items[~items["fingerprint"].isin(trials.loc[lost, "fingerprint"])]
-    found = verdicts(*kept, tmp_path)
+    left_out = verdicts(*kept, tmp_path)
+    assert {(left_out[name].verdict, left_out[name].note) for name in OF_KNEE} == {(Decision.NOT_TESTED, "the knee was left out")}
+    whole = kept[0]["arm"] == "rung 1"
+    one = kept[0][~whole | (kept[0]["quality"] == kept[0].loc[whole, "quality"].max())]
+    found = verdicts(one, kept[1], tmp_path)
     assert all("the arm of best quality stands for the knee" in found[name].note for name in OF_KNEE)
 
 

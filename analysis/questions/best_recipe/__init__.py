@@ -11,10 +11,10 @@ from dataclasses import replace
 from analysis.claims.question import Question
 from analysis.claims.rules import Ask, Rule, difference
 from analysis.claims.tables import Tables, View
-from analysis.claims.verdicts import Finding
+from analysis.claims.verdicts import Finding, untested
 from analysis.formatting import joined
 from analysis.questions.best_recipe.figure import draw
-from analysis.questions.best_recipe.search import Search, prepare
+from analysis.questions.best_recipe.search import Search, has_knee, prepare
 from analysis.questions.best_recipe.sections import sections
 from analysis.stats import ABOVE_ZERO, BELOW_ZERO
 from core.experiment import FOUND_ARMS, TUNED_ARM
@@ -25,11 +25,13 @@ BEST_ARM, KNEE_ARM, _ = FOUND_ARMS
 
 def of_knee(ask: Ask) -> Rule:
     """The knee against the usual recipe tuned, each at its own steps: the usual one has those of the best found recipe. Where the
-    knee is the recipe of best quality, it has no arm of its own, and that arm stands for it; where its trials failed, none
-    does."""
+    knee is the recipe of best quality, it has no arm of its own, and that arm stands for it; where its trials failed, or it was
+    left out, none does."""
 
     def found(t: Tables[Search]) -> Finding:
         own = bool((t.trials["arm"] == KNEE_ARM).any())
+        if not own and has_knee(t.trials):
+            return replace(untested(ask.region, ask.effect, "the knee was left out"), unit=t.units[ask.measure])
         finding = difference(t, {"arm": KNEE_ARM if own else BEST_ARM}, USUAL, ask)
         return finding if own else replace(finding, note=joined("the arm of best quality stands for the knee", finding.note))
 

@@ -103,6 +103,21 @@ def front(tried: pd.DataFrame) -> pd.DataFrame:
     return tried[kept].sort_values("forgetting")
 
 
+def has_knee(trials: pd.DataFrame) -> bool:
+    """Whether of the recipes that had the whole training, and gained enough, one lies between that of best quality and that of
+    least forgetting: then the knee is an arm of its own (sweeps/recipes.py)."""
+    tried = configurations(trials)
+    whole = tried[tried["share"] == max(SHARES.values())]
+    gain = (whole["quality"] - whole["quality_before"]).astype(float)
+    kept = whole[gain >= _defined().least_gain * max(float(gain.max()), 0.0)] if len(whole) else whole
+    if kept.empty:
+        return False
+    best = kept.sort_values(["quality", "forgetting"], ascending=[False, True]).iloc[0]
+    least = kept.sort_values(["forgetting", "quality"], ascending=[True, False]).iloc[0]
+    between = (kept["quality"] > least["quality"]) & (kept["quality"] < best["quality"])
+    return bool((between & (kept["forgetting"] > least["forgetting"]) & (kept["forgetting"] < best["forgetting"])).any())
+
+
 def deciding(tried: pd.DataFrame, measure: str) -> Importance | Missing:
     """How much each setting decides of a measure at the first rung, where all configurations are; or why that is not known."""
     first = tried[tried["share"] == tried["share"].min()]
