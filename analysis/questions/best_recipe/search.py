@@ -108,8 +108,10 @@ def has_knee(trials: pd.DataFrame) -> bool:
     least forgetting: then the knee is an arm of its own (sweeps/recipes.py)."""
     tried = configurations(trials)
     whole = tried[tried["share"] == max(SHARES.values())]
+    if whole.empty:
+        return False
     gain = (whole["quality"] - whole["quality_before"]).astype(float)
-    kept = whole[gain >= _defined().least_gain * max(float(gain.max()), 0.0)] if len(whole) else whole
+    kept = whole[gain >= _defined().least_gain * max(float(gain.max()), 0.0)]
     if kept.empty:
         return False
     best = kept.sort_values(["quality", "forgetting"], ascending=[False, True]).iloc[0]
