@@ -83,7 +83,6 @@ def test_noise_is_undecided_not_a_verdict() -> None:
     assert {found[name].verdict for name in unsure} == {Decision.UNDECIDED}
 
 
-@pytest.mark.slow
 def test_arms_that_are_the_same_are_rarely_called_different() -> None:
     """Twenty sweeps without any effect of rank, at most 4 called (2 % chance of more at an error rate of 7 %)."""
     called = 0

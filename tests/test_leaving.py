@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,13 +23,6 @@ TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'assistant' %}<a>{% generation %}{{ m['content'] + '</s>' }}{% endgeneration %}"
     "{% else %}{{ '<u>' + m['content'] }}{% endif %}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
 )
-
-
-@pytest.fixture(autouse=True)
-def no_collections(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Collecting garbage takes a second where so much is imported, and these bases are tiny."""
-    nothing = SimpleNamespace(collect=lambda: 0, freeze=lambda: None, unfreeze=lambda: None)
-    monkeypatch.setattr("core.warm.gc", nothing)
 
 
 def trial_of(path: str, rows: str, **settings: Any) -> Trial:

@@ -128,7 +128,6 @@ def test_a_sentence_says_what_the_intervals_say(moved: Answer[Effects]) -> None:
     assert all("by raw skills LoRA forgets less" in text for text in texts.values())
 
 
-@pytest.mark.slow
 def test_conditions_that_are_alike_are_not_called_different() -> None:
     """A/A: of 12 differences in each of 2 sweeps, at nominal 5 %."""
     called = []

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import gc
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import MARKED
+from conftest import MARKED, leave_out_what_is_there
 
 from core import fields, leaving, preflight, saved
 from core.adapters import METHODS
@@ -56,20 +54,15 @@ def made(name: str, base: str, rows: str) -> Trial:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def imports_apart(make_model: Callable[..., str]) -> Iterator[None]:
-    """What was imported is not walked over each time that garbage is collected, which would take most of the time here: a base is
-    loaded and let go for each method that merges."""
+def imports_apart(make_model: Callable[..., str]) -> None:
+    """What tests import is not walked over each time that garbage is collected: a base is loaded and let go for each method that
+    merges."""
     import peft  # noqa: F401
 
-    from core import trial, warm  # noqa: F401
+    from core import trial  # noqa: F401
 
     make_model("qwen2", MARKED)
-    gc.collect()
-    gc.freeze()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(warm, "gc", SimpleNamespace(collect=gc.collect, freeze=lambda: None, unfreeze=lambda: None))
-        yield
-    gc.unfreeze()
+    leave_out_what_is_there()
 
 
 @pytest.fixture

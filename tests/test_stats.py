@@ -277,7 +277,6 @@ FRONTIERS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("frontier", FRONTIERS)
 @pytest.mark.parametrize("ratio", [1.0, 2.0])
 def test_forgetting_at_matched_quality_is_right_wherever_the_rates_fall_on_the_curve(frontier: str, ratio: float) -> None:
