@@ -113,11 +113,9 @@ def _download(model: Model) -> Path:
 def _is_whole(directory: Path) -> bool:
     """Whether a cached snapshot has a configuration, a tokenizer and all weights: `sizes.py`, or a look at the tokenizer, leaves
     one file of many."""
-    index = directory / weights.INDEX
     there = any(directory.glob("*.safetensors"))
-    if index.is_file():
-        shards = {str(name) for name in weights.read_json(index).get("weight_map", {}).values()}
-        there = all((directory / name).is_file() for name in shards)
+    if (directory / weights.INDEX).is_file():
+        there = all((directory / name).is_file() for name in weights.index(directory).values())
     words = [*directory.glob("*token*"), *directory.glob("vocab*"), *directory.glob("spiece*")]
     return there and (directory / "config.json").is_file() and bool(words)
 

@@ -154,8 +154,8 @@ def _said(answer: Any, field: str) -> Said:
             content = ""
         if not isinstance(content, str):
             raise TypeError
-        thought = after_thoughts(content, THOUGHTS[1] in content and THOUGHTS[0] not in content)
-        return Said(thought, choice.get("finish_reason") not in ("length", "content_filter"))
+        begun = THOUGHTS[1] in content and THOUGHTS[0] not in content
+        return Said(after_thoughts(content, begun), choice.get("finish_reason") not in ("length", "content_filter"))
     except (KeyError, IndexError, TypeError, AttributeError):
         names = ", ".join(map(str, answer))[:100] if isinstance(answer, Mapping) else type(answer).__name__
         raise BadInput(f"{field}: not an answer of an OpenAI-compatible endpoint (it has: {names})", field=field) from None

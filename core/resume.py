@@ -111,7 +111,7 @@ class Keeper:
         before = row.get("made", {})
         new = [(name, was, now) for name, now in self.made.items() if (was := before.get(name, now)) != now]
         told = [f"{name} {was}, from step {row['step']} on {now}" for name, was, now in new]
-        self.otherwise = [*row.get("otherwise", []), *(one for one in told if one not in row.get("otherwise", []))]
+        self.otherwise = list(dict.fromkeys([*row.get("otherwise", []), *told]))
         if self.otherwise:
             self.trouble = f"not to the last bit as if undisturbed: {'; '.join(self.otherwise)}"
         return State(int(row["step"]), tensors, dict(row["rest"]))

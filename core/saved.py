@@ -223,8 +223,8 @@ def _readme(model: Any, tokenizer: PreTrainedTokenizerBase, base: Model) -> str:
     """How to load and use what lies beside it."""
     from peft import PeftModel
 
-    turn, own = encode.template_of(tokenizer).turn, str(tokenizer.chat_template)
-    dated = date_notes("strftime_now" in own, undated(own))
+    template = encode.template_of(tokenizer)
+    turn, dated = template.turn, date_notes(template.is_dated, undated(template.source))
     ends = (
         f"Answers end with {' or '.join(f'`{stop}`' for stop in turn.stops)}, where generation stops."
         if turn.stops

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Mapping
 
 from core import adapters, base, preflight, tasks, writing
@@ -86,8 +85,8 @@ def _adapter(trial: Trial) -> dict[str, object]:
     if "targets" in found:
         found["targets"] = layers(trial)
     if isinstance(trial.adapter, Lora):
-        rank, stabilized = trial.adapter.rank, found.pop("rank_stabilized")
-        found["alpha_over_rank"] = trial.adapter.alpha_over_rank * (math.sqrt(rank) if stabilized else 1.0)
+        del found["rank_stabilized"]
+        found["alpha_over_rank"] = trial.adapter.scale
     return found
 
 

@@ -73,12 +73,7 @@ def _with_input(experiment: Experiment, option: str, value: str) -> Experiment:
 
 def _with_fields(experiment: Experiment, words: Sequence[str]) -> Experiment:
     """The experiment whose rows have columns that are taken for others, each said as OURS=COLUMN."""
-    for word in words:
-        try:
-            columns.parse(word)
-        except BadInput as error:
-            raise BadInput(f"--field {word}: {error.text.partition(': ')[2]}", field="--field") from None
-    return overrides.replace_in_base(experiment, "data.fields", ",".join(sorted(words)))
+    return overrides.replace_in_base(experiment, "data.fields", ",".join(sorted(map(columns.of_option, words))))
 
 
 def _check_arms(experiment: Experiment, options: Options) -> None:

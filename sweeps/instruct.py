@@ -184,12 +184,7 @@ def fields_of(chosen: argparse.Namespace) -> str | None:
     """
     from core.data import columns
 
-    text = ",".join(chosen.field or ()) or None
-    try:
-        columns.parse(text)
-    except BadInput as error:
-        raise BadInput(f"--field {text}: {error.text.partition(': ')[2]}", field="--field") from None
-    return text
+    return columns.of_option(",".join(chosen.field)) if chosen.field else None
 
 
 def _tasks(option: str, path: str, fields: str | None) -> tuple[tuple[Task, ...], ...]:

@@ -52,9 +52,14 @@ def _moved_arm(
     read = files.get(trial.model.name)
     if RATE not in arm or read is None:
         return arm
-    full, was_full = (METHODS[one.adapter.method].rates_of_full for one in (trial, overridden(asked.base, arm)))
-    over = 1 / rates.LORA_OVER_FULL if full and not was_full else 1.0
+    over = _over(trial, overridden(asked.base, arm))
     return {**arm, RATE: rates.moved(float(str(arm[RATE])) * _times(experiment, asked), read.width, read.model_type, over)}
+
+
+def _over(now: Trial, was: Trial) -> float:
+    """By how much the question's rate, which is LoRA's, is to be lowered for a method of full fine-tuning's rates."""
+    full, was_full = (METHODS[one.adapter.method].rates_of_full for one in (now, was))
+    return 1 / rates.LORA_OVER_FULL if full and not was_full else 1.0
 
 
 def _times(experiment: Experiment, asked: Experiment) -> float:
@@ -98,9 +103,8 @@ def _moved_levels(experiment: Experiment, asked: Experiment, read: BaseFiles | N
     def arm(changes: Mapping[str, Scalar]) -> Mapping[str, Scalar]:
         return {**changes, RATE: rate(changes[RATE])} if RATE in changes else changes
 
-    full, was_full = (METHODS[one.base.adapter.method].rates_of_full for one in (experiment, asked))
-    over = 1 / rates.LORA_OVER_FULL if full and not was_full else 1.0  # the question's one rate is LoRA's
-    fixed = rate(asked.base.train.learning_rate, over)
+    full = METHODS[experiment.base.adapter.method].rates_of_full
+    fixed = rate(asked.base.train.learning_rate, _over(experiment.base, asked.base))
     vary = {name: tuple(map(rate, levels)) if name == RATE else levels for name, levels in experiment.vary.items()}
     search = experiment.search
     if search and isinstance(space := search.space.get(RATE), LogUniform):

@@ -29,7 +29,7 @@ from core.fields import flatten
 from core.memory import Shape
 from core.rates import RATE, text
 from core.result import write_whole
-from core.settings import LEAST_RATE, MOST_RATE, Trial
+from core.settings import LEAST_RATE, MOST_RATE, Lora, Trial
 from sweeps.parts import Part
 from sweeps.plan import Arm, Plan
 from sweeps.tuning import TunedArm
@@ -60,9 +60,8 @@ class Like:
         base, values = bases.read(trial.model), flatten(trial)
         shape = Shape.of(base.config)
         rank = int(str(values.get("adapter.rank", 1)))
-        over_rank, alpha = values.get("adapter.alpha_over_rank", 1), values.get("adapter.alpha")
-        scale = float(str(over_rank if alpha is None else alpha)) / (1 if alpha is None else rank)
-        scale *= rank**0.5 if values.get("adapter.rank_stabilized") else 1.0
+        over_rank = float(str(values.get("adapter.alpha_over_rank", 1)))
+        scale = trial.adapter.scale if isinstance(trial.adapter, Lora) else over_rank
         kind, train = kind_of(trial.data.source).default_task, trial.train
         exact = base.model_type, base.width, shape.layers, trial.adapter.method, kind, scale, train.schedule, train.optimizer
         return cls(*exact, rank, train.batch_size, preflight.inspect(trial).steps)

@@ -15,10 +15,10 @@ from sweeps import resources
 
 
 def groups(folder: Path, own: str, **files: str) -> None:
-    """Control groups as Linux shows them: `own` is /proc/self/cgroup; files by their paths, / as _ and . as -."""
+    """Control groups as Linux shows them: `own` is /proc/self/cgroup; files by their paths, / as __."""
     (folder / "own").write_text(own)
     for name, text in files.items():
-        path = folder / "sys" / name.replace("__", "/").replace("-", ".")
+        path = folder / "sys" / name.replace("__", "/")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
 

@@ -228,8 +228,13 @@ def test_real_data_have_a_report_and_no_verdict_on_points_of_accuracy(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[Figure] = []  # and laid out; what a file of it costs is paid in the test of the laboratory's reports
-    monkeypatch.setattr(style, "save", lambda made, stem: [drawn.append(made), stem][1:])
-    monkeypatch.setattr(style, "save_vector", lambda made, stem: [drawn.append(made), stem][1])
+
+    def unsaved(made: Figure, stem: Path) -> Path:
+        drawn.append(made)
+        return stem
+
+    monkeypatch.setattr(style, "save", lambda made, stem: [unsaved(made, stem)])
+    monkeypatch.setattr(style, "save_vector", unsaved)
     experiment = experiments.load(name)
     frames = real(question(truths(name), tuned=bool(experiment.tune)))
     made = question_report.report(questions.load(name), experiment, frames, tmp_path)

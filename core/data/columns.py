@@ -29,6 +29,8 @@ WHOLE = ("messages", "conversations")  # columns that hold a row's prompt and re
 # solution it is what that comes to.
 PROMPTS = ("instruction", "prompt", "question", "query", "inputs", "input", "problem", "user", "human")
 RESPONSES = ("completion", "output", "response", "targets", "target", "solution", "assistant", "answer")
+# Which columns a named prompt, or response, takes the place of.
+INSTEAD = {"prompt": {*WHOLE, *PROMPTS}, "response": {*WHOLE, *RESPONSES} - {"answer"}}
 NAME = re.compile(rf",\s*(?=(?:{'|'.join(OURS)})=)")  # other commas are of a column's name
 
 
@@ -54,6 +56,19 @@ def parse(text: str | None) -> Mapping[str, str]:
     return found
 
 
+def of_option(text: str) -> str:
+    """What the option --field says, as `data.fields` has it.
+
+    Raises:
+        BadInput: it is not written so.
+    """
+    try:
+        parse(text)
+    except BadInput as error:
+        raise BadInput(f"--field {text}: {error.text.partition(': ')[2]}", field="--field") from None
+    return text
+
+
 def renamed(raw: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     """The row with the columns that `fields` names under our names, as far as it has them; without those that would be taken for
     its prompt or response instead of the ones that are named (`input` beside an instruction is its context)."""
@@ -61,8 +76,8 @@ def renamed(raw: dict[str, Any], fields: Mapping[str, str]) -> dict[str, Any]:
     if not here:
         return raw
     gone, known = {*here.values()}, {name: plain(name) for name in raw if isinstance(name, str)}
-    for ours, others in (("prompt", {*WHOLE, *PROMPTS}), ("response", {*WHOLE, *RESPONSES} - {"answer"})):
-        gone |= {name for name in known if ours in here and known[name] in others}
+    for ours in here.keys() & INSTEAD.keys():
+        gone |= {name for name in known if known[name] in INSTEAD[ours]}
     if "chosen" in gone:  # it is asked for by name, and its counterpart is not
         gone.add("rejected")
     kept = {name: value for name, value in raw.items() if name not in gone}

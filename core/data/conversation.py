@@ -62,7 +62,8 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
     used = {*shape.fields, *USED}
     _refuse_meant(raw, name, shape)
     messages = _with_system(raw, shape.convert(raw))
-    unused = [one for one in (*raw, *_passed_over(given, raw)) if one not in (*used, *fields.values())]
+    over = _passed_over(given, raw) if fields else []  # else no column stands back
+    unused = [one for one in (*raw, *over) if one not in (*used, *fields.values())]
     found = Conversation(messages, name, tools(raw.get("tools")), tuple(map(printable, unused)), raw)
     for message in messages:
         check_text(list(message.values()))
@@ -73,8 +74,8 @@ def _convert(given: object, fields: Mapping[str, str]) -> Conversation:
 def _passed_over(given: Raw, raw: Raw) -> list[str]:
     """The columns that would be prompt or response, had not others been named."""
     found = {name: columns.plain(name) for name in given if isinstance(name, str)}
-    as_context = {"input"} if "context" in raw else {*()}
-    return [name for name, known in found.items() if known in {*PROMPTS, *RESPONSES} - as_context and known not in raw]
+    taken = {*raw, *(("input",) if "context" in raw else ())}
+    return [name for name, known in found.items() if known in (*PROMPTS, *RESPONSES) and known not in taken]
 
 
 def _shape_of(raw: Raw, own: str, fields: Mapping[str, str]) -> tuple[str, Shape]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 
 from core.method_settings.base import TARGET_PRESETS, Adapter
@@ -37,6 +38,12 @@ class Lora(Adapter):
         self._require(self.init != ORTHOGONAL or self.rank % 2 == 0, "init", "kaiming or gaussian where the rank is odd")
         self._require(0 <= self.dropout < 1, "dropout", "at least 0 and below 1")
         self._one_of("targets", TARGET_PRESETS)
+
+    @property
+    def scale(self) -> float:
+        """What B·A is multiplied by."""
+        over_rank = self.alpha_over_rank if self.alpha is None else self.alpha / self.rank
+        return over_rank * (math.sqrt(self.rank) if self.rank_stabilized else 1.0)
 
     @property
     def lora_alpha(self) -> float:

@@ -101,6 +101,8 @@ class _Local:
         how = generation.Decoding(encode.end_ids(base.tokenizer), most, BATCH, batch[0].seed if proposals else None)
         found = generation.write(base.model, [self._ids(one, most) for one in batch], how)
         texts = generation.texts(base.tokenizer, found)
+        if self.chats:
+            texts = generation.answers_in(base.tokenizer, texts)
         return [self._said(*one) for one in zip(batch, texts, found, strict=True)]
 
     def _ids(self, request: Request, most: int) -> list[int]:
@@ -128,9 +130,7 @@ class _Local:
 
     def _said(self, request: Request, text: str, written: Written) -> Said:
         if self.chats:
-            from core.tasks import generation
-
-            return Said(generation.answer_in(self.base.tokenizer, text), written.stopped)
+            return Said(text, written.stopped)
         if request.instruction is None:
             return Said(prompts.begun(text, len(request.examples)))
         cut, stopped = prompts.until_stop(text)

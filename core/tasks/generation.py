@@ -72,12 +72,13 @@ def answers(subject: Subject, asked: Sequence[Prompt], right: Sequence[str], mos
     tokenizer = subject.tokenizer
     how = Decoding(encode.end_ids(tokenizer), room(subject, right, most), subject.trial.evaluation.batch_size)
     found = write(subject.model, prompt_ids(tokenizer, asked), how)
-    return Answers(tuple(answer_in(tokenizer, text) for text in texts(tokenizer, found)), tuple(found))
+    return Answers(tuple(answers_in(tokenizer, texts(tokenizer, found))), tuple(found))
 
 
-def answer_in(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
-    """What was written in a chat, without the thoughts before it."""
-    return after_thoughts(text, begins(encode.template_of(tokenizer).turn.opening))
+def answers_in(tokenizer: PreTrainedTokenizerBase, written: Sequence[str]) -> list[str]:
+    """What was written in chats, without the thoughts before it."""
+    begun = begins(encode.template_of(tokenizer).turn.opening)
+    return [after_thoughts(text, begun) for text in written]
 
 
 def room(subject: Subject, right: Sequence[str], most: int | None = None) -> int:
